@@ -1,0 +1,1 @@
+"""Run a model over whole recordings; results with their protocol; comparison of results."""

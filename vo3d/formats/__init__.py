@@ -1,0 +1,1 @@
+"""Files in, files out: trajectories, images, KITTI sequences, weights."""

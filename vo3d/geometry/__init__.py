@@ -1,0 +1,1 @@
+"""SE(3), rotations, pinhole cameras, warps, trajectories."""

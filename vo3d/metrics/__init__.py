@@ -1,0 +1,1 @@
+"""Metrics equal to the official programs, as functions of trajectories and tensors."""

@@ -1,0 +1,62 @@
+"""What every method obeys: fields it needs, keys it gives, a forward pass, a loss, a stream."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, TypedDict
+
+from torch import Tensor, nn
+
+from vo3d.errors import Vo3dError
+from vo3d.sample import Sample
+
+
+class Prediction(TypedDict, total=False):
+    """What methods may give; metrics follow these keys, not the method's name. Units as in `Sample`."""
+
+    prev_T_cam: Tensor  # *b s-1 4 4: pose of each view in the frame of the one before
+    world_T_cam: Tensor  # *b s 4 4
+    depth: Tensor  # *b s h w
+    confidence: Tensor  # *b s h w, in [0, 1]
+    descriptor: Tensor  # *b s c, of unit length
+    occupancy: Tensor  # *b d d d, probability
+    flow: Tensor  # *b s-1 2 h w, pixels
+    mask: Tensor  # *b s k h w, membership of k moving objects
+    log_variance: Tensor  # *b s k
+
+
+class Model(nn.Module, ABC):
+    """A method whose constructor is its configuration.
+
+    `needs` names the `Sample` fields that `forward` reads, `gives` the `Prediction` keys that it returns.
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+    gives: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def forward(self, sample: Sample) -> Prediction:
+        """Predict from a batch of clips (`*b` is one axis)."""
+
+    @abstractmethod
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Scalar terms, already weighted; the objective is their sum."""
+
+    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+        """Predict along one recording, clip after clip; methods with memory carry their state from clip to clip."""
+        yield from map(self, samples)
+
+
+def check_needs(model: Model, sample: Sample, source: str) -> None:
+    """Raise Vo3dError unless `sample`, which `source` made, has what `model` needs; called once at the start."""
+    missing = [name for name in model.needs if name not in sample.given()]
+    if missing:
+        raise Vo3dError(
+            f"{type(model).__name__} needs {', '.join(missing)}; {source} gives {', '.join(sample.given())}: "
+            "turn the field on in the dataset's arguments, or choose another dataset"
+        )
+
+
+def check_gives(model: Model, prediction: Prediction) -> None:
+    """Raise TypeError unless the keys of `prediction` are those that `model` declares: a defect of the model."""
+    if set(prediction) != set(model.gives):
+        raise TypeError(f"{type(model).__name__} declares {sorted(model.gives)} but returned {sorted(prediction)}")

@@ -1,0 +1,1 @@
+"""Figures that compose, and the self-contained HTML report."""

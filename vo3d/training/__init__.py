@@ -1,0 +1,1 @@
+"""One LightningModule, one LightningDataModule, callbacks, and the trainer's command line."""
