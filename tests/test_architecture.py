@@ -1,0 +1,219 @@
+"""The house rules: which room may know which, how long a file may be, what an import may do, what a wheel holds."""
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A room may import rooms of a lower row, and of its own row where that is said below; never of a higher one.
+ROWS = (
+    ("errors", "geometry", "sample", "model"),
+    ("layers", "losses", "optim", "formats", "metrics", "world"),
+    ("reconstruction", "report"),
+    ("models", "datasets"),
+    ("training", "evaluation"),
+    ("demo", "cli"),
+)
+ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+# Rooms that must not meet although their row would allow it: they meet in a YAML file or as arguments.
+STRANGERS = {
+    ("models", "datasets"),
+    ("datasets", "models"),
+    ("training", "models"),
+    ("training", "datasets"),
+    ("evaluation", "models"),
+    ("evaluation", "datasets"),
+    ("training", "evaluation"),
+    ("evaluation", "training"),
+}
+SOURCES = sorted(path for folder in ("vo3d", "models", "datasets", "configs") for path in (ROOT / folder).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").glob("test_*.py"))
+
+
+def module_name(path: Path) -> str:
+    relative = path.relative_to(ROOT).with_suffix("")
+    parts = [part for part in relative.parts if part != "__init__"]
+    return ".".join(parts if parts[0] == "vo3d" else ["vo3d", *parts])
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Line, module, and whether the import runs with the file (not inside a function)."""
+    inside = {
+        child
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, node not in inside
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            module = node.module or ""
+            for alias in node.names:
+                full = f"{module}.{alias.name}"
+                yield node.lineno, full if full in MODULES else module, node not in inside
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def test_arrows_between_rooms_point_one_way() -> None:
+    wrong = []
+    for name, path in MODULES.items():
+        here = room(name)
+        if not here:
+            continue
+        assert here in ROW, f"{path}: the room {here!r} has no row in this test"
+        for line, target, _ in imports(path):
+            there = room(target)
+            if target.split(".")[0] != "vo3d" or not there or there == here:
+                continue
+            if ROW[there] > ROW[here] or (here, there) in STRANGERS:
+                wrong.append(f"{path}:{line}: {here} imports {target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_one_method_a_file_and_one_source_a_file() -> None:
+    shared = {"vo3d.datasets.clips", "vo3d.datasets.transforms"}
+    wrong = [
+        f"{path}:{line}: {name} imports {target}"
+        for name, path in MODULES.items()
+        for line, target, _ in imports(path)
+        if room(name) in {"models", "datasets"}
+        and name not in shared
+        and target.startswith(("vo3d.models.", "vo3d.datasets."))
+        and target not in shared
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_import_cycle() -> None:
+    graph = {
+        name: {target for _, target, at_import in imports(path) if at_import and target in MODULES and target != name}
+        for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, "import cycle: " + " -> ".join((*trail, name))
+        if name not in done:
+            for target in graph[name]:
+                visit(target, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+    assert done == set(MODULES)
+
+
+def test_heavy_and_restricted_packages_stay_where_they_belong() -> None:
+    wrong = []
+    evo_files = set()
+    for name, path in MODULES.items():
+        for line, target, at_import in imports(path):
+            package = target.split(".")[0]
+            where = f"{path}:{line}: {target}"
+            if package == "evo":
+                evo_files.add(name)
+            if package in {"lightning", "pytorch_lightning"} and room(name) not in {"training", "cli"}:
+                wrong.append(f"{where}: lightning belongs in training/ and cli.py")
+            if package in {"open3d", "matplotlib", "rerun"} and at_import:
+                wrong.append(f"{where}: import it inside the function that needs it")
+            if package in {"models", "datasets", "configs"}:
+                wrong.append(f"{where}: import vo3d.{package}")
+    assert not wrong, "\n".join(wrong)
+    assert len(evo_files) == 1, f"evo (GPL-3) is imported in {sorted(evo_files)}: it belongs in one file"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_source_files_stay_short_and_free_of_device_names(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+    assert path.stem not in {"utils", "helpers", "misc", "common", "data", "info"}
+    devices = [
+        f"{path}:{node.lineno}"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.split(":")[0] == "cuda"
+    ]
+    assert not devices, f"a device is the caller's choice: {devices}"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_every_test_asserts_something(path: Path) -> None:
+    words = ("Assert(", "assert", "raises", "gradcheck", "warns")
+    empty = [
+        f"{path}:{node.lineno}: {node.name}"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test_")
+        and not any(word in ast.dump(node) for word in words)
+    ]
+    assert not empty, "\n".join(empty)
+
+
+def test_imports_have_no_effect(tmp_path: Path) -> None:
+    """Importing everything in a fresh process leaves torch's global switches and the home folder alone."""
+    program = f"""
+import importlib, torch
+def switches():
+    return (torch.get_default_dtype(), torch.is_grad_enabled(), torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.deterministic, torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(),
+            torch.get_float32_matmul_precision(), torch.initial_seed(), torch.cuda.is_initialized())
+torch.manual_seed(1)
+before = switches()
+for name in {sorted(MODULES)!r}:
+    importlib.import_module(name)
+assert switches() == before, (before, switches())
+"""
+    tmp_path.chmod(0o555)
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_wheel_holds_every_module_and_configuration(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 20e6
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {
+        (name if name.startswith("vo3d/") else f"vo3d/{name}")
+        for name in listed.stdout.splitlines()
+        if name.startswith(("vo3d/", "models/", "datasets/", "configs/")) and (ROOT / name).is_file()
+    }
+    assert expected <= names, f"missing from the wheel: {sorted(expected - names)}"
+    strangers = {name.split("/")[0] for name in names} - {"vo3d"}
+    assert all(name.endswith(".dist-info") for name in strangers), strangers
