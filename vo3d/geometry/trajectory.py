@@ -1,0 +1,181 @@
+"""Trajectories: chaining steps into poses, resampling and associating by time, aligning, measuring."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
+
+AlignMode = Literal["none", "scale", "6dof", "7dof"]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """An estimate brought to its reference: `p_reference = scale * R @ p_estimate + t`."""
+
+    estimate: Float[Tensor, "n 4 4"]  # the estimate after alignment; its rotations carry no scale
+    scale: float  # the factor on positions; 1 for "none" and "6dof"
+    reference_T_estimate: Float[Tensor, "4 4"]  # R and t, metres of the reference; the identity for "none" and "scale"
+    mode: AlignMode
+
+
+def chain(prev_T_cam: Float[Tensor, "m 4 4"], start: Float[Tensor, "4 4"] | None = None) -> Float[Tensor, "n 4 4"]:
+    """Multiply m steps into n = m + 1 poses, the first being `start` (default: the identity).
+
+    Convention: `world_T_cam[i + 1] = world_T_cam[i] @ prev_T_cam[i]`.
+    Differentiable; ceil(log2 n) batched products (Hillis and Steele 1986, "Data parallel algorithms"), not n.
+    """
+    if start is None:
+        start = torch.eye(4, dtype=prev_T_cam.dtype, device=prev_T_cam.device)
+    poses = torch.cat([start[None].to(prev_T_cam), prev_T_cam])  # n 4 4; pose i = product of rows 0..i
+    reach = 1
+    while reach < len(poses):
+        poses = torch.cat([poses[:reach], poses[:-reach] @ poses[reach:]])
+        reach *= 2
+    return poses
+
+
+def steps(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "m 4 4"]:
+    """The pose of every camera in the frame of the one before (`prev_T_cam`), m = n - 1; inverse of `chain`.
+
+    Convention: `prev_T_cam[i] = inverse(world_T_cam[i]) @ world_T_cam[i + 1]`.
+    """
+    return se3.relative(world_T_cam[:-1], world_T_cam[1:])
+
+
+def start_at_identity(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 4 4"]:
+    """Express every pose in the frame of the first one.
+
+    Convention: `first_T_cam = inverse(world_T_first) @ world_T_cam`, with the general matrix inverse, as the KITTI
+    devkit has it: rotations read from text are orthonormal to a few digits only, and with the general inverse the
+    first pose becomes the identity exactly. The transpose instead moves positions by 1e-6 of their distance.
+    """
+    return torch.linalg.solve(world_T_cam[:1], world_T_cam)
+
+
+def path_lengths(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, " n"]:
+    """Distance travelled up to each pose, metres; the first is 0."""
+    position = world_T_cam[:, :3, 3]
+    moved = (position[1:] - position[:-1]).norm(dim=-1).cumsum(0)
+    return torch.cat([moved.new_zeros(min(1, len(position))), moved])
+
+
+def resample(
+    time: Float64[Tensor, " n"], world_T_cam: Float[Tensor, "n 4 4"], new_time: Float64[Tensor, " m"]
+) -> Float[Tensor, "m 4 4"]:
+    """Poses at `new_time` (seconds), interpolated on SE(3) between the two neighbours in time.
+
+    Nothing is extrapolated. Raises Vo3dError when `time` does not increase or `new_time` leaves its span.
+    Convention: constant twist in the frame of the earlier neighbour (`vo3d.geometry.se3.interpolate`).
+    """
+    if len(time) < 2 or bool((time[1:] <= time[:-1]).any()):
+        raise Vo3dError(f"{len(time)} time stamps cannot be interpolated: expected two or more that increase")
+    outside = (new_time < time[0]) | (new_time > time[-1])
+    if bool(outside.any()):
+        raise Vo3dError(
+            f"time {new_time[outside][0].item()!r} s lies outside the trajectory ({time[0].item()!r} to "
+            f"{time[-1].item()!r} s): poses are not extrapolated; ask for times within the span"
+        )
+    after = torch.searchsorted(time, new_time, right=True).clamp(1, len(time) - 1)  # m
+    before = after - 1
+    fraction = (new_time - time[before]) / (time[after] - time[before])
+    return se3.interpolate(world_T_cam[before], world_T_cam[after], fraction.to(world_T_cam))
+
+
+def associate(
+    time_a: Float64[Tensor, " n"], time_b: Float64[Tensor, " m"], max_difference: float = 0.01
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """Indices into `time_a` and `time_b` of the stamps that belong together, in time order.
+
+    A pair is kept when each stamp is the other's nearest and they differ by at most `max_difference` seconds, so
+    no pose is used twice. Both inputs must increase. Raises Vo3dError when nothing matches.
+    """
+    if not len(time_a) or not len(time_b):
+        raise Vo3dError(f"trajectories of {len(time_a)} and {len(time_b)} stamps: expected at least one in each")
+    nearest_b = _nearest(time_b, time_a)  # n
+    nearest_a = _nearest(time_a, time_b)  # m
+    index_a = torch.arange(len(time_a), device=time_a.device)
+    keep = (nearest_a[nearest_b] == index_a) & ((time_b[nearest_b] - time_a).abs() <= max_difference)
+    if not bool(keep.any()):
+        raise Vo3dError(
+            f"no stamps within {max_difference} s of each other: {time_a[0].item()!r} to {time_a[-1].item()!r} s "
+            f"against {time_b[0].item()!r} to {time_b[-1].item()!r} s; check the clocks, or allow a larger difference"
+        )
+    return index_a[keep], nearest_b[keep]
+
+
+def _nearest(sorted_time: Float64[Tensor, " n"], query: Float64[Tensor, " m"]) -> Int[Tensor, " m"]:
+    """Index into `sorted_time` of the stamp nearest to each query; the earlier one of two equally near."""
+    after = torch.searchsorted(sorted_time, query).clamp(max=len(sorted_time) - 1)
+    before = (after - 1).clamp(min=0)
+    return torch.where((query - sorted_time[before]).abs() <= (sorted_time[after] - query).abs(), before, after)
+
+
+def align(reference: Float[Tensor, "n 4 4"], estimate: Float[Tensor, "n 4 4"], mode: AlignMode) -> Alignment:
+    """Bring an estimate to its reference by the positions, in the least-squares sense.
+
+    "none": as it is. "scale": one factor on the positions, about the origin; move both trajectories with
+    `start_at_identity` first. "6dof": rotation and translation. "7dof": those and scale.
+    Rotations of the estimate turn with it and are never scaled.
+    Raises Vo3dError for unequal lengths, no poses, or where the answer is not unique: no motion, or (6dof, 7dof)
+    positions on a line. Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point
+    patterns", equations 40 to 43, with its guard against reflections.
+    Convention: `p_reference = scale * R @ p_estimate + t`.
+    """
+    if mode not in get_args(AlignMode):
+        raise Vo3dError(f"alignment {mode!r} is unknown: choose none, scale, 6dof or 7dof")
+    if len(reference) != len(estimate) or not len(reference):
+        raise Vo3dError(
+            f"{len(reference)} reference and {len(estimate)} estimated poses: alignment needs equal numbers, not zero"
+        )
+    target, source = reference[:, :3, 3].double(), estimate[:, :3, 3].double()  # n 3
+    rotation = torch.eye(3, dtype=torch.float64, device=source.device)
+    translation = torch.zeros_like(rotation[0])
+    scale = 1.0
+    if mode == "scale":
+        scale = _fit_scale(target, source)
+    elif mode != "none":
+        rotation, translation, scale = _umeyama(target, source, with_scale=mode == "7dof")
+    reference_T_estimate = torch.eye(4, dtype=torch.float64, device=source.device)
+    reference_T_estimate[:3, :3], reference_T_estimate[:3, 3] = rotation, translation
+    scaled = estimate.double().clone()
+    scaled[:, :3, 3] *= scale
+    aligned = (reference_T_estimate @ scaled).to(estimate.dtype)
+    return Alignment(aligned, scale, reference_T_estimate.to(estimate.dtype), mode)
+
+
+def _fit_scale(target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"]) -> float:
+    """The factor s that minimises |target - s source|^2."""
+    energy = source.square().sum()
+    scale = ((target * source).sum() / energy).item() if energy > 0 else float("nan")
+    if not scale > 0:
+        raise Vo3dError(
+            f"no positive scale fits the estimate ({scale:g} in the least-squares sense): it does not move, or moves "
+            "away from the reference; align with none, 6dof or 7dof to see its errors"
+        )
+    return scale
+
+
+def _umeyama(
+    target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"], *, with_scale: bool
+) -> tuple[Float64[Tensor, "3 3"], Float64[Tensor, " 3"], float]:
+    """Rotation, translation and scale that minimise |target - (s R source + t)|^2 (Umeyama 1991)."""
+    target_mean, source_mean = target.mean(0), source.mean(0)
+    target, source = target - target_mean, source - source_mean
+    covariance = target.T @ source / len(source)  # equation 38
+    left, singular, right = torch.linalg.svd(covariance)
+    # Rank 2 is enough for one rotation (section III); below it the turn about the line of positions is free.
+    if not singular[1] > 1e-12 * target.norm() * source.norm() / len(source):
+        raise Vo3dError(
+            f"the positions of {len(source)} poses lie on a line or do not move: a rotation cannot be fitted to them; "
+            "align with none or scale"
+        )
+    sign = torch.ones_like(singular)
+    sign[2] = torch.sign(torch.linalg.det(left) * torch.linalg.det(right))  # equations 39 and 43: never a reflection
+    rotation = left @ torch.diag(sign) @ right
+    scale = ((singular * sign).sum() / (source.square().sum() / len(source))).item() if with_scale else 1.0
+    return rotation, target_mean - scale * rotation @ source_mean, scale
