@@ -1,0 +1,102 @@
+"""Clips of equal length taken from recordings: what every dataset of sequences is made of."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from vo3d.datasets.transforms import Transform
+
+from vo3d.errors import Vo3dError
+from vo3d.sample import Recording, Sample
+
+
+class ClipDataset(Dataset[Sample]):
+    """Clips of `clip_length` views that never cross the border of a recording.
+
+    A clip starts every `clip_step` frames and takes every `frame_stride`-th frame. `clip_step=1` gives a sliding
+    window; `clip_step=(clip_length - 1) * frame_stride` gives segments in which the last view of one is the first view
+    of the next, so that their relative poses chain without a gap. Frames at the end of a recording that do not fill a
+    clip are left out.
+
+    Augmentation: the transforms of clip `i` draw from a generator seeded by (`seed`, epoch, `i`) and by nothing else.
+    The same clip of the same epoch is therefore augmented alike whatever worker or process makes it, in whatever order,
+    and a run that is resumed in the middle of an epoch sees what the uninterrupted one saw, with no state of a random
+    generator to restore. `set_epoch` is called before each epoch, best by the sampler's own `set_epoch`: Lightning
+    calls that one even when it resumes within an epoch, where the hook `on_train_epoch_start` is skipped. The number
+    lies in shared memory, so that persistent workers see it too.
+
+    Raises Vo3dError when there is no recording, or one is too short for a clip.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        *,
+        clip_length: int,
+        clip_step: int = 1,
+        frame_stride: int = 1,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("clip_length", clip_length), ("clip_step", clip_step), ("frame_stride", frame_stride)):
+            if value < 1:
+                raise Vo3dError(f"{name} is {value}: expected a whole number of at least 1")
+        if seed < 0:
+            raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
+        if not recordings:
+            raise Vo3dError("no recording to take clips from: name at least one sequence")
+        self.recordings = list(recordings)
+        self.clip_length = clip_length
+        self.clip_step = clip_step
+        self.frame_stride = frame_stride
+        self.transforms = list(transforms)
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        span = (clip_length - 1) * frame_stride + 1
+        for recording in self.recordings:
+            if len(recording) < span:
+                raise Vo3dError(
+                    f"recording {recording.name!r} has {len(recording)} frames: a clip of {clip_length} views at "
+                    f"frame_stride {frame_stride} needs {span}; shorten clip_length or leave the recording out"
+                )
+        # ends[r]: number of clips in recordings 0 to r
+        self._ends = list(accumulate((len(recording) - span) // clip_step + 1 for recording in self.recordings))
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return self._ends[-1]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose augmentations are drawn."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the augmentations of `epoch`; to be called before the epoch's iterator is made."""
+        self._epoch.fill_(epoch)
+
+    def place(self, index: int) -> tuple[Recording, list[int]]:
+        """The recording of clip `index` and the indices of its frames, without reading them.
+
+        Raises IndexError outside of 0 .. len - 1, negative numbers included.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        which = bisect_right(self._ends, index)
+        first = (index - (self._ends[which - 1] if which else 0)) * self.clip_step
+        return self.recordings[which], [first + view * self.frame_stride for view in range(self.clip_length)]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Clip `index`, augmented by the transforms in their order."""
+        recording, frames = self.place(index)
+        sample = recording.clip(frames)
+        if self.transforms:
+            # SeedSequence spreads neighbouring triples over all 64 bits; a sum would repeat itself across epochs
+            words = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1, np.uint64)
+            generator = torch.Generator().manual_seed(int(words[0]))
+            for transform in self.transforms:
+                sample = transform(sample, generator)
+        return sample

@@ -1,0 +1,241 @@
+"""The text files and the folder layout of the KITTI odometry benchmark (Geiger, Lenz, Urtasun, CVPR 2012)."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.files import atomic_path
+from vo3d.formats.images import write_image
+from vo3d.formats.trajectories import Trajectory, write_trajectory
+from vo3d.sample import Sample
+
+_CALIB_KEYS = ("P0", "P1", "P2", "P3", "Tr")
+_CALIB_FORM = "expected P0:, P1:, P2:, P3: or Tr: and 12 numbers"
+
+
+def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
+    """Read `calib.txt`: projection matrices P0 to P3 of the rectified cameras and, where present, Tr (velodyne).
+
+    Convention: Pi = K [I | t] maps points of camera 0 to homogeneous pixels of camera i; pixels and metres.
+    Raises Vo3dError with file and line for a wrong token, and when there is no projection matrix at all.
+    """
+    calib: dict[str, Tensor] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        key, *tokens = line.split()
+        name = key.removesuffix(":")
+        if name == key or name not in _CALIB_KEYS:
+            raise Vo3dError(f"{path}:{number}: found {key!r}: {_CALIB_FORM}")
+        if name in calib:
+            raise Vo3dError(f"{path}:{number}: a second {key}: {_CALIB_FORM}, each once")
+        if len(tokens) != 12:
+            raise Vo3dError(f"{path}:{number}: {key} is followed by {len(tokens)} numbers: {_CALIB_FORM}")
+        matrix = torch.tensor([_number(path, number, token) for token in tokens], dtype=torch.float64).reshape(3, 4)
+        if name != "Tr" and not _is_projection(matrix):
+            raise Vo3dError(
+                f"{path}:{number}: {key} is no projection of a rectified camera: expected fx 0 cx . 0 fy cy . 0 0 1 . "
+                "with positive fx and fy"
+            )
+        calib[name] = matrix
+    if not set(calib) - {"Tr"}:
+        raise Vo3dError(f"{path}: holds no projection matrix: {_CALIB_FORM} a line")
+    return calib
+
+
+def read_times(path: Path) -> Float64[Tensor, " n"]:
+    """Read `times.txt`: seconds of each frame, ascending.
+
+    Raises Vo3dError with file and line for a wrong token or a time that does not ascend.
+    """
+    times: list[float] = []
+    for number, line in enumerate(_lines(path), start=1):
+        tokens = line.split()
+        if len(tokens) != 1:
+            raise Vo3dError(f"{path}:{number}: found {len(tokens)} tokens: expected one time in seconds a line")
+        times.append(_number(path, number, tokens[0]))
+        if number > 1 and times[-1] <= times[-2]:
+            raise Vo3dError(f"{path}:{number}: time {times[-1]:g} s follows {times[-2]:g} s: expected ascending times")
+    if not times:
+        raise Vo3dError(f"{path}: is empty: expected one time in seconds a line")
+    return torch.tensor(times, dtype=torch.float64)
+
+
+def read_imu(path: Path, *, readings: int = 10) -> Float64[Tensor, "steps readings 6"]:
+    """Read the inertial readings between consecutive frames, in rad/s then m/s^2 and camera axes.
+
+    Row i holds the readings after frame i, up to and with that of frame i + 1. Two files are known:
+    `.mat`, key `imu_data_interp`, rows of acceleration then angular rate in vehicle axes (x forward, y left, z up),
+    `readings` rows a frame, row `readings * i` at frame i (the interpolated KITTI readings of Visual-Selective-VIO,
+    Yang et al., ECCV 2022); `.txt`, as `write_sequence` makes it: number of the frame, then the six readings.
+
+    Convention: camera x right = -left, y down = -up, z forward; the few degrees of the vehicle's camera mounting are
+    not taken out of the `.mat` readings.
+    Raises Vo3dError with the file (and line, for text) when the content is not of that form.
+    """
+    if path.suffix == ".txt":
+        return _read_imu_text(path)
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file")
+    try:
+        rows = loadmat(path).get("imu_data_interp")
+    except (MatReadError, ValueError, TypeError, OSError) as error:
+        raise Vo3dError(
+            f"{path}: not a MATLAB file that can be read ({error}): expected key imu_data_interp"
+        ) from error
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 6 or not np.isfinite(rows).all():
+        raise Vo3dError(f"{path}: expected key imu_data_interp with rows of six finite numbers")
+    if len(rows) <= readings or (len(rows) - 1) % readings:
+        raise Vo3dError(
+            f"{path}: has {len(rows)} rows: expected {readings} a frame and one more ({readings} (N - 1) + 1)"
+        )
+    vehicle = torch.from_numpy(rows.astype(np.float64))[1:].reshape(-1, readings, 2, 3).flip(-2)  # rate first
+    forward, left, up = vehicle.unbind(-1)
+    return torch.stack([-left, -up, forward], dim=-1).flatten(-2)
+
+
+def write_sequence(
+    root: Path, sequence: str, frames: Iterable[Sample], *, imu: Float[Tensor, "steps n 6"] | None = None
+) -> None:
+    """Write a sequence in the official layout, one frame at a time: `frames` are clips of one view each, in time order.
+
+    `root/sequences/<sequence>/{image_2,image_3,calib.txt,times.txt}`, `root/poses/<sequence>.txt`; image_3 and the
+    offset of P3 where the samples carry `right` and `left_T_right`. The poses are written as they are: for the first
+    to be the identity, as in the official files, give them in the frame of the first camera. `imu` (rad/s then m/s^2,
+    camera axes; row i lies between frames i and i + 1) goes to `root/imus/<sequence>.txt`; a clip of one view cannot
+    carry it. Depth, flow and masks have no place in this layout.
+
+    calib.txt is written last: a sequence that was interrupted lacks it and is refused by the reader.
+    Raises Vo3dError when the folder holds images already, there is no frame, or a frame lacks pose or time, has
+    another size or camera than the first.
+    """
+    folder = root / "sequences" / sequence
+    if any((folder / name).is_dir() and any((folder / name).iterdir()) for name in ("image_2", "image_3")):
+        raise Vo3dError(f"{folder}: holds images already: remove the folder or choose another")
+    poses: list[Tensor] = []
+    times: list[float] = []
+    first: Sample | None = None
+    for number, sample in enumerate(frames):
+        first = first or sample
+        world_T_cam, time = _check_frame(folder, number, sample, first)
+        write_image(folder / "image_2" / f"{number:06d}.png", sample.image[0])
+        if sample.right is not None:
+            write_image(folder / "image_3" / f"{number:06d}.png", sample.right[0])
+        poses.append(world_T_cam)
+        times.append(time)
+    if first is None:
+        raise Vo3dError(f"{folder}: no frame to write: expected at least one")
+    if imu is not None:
+        if len(imu) != len(poses) - 1:
+            raise Vo3dError(f"{folder}: imu has {len(imu)} steps for {len(poses)} frames: expected {len(poses) - 1}")
+        _write_imu_text(root / "imus" / f"{sequence}.txt", imu)
+    write_trajectory(root / "poses" / f"{sequence}.txt", Trajectory(world_T_cam=torch.stack(poses), time=None), "kitti")
+    _write_lines(folder / "times.txt", [f"{time:.9e}" for time in times])
+    _write_lines(folder / "calib.txt", _calib_lines(first))
+
+
+def _check_frame(folder: Path, number: int, sample: Sample, first: Sample) -> tuple[Tensor, float]:
+    """Pose and time of `sample`; Vo3dError unless it is one view with both, of the size and camera of the first."""
+    if sample.image.ndim != 4 or len(sample.image) != 1:
+        raise Vo3dError(
+            f"{folder}: frame {number} has images of shape {tuple(sample.image.shape)}: expected (1, 3, h, w)"
+        )
+    if sample.world_T_cam is None or sample.time is None:
+        raise Vo3dError(f"{folder}: frame {number} lacks world_T_cam or time: this layout needs both")
+    if (sample.right is None) != (first.right is None) or (sample.right is not None and sample.left_T_right is None):
+        raise Vo3dError(f"{folder}: frame {number}: expected right images with left_T_right in all frames, or in none")
+    if sample.image.shape != first.image.shape or not torch.equal(sample.K, first.K):
+        raise Vo3dError(f"{folder}: frame {number} has another size or K than frame 0: one sequence has one camera")
+    return sample.world_T_cam[0].to(torch.float64), float(sample.time[0])
+
+
+def _calib_lines(sample: Sample) -> list[str]:
+    """P0 and P2 of the left camera, P1 and P3 of the right one: the grey pair and the colour pair coincide."""
+    K = sample.K[0].to(torch.float64)
+    left = torch.cat([K, torch.zeros(3, 1, dtype=torch.float64)], dim=1)
+    right = left.clone()
+    if sample.left_T_right is not None:
+        offset = sample.left_T_right.to(torch.float64)
+        if not torch.allclose(offset[:3, :3], torch.eye(3, dtype=torch.float64), atol=1e-6):
+            raise Vo3dError(
+                "left_T_right turns: the KITTI layout holds rectified stereo pairs, with a translation only"
+            )
+        right[:, 3] = -K @ offset[:3, 3]  # right_T_left = [I | -t]
+    rows = (left, right, left, right)
+    return [f"P{i}: " + " ".join(f"{value:.12e}" for value in row.flatten().tolist()) for i, row in enumerate(rows)]
+
+
+def _write_imu_text(path: Path, imu: Tensor) -> None:
+    """One line a reading: number of the frame that follows it, angular rate, acceleration."""
+    lines = ["# frame wx wy wz ax ay az: rad/s and m/s^2, camera axes; the readings after the frame before"]
+    for number, readings in enumerate(imu.tolist(), start=1):
+        lines += [f"{number} " + " ".join(f"{value:.9e}" for value in reading) for reading in readings]
+    _write_lines(path, lines)
+
+
+def _read_imu_text(path: Path) -> Tensor:
+    """The inverse of `_write_imu_text`: (steps, n, 6)."""
+    steps: list[list[list[float]]] = []
+    for number, line in enumerate(_lines(path), start=1):
+        if line.startswith("#"):
+            continue
+        tokens = line.split()
+        if len(tokens) != 7:
+            raise Vo3dError(f"{path}:{number}: {len(tokens)} columns: expected frame, wx wy wz and ax ay az")
+        frame, *reading = (_number(path, number, token) for token in tokens)
+        if frame == len(steps) + 1:
+            steps.append([])
+        if not steps or frame != len(steps):
+            raise Vo3dError(
+                f"{path}:{number}: frame {tokens[0]} follows frame {len(steps)}: expected no gap, from 1 on"
+            )
+        steps[-1].append(reading)
+    if not steps:
+        raise Vo3dError(f"{path}: holds no reading: expected lines of frame, wx wy wz and ax ay az")
+    for number, readings in enumerate(steps, start=1):
+        if len(readings) != len(steps[0]):
+            raise Vo3dError(
+                f"{path}: frame {number} has {len(readings)} readings and frame 1 has {len(steps[0])}: expected as many"
+            )
+    return torch.tensor(steps, dtype=torch.float64)
+
+
+def _is_projection(matrix: Tensor) -> bool:
+    """Whether the left 3x3 is an intrinsic matrix without skew."""
+    (fx, skew, _, _), (lower, fy, _, _), (zero_x, zero_y, one, _) = matrix.tolist()
+    return fx > 0 and fy > 0 and skew == lower == zero_x == zero_y == 0 and one == 1
+
+
+def _number(path: Path, line: int, token: str) -> float:
+    """The finite number that `token` spells."""
+    try:
+        value = float(token)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Vo3dError(f"{path}:{line}: {token!r} is not a finite number: correct the line or download the file again")
+    return value
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file."""
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file: expected the official KITTI odometry layout")
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Vo3dError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
