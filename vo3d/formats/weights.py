@@ -1,0 +1,188 @@
+"""Weights in and out: safetensors of our own, and other people's checkpoints with every key accounted for."""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.files import atomic_path
+
+SHOWN = 8  # keys that an error message lists before it only counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyMap:
+    """How the keys of a published checkpoint become those of a model. Patterns are regular expressions for whole keys.
+
+    A model lists the checkpoints that it understands in a class variable `published` (name to KeyMap).
+    """
+
+    source: str  # what the checkpoint is, for messages and metadata
+    signature: tuple[str, ...]  # keys by which it is recognised
+    rename: Mapping[str, str]  # pattern of a published key -> our key, with \1 for groups
+    drop: tuple[str, ...] = ()  # published keys that the model has no use for
+    keep: tuple[str, ...] = ()  # our keys that the checkpoint lacks; they keep their values
+    convert: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)  # our key -> change of its values
+    needs: str = ""  # how the model must be built, for messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """Where every key went: nothing is dropped or left as it was without being named here."""
+
+    source: str
+    matched: Mapping[str, str]  # published key -> our key
+    dropped: tuple[str, ...] = ()  # published keys
+    kept: tuple[str, ...] = ()  # our keys
+
+    def __str__(self) -> str:
+        dropped, kept = ", ".join(self.dropped) or "none", ", ".join(self.kept) or "none"
+        return f"{self.source}: {len(self.matched)} tensors loaded; dropped: {dropped}; left as they were: {kept}"
+
+
+def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a state dict, or that of a module, as safetensors with `metadata`; the file is whole or absent."""
+    state_dict = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    if not state_dict:
+        raise Vo3dError(f"{path}: there are no weights to write")
+    # copies, because safetensors refuses tensors that share memory, as those of a recurrent layer on a GPU do
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state_dict.items()}
+    with atomic_path(path) as temporary:
+        save_file(copies, temporary, metadata={"format": "pt", **metadata})
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state dict in a file, on the CPU, and its metadata (empty where the format has none).
+
+    Reads safetensors (by suffix), PyTorch checkpoints that are a state dict or hold one under `state_dict`, and
+    Lightning checkpoints of vo3d (their prefix `net.` is removed). No code that a pickle carries is run.
+
+    Raises:
+        Vo3dError: the file is absent, truncated, no checkpoint, would run code, or holds no tensors.
+    """
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file: expected weights (.safetensors, .ckpt, .pth)")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        except SafetensorError as error:
+            raise Vo3dError(f"{path}: not a whole safetensors file ({error}): copy or download it again") from error
+    return _state_dict_of(_read_pickle(path), path), {}
+
+
+def import_weights(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: KeyMap) -> ImportReport:
+    """Load a published state dict into `model` through `key_map`, accounting for every key on both sides.
+
+    Raises:
+        Vo3dError: a published key has no place, one of ours has no value, or a shape differs; all are named, and
+            the model is left as it was.
+    """
+    ours = model.state_dict()
+    loaded: dict[str, Tensor] = {}
+    matched: dict[str, str] = {}
+    dropped, homeless, misfits = [], [], []
+    for theirs, tensor in state_dict.items():
+        name = _rename(theirs, key_map.rename)
+        if _any_match(key_map.drop, theirs):
+            dropped.append(theirs)
+        elif name is None or name not in ours or name in loaded:
+            homeless.append(theirs)
+        else:
+            value = key_map.convert.get(name, _same)(tensor)
+            if value.shape != ours[name].shape:
+                misfits.append(f"{theirs} {tuple(value.shape)} where {name} is {tuple(ours[name].shape)}")
+            loaded[name], matched[theirs] = value, name
+    absent = [name for name in ours if name not in loaded]
+    kept = tuple(name for name in absent if _any_match(key_map.keep, name))
+    missing = [name for name in absent if name not in kept]
+    problems = [
+        f"{what}: {_listed(keys)}"
+        for what, keys in (("no place for", homeless), ("no value for", missing), ("other shapes", misfits))
+        if keys
+    ]
+    if problems:
+        advice = f"; build the model with {key_map.needs}" if key_map.needs else ""
+        raise Vo3dError(f"{key_map.source} does not fit {type(model).__name__}: {'; '.join(problems)}{advice}")
+    model.load_state_dict({**ours, **loaded})
+    return ImportReport(source=key_map.source, matched=matched, dropped=tuple(dropped), kept=kept)
+
+
+def load_weights(model: nn.Module, path: Path) -> ImportReport:
+    """Load a file into `model`: weights of vo3d key by key, published ones through the model's `published` maps.
+
+    Raises:
+        Vo3dError: as `read_weights` and `import_weights`, with the file's name.
+    """
+    state_dict, _ = read_weights(path)
+    own = KeyMap(source="vo3d weights", signature=(), rename={r"(.*)": r"\1"}, needs="the arguments of its training")
+    published: Mapping[str, KeyMap] = getattr(model, "published", {})
+    recognised = [key_map for key_map in published.values() if all(key in state_dict for key in key_map.signature)]
+    try:
+        return import_weights(model, state_dict, recognised[0] if recognised else own)
+    except Vo3dError as error:
+        raise Vo3dError(f"{path}: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits, as recorded with results."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_pickle(path: Path) -> object:
+    """What a PyTorch checkpoint holds, read without running code."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+        unsafe = re.search(r"(?:Unsupported global: GLOBAL|GLOBAL) (\S+)", str(error))
+        if unsafe:
+            raise Vo3dError(
+                f"{path}: this pickle asks to run {unsafe[1]}, so it was not read: weights must hold tensors and plain "
+                "values only; convert it to safetensors where it was made"
+            ) from error
+        with path.open("rb") as file:
+            if file.read(32).startswith(b"version https://git-lfs"):
+                raise Vo3dError(f"{path}: a Git LFS pointer, not the weights themselves: fetch them") from error
+        raise Vo3dError(f"{path}: not a whole PyTorch checkpoint: copy or download it again") from error
+
+
+def _state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
+    """The named tensors in a checkpoint, without the wrappings of those who wrote it."""
+    inner = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(inner, dict) or not inner or not all(isinstance(value, Tensor) for value in inner.values()):
+        raise Vo3dError(f"{path}: holds no state dict: expected named tensors, alone or under 'state_dict'")
+    state_dict = {str(name): tensor for name, tensor in inner.items()}
+    if isinstance(content, dict) and "pytorch-lightning_version" in content:
+        return {name.removeprefix("net."): tensor for name, tensor in state_dict.items()}
+    return state_dict
+
+
+def _rename(key: str, rename: Mapping[str, str]) -> str | None:
+    """Our name of a published key, by the first pattern that matches it whole; None when none does."""
+    for pattern, replacement in rename.items():
+        if match := re.fullmatch(pattern, key):
+            return match.expand(replacement)
+    return None
+
+
+def _any_match(patterns: tuple[str, ...], key: str) -> bool:
+    return any(re.fullmatch(pattern, key) for pattern in patterns)
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _listed(keys: list[str]) -> str:
+    """The first few keys, and how many more."""
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more
