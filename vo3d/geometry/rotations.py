@@ -1,0 +1,159 @@
+"""Rotations and their many names, each converted to and from the 3x3 matrix, with any leading batch shape.
+
+Convention: `a_R_b` rotates vectors of frame b into frame a; quaternions are (w, x, y, z), w >= 0; angles in radians.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from kornia.geometry.conversions import quaternion_to_rotation_matrix, rotation_matrix_to_quaternion
+from kornia.geometry.liegroup import So3
+from torch import Tensor
+
+from vo3d.geometry.precision import full_precision, product
+
+EulerOrder = Literal["xyz", "xzy", "yxz", "yzx", "zxy", "zyx"]
+
+
+@full_precision
+def matrix_from_quaternion(q_wxyz: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation of a quaternion of any length but zero; q and -q are the same rotation.
+
+    Convention: Hamilton's quaternion, (w, x, y, z).
+    """
+    return quaternion_to_rotation_matrix(q_wxyz)
+
+
+@full_precision
+def quaternion_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
+    """The unit quaternion of a rotation, of the two the one whose first component that is not zero is positive.
+
+    Convention: Hamilton's quaternion, (w, x, y, z), so w >= 0.
+    """
+    q = rotation_matrix_to_quaternion(R)
+    w, x, y, z = q.unbind(-1)
+    leading = torch.where(w != 0, w, torch.where(x != 0, x, torch.where(y != 0, y, z)))
+    return torch.where((leading < 0)[..., None], -q, q)
+
+
+@full_precision
+def matrix_from_euler(angles: Float[Tensor, "*b 3"], order: EulerOrder = "yxz") -> Float[Tensor, "*b 3 3"]:
+    """The rotation of three turns about the axes of `order`.
+
+    Convention: intrinsic (each turn about the axes as the turns before left them), angles in the order of the letters:
+    "yxz" is R_y(angles[0]) R_x(angles[1]) R_z(angles[2]), that is yaw, pitch, roll of a camera whose y points down.
+    """
+    i, j, k, _ = _axes(order)
+    first, second, third = (_turn(axis, angle) for axis, angle in zip((i, j, k), angles.unbind(-1), strict=True))
+    return product(product(first, second), third)
+
+
+@full_precision
+def euler_from_matrix(R: Float[Tensor, "*b 3 3"], order: EulerOrder = "yxz") -> Float[Tensor, "*b 3"]:
+    """Three turns about the axes of `order` that make the rotation; the middle one lies in [-pi/2, pi/2].
+
+    At gimbal lock (middle angle exactly +-pi/2) only the sum or difference of the outer angles is defined: the first
+    is 0 and the third takes the whole turn. Close to it the split between the two is ill-conditioned, but the three
+    together always give back R to rounding, because the third angle is measured after the first has been undone.
+
+    Convention: as `matrix_from_euler`. Source: Shoemake, "Euler angle conversion", Graphics Gems IV, 1994.
+    """
+    i, j, k, sign = _axes(order)
+    sine, cosine = -sign * R[..., j, k], R[..., k, k]  # of the first angle, times the cosine of the second
+    locked = (sine == 0) & (cosine == 0)
+    first = torch.atan2(sine, torch.where(locked, torch.ones_like(cosine), cosine))
+    s, c = first.sin(), first.cos()
+    second = torch.atan2(sign * R[..., i, k], c * R[..., k, k] - sign * s * R[..., j, k])
+    third = torch.atan2(
+        sign * c * R[..., j, i] + s * R[..., k, i],
+        c * R[..., j, j] + sign * s * R[..., k, j],
+    )
+    return torch.stack((first, second, third), dim=-1)
+
+
+@full_precision
+def matrix_from_log_quaternion(log_q: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation of a log quaternion: axis times half the angle.
+
+    Convention: as `log_quaternion_from_matrix`.
+    """
+    return so3_exp(2 * log_q)
+
+
+@full_precision
+def log_quaternion_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
+    """The logarithm of the unit quaternion with w >= 0: axis times half the angle, of length at most pi/2.
+
+    Convention: half of the rotation vector `so3_log`.
+    Source: Brahmbhatt et al., "Geometry-aware learning of maps for camera localization" (MapNet), 2018, equation 3.
+    """
+    return so3_log(R) / 2
+
+
+@full_precision
+def matrix_from_6d(sixd: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation whose first two columns are the given vectors after Gram-Schmidt: continuous, hence easy to learn.
+
+    The two vectors must be neither zero nor parallel; if they are, what comes back is finite but no rotation.
+
+    Convention: first column, then second column. Source: Zhou et al., "On the continuity of rotation representations
+    in neural networks", 2019, equation 15.
+    """
+    x = torch.nn.functional.normalize(sixd[..., :3], dim=-1)
+    y = sixd[..., 3:]
+    y = torch.nn.functional.normalize(y - (x * y).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)
+
+
+def sixd_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 6"]:
+    """The first two columns of a rotation, one after the other.
+
+    Convention: as `matrix_from_6d`. Source: Zhou et al. 2019, equation 14.
+    """
+    return R[..., :2].mT.flatten(-2)
+
+
+@full_precision
+def so3_exp(phi: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation by |phi| radians about phi (Rodrigues); smooth everywhere, the identity included."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and phi.requires_grad):  # see se3._graph_only_for
+        return So3.exp(phi).matrix()
+
+
+@full_precision
+def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
+    """The rotation vector, axis times angle, of length at most pi; accurate from 0 to pi inclusive.
+
+    At exactly pi both axes are right; the one returned has a positive first component that is not zero.
+    """
+    q = quaternion_from_matrix(R)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and R.requires_grad):
+        return So3.from_wxyz(q).log()
+
+
+def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Tensor, "*b"]:
+    """Whether R is a rotation: R R^T is the identity within `tolerance` in each entry, and R is no reflection.
+
+    The default fits float32 and text files with seven digits. NaN is no rotation.
+    """
+    R = R.double()
+    error = (R @ R.mT - torch.eye(3, dtype=R.dtype, device=R.device)).abs().amax(dim=(-2, -1))
+    return (error <= tolerance) & (torch.linalg.det(R) > 0)
+
+
+def _axes(order: str) -> tuple[int, int, int, int]:
+    """Indices of the three axes, and whether their order is even (1) or odd (-1)."""
+    i, j, k = ("xyz".index(letter) for letter in order)
+    return i, j, k, 1 if (j - i) % 3 == 1 else -1
+
+
+def _turn(axis: int, angle: Tensor) -> Tensor:
+    """The rotation about one coordinate axis, right-handed."""
+    zero, one, s, c = torch.zeros_like(angle), torch.ones_like(angle), angle.sin(), angle.cos()
+    rows = (
+        (one, zero, zero, zero, c, -s, zero, s, c),
+        (c, zero, s, zero, one, zero, -s, zero, c),
+        (c, -s, zero, s, c, zero, zero, zero, one),
+    )[axis]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
