@@ -1,9 +1,22 @@
-"""Geometry-aware augmentation of clips: whatever happens to the pixels happens to cameras, depth and flow as well."""
+"""Geometry-aware augmentation of clips: whatever happens to the pixels happens to cameras, depth and flow as well.
+
+Every transform draws the same numbers for all views of a clip (and for both cameras of a stereo pair), because views
+of one clip that were cropped or tinted apart would no longer be views of one scene.
+"""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
+from math import pi
 
 import torch
+from kornia.color import rgb_to_grayscale
+from kornia.enhance import adjust_hue
+from torch import Tensor
+from vo3d.datasets.resize import Size, check_size, resize
 
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
+from vo3d.geometry.camera import crop_intrinsics
 from vo3d.sample import Sample
 
 
@@ -13,3 +26,244 @@ class Transform(ABC):
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The changed clip; the given one stays as it is."""
+
+
+class Resize(Transform):
+    """Resize image, right, depth, mask, flow and K to `size` (height, width)."""
+
+    def __init__(self, size: Size) -> None:
+        check_size(size)
+        self.size = size
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip at the size."""
+        return resize(sample, self.size)
+
+
+class RandomCrop(Transform):
+    """Cut the same window of `size` (height, width) out of all views; the principal point moves with it.
+
+    Raises Vo3dError when the images are smaller than the window.
+    """
+
+    def __init__(self, size: Size) -> None:
+        check_size(size)
+        self.size = size
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip seen through the window."""
+        return _random_window(sample, self.size, generator)
+
+
+class RandomResizedCrop(Transform):
+    """Cut a window whose sides are a fraction of the images' sides, and resize it to `size` (None: the images' own).
+
+    The window has the images' shape, the fraction lies in `scale`: focal lengths grow by its inverse.
+    """
+
+    def __init__(self, size: Size | None = None, scale: tuple[float, float] = (0.8, 1.0)) -> None:
+        check_size(size)
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise Vo3dError(f"scale {scale} of RandomResizedCrop: expected 0 < lowest <= highest <= 1")
+        self.size = size
+        self.scale = scale
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip seen through the window, enlarged."""
+        height, width = sample.image.shape[-2:]
+        fraction = _uniform(generator, *self.scale)
+        window = (max(1, round(height * fraction)), max(1, round(width * fraction)))
+        return resize(_random_window(sample, window, generator), self.size or (height, width))
+
+
+class HorizontalFlip(Transform):
+    """Mirror the clip left to right with `probability`: the pixels, and the world with its motion.
+
+    With M = diag(-1, 1, 1), points become M p, poses M T M, angular rates (a pseudovector) -M w, accelerations M a.
+    The mirror image of a left camera is a right camera: a stereo pair is mirrored and swapped, so that `right` stays on
+    the right and the poses are those of the new left camera.
+
+    Raises Vo3dError for a stereo clip with depth, mask, flow or imu (they belong to the left camera, which is
+    the right one after the swap), and for occupancy, whose grid is not bound to the cameras.
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = _checked_probability(probability)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip or its mirror image."""
+        _refuse(sample, ("occupancy",), "HorizontalFlip", "whose grid is not bound to the cameras")
+        if sample.right is not None:
+            _refuse(
+                sample,
+                ("depth", "mask", "flow", "imu"),
+                "HorizontalFlip of a stereo pair",
+                "which belong to the left camera, and the cameras are swapped",
+            )
+        if _uniform(generator) >= self.probability:
+            return sample
+        if sample.right is not None:
+            sample = _swap_stereo(sample)
+        K = sample.K.clone()
+        K[..., 0, 2] = sample.image.shape[-1] - 1 - K[..., 0, 2]
+        K[..., 0, 1] = -K[..., 0, 1]
+        flow = sample.flow
+        if flow is not None:
+            flow = flow.flip(-1) * flow.new_tensor([-1.0, 1.0])[:, None, None]
+        imu = sample.imu
+        if imu is not None:
+            imu = imu * imu.new_tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
+        return replace(
+            sample,
+            image=sample.image.flip(-1),
+            right=None if sample.right is None else sample.right.flip(-1),
+            K=K,
+            world_T_cam=None if sample.world_T_cam is None else _mirrored(sample.world_T_cam),
+            left_T_right=None if sample.left_T_right is None else _mirrored(sample.left_T_right),
+            depth=None if sample.depth is None else sample.depth.flip(-1),
+            mask=None if sample.mask is None else sample.mask.flip(-1),
+            flow=flow,
+            imu=imu,
+        )
+
+
+class ReverseTime(Transform):
+    """Play the clip backwards with `probability`, as if the camera had gone the same way back.
+
+    Views, poses, depths and `index` change their order; the times ascend as before, with the intervals reversed.
+    Raises Vo3dError for clips with imu or flow: readings of the way back cannot be had by reordering.
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = _checked_probability(probability)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip, forwards or backwards."""
+        _refuse(sample, ("imu", "flow"), "ReverseTime", "which run in one direction")
+        if _uniform(generator) >= self.probability:
+            return sample
+        per_view = ("image", "K", "world_T_cam", "depth", "depth_range", "right", "mask", "index")
+        changes = {name: getattr(sample, name).flip(0) for name in per_view if name in sample.given()}
+        if sample.time is not None:
+            changes["time"] = sample.time[0] + sample.time[-1] - sample.time.flip(0)
+        return replace(sample, **changes)
+
+
+class PhotometricJitter(Transform):
+    """Change the colours of all views alike; every argument is the largest deviation, 0 switches that change off.
+
+    `brightness`, `contrast`, `saturation`: factors 1 - x .. 1 + x, the contrast about the mean grey of the whole clip;
+    `hue`: turns of the colour circle, -x .. x, at most 0.5; `gamma`: exponents 1 / (1 + x) .. 1 + x;
+    `exposure`: a gain of its own for each view, (1 / (1 + x) .. 1 + x), as cameras with automatic exposure have.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        hue: float = 0.05,
+        gamma: float = 0.0,
+        exposure: float = 0.0,
+    ) -> None:
+        limits = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "gamma": 10.0, "exposure": 10.0}
+        given = dict(zip(limits, (brightness, contrast, saturation, hue, gamma, exposure), strict=True))
+        for name, value in given.items():
+            if not 0 <= value <= limits[name]:
+                raise Vo3dError(f"{name} {value} of PhotometricJitter: expected a number from 0 to {limits[name]:g}")
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
+        self.gamma = gamma
+        self.exposure = exposure
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip in other colours, clipped to [0, 1]."""
+        views = sample.image.shape[0]
+        factors = [_uniform(generator, 1 - x, 1 + x) for x in (self.brightness, self.contrast, self.saturation)]
+        turn = _uniform(generator, -self.hue, self.hue)
+        exponent = _log_uniform(generator, self.gamma)
+        gains = [_log_uniform(generator, self.exposure) for _ in range(views)]
+        image = self._recolour(sample.image, sample.image, factors, turn, exponent, gains)
+        right = sample.right
+        if right is not None:
+            right = self._recolour(right, sample.image, factors, turn, exponent, gains)
+        return replace(sample, image=image, right=right)
+
+    def _recolour(
+        self, image: Tensor, reference: Tensor, factors: list[float], turn: float, exponent: float, gains: list[float]
+    ) -> Tensor:
+        """`image` (s, 3, h, w) with the drawn changes; `reference` sets the grey about which contrast turns."""
+        brightness, contrast, saturation = factors
+        mean = rgb_to_grayscale(reference).mean() * brightness
+        image = (image * brightness - mean) * contrast + mean
+        if saturation != 1:
+            grey = rgb_to_grayscale(image)
+            image = grey + (image - grey) * saturation
+        image = image.clamp(0, 1)
+        if turn != 0:
+            image = adjust_hue(image, 2 * pi * turn)
+        if exponent != 1:
+            image = image**exponent
+        return (image * image.new_tensor(gains)[:, None, None, None]).clamp(0, 1)
+
+
+def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+    """One number in [low, high); drawn even where low = high, so that options do not shift the other draws."""
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _log_uniform(generator: torch.Generator, largest: float) -> float:
+    """One factor in 1 / (1 + largest) .. 1 + largest, as often above 1 as below."""
+    return (1 + largest) ** _uniform(generator, -1, 1)
+
+
+def _checked_probability(probability: float) -> float:
+    """The probability, or Vo3dError."""
+    if not 0 <= probability <= 1:
+        raise Vo3dError(f"probability is {probability}: expected a number from 0 to 1")
+    return probability
+
+
+def _refuse(sample: Sample, names: tuple[str, ...], what: str, why: str) -> None:
+    """Raise Vo3dError when the sample has one of the fields, whatever the dice would say."""
+    found = [name for name in names if name in sample.given()]
+    if found:
+        raise Vo3dError(f"{what} cannot change {', '.join(found)}, {why}: leave out the transform or the field")
+
+
+def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sample:
+    """The clip cut to a window of `size`, anywhere in the images."""
+    height, width = sample.image.shape[-2:]
+    if size[0] > height or size[1] > width:
+        raise Vo3dError(
+            f"a window of {size[0]}x{size[1]} (height x width) does not fit into images of {height}x{width} in "
+            f"{sample.scene!r}: give the dataset a larger size"
+        )
+    top = int(torch.randint(height - size[0] + 1, (), generator=generator))
+    left = int(torch.randint(width - size[1] + 1, (), generator=generator))
+    pixels = ("image", "right", "depth", "mask", "flow")
+    window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+    cut = {name: getattr(sample, name)[window] for name in pixels if name in sample.given()}
+    return replace(sample, K=crop_intrinsics(sample.K, left, top), **cut)
+
+
+def _mirrored(a_T_b: Tensor) -> Tensor:
+    """M T M with M = diag(-1, 1, 1, 1): the same motion in the mirrored world."""
+    mirror = a_T_b.new_tensor([-1.0, 1.0, 1.0, 1.0])
+    return mirror[:, None] * a_T_b * mirror
+
+
+def _swap_stereo(sample: Sample) -> Sample:
+    """The clip with the right camera as its reference and the left one as `right`."""
+    if sample.left_T_right is None:
+        raise Vo3dError(f"the stereo clip of {sample.scene!r} lacks left_T_right: expected it wherever right is given")
+    poses = sample.world_T_cam
+    return replace(
+        sample,
+        image=sample.right,
+        right=sample.image,
+        left_T_right=se3.inverse(sample.left_T_right),
+        world_T_cam=None if poses is None else poses @ sample.left_T_right,
+    )

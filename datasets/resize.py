@@ -1,0 +1,67 @@
+"""One place where views change their size: image, depth, mask, flow and K always together."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry.camera import scale_intrinsics
+from vo3d.sample import Sample
+
+Size = tuple[int, int]  # height, width
+
+
+def check_size(size: Size | None) -> None:
+    """Raise Vo3dError unless `size` is None or two positive numbers."""
+    if size is not None and min(size) < 1:
+        raise Vo3dError(f"size {size} is no image size: expected height and width in pixels, each at least 1")
+
+
+def resize_image(image: Float[Tensor, "*b c h w"], size: Size) -> Float[Tensor, "*b c new_h new_w"]:
+    """Images at `size`: bilinear, and going down averaged over the area that an output pixel covers (no aliasing).
+
+    Convention: pixels are areas; the centre of the top-left pixel is (0, 0), its corner (-0.5, -0.5).
+    """
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    flat = image.reshape(-1, *image.shape[-3:])
+    resized = interpolate(flat, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return resized.clamp(0, 1).reshape(*image.shape[:-2], *size)
+
+
+def resize_labels(labels: Shaped[Tensor, "*b h w"], size: Size) -> Shaped[Tensor, "*b new_h new_w"]:
+    """Depth, object ids, anything that must not be averaged, at `size`: the nearest value, by pixel centres."""
+    (old_height, old_width), (height, width) = labels.shape[-2:], size
+    # whole numbers, because (i + 0.5) * old / new in floating point falls on either side of a border
+    rows = (2 * torch.arange(height, device=labels.device) + 1) * old_height // (2 * height)
+    columns = (2 * torch.arange(width, device=labels.device) + 1) * old_width // (2 * width)
+    return labels[..., rows[:, None], columns]
+
+
+def resize_intrinsics(K: Float[Tensor, "*b 3 3"], old: Size, new: Size) -> Float[Tensor, "*b 3 3"]:
+    """K of images of the size `old` once they are resized to `new`."""
+    return scale_intrinsics(K, new[1] / old[1], new[0] / old[0])
+
+
+def resize(sample: Sample, size: Size) -> Sample:
+    """The sample with image, right, depth, mask, flow and K at `size` (height, width)."""
+    check_size(size)
+    old = (sample.image.shape[-2], sample.image.shape[-1])
+    if old == tuple(size):
+        return sample
+    flow = sample.flow
+    if flow is not None:
+        stretch = torch.tensor([size[1] / old[1], size[0] / old[0]], dtype=flow.dtype, device=flow.device)
+        flow = resize_labels(flow, size) * stretch[:, None, None]
+    return replace(
+        sample,
+        image=resize_image(sample.image, size),
+        right=None if sample.right is None else resize_image(sample.right, size),
+        K=resize_intrinsics(sample.K, old, size),
+        depth=None if sample.depth is None else resize_labels(sample.depth, size),
+        mask=None if sample.mask is None else resize_labels(sample.mask, size),
+        flow=flow,
+    )
