@@ -1,0 +1,137 @@
+"""What happens beside the training: checkpoints, curves, random numbers that survive a resume, the run folder."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from vo3d.formats.files import atomic_path
+from vo3d.provenance import provenance
+from vo3d.training.data import seed_of
+
+CHECKPOINTS = "checkpoints"  # folder inside a run
+
+
+class History(Logger):
+    """The logged curves as one plain table, `history.csv`: step, epoch, name, value; one number a row.
+
+    A resumed run continues the table: rows beyond the step of its checkpoint are dropped first.
+    """
+
+    header = ("step", "epoch", "name", "value")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "history.csv"
+
+    @property
+    def name(self) -> None:
+        """Lightning asks for it; this logger has no folder of its own."""
+        return None
+
+    @property
+    def version(self) -> None:
+        """Lightning asks for it; this logger has no folder of its own."""
+        return None
+
+    @rank_zero_only
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one row for each number."""
+        epoch = int(metrics.get("epoch", 0))
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows(
+                (step, epoch, name, f"{value:.9g}") for name, value in metrics.items() if name != "epoch"
+            )
+
+    @rank_zero_only
+    def begin(self, step: int) -> None:
+        """Start the table, or continue it at `step`."""
+        rows: list[list[str]] = []
+        if step > 0 and self.path.is_file():
+            with self.path.open(newline="") as file:
+                rows = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and int(row[0]) < step]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.path) as path, path.open("w", newline="") as file:
+            csv.writer(file).writerows([self.header, *rows])
+
+
+class StepSeed(Callback):
+    """Makes the random numbers of a step (dropout) a function of seed, process, epoch and batch alone.
+
+    A resumed run then draws what the uninterrupted one drew, with no generator state in the checkpoint.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed torch's generators on every device."""
+        torch.manual_seed(seed_of(self.seed, trainer.global_rank, trainer.current_epoch, batch_idx))
+
+
+class RunFolder(Callback):
+    """Writes config.yaml and versions.json into the run folder, and the configuration into each checkpoint."""
+
+    def __init__(self, folder: Path, config: str, seed: int) -> None:
+        self.folder = folder
+        self.config = config
+        self.seed = seed
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write both files before the first step."""
+        if not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = {**provenance(), "seed": self.seed, "threads": torch.get_num_threads()}
+        facts["device"] = str(trainer.strategy.root_device)
+        facts["processes"] = trainer.world_size
+        for name, text in (("config.yaml", self.config), ("versions.json", json.dumps(facts, indent=2) + "\n")):
+            with atomic_path(self.folder / name) as path:
+                path.write_text(text)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the curves begin, or go on, at the step of the checkpoint."""
+        for logger in trainer.loggers:
+            if isinstance(logger, History):
+                logger.begin(trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint describes itself: it carries the whole resolved configuration."""
+        checkpoint["vo3d_config"] = self.config
+
+
+def standard_callbacks(
+    folder: Path, *, monitor: str | None, checkpoint_every: int, patience: int | None
+) -> list[Callback]:
+    """Progress bar, learning-rate curve, best and last weights, early stopping.
+
+    Args:
+        folder: The run folder; checkpoints go to `folder/checkpoints`.
+        monitor: The logged value whose minimum is the best; None keeps the last weights only.
+        checkpoint_every: Steps between two writings of last.ckpt, which is also written after each epoch.
+        patience: Validations without a better value after which training stops; None never stops it.
+    """
+    place: dict[str, Any] = {"dirpath": folder / CHECKPOINTS, "enable_version_counter": False}
+    callbacks: list[Callback] = [
+        RichProgressBar(),
+        LearningRateMonitor(logging_interval="step"),
+        # Steps and epoch ends need a callback each: Lightning refuses both triggers in one.
+        ModelCheckpoint(filename="last", every_n_train_steps=checkpoint_every, **place),
+        ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **place),
+    ]
+    if monitor is not None:
+        callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode="min", **place))
+        if patience is not None:
+            callbacks.append(EarlyStopping(monitor=monitor, mode="min", patience=patience))
+    return callbacks

@@ -1,0 +1,194 @@
+"""`vo3d fit | validate | test`: Lightning's command line with its traps guarded."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer import Trainer
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.weights import read_weights
+from vo3d.training.callbacks import CHECKPOINTS, History, RunFolder, StepSeed, standard_callbacks
+from vo3d.training.data import DataModule
+from vo3d.training.learner import Learner
+
+EXAMPLES = {
+    "fit": "train a model; example: vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml --out runs/deepvo",
+    "validate": "losses of the validation set; example: vo3d validate -c runs/deepvo/config.yaml --ckpt_path best",
+    "test": "losses of the test set; example: vo3d test -c runs/deepvo/config.yaml --ckpt_path best",
+}
+STRICT = {"allow_abbrev": False, "exit_on_error": False}
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI for one `Learner` and one `DataModule`, with a run folder and without four known traps.
+
+    No option may be abbreviated; an absent checkpoint is an error, not a fresh start; settings come from the command
+    line alone, and a resumed run whose settings differ from its checkpoint's is refused; errors are one line.
+    """
+
+    def __init__(self, args: ArgsType) -> None:
+        super().__init__(
+            Learner,
+            DataModule,
+            save_config_callback=None,  # RunFolder does it
+            trainer_defaults={"use_distributed_sampler": False, "deterministic": "warn"},  # ClipSampler does the first
+            seed_everything_default=0,
+            parser_kwargs={**STRICT, **{verb: {**STRICT, "description": text} for verb, text in EXAMPLES.items()}},
+            args=args,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # RunFolder writes the configuration into each checkpoint
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, and the arguments of Trainer's methods that are not for the command line."""
+        given = {"model", "datamodule", "weights_only"}
+        return {
+            "fit": {*given, "train_dataloaders", "val_dataloaders"},
+            "validate": {*given, "dataloaders", "verbose"},
+            "test": {*given, "dataloaders", "verbose"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run folder and what is kept in it."""
+        parser.add_argument("--out", type=Path, default=Path("runs/unnamed"), help="The run folder.")
+        parser.add_argument(
+            "--overwrite", type=bool, default=False, help="Throw away a run that the folder holds already."
+        )
+        parser.add_argument(
+            "--monitor", type=str | None, default="val/loss", help="What best.ckpt has the smallest of."
+        )
+        parser.add_argument(
+            "--checkpoint_every", type=int, default=200, help="Steps between two writings of last.ckpt."
+        )
+        parser.add_argument(
+            "--patience", type=int | None, default=None, help="Validations without improvement before training stops."
+        )
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, without Lightning's warning that sys.argv was not used."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Find and check the checkpoint; Lightning's own version lets its settings override the command line."""
+        verb = self.config.subcommand
+        options = self.config[verb]
+        self.checkpoint = None
+        if options.ckpt_path is None:
+            return
+        self.checkpoint = find_checkpoint(options.ckpt_path, options.out)
+        stored = read_checkpoint(self.checkpoint)
+        self._refuse_other_settings(stored)
+
+    def _refuse_other_settings(self, stored: dict[str, Any]) -> None:
+        verb = self.config.subcommand
+        if "vo3d_config" not in stored:
+            return
+        parts = ("model", "seed_everything") if verb == "fit" else ("model.net",)
+        then = _flat(yaml.safe_load(stored["vo3d_config"]))
+        now = _flat(yaml.safe_load(self._config_text()))
+        for key in sorted(then.keys() | now.keys()):
+            if key.startswith(parts) and then.get(key) != now.get(key) and key != "model.init_weights":
+                raise Vo3dError(
+                    f"{self.checkpoint}: made with {key} = {then.get(key)}, now asked for {now.get(key)}: "
+                    f"give the same value, or start anew from these weights with --model.init_weights {self.checkpoint}"
+                )
+
+    def _config_text(self) -> str:
+        parser = self._subcommand_parsers[self.config.subcommand]
+        options = self.config[self.config.subcommand].clone()
+        options.pop("config", None)
+        options.ckpt_path = None  # a run replayed from its config.yaml starts where it once started
+        options.overwrite = False
+        return str(parser.dump(options, skip_none=False))
+
+    def instantiate_classes(self) -> None:
+        """Build the learner, the data and the trainer."""
+        self.config_init = self.parser.instantiate(self.config)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self.trainer = self.instantiate_trainer()
+
+    def instantiate_trainer(self, **options: Any) -> Trainer:
+        """The trainer with vo3d's loggers and callbacks, which are the run folder's."""
+        config = self.config_init[self.subcommand]
+        seed = int(config["seed_everything"])
+        folder: Path = config["out"]
+        options["default_root_dir"] = folder
+        callbacks = [StepSeed(seed), RunFolder(folder, self._config_text(), seed)]
+        if self.subcommand == "fit":
+            monitor = config["monitor"] if self.datamodule.val is not None else None
+            callbacks += standard_callbacks(
+                folder,
+                monitor=monitor,
+                checkpoint_every=config["checkpoint_every"],
+                patience=config["patience"],
+            )
+            if config["trainer"]["logger"] is None:
+                board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+                options["logger"] = [board, History(folder)]
+        else:
+            options["logger"] = False
+        return self._instantiate_trainer({**config["trainer"], **options}, callbacks)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        keywords = {"model": self.model, "datamodule": self.datamodule}
+        return {**keywords, "ckpt_path": self.checkpoint, "weights_only": True}  # never run code out of a checkpoint
+
+    def before_fit(self) -> None:
+        """Refuse to mix two runs in one folder."""
+        folder = self.config_init["fit"]["out"]
+        if self.checkpoint is not None or self.trainer.global_rank > 0:
+            return
+        old = [*(folder / CHECKPOINTS).glob("*.ckpt"), *folder.glob("events.out.tfevents.*")]
+        if old and not self.config_init["fit"]["overwrite"]:
+            raise Vo3dError(
+                f"{folder} holds a run already ({old[0].name}): choose another --out, continue it with "
+                "--ckpt_path last, or throw it away with --overwrite true"
+            )
+        for path in old:
+            path.unlink()
+
+
+def find_checkpoint(name: str | Path, folder: Path) -> Path:
+    """The file that `best`, `last` or a path names; raises Vo3dError when it is not there."""
+    path = folder / CHECKPOINTS / f"{name}.ckpt" if str(name) in {"best", "last"} else Path(name)
+    if not path.is_file():
+        raise Vo3dError(
+            f"{path}: there is no such checkpoint; expected a file, or 'best' or 'last' of the run in --out"
+        )
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of `vo3d fit`, on the CPU; no code in it is run.
+
+    Raises Vo3dError when the file is no checkpoint, is cut short, or would run code.
+    """
+    read_weights(path)  # says in words what is wrong with the file
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(stored, dict) or "state_dict" not in stored:
+        raise Vo3dError(f"{path}: not a checkpoint of `vo3d fit`; other weights enter through --model.init_weights")
+    return stored
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        key: value
+        for name, branch in tree.items()
+        for key, value in _flat(branch, f"{prefix}.{name}".strip(".")).items()
+    }
+
+
+def run(args: list[str]) -> None:
+    """Run `fit`, `validate` or `test` with the words of the command line."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    TrainingCLI(args)

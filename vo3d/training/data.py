@@ -1,0 +1,222 @@
+"""Datasets become batches: one deterministic order, the same after a resume and under any number of processes."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from vo3d.errors import Vo3dError
+from vo3d.sample import Sample
+
+
+class Batch:
+    """A collated sample, opaque to Lightning: its precision plugins would halve the doubles of `Sample.time`."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
+        """The batch on `device`."""
+        return Batch(self.sample.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in page-locked memory; torch's DataLoader calls this."""
+        return Batch(self.sample.pin_memory())
+
+
+class ClipSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) pairs in an order that depends on seed and epoch alone.
+
+    Every process cuts its own rows out of the same global batch of `batch_size * num_processes` clips: two processes
+    see together what one process with the doubled batch sees. The epoch travels with the index, into the workers,
+    so that augmentation differs from epoch to epoch.
+
+    Args:
+        length: Number of clips in the dataset.
+        batch_size: Clips in a batch of one process.
+        shuffle: Draw a new order each epoch; the last incomplete global batch is then left out. Otherwise the order
+            is that of the dataset and every clip is given (under several processes at most `num_processes - 1` twice).
+        seed: Seed of the order.
+        rank: Number of this process.
+        num_processes: How many there are.
+
+    Raises Vo3dError when the dataset is smaller than one global batch, or empty.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        if batch_size < 1:
+            raise Vo3dError(f"batch_size is {batch_size}: expected at least 1")
+        needed = batch_size * num_processes if shuffle else 1
+        if length < needed:
+            raise Vo3dError(
+                f"the dataset has {length} clips, one batch over all processes needs {needed}: "
+                "give more data, or a smaller data.batch_size"
+            )
+        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.rank, self.num_processes = rank, num_processes
+        self.epoch = 0
+        self.start = 0  # batches of this epoch that are already done
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of `epoch`, unless the sampler is in it already; Lightning calls this."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __len__(self) -> int:
+        """Number of batches in a whole epoch, whatever was skipped."""
+        whole, rest = divmod(self.length, self.batch_size * self.num_processes)
+        return whole if self.shuffle else whole + (rest > 0)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = list(range(self.length))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
+            order = torch.randperm(self.length, generator=generator).tolist()
+        else:
+            order += order[: -self.length % self.num_processes]  # equal shares, or DDP would wait for ever
+        whole = self.batch_size * self.num_processes
+        for batch in range(self.start, len(self)):
+            rows = order[batch * whole : (batch + 1) * whole]
+            share = len(rows) // self.num_processes
+            yield [(self.epoch, index) for index in rows[self.rank * share : (self.rank + 1) * share]]
+
+
+def seed_of(*numbers: int) -> int:
+    """One well-mixed 62-bit seed out of several small numbers (splitmix64's finaliser, folded)."""
+    mask = (1 << 64) - 1
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & mask
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+        state ^= state >> 31
+    return state >> 2
+
+
+class _EpochDataset(Dataset[Sample]):
+    """Reads the (epoch, index) pairs of `ClipSampler`; tells the epoch to datasets that have `set_epoch`."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        epoch, index = place
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+        return self.dataset[index]
+
+
+def _collate(samples: Sequence[Sample]) -> Batch:
+    return Batch(Sample.collate(samples))
+
+
+class ClipLoader(DataLoader[Sample]):
+    """A DataLoader that knows how many batches of its epoch it has handed out.
+
+    Lightning keeps `state_dict` in its checkpoints, and gives it back when a run resumes in the middle of an epoch.
+    """
+
+    def __init__(self, dataset: Dataset[Sample], sampler: ClipSampler, **options: Any) -> None:
+        super().__init__(_EpochDataset(dataset), batch_sampler=sampler, collate_fn=_collate, **options)
+        self.given = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        # A generator on purpose: workers begin to fetch at the first `next`, after Lightning has set the epoch.
+        sampler: ClipSampler = self.batch_sampler  # type: ignore[assignment]
+        self.given = sampler.start
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the order stands: the epoch, its batches handed out, and what they were counted in."""
+        sampler: ClipSampler = self.batch_sampler  # type: ignore[assignment]
+        whole = sampler.batch_size * sampler.num_processes
+        return {"epoch": sampler.epoch, "given": self.given, "length": sampler.length, "global_batch": whole}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue where `state` was taken; raises Vo3dError when the dataset or the batch has another size."""
+        mine = self.state_dict()
+        for name, words in (("length", "clips in the training set"), ("global_batch", "clips in a global batch")):
+            if state[name] != mine[name]:
+                raise Vo3dError(
+                    f"the checkpoint was made in the middle of an epoch with {state[name]} {words}, now there are "
+                    f"{mine[name]}: resume with the same data and batch size, or start anew with --model.init_weights"
+                )
+        sampler: ClipSampler = self.batch_sampler  # type: ignore[assignment]
+        sampler.epoch, sampler.start = state["epoch"], state["given"]
+        self.given = state["given"]
+
+
+class DataModule(LightningDataModule):
+    """The training, validation and test sets, and how they are cut into batches.
+
+    Args:
+        train: Clips to learn from.
+        val: Clips whose loss chooses the best weights; None: only the last weights are kept.
+        test: Clips for `vo3d test`, and the recordings for `vo3d evaluate`.
+        batch_size: Clips in a batch of one process.
+        num_workers: Processes that read clips ahead; 0 reads in the training process.
+        shuffle: Draw a new order of the training clips each epoch.
+        seed: Seed of that order; the command line sets it from `seed_everything`.
+    """
+
+    def __init__(
+        self,
+        # not Dataset[Sample]: jsonargparse refuses every argument of the subclasses of a subscripted class
+        train: Dataset | None = None,  # type: ignore[type-arg]
+        val: Dataset | None = None,  # type: ignore[type-arg]
+        test: Dataset | None = None,  # type: ignore[type-arg]
+        batch_size: int = 8,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.train, self.val, self.test = train, val, test
+        self.batch_size, self.num_workers, self.shuffle, self.seed = batch_size, num_workers, shuffle, seed
+
+    def train_dataloader(self) -> ClipLoader:
+        """Batches for `vo3d fit`; raises Vo3dError without a training set."""
+        return self._loader("train", shuffle=self.shuffle)
+
+    def val_dataloader(self) -> ClipLoader | list[ClipLoader]:
+        """Batches for validation; none without a validation set."""
+        return self._loader("val", shuffle=False) if self.val is not None else []
+
+    def test_dataloader(self) -> ClipLoader:
+        """Batches for `vo3d test`; raises Vo3dError without a test set."""
+        return self._loader("test", shuffle=False)
+
+    def _loader(self, split: str, *, shuffle: bool) -> ClipLoader:
+        dataset: Dataset[Sample] | None = getattr(self, split)
+        if dataset is None:
+            raise Vo3dError(f"there is no data.{split}: name a dataset by its class_path in the configuration")
+        trainer = self.trainer
+        sampler = ClipSampler(
+            len(dataset),  # type: ignore[arg-type]
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            num_processes=trainer.world_size if trainer else 1,
+        )
+        return ClipLoader(
+            dataset,
+            sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type != "cpu",
+            generator=torch.Generator().manual_seed(self.seed),
+        )
