@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 
 SHOWN = 8  # keys that an error message lists before it only counts
+LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,9 @@ def load_weights(model: nn.Module, path: Path) -> ImportReport:
         Vo3dError: as `read_weights` and `import_weights`, with the file's name.
     """
     state_dict, _ = read_weights(path)
-    own = KeyMap(source="vo3d weights", signature=(), rename={r"(.*)": r"\1"}, needs="the arguments of its training")
+    own = KeyMap(
+        source="a state dict of vo3d", signature=(), rename={r"(.*)": r"\1"}, needs="the arguments of its training"
+    )
     published: Mapping[str, KeyMap] = getattr(model, "published", {})
     recognised = [key_map for key_map in published.values() if all(key in state_dict for key in key_map.signature)]
     try:
@@ -140,19 +144,21 @@ def sha256_of(path: Path) -> str:
 
 def _read_pickle(path: Path) -> object:
     """What a PyTorch checkpoint holds, read without running code."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise Vo3dError(f"{path}: a Git LFS pointer, not the weights that it stands for: run 'git lfs pull'")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
-        unsafe = re.search(r"(?:Unsupported global: GLOBAL|GLOBAL) (\S+)", str(error))
-        if unsafe:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what matters follows as an error
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # what torch raises on bytes that it did not write has no common root
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
+        if unsafe := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise Vo3dError(
-                f"{path}: this pickle asks to run {unsafe[1]}, so it was not read: weights must hold tensors and plain "
-                "values only; convert it to safetensors where it was made"
+                f"{path}: this pickle calls {unsafe[1]}, so it was not read: weights must hold tensors and plain "
+                "values only; save their state dict alone where they were made"
             ) from error
-        with path.open("rb") as file:
-            if file.read(32).startswith(b"version https://git-lfs"):
-                raise Vo3dError(f"{path}: a Git LFS pointer, not the weights themselves: fetch them") from error
-        raise Vo3dError(f"{path}: not a whole PyTorch checkpoint: copy or download it again") from error
+        raise Vo3dError(f"{path}: no PyTorch checkpoint, or a damaged one: copy or download it again") from error
 
 
 def _state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
