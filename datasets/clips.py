@@ -24,9 +24,8 @@ class ClipDataset(Dataset[Sample]):
     Augmentation: the transforms of clip `i` draw from a generator seeded by (`seed`, epoch, `i`) and by nothing else.
     The same clip of the same epoch is therefore augmented alike whatever worker or process makes it, in whatever order,
     and a run that is resumed in the middle of an epoch sees what the uninterrupted one saw, with no state of a random
-    generator to restore. `set_epoch` is called before each epoch, best by the sampler's own `set_epoch`: Lightning
-    calls that one even when it resumes within an epoch, where the hook `on_train_epoch_start` is skipped. The number
-    lies in shared memory, so that persistent workers see it too.
+    generator to restore. `set_epoch` speaks to the copy of the dataset in its own process: a loader with workers has to
+    send the epoch along with each index, as that of `vo3d.training` does.
 
     Raises Vo3dError when there is no recording, or one is too short for a clip.
     """
@@ -54,7 +53,7 @@ class ClipDataset(Dataset[Sample]):
         self.frame_stride = frame_stride
         self.transforms = list(transforms)
         self.seed = seed
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.epoch = 0
         span = (clip_length - 1) * frame_stride + 1
         for recording in self.recordings:
             if len(recording) < span:
@@ -69,14 +68,9 @@ class ClipDataset(Dataset[Sample]):
         """Number of clips."""
         return self._ends[-1]
 
-    @property
-    def epoch(self) -> int:
-        """The epoch whose augmentations are drawn."""
-        return int(self._epoch)
-
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of `epoch`; to be called before the epoch's iterator is made."""
-        self._epoch.fill_(epoch)
+        """Choose the augmentations of `epoch`."""
+        self.epoch = epoch
 
     def place(self, index: int) -> tuple[Recording, list[int]]:
         """The recording of clip `index` and the indices of its frames, without reading them.

@@ -16,7 +16,7 @@ from vo3d.datasets.resize import Size, check_size, resize
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
-from vo3d.geometry.camera import crop_intrinsics
+from vo3d.geometry.camera import crop_intrinsics, flip_intrinsics
 from vo3d.sample import Sample
 
 
@@ -104,9 +104,6 @@ class HorizontalFlip(Transform):
             return sample
         if sample.right is not None:
             sample = _swap_stereo(sample)
-        K = sample.K.clone()
-        K[..., 0, 2] = sample.image.shape[-1] - 1 - K[..., 0, 2]
-        K[..., 0, 1] = -K[..., 0, 1]
         flow = sample.flow
         if flow is not None:
             flow = flow.flip(-1) * flow.new_tensor([-1.0, 1.0])[:, None, None]
@@ -117,9 +114,9 @@ class HorizontalFlip(Transform):
             sample,
             image=sample.image.flip(-1),
             right=None if sample.right is None else sample.right.flip(-1),
-            K=K,
-            world_T_cam=None if sample.world_T_cam is None else _mirrored(sample.world_T_cam),
-            left_T_right=None if sample.left_T_right is None else _mirrored(sample.left_T_right),
+            K=flip_intrinsics(sample.K, sample.image.shape[-1]),
+            world_T_cam=None if sample.world_T_cam is None else se3.mirror(sample.world_T_cam),
+            left_T_right=None if sample.left_T_right is None else se3.mirror(sample.left_T_right),
             depth=None if sample.depth is None else sample.depth.flip(-1),
             mask=None if sample.mask is None else sample.mask.flip(-1),
             flow=flow,
@@ -247,12 +244,6 @@ def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sa
     window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
     cut = {name: getattr(sample, name)[window] for name in pixels if name in sample.given()}
     return replace(sample, K=crop_intrinsics(sample.K, left, top), **cut)
-
-
-def _mirrored(a_T_b: Tensor) -> Tensor:
-    """M T M with M = diag(-1, 1, 1, 1): the same motion in the mirrored world."""
-    mirror = a_T_b.new_tensor([-1.0, 1.0, 1.0, 1.0])
-    return mirror[:, None] * a_T_b * mirror
 
 
 def _swap_stereo(sample: Sample) -> Sample:

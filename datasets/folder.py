@@ -1,0 +1,280 @@
+"""What users already have: a folder of images or a video file, with known intrinsics."""
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import cv2
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor
+from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics
+from vo3d.datasets.transforms import Transform
+from vo3d.datasets.views import check_frames, read_views
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import IMAGE_SUFFIXES
+from vo3d.formats.trajectories import read_trajectory
+from vo3d.sample import Recording, Sample
+
+
+class ImageFolder(ClipDataset):
+    """Clips of one folder of images (in natural order: 2 before 10) or of one video file.
+
+    Arguments:
+        source: the folder, or the video file.
+        intrinsics: fx, fy, cx, cy in pixels of the original images; the centre of the top-left pixel is (0, 0).
+        field_of_view: horizontal, degrees; instead of `intrinsics`, for square pixels and a centred camera.
+        fps: frames a second, for `time`. None: what a video says of itself; a folder has no time then.
+        frames: first and last (exclusive) frame to take; without it, all.
+        trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
+        trajectory_format: "kitti" or "tum"; a TUM file also gives `time` where there is no fps.
+        size: height and width to resize to at load.
+        clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
+
+    Raises Vo3dError when there is no image, the video cannot be read, neither or both of `intrinsics` and
+    `field_of_view` are given, or the trajectory has another length than the source.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        intrinsics: tuple[float, float, float, float] | None = None,
+        field_of_view: float | None = None,
+        fps: float | None = None,
+        frames: tuple[int, int] | None = None,
+        trajectory: str | Path | None = None,
+        trajectory_format: Literal["kitti", "tum"] = "kitti",
+        size: Size | None = None,
+        clip_length: int = 2,
+        clip_step: int = 1,
+        frame_stride: int = 1,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        recording = FolderRecording(
+            Path(source),
+            intrinsics=intrinsics,
+            field_of_view=field_of_view,
+            fps=fps,
+            frames=frames,
+            trajectory=None if trajectory is None else Path(trajectory),
+            trajectory_format=trajectory_format,
+            size=size,
+        )
+        super().__init__(
+            [recording],
+            clip_length=clip_length,
+            clip_step=clip_step,
+            frame_stride=frame_stride,
+            transforms=transforms,
+            seed=seed,
+        )
+
+
+class FolderRecording(Recording):
+    """One folder of images or one video; arguments and errors as `ImageFolder` says.
+
+    `index` of its samples is the place in the recording: 0 is the frame `frames[0]` of the source.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        *,
+        intrinsics: tuple[float, float, float, float] | None = None,
+        field_of_view: float | None = None,
+        fps: float | None = None,
+        frames: tuple[int, int] | None = None,
+        trajectory: Path | None = None,
+        trajectory_format: Literal["kitti", "tum"] = "kitti",
+        size: Size | None = None,
+    ) -> None:
+        check_size(size)
+        check_frames(frames)
+        if (intrinsics is None) == (field_of_view is None):
+            raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
+        if fps is not None and not fps > 0:
+            raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
+        self._source: _Source = _Video(source) if source.is_file() else _Images(source)
+        total = len(self._source)
+        self._first, last = frames or (0, total)
+        if last > total:
+            raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
+        self._count = last - self._first
+        self.name = source.resolve().stem if source.is_file() else source.resolve().name
+        self._size = size
+        self._K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
+        if size is not None:
+            self._K = resize_intrinsics(self._K, self._source.size, size)
+        self._poses: Tensor | None = None
+        fps = fps or self._source.fps
+        self._time = None if fps is None else torch.arange(self._first, last, dtype=torch.float64) / fps
+        if trajectory is not None:
+            truth = read_trajectory(trajectory, trajectory_format)
+            if len(truth) != total:
+                raise Vo3dError(
+                    f"{trajectory}: has {len(truth)} poses, but {source} has {total} frames: expected as many"
+                )
+            self._poses = truth.world_T_cam[self._first : last]
+            if self._time is None and truth.time is not None:
+                self._time = truth.time[self._first : last]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self._count
+
+    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
+        """`world_T_cam` of every frame, in the unit of the trajectory file; None without one."""
+        return self._poses
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """The views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
+        return Sample(
+            image=self._source.read([self._first + index for index in indices], self._size),
+            K=self._K.float().expand(len(indices), 3, 3).clone(),
+            world_T_cam=None if self._poses is None else self._poses[list(indices)].float(),
+            time=None if self._time is None else self._time[list(indices)],
+            scene=self.name,
+            index=torch.tensor(indices),
+        )
+
+
+class _Source(Protocol):
+    """Frames with random access."""
+
+    size: Size  # of the original
+    fps: float | None
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]: ...
+
+
+class _Images:
+    """The images of a folder, in natural order."""
+
+    fps: float | None = None
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise Vo3dError(f"{folder}: no such folder or video file")
+        found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+        self._files = sorted(found, key=_natural_key)
+        if not self._files:
+            raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        self.size = read_views(self._files[:1], None)[1]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
+        """The frames at `indices`; one that differs in size from the first of the folder is refused."""
+        files = [self._files[index] for index in indices]
+        views, original = read_views(files, size)
+        if original != self.size:
+            raise Vo3dError(
+                f"{files[0]}: is {original[1]}x{original[0]} pixels and {self._files[0].name} is {self.size[1]}x"
+                f"{self.size[0]}: expected one size in a folder"
+            )
+        return views
+
+
+class _Video:
+    """The frames of a video file; each process opens the file for itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._capture: cv2.VideoCapture | None = None
+        self._process = -1
+        self._next = 0
+        capture = self._opened()
+        self.fps: float | None = capture.get(cv2.CAP_PROP_FPS) or None
+        self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        # containers state the number of frames loosely: believe it only when the last one is there
+        if self._count < 1 or self._frame(self._count - 1) is None:
+            self._count = self._counted()
+        first = self._frame(0) if self._count else None
+        if first is None:
+            raise Vo3dError(f"{path}: holds no frame that can be decoded: expected a video, or give a folder of images")
+        self.size: Size = (first.shape[1], first.shape[2])
+        self._capture = None  # nothing that cannot be sent to another process stays
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the open file."""
+        return self.__dict__ | {"_capture": None}
+
+    def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
+        """The frames at `indices`; going forward by one costs no seek."""
+        views: list[Tensor] = []
+        for index in indices:
+            view = self._frame(index)
+            if view is None:
+                raise Vo3dError(
+                    f"{self._path}: frame {index} of {self._count} cannot be decoded: encode the video again"
+                )
+            views.append(view if size is None else resize_image(view, size))
+        return torch.stack(views)
+
+    def _opened(self) -> cv2.VideoCapture:
+        """The file, opened by this process: a decoder that was forked would share its position with the parent."""
+        if self._capture is None or self._process != os.getpid():
+            self._capture, self._process, self._next = cv2.VideoCapture(str(self._path)), os.getpid(), 0
+            if not self._capture.isOpened():
+                raise Vo3dError(
+                    f"{self._path}: not a video that OpenCV can open: convert it, or give a folder of images"
+                )
+        return self._capture
+
+    def _frame(self, index: int) -> Float32[Tensor, "3 h w"] | None:
+        """One frame, or None where the file does not give it."""
+        capture = self._opened()
+        if index != self._next:
+            capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        there, pixels = capture.read()
+        self._next = index + 1 if there else -1
+        if not there:
+            return None
+        return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).permute(2, 0, 1).float() / 255
+
+    def _counted(self) -> int:
+        """The number of frames that can be decoded, by decoding them all."""
+        self._capture = None
+        capture, count = self._opened(), 0
+        while capture.grab():
+            count += 1
+        self._capture = None
+        return count
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Digits compare as numbers: frame2 before frame10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _intrinsic_matrix(
+    source: Path, size: Size, intrinsics: tuple[float, float, float, float] | None, field_of_view: float | None
+) -> Float64[Tensor, "3 3"]:
+    """K in pixels of the original, from either description."""
+    height, width = size
+    if intrinsics is not None:
+        fx, fy, cx, cy = intrinsics
+    elif field_of_view is not None and 0 < field_of_view < 180:
+        fx = fy = width / 2 / math.tan(math.radians(field_of_view) / 2)
+        cx, cy = (width - 1) / 2, (height - 1) / 2
+    else:
+        raise Vo3dError(f"{source}: field_of_view is {field_of_view}: expected degrees between 0 and 180")
+    if not (fx > 0 and fy > 0 and math.isfinite(fx * fy * cx * cy)):
+        raise Vo3dError(
+            f"{source}: intrinsics {fx:g}, {fy:g}, {cx:g}, {cy:g}: expected fx, fy > 0 and cx, cy, in pixels"
+        )
+    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)

@@ -1,0 +1,250 @@
+"""KITTI odometry in its official layout, grey or colour, mono or stereo, with inertial readings where they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.resize import Size, check_size, resize_intrinsics
+from vo3d.datasets.transforms import Transform
+from vo3d.datasets.views import check_frames, read_views
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.kitti import read_calib, read_imu, read_times
+from vo3d.formats.trajectories import read_trajectory
+from vo3d.sample import Recording, Sample
+
+LAYOUT = "expected sequences/<name>/{image_0..image_3, calib.txt, times.txt} and poses/<name>.txt"
+
+
+class KITTIOdometry(ClipDataset):
+    """Clips of KITTI odometry sequences: `image`, `K`, `time`, `index`, and where they are there the poses.
+
+    Layout: `root/sequences/06/{image_0,image_1,image_2,image_3,calib.txt,times.txt}`, `root/poses/06.txt`. Sequences
+    without a file in `poses` (the benchmark's 11 to 21) give no `world_T_cam`. A split is a list of sequences.
+
+    Arguments:
+        root: the folder that holds `sequences`.
+        sequences: names or numbers, such as "06" or 6.
+        colour: cameras 2 and 3; otherwise the grey cameras 0 and 1.
+        stereo: also give the right camera, as `right` and `left_T_right`.
+        imu: also give the readings of `root/imus/<name>.mat` or `.txt` (see `vo3d.formats.kitti.read_imu`).
+        frames: first and last (exclusive) frame to take of every sequence, for excerpts and splits within a sequence.
+            Without it images, poses and times must be equally many; with it the files must reach that far.
+        size: height and width to resize to at load.
+        clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
+
+    Convention: the files hold poses of camera 0; `world_T_cam` is that of the camera that took `image`, moved by the
+    offset in its projection matrix, in the world of camera 0.
+    Raises Vo3dError when the root, a sequence or a file is missing or says something else than its neighbours.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sequences: Sequence[str | int],
+        *,
+        colour: bool = True,
+        stereo: bool = False,
+        imu: bool = False,
+        frames: tuple[int, int] | None = None,
+        size: Size | None = None,
+        clip_length: int = 2,
+        clip_step: int = 1,
+        frame_stride: int = 1,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        root = Path(root)
+        names = [f"{name:02d}" if isinstance(name, int) else name for name in sequences]
+        recordings = [
+            KITTIRecording(root, name, colour=colour, stereo=stereo, imu=imu, frames=frames, size=size)
+            for name in names
+        ]
+        super().__init__(
+            recordings,
+            clip_length=clip_length,
+            clip_step=clip_step,
+            frame_stride=frame_stride,
+            transforms=transforms,
+            seed=seed,
+        )
+
+
+def _check_layout(root: Path, name: str) -> None:
+    """Raise Vo3dError unless `root` has the official layout and the sequence."""
+    if not root.is_dir():
+        raise Vo3dError(f"{root}: no such folder: expected the root of KITTI odometry, which holds sequences and poses")
+    sequences = root / "sequences"
+    if not sequences.is_dir():
+        there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+        raise Vo3dError(f"{root}: holds {there}, but no folder sequences: {LAYOUT}")
+    if not (sequences / name).is_dir():
+        there = ", ".join(sorted(path.name for path in sequences.iterdir() if path.is_dir())) or "none"
+        raise Vo3dError(f"{sequences / name}: no such sequence: there are {there}; choose one of them")
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """One rectified camera: its images and its place beside camera 0."""
+
+    files: list[Path]
+    K: Float64[Tensor, "3 3"]  # pixels of the files
+    cam0_T_cam: Float64[Tensor, "4 4"]  # metres
+
+
+class KITTIRecording(Recording):
+    """One sequence of KITTI odometry; arguments and errors as `KITTIOdometry` says, frames counted from `frames[0]`.
+
+    `index` of its samples is the place in the recording: 0 is the frame `frames[0]` of the sequence.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        *,
+        colour: bool = True,
+        stereo: bool = False,
+        imu: bool = False,
+        frames: tuple[int, int] | None = None,
+        size: Size | None = None,
+    ) -> None:
+        _check_layout(root, name)
+        check_size(size)
+        check_frames(frames)
+        self.name = name
+        self._size = size
+        folder = root / "sequences" / name
+        left = 2 if colour else 0
+        self._left = _camera(folder, left, frames)
+        self._right = _camera(folder, left + 1, frames) if stereo else None
+        count = len(self._left.files)
+        if self._right is not None:
+            self._check_right(folder, self._right)
+        self._time = _rows_of(read_times(folder / "times.txt"), folder / "times.txt", count, frames)
+        self._poses: Tensor | None = None
+        if (path := root / "poses" / f"{name}.txt").is_file():
+            poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
+            self._poses = poses @ self._left.cam0_T_cam
+        self._imu = _imu_steps(root / "imus", name, count, frames) if imu else None
+
+    def _check_right(self, folder: Path, right: _Camera) -> None:
+        """Raise Vo3dError unless the right camera has as many images and the same K as the left one."""
+        if len(right.files) != len(self._left.files):
+            raise Vo3dError(
+                f"{right.files[0].parent}: has {len(right.files)} images and {self._left.files[0].parent.name} has "
+                f"{len(self._left.files)}: expected as many; complete the folder, or give frames"
+            )
+        if not torch.allclose(right.K, self._left.K, rtol=1e-6):
+            raise Vo3dError(f"{folder / 'calib.txt'}: left and right camera differ in K: expected a rectified pair")
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self._left.files)
+
+    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
+        """`world_T_cam` of every frame, metres, in the world of camera 0; None for sequences without truth."""
+        return self._poses
+
+    def times(self) -> Float64[Tensor, " n"]:
+        """Seconds of every frame."""
+        return self._time
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """The views at `indices`; Vo3dError naming the file when an image is damaged or has another size."""
+        image, original = read_views([self._left.files[index] for index in indices], self._size)
+        K = self._left.K
+        if self._size is not None:
+            K = resize_intrinsics(K, original, self._size)
+        right = left_T_right = None
+        if self._right is not None:
+            right, _ = read_views([self._right.files[index] for index in indices], self._size)
+            left_T_right = (torch.linalg.inv(self._left.cam0_T_cam) @ self._right.cam0_T_cam).float()
+        return Sample(
+            image=image,
+            K=K.float().expand(len(indices), 3, 3).clone(),
+            world_T_cam=None if self._poses is None else self._poses[list(indices)].float(),
+            time=self._time[list(indices)],
+            imu=None if self._imu is None else _readings(self._imu, indices, self.name),
+            right=right,
+            left_T_right=left_T_right,
+            scene=self.name,
+            index=torch.tensor(indices),
+        )
+
+
+def _camera(folder: Path, number: int, frames: tuple[int, int] | None) -> _Camera:
+    """Images and geometry of camera `number`: P = K [I | t], so that its place in camera 0 is -t."""
+    calib = read_calib(folder / "calib.txt")
+    if f"P{number}" not in calib:
+        hint = "; the grey cameras are chosen by colour=False" if number >= 2 else ""
+        raise Vo3dError(
+            f"{folder / 'calib.txt'}: has no P{number}, only {', '.join(calib)}: camera {number} needs it{hint}"
+        )
+    P = calib[f"P{number}"]
+    cam0_T_cam = torch.eye(4, dtype=torch.float64)
+    cam0_T_cam[:3, 3] = -torch.linalg.solve(P[:, :3], P[:, 3])
+    return _Camera(_image_files(folder / f"image_{number}", frames), P[:, :3], cam0_T_cam)
+
+
+def _image_files(folder: Path, frames: tuple[int, int] | None) -> list[Path]:
+    """The images 000000.png and on without a gap, or those of the range."""
+    if not folder.is_dir():
+        raise Vo3dError(f"{folder}: no such folder: {LAYOUT}")
+    there = {path.name for path in folder.glob("*.png")}
+    if not there:
+        raise Vo3dError(f"{folder}: holds no image: expected 000000.png, 000001.png and on")
+    first, last = frames or (0, len(there))
+    names = [f"{number:06d}.png" for number in range(first, last)]
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise Vo3dError(
+            f"{folder / missing[0]}: no such file, the first of {len(missing)} missing between {names[0]} and "
+            f"{names[-1]}: complete the folder, or give the range of frames that is there"
+        )
+    return [folder / name for name in names]
+
+
+def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | None) -> Tensor:
+    """The rows of the frames that are read, from a file that must have one row for each image."""
+    if frames is None:
+        if len(rows) != count:
+            raise Vo3dError(
+                f"{path}: has {len(rows)} rows, but there are {count} images: expected as many; complete the sequence, "
+                f"or read an excerpt with frames=(0, {min(count, len(rows))})"
+            )
+        return rows
+    if len(rows) < frames[1]:
+        raise Vo3dError(f"{path}: has {len(rows)} rows, but frames up to {frames[1]} are asked for: shorten the range")
+    return rows[frames[0] : frames[1]]
+
+
+def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> Tensor:
+    """The readings between consecutive frames of the range, (frames - 1, n, 6)."""
+    path = next((path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()), None)
+    if path is None:
+        raise Vo3dError(f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
+    steps = read_imu(path)
+    if frames is None and len(steps) != count - 1:
+        raise Vo3dError(f"{path}: has the readings of {len(steps) + 1} frames, but there are {count} images")
+    if frames is not None and len(steps) < frames[1] - 1:
+        raise Vo3dError(
+            f"{path}: has the readings of {len(steps) + 1} frames, but frames up to {frames[1]} are asked for"
+        )
+    return steps[frames[0] : frames[1] - 1] if frames is not None else steps
+
+
+def _readings(steps: Tensor, indices: Sequence[int], name: str) -> Float[Tensor, "s n 6"]:
+    """The readings since the previous view; zeros for the first one."""
+    strides = {later - earlier for earlier, later in pairwise(indices)} or {1}
+    stride = min(strides)
+    if len(strides) > 1 or stride < 1:
+        raise Vo3dError(f"views {list(indices)} of {name!r} with imu: expected ascending views at one distance")
+    since = [steps[index - stride : index].flatten(0, 1) for index in indices[1:]]
+    first = torch.zeros(stride * steps.shape[1], 6, dtype=steps.dtype)
+    return torch.stack([first, *since]).float()

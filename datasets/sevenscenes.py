@@ -1,0 +1,218 @@
+"""Microsoft 7-Scenes (Shotton et al., CVPR 2013): hand-held RGB-D sequences of seven rooms, with poses."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor
+from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
+from vo3d.datasets.transforms import Transform
+from vo3d.datasets.views import check_frames, read_views
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import read_depth_png
+from vo3d.formats.trajectories import check_poses
+from vo3d.sample import Recording, Sample
+
+DepthChoice = Literal["none", "required", "where present"]
+_ORIGINAL = (480, 640)  # height and width of colour and depth
+_CENTRE = (320.0, 240.0)  # as the authors state it
+_NO_DEPTH = (0, 65535)  # counts that mean no measurement
+
+
+class SevenScenes(ClipDataset):
+    """Clips of one scene: `image`, `K`, `world_T_cam`, `index`, and `depth` on request. There are no time stamps.
+
+    Layout: `root/<scene>/{TrainSplit.txt,TestSplit.txt}`, `root/<scene>/seq-01/frame-000000.{color.png,depth.png,
+    pose.txt}`; `.color.jpg` is read where there is no `.color.png`.
+
+    Arguments:
+        root: the folder that holds the scenes.
+        scene: such as "redkitchen".
+        split: the sequences of the official "train" or "test" file, or a list of folders such as ["seq-01"].
+        frames: first and last (exclusive) frame to take of every sequence; without it, all.
+        focal: of the colour camera, pixels at 640x480. Colour and depth images are not registered: the two cameras lie
+            2.5 cm apart and differ in focal length, 525 for colour and about 585 for depth. `depth` is given as it was
+            measured, in the pixels of the depth camera: take focal=585 to back-project it.
+        depth: "none"; "required", a missing depth file is an error; "where present", a view without one has depth 0.
+        size: height and width to resize to at load.
+        clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
+
+    Convention: the files hold world_T_cam in metres, x right, y down, z forward; their rotations, written after a
+    fusion in single precision, are made orthonormal.
+    Raises Vo3dError when a folder, split or file is missing or damaged, naming it.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        scene: str,
+        *,
+        split: Literal["train", "test"] | list[str] = "train",
+        frames: tuple[int, int] | None = None,
+        focal: float = 525.0,
+        depth: DepthChoice = "none",
+        size: Size | None = None,
+        clip_length: int = 2,
+        clip_step: int = 1,
+        frame_stride: int = 1,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        folder = Path(root) / scene
+        if not folder.is_dir():
+            there = (
+                sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if Path(root).is_dir() else []
+            )
+            raise Vo3dError(f"{folder}: no such scene: there are {', '.join(there) or 'none'}; choose one of them")
+        sequences = read_split(folder, split) if isinstance(split, str) else split
+        super().__init__(
+            [
+                SevenScenesRecording(folder / name, frames=frames, focal=focal, depth=depth, size=size)
+                for name in sequences
+            ],
+            clip_length=clip_length,
+            clip_step=clip_step,
+            frame_stride=frame_stride,
+            transforms=transforms,
+            seed=seed,
+        )
+
+
+def read_split(folder: Path, split: Literal["train", "test"]) -> list[str]:
+    """Names of the sequence folders of an official split: `sequence1` in the file is the folder `seq-01`.
+
+    Raises Vo3dError with the file, and the line where one is wrong.
+    """
+    path = folder / f"{split.capitalize()}Split.txt"
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file: expected the official split; or give a list of sequences as split")
+    names: list[str] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"sequence\s*(\d+)", line.strip())
+        if match is None:
+            raise Vo3dError(f"{path}:{number}: found {line.strip()!r}: expected a line such as sequence1")
+        names.append(f"seq-{int(match.group(1)):02d}")
+    if not names:
+        raise Vo3dError(f"{path}: names no sequence: expected lines such as sequence1")
+    return names
+
+
+class SevenScenesRecording(Recording):
+    """One sequence folder of 7-Scenes; arguments and errors as `SevenScenes` says.
+
+    `index` of its samples is the place in the recording: 0 is the frame `frames[0]` of the sequence.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        frames: tuple[int, int] | None = None,
+        focal: float = 525.0,
+        depth: DepthChoice = "none",
+        size: Size | None = None,
+    ) -> None:
+        check_size(size)
+        check_frames(frames)
+        if not focal > 0:
+            raise Vo3dError(f"focal is {focal}: expected pixels, more than 0")
+        self.name = f"{folder.parent.name}_{folder.name}"
+        self._depth: DepthChoice = depth
+        self._size = size
+        self._stems, self._files = _colour_files(folder, frames)
+        self._poses = _nearest_rotations(torch.stack([_read_pose(Path(f"{stem}.pose.txt")) for stem in self._stems]))
+        K = torch.tensor([[focal, 0, _CENTRE[0]], [0, focal, _CENTRE[1]], [0, 0, 1]], dtype=torch.float64)
+        self._K = K if size is None else resize_intrinsics(K, _ORIGINAL, size)
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self._files)
+
+    def poses(self) -> Float64[Tensor, "n 4 4"]:
+        """`world_T_cam` of every frame, metres."""
+        return self._poses
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """The views at `indices`; Vo3dError naming the file when an image or a depth map is missing or damaged."""
+        files = [self._files[index] for index in indices]
+        image, original = read_views(files, self._size)
+        if original != _ORIGINAL:
+            raise Vo3dError(f"{files[0]}: is {original[1]}x{original[0]} pixels: the images of 7-Scenes are 640x480")
+        return Sample(
+            image=image,
+            K=self._K.float().expand(len(indices), 3, 3).clone(),
+            world_T_cam=self._poses[list(indices)].float(),
+            depth=None if self._depth == "none" else torch.stack([self._read_depth(index) for index in indices]),
+            scene=self.name,
+            index=torch.tensor(indices),
+        )
+
+    def _read_depth(self, index: int) -> Float32[Tensor, "h w"]:
+        """The depth map of one frame, metres; zeros where there is none and that was allowed."""
+        path = Path(f"{self._stems[index]}.depth.png")
+        if self._depth == "where present" and not path.exists():
+            return torch.zeros(self._size or _ORIGINAL)
+        depth = read_depth_png(path, metres_per_count=0.001, invalid=_NO_DEPTH)
+        if tuple(depth.shape) != _ORIGINAL:
+            raise Vo3dError(f"{path}: is {depth.shape[1]}x{depth.shape[0]} pixels: those of 7-Scenes are 640x480")
+        return depth if self._size is None else resize_labels(depth, self._size)
+
+
+def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
+    """Stems (`.../frame-000000`) and colour images of the frames 0 and on without a gap, or of the range."""
+    if not folder.is_dir():
+        there = ", ".join(sorted(path.name for path in folder.parent.glob("seq-*"))) or "none"
+        raise Vo3dError(f"{folder}: no such sequence: there are {there}; choose one of them")
+    # PNG after JPEG in the union: the lossless file wins where there are both
+    colour = {path.name.split(".")[0]: path for path in sorted(folder.glob("frame-*.color.jpg"))}
+    colour |= {path.name.split(".")[0]: path for path in sorted(folder.glob("frame-*.color.png"))}
+    if not colour:
+        raise Vo3dError(f"{folder}: holds no image: expected frame-000000.color.png (or .color.jpg) and on")
+    first, last = frames or (0, len(colour))
+    names = [f"frame-{number:06d}" for number in range(first, last)]
+    missing = [name for name in names if name not in colour]
+    if missing:
+        raise Vo3dError(
+            f"{folder / missing[0]}.color.png: no such file, nor .color.jpg, the first of {len(missing)} missing between "
+            f"{first} and {last - 1}: complete the folder, or give the range of frames that is there"
+        )
+    return [folder / name for name in names], [colour[name] for name in names]
+
+
+def _read_pose(path: Path) -> Float64[Tensor, "4 4"]:
+    """The 4x4 matrix of one frame."""
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file: every frame of 7-Scenes has a pose")
+    rows: list[list[float]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append([float(token) for token in line.split()])
+        except ValueError:
+            rows.append([])
+        if len(rows[-1]) != 4 or not all(map(math.isfinite, rows[-1])):
+            raise Vo3dError(
+                f"{path}:{number}: found {line.strip()!r}: expected four finite numbers, one row of a 4x4 pose"
+            )
+    if len(rows) != 4:
+        raise Vo3dError(f"{path}: has {len(rows)} rows: expected the four rows of a 4x4 pose")
+    pose = torch.tensor(rows, dtype=torch.float64)
+    check_poses(pose[None], path)
+    return pose
+
+
+def _nearest_rotations(world_T_cam: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "n 4 4"]:
+    """The poses with each rotation replaced by the nearest orthonormal one (Schoenemann 1966)."""
+    left, _, right = torch.linalg.svd(world_T_cam[:, :3, :3])
+    nearest = world_T_cam.clone()
+    nearest[:, :3, :3] = left @ right  # no sign to mend: check_poses let only positive determinants pass
+    return nearest
