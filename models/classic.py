@@ -1,0 +1,297 @@
+"""The survey's classic pipeline: calibrated features, RANSAC on the essential matrix, motion, a stated scale."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import ClassVar, Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Integer, Shaped, UInt8
+from numpy import ndarray
+from torch import Tensor
+from vo3d.models.constant_motion import known_steps
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import two_view
+from vo3d.model import Model, Prediction
+from vo3d.sample import Recording, Sample
+
+Features = Literal["fast_lk", "orb", "sift"]
+Scale = Literal["stereo", "height", "constant", "true"]
+Grey = UInt8[ndarray, "h w"]
+Pixels = Float32[ndarray, "n 2"]
+Descriptors = Shaped[ndarray, "n d"]
+
+NEEDS_OF_SCALE = {"stereo": ("right", "left_T_right"), "height": (), "constant": (), "true": ("world_T_cam",)}
+WINDOW = (15, 15)  # of Lucas-Kanade, pixels
+LEVELS = 4  # of its pyramid, above the image itself
+RETURN_WITHIN = 0.5  # pixels: a point tracked there and back must arrive where it started
+FAST_THRESHOLD = 7  # grey levels
+MIN_EIGENVALUE = 1e-4  # of the structure tensor, image in [0, 1]: below it a corner cannot be tracked
+CROWD = 20  # key points detected for each one wanted, before they are thinned out evenly
+LOWE_RATIO = 0.8
+MAX_DISTANCE = 100.0  # baselines of the stereo pair: points beyond say nothing about scale
+
+
+@dataclass(frozen=True)
+class View:
+    """What the pipeline keeps of one frame."""
+
+    image: Grey
+    K: Float64[ndarray, "3 3"]
+    right: Grey | None
+    right_T_left: Float64[ndarray, "4 4"] | None  # metres
+    world_T_cam: Float64[ndarray, "4 4"] | None  # metres; read for the length of the step alone, and only if asked
+
+
+class ClassicOdometry(Model):
+    """Frame-to-frame visual odometry without learning (OpenCV), for one camera and a source of scale that it states.
+
+    A step that fails (too few matches, no consistent motion, no scale) repeats the motion before it and is counted in
+    `failures`, out of `steps`: never silent. When the matches move less than `min_parallax` after a pure rotation has
+    been taken off them, the step is that rotation: a camera at rest yields no random directions.
+
+    Args:
+        features: "fast_lk" tracks FAST corners, the best of each grid cell by Shi and Tomasi's score, with pyramidal
+            Lucas-Kanade there and back; "orb" and "sift" match descriptors with Lowe's ratio and a mutual check.
+        scale: Where the length of a step comes from. "stereo": points triangulated with the right image and its
+            baseline; "height": the ground below a camera of known height; "constant": `step`; "true": the ground
+            truth, one length a step, which no fair comparison with other sources may hide (see `scale_source`).
+        camera_height: Metres above the ground, for "height".
+        step: Metres a step, for "constant"; `fit` sets it to the mean of training recordings.
+        num_features: Corners that are looked for in an image.
+        threshold: Distance of an inlier from its epipolar line, pixels.
+        min_parallax: Median, pixels, below which a step counts as a rotation alone.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("image", "K")  # an instance adds what its source of scale reads
+    gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
+    step: Tensor
+
+    def __init__(
+        self,
+        features: Features = "fast_lk",
+        scale: Scale = "constant",
+        camera_height: float = 1.65,
+        step: float | None = None,
+        num_features: int = 800,
+        threshold: float = 1.0,
+        min_parallax: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if features not in ("fast_lk", "orb", "sift"):
+            raise Vo3dError(f"features={features!r} is unknown: expected fast_lk, orb or sift")
+        if scale not in NEEDS_OF_SCALE:
+            raise Vo3dError(f"scale={scale!r} is unknown: expected stereo, height, constant or true")
+        self.features = features
+        self.scale = scale
+        self.camera_height = camera_height
+        self.num_features = num_features
+        self.threshold = threshold
+        self.min_parallax = min_parallax
+        self.register_buffer("step", torch.tensor(math.nan if step is None else step))
+        self.steps = 0  # since construction
+        self.failures = 0  # of those
+        self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE[scale])
+
+    @property
+    def scale_source(self) -> str:
+        """Where the scale comes from, in the words that results print."""
+        return {
+            "stereo": "stereo baseline",
+            "height": f"camera height {self.camera_height:g} m",
+            "constant": f"constant step {self.step.item():.3g} m",
+            "true": "ground truth",
+        }[self.scale]
+
+    def fit(self, recordings: Iterable[Recording]) -> None:
+        """Set `step` to the mean length of the steps of training `recordings`; only scale="constant" reads it."""
+        self.step.fill_(known_steps(recordings)[:, :3, 3].norm(dim=-1).mean())
+
+    def forward(self, sample: Sample) -> Prediction:
+        """The steps of each clip on its own."""
+        return self._predict(sample, None)
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Raise Vo3dError: nothing here learns by gradients."""
+        raise Vo3dError("ClassicOdometry has no parameters to train: evaluate it instead")
+
+    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+        """The steps of clip after clip; a failed first step repeats the last one of the clip before."""
+        before: Tensor | None = None
+        for sample in samples:
+            prediction = self._predict(sample, before)
+            if prediction["prev_T_cam"].shape[-3] > 0:
+                before = prediction["prev_T_cam"][..., -1, :, :]
+            yield prediction
+
+    def _predict(self, sample: Sample, before: Tensor | None) -> Prediction:
+        """Steps of a batch of clips (or of one without a batch axis); `before` (*b 4 4) is each one's step before."""
+        if self.scale == "constant" and self.step.isnan():
+            raise Vo3dError("scale='constant' has no length of a step: give step in metres, or fit() to recordings")
+        batched = sample.image.ndim == 5
+        clips = [sample.map(itemgetter(row)) for row in range(len(sample.image))] if batched else [sample]
+        motions = torch.eye(4).expand(len(clips), 4, 4) if before is None else before.reshape(-1, 4, 4)
+        rows = [self._clip(clip, motion.double().cpu().numpy()) for clip, motion in zip(clips, motions, strict=True)]
+        prev_T_cam = torch.from_numpy(np.stack(rows)).to(sample.image)
+        return {"prev_T_cam": prev_T_cam if batched else prev_T_cam[0]}
+
+    def _clip(self, clip: Sample, before: Float64[ndarray, "4 4"]) -> Float64[ndarray, "m 4 4"]:
+        """`prev_T_cam` of every view of a clip but the first."""
+        cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator: same clip, same motion
+        found = np.empty((clip.image.shape[0] - 1, 4, 4))
+        views = _views(clip)
+        prev = next(views)
+        for index, cam in enumerate(views):
+            cam_T_prev = self._step(prev, cam)
+            self.steps += 1
+            self.failures += cam_T_prev is None
+            before = before if cam_T_prev is None else two_view.inverse(cam_T_prev)
+            found[index], prev = before, cam
+        return found
+
+    def _step(self, prev: View, cam: View) -> Float64[ndarray, "4 4"] | None:
+        """`cam_T_prev` in metres, or None where the images do not tell it."""
+        pixels, moved = match(prev.image, cam.image, self.features, self.num_features)
+        if len(pixels) < two_view.MIN_POINTS:
+            return None
+        a, b = two_view.rays_from_pixels(pixels, prev.K), two_view.rays_from_pixels(moved, cam.K)
+        pixel = 1 / math.sqrt(cam.K[0, 0] * cam.K[1, 1])  # in units of rays
+        turned = two_view.fit_rotation(a, b)
+        if np.median(two_view.parallax(a, b, turned)) < self.min_parallax * pixel:
+            return turned
+        fitted = two_view.fit_motion(a, b, self.threshold * pixel)
+        if fitted is None:
+            return None
+        cam_T_prev, inlier = fitted
+        if self.scale == "stereo":
+            return self._stereo(prev, pixels[inlier], b[inlier], cam_T_prev, pixel)
+        length = self._length(prev, cam, a[inlier], b[inlier], cam_T_prev, pixel)
+        return None if length is None else two_view.rigid(cam_T_prev[:3, :3], length * cam_T_prev[:3, 3])
+
+    def _length(
+        self,
+        prev: View,
+        cam: View,
+        a: Float64[ndarray, "n 2"],
+        b: Float64[ndarray, "n 2"],
+        cam_T_prev: Float64[ndarray, "4 4"],
+        pixel: float,
+    ) -> float | None:
+        """Metres of the step, from the source of scale that needs one camera."""
+        if self.scale == "constant":
+            return float(self.step)
+        if self.scale == "true":
+            if prev.world_T_cam is None or cam.world_T_cam is None:
+                raise Vo3dError("scale='true' needs world_T_cam: choose a recording with poses, or another scale")
+            return float(np.linalg.norm(cam.world_T_cam[:3, 3] - prev.world_T_cam[:3, 3]))
+        ground = two_view.fit_ground(a, b, cam_T_prev, self.threshold * pixel)
+        return None if ground is None else self.camera_height * float(np.linalg.norm(ground))
+
+    def _stereo(
+        self,
+        prev: View,
+        pixels: Pixels,
+        b: Float64[ndarray, "n 2"],
+        cam_T_prev: Float64[ndarray, "4 4"],
+        pixel: float,
+    ) -> Float64[ndarray, "4 4"] | None:
+        """The metric motion from points of the stereo pair `prev` (rectified: both cameras have its K)."""
+        if prev.right is None or prev.right_T_left is None:
+            raise Vo3dError("scale='stereo' needs right and left_T_right: turn stereo on in the dataset's arguments")
+        partner, good = track(prev.image, prev.right, pixels)
+        left, right = (two_view.rays_from_pixels(points[good], prev.K) for points in (pixels, partner))
+        points = two_view.triangulate(left, right, prev.right_T_left)
+        aligned = np.abs(two_view.sampson(left, right, prev.right_T_left)) < self.threshold * pixel
+        near = points[:, 2] < MAX_DISTANCE * np.linalg.norm(prev.right_T_left[:3, 3])
+        use = aligned & near & two_view.in_front(left, right, prev.right_T_left)
+        return two_view.fit_scaled_motion(points[use], b[good][use], cam_T_prev, self.threshold * pixel)
+
+
+def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, Pixels]:
+    """Pixels of `prev` and the pixels of `cam` that show the same points."""
+    if features == "fast_lk":
+        corners = grid_corners(prev, num)
+        moved, good = track(prev, cam, corners)
+        return corners[good], moved[good]
+    (points, described), (others, described_too) = (describe(image, features, num) for image in (prev, cam))
+    if len(points) < 2 or len(others) < 2:  # Lowe's ratio needs a second best
+        return points[:0], others[:0]
+    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if features == "orb" else cv2.NORM_L2)
+    back = {best.queryIdx: best.trainIdx for best in matcher.match(described_too, described)}
+    pairs = [
+        (best.queryIdx, best.trainIdx)
+        for best, second in matcher.knnMatch(described, described_too, 2)
+        if best.distance < LOWE_RATIO * second.distance and back[best.trainIdx] == best.queryIdx
+    ]
+    index = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    return points[index[:, 0]], others[index[:, 1]]
+
+
+def describe(image: Grey, features: Features, num: int) -> tuple[Pixels, Descriptors]:
+    """Key points of ORB or SIFT, spread over the image, with their descriptors."""
+    if features == "orb":
+        detector = cv2.ORB_create(CROWD * num, edgeThreshold=16, fastThreshold=FAST_THRESHOLD)
+    else:
+        detector = cv2.SIFT_create(CROWD * num, contrastThreshold=0.02)
+    points = detector.detect(image)
+    pixels = np.array(cv2.KeyPoint_convert(points), np.float32).reshape(-1, 2)
+    chosen = best_of_cells(pixels, np.array([point.response for point in points]), image.shape, num)
+    points, described = detector.compute(image, [points[index] for index in chosen])
+    return np.array(cv2.KeyPoint_convert(points), np.float32).reshape(-1, 2), described
+
+
+def grid_corners(image: Grey, num: int) -> Pixels:
+    """FAST corners spread over the image: in each cell of a grid the one with the best Shi-Tomasi score."""
+    corners = cv2.FastFeatureDetector_create(FAST_THRESHOLD).detect(image)
+    pixels = np.array(cv2.KeyPoint_convert(corners), np.float32).reshape(-1, 2)
+    x, y = pixels.astype(np.intp).T
+    score = cv2.cornerMinEigenVal(image, 5)[y, x]
+    pixels, score = pixels[score > MIN_EIGENVALUE], score[score > MIN_EIGENVALUE]
+    return pixels[best_of_cells(pixels, score, image.shape, num)]
+
+
+def best_of_cells(
+    pixels: Pixels, score: Float[ndarray, "n"], shape: tuple[int, ...], num: int
+) -> Integer[ndarray, "m"]:
+    """Indices of the best of `pixels` in each of about `num` square cells of an image of `shape` (height, width)."""
+    cell = max(4.0, math.sqrt(shape[0] * shape[1] / num))
+    column, row = (pixels // cell).astype(np.intp).T
+    order = np.argsort(-score, kind="stable")
+    _, first = np.unique((row * shape[1] + column)[order], return_index=True)
+    return order[first]
+
+
+def track(a: Grey, b: Grey, pixels: Pixels) -> tuple[Pixels, Bool[ndarray, "n"]]:
+    """Where `pixels` of image a are in image b, and which of them Lucas-Kanade finds there and back."""
+    if len(pixels) == 0:
+        return pixels, np.zeros(0, dtype=bool)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(a, b, pixels, None, winSize=WINDOW, maxLevel=LEVELS)
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, moved, None, winSize=WINDOW, maxLevel=LEVELS)
+    inside = (moved >= 0).all(1) & (moved <= np.array(b.shape[::-1]) - 1).all(1)
+    returned = np.linalg.norm(back - pixels, axis=1) < RETURN_WITHIN
+    return moved, (found.ravel() > 0) & (found_back.ravel() > 0) & inside & returned
+
+
+def _views(clip: Sample) -> Iterator[View]:
+    """The views of one clip (no batch axis), one at a time, as arrays."""
+    right_T_left = None
+    if clip.left_T_right is not None:
+        right_T_left = two_view.inverse(clip.left_T_right.double().cpu().numpy())
+    for index in range(len(clip.image)):
+        yield View(
+            image=_grey(clip.image[index]),
+            K=clip.K[index].double().cpu().numpy(),
+            right=None if clip.right is None else _grey(clip.right[index]),
+            right_T_left=right_T_left,
+            world_T_cam=None if clip.world_T_cam is None else clip.world_T_cam[index].double().cpu().numpy(),
+        )
+
+
+def _grey(image: Tensor) -> Grey:
+    """Eight-bit grey of an RGB image (3 h w) in [0, 1]."""
+    rgb = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[no-any-return]

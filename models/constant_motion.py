@@ -1,0 +1,64 @@
+"""Constant motion: the baseline that never looks at an image and that every odometry must beat."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3, trajectory
+from vo3d.model import Model, Prediction
+from vo3d.sample import Recording, Sample
+
+
+class ConstantMotion(Model):
+    """Predicts one and the same motion for every step: the mean of the training steps, the identity before `fit`.
+
+    Of all constant predictions the mean has the least squared error on the recordings it was fitted to: the mean
+    translation, and the rotation nearest to the mean matrix (the chordal mean; Hartley et al., "Rotation averaging",
+    IJCV 2013, section 5). It never sees the truth of a recording that it is tested on.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("image",)
+    gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
+    motion: Tensor  # 4 4, metres
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("motion", torch.eye(4))
+
+    def fit(self, recordings: Iterable[Recording]) -> None:
+        """Set the motion to the mean step of `recordings`; raises Vo3dError where poses are missing."""
+        prev_T_cam = known_steps(recordings)
+        u, _, vt = torch.linalg.svd(prev_T_cam[:, :3, :3].mean(0))
+        handed = torch.diag(torch.stack([torch.ones(()), torch.ones(()), torch.linalg.det(u @ vt)]).to(u))
+        mean = se3.from_rotation_translation(u @ handed @ vt, prev_T_cam[:, :3, 3].mean(0))
+        self.motion.copy_(mean)
+
+    def forward(self, sample: Sample) -> Prediction:
+        """The constant motion for every step of every clip."""
+        *batch, views, _, _, _ = sample.image.shape
+        motion = self.motion.to(sample.image)
+        return {"prev_T_cam": motion.expand(*batch, views - 1, 4, 4).clone()}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Raise Vo3dError: nothing here learns by gradients."""
+        raise Vo3dError("ConstantMotion has no parameters to train: evaluate it, after its fit(recordings), instead")
+
+
+def known_steps(recordings: Iterable[Recording]) -> Tensor:
+    """All steps `prev_T_cam` (n 4 4, float64, metres) between neighbouring frames of `recordings`.
+
+    Raises Vo3dError when a recording has no poses or when there is no step at all.
+    """
+    found = []
+    for recording in recordings:
+        world_T_cam = recording.poses()
+        if world_T_cam is None:
+            raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
+        if len(world_T_cam) > 1:
+            found.append(trajectory.steps(world_T_cam))
+    if not found:
+        raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
+    return torch.cat(found)

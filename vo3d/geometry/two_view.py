@@ -1,0 +1,201 @@
+"""The motion between two calibrated views from matched points: essential matrix, triangulation, scale.
+
+Convention: points are *rays*, the first two coordinates of K^-1 (u, v, 1), so that a distance in pixels is one of
+rays divided by the focal length; `b_T_a` maps camera points of view a into view b. Everything is float64 numpy,
+because OpenCV works on arrays.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from scipy.optimize import least_squares
+
+MIN_POINTS = 8  # fewer determine an essential matrix only barely, and no outlier shows
+MAX_TILT = 5.0  # degrees between the camera's y axis and the ground's normal
+ROAD_BELOW = 0.05  # the ground is looked for in rays at least this far below the horizon ...
+ROAD_WIDTH = 3.0  # ... and at most this many camera heights to the side
+GROUND_TRIALS = 200
+Rows = Float[ndarray, "n 2"]
+
+
+def rays_from_pixels(pixels: Rows, K: Float[ndarray, "3 3"]) -> Rows:
+    """Rays through `pixels`.
+
+    Convention: K may be skewed and anisotropic, its last row is (0, 0, 1).
+    """
+    return (pixels.astype(np.float64) - K[:2, 2]) @ np.linalg.inv(K[:2, :2]).T
+
+
+def rigid(rotation: Float[ndarray, "3 3"], translation: Float[ndarray, "3"]) -> Float[ndarray, "4 4"]:
+    """The 4x4 pose of a rotation and a translation."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, translation
+    return pose
+
+
+def inverse(a_T_b: Float[ndarray, "4 4"]) -> Float[ndarray, "4 4"]:
+    """`b_T_a` of a rigid motion."""
+    return rigid(a_T_b[:3, :3].T, -a_T_b[:3, :3].T @ a_T_b[:3, 3])
+
+
+def fit_rotation(a: Rows, b: Rows, iterations: int = 10) -> Float[ndarray, "4 4"]:
+    """The pure rotation `b_T_a` that moves the rays a onto the rays b with the least sum of distances.
+
+    Kabsch's solution, reweighted to the L1 norm so that a minority of outliers or of near points does not pull.
+    Convention: rays are compared as unit vectors, so that points behind the image plane cannot appear.
+    """
+    from_a, from_b = _unit(_homogeneous(a)), _unit(_homogeneous(b))
+    weight, rotation = np.ones(len(a)), np.eye(3)
+    for _ in range(iterations):
+        u, _, vt = np.linalg.svd((from_b * weight[:, None]).T @ from_a)
+        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        weight = 1 / np.maximum(np.linalg.norm(from_b - from_a @ rotation.T, axis=1), 1e-6)
+    return rigid(rotation, np.zeros(3))
+
+
+def parallax(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
+    """How far each ray b lies from its ray a after the rotation of `b_T_a`: the part that translation must explain."""
+    turned = _homogeneous(a) @ b_T_a[:3, :3].T
+    return np.linalg.norm(turned[:, :2] / turned[:, 2:] - b, axis=1)
+
+
+def fit_motion(a: Rows, b: Rows, threshold: float) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
+    """The motion `b_T_a` up to scale (its translation has length 1) and its inliers, or None where there is none.
+
+    Five-point RANSAC (MAGSAC++ of OpenCV's USAC) on the essential matrix, the one of its four poses with the points
+    in front of both views (Nister, 2004), then least squares on the robust Sampson distance over all five freedoms.
+    `threshold` is the distance of an inlier from its epipolar line, in units of rays.
+    """
+    if len(a) < MIN_POINTS:
+        return None
+    essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_MAGSAC, 0.999, threshold)
+    if essential is None or essential.shape != (3, 3):
+        return None
+    inlier = mask.ravel() > 0
+    if inlier.sum() < MIN_POINTS:
+        return None
+    one, other, direction = cv2.decomposeEssentialMat(essential)
+    poses = [rigid(rotation, sign * direction[:, 0]) for rotation in (one, other) for sign in (1, -1)]
+    start = max(poses, key=lambda pose: in_front(a[inlier], b[inlier], pose).sum())
+    along = np.linalg.svd(direction)[0][:, 1:]  # the two directions across that of the motion
+
+    def pose(x: Float[ndarray, "5"]) -> Float[ndarray, "4 4"]:
+        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], _unit(start[:3, 3] + along @ x[3:]))
+
+    b_T_a = pose(_minimise(lambda x: sampson(a[inlier], b[inlier], pose(x)), 5, threshold / 2))
+    return b_T_a, (np.abs(sampson(a, b, b_T_a)) < threshold) & in_front(a, b, b_T_a)
+
+
+def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
+    """Signed first-order distance of each match from the epipolar geometry of `b_T_a`, in units of rays.
+
+    Sampson's approximation (Hartley and Zisserman, Multiple View Geometry, eq. 11.9).
+    """
+    x, y, z = b_T_a[:3, 3]
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_T_a[:3, :3]
+    from_a, from_b = _homogeneous(a), _homogeneous(b)
+    line_b, line_a = from_a @ essential.T, from_b @ essential
+    norm = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
+    return (line_b * from_b).sum(1) / np.sqrt(np.maximum(norm, 1e-18))
+
+
+def triangulate(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n 3"]:
+    """Points in the frame of a where the rays nearly meet.
+
+    The depth in a minimises |b x (depth R a + t)|; it is negative behind the camera and huge for parallel rays.
+    Units: those of the translation of `b_T_a`.
+    """
+    from_a, from_b = _homogeneous(a), _homogeneous(b)
+    across = np.cross(from_b, from_a @ b_T_a[:3, :3].T)
+    moved = np.cross(from_b, b_T_a[:3, 3])
+    squared = np.maximum((across**2).sum(1), 1e-18)
+    return from_a * (-(across * moved).sum(1) / squared)[:, None]
+
+
+def in_front(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Bool[ndarray, "n"]:
+    """Whether the rays of a match meet in front of both views."""
+    points = triangulate(a, b, b_T_a)
+    return (points[:, 2] > 0) & ((points @ b_T_a[:3, :3].T + b_T_a[:3, 3])[:, 2] > 0)
+
+
+def fit_scaled_motion(
+    points: Float[ndarray, "n 3"], b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float
+) -> Float[ndarray, "4 4"] | None:
+    """The metric motion from points of view a in metres, their rays b and the motion up to scale; None if it fails.
+
+    The length of the translation is linear in each match; their weighted median starts least squares on the robust
+    distance between projected points and rays, over all six freedoms.
+    """
+    if len(points) < MIN_POINTS:
+        return None
+    from_b = _homogeneous(b)
+    turned = np.cross(from_b, points @ b_T_a[:3, :3].T)
+    moved = np.cross(from_b, b_T_a[:3, 3])
+    strength = np.maximum((moved**2).sum(1), 1e-18)
+    length = weighted_median(-(turned * moved).sum(1) / strength, np.sqrt(strength) / points[:, 2])
+    start = rigid(b_T_a[:3, :3], b_T_a[:3, 3] * length)
+    unit = max(abs(length), 0.01)  # makes the steps of the translation comparable to those of the rotation
+
+    def pose(x: Float[ndarray, "6"]) -> Float[ndarray, "4 4"]:
+        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], start[:3, 3] + unit * x[3:])
+
+    def distance(x: Float[ndarray, "6"]) -> Float[ndarray, "m"]:
+        seen = points @ pose(x)[:3, :3].T + pose(x)[:3, 3]
+        return (seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - b).ravel()
+
+    refined = _minimise(distance, 6, threshold / 2)
+    close = np.linalg.norm(distance(refined).reshape(-1, 2), axis=1) < 2 * threshold
+    return pose(refined) if close.sum() >= MIN_POINTS else None
+
+
+def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float) -> Float[ndarray, "3"] | None:
+    """The ground under view a as n / height, in baselines, from the motion up to scale; None if no plane is seen.
+
+    On a plane n . X = height the inverse depth of a ray is linear in it: 1 / z = (n / height) . (x, y, 1). RANSAC and
+    least squares over the rays in a cone before the wheels, where its noise is divided by how far it moves a match.
+    Convention: n points down and lies within `MAX_TILT` of the camera's y axis.
+    """
+    road = (a[:, 1] > ROAD_BELOW) & (np.abs(a[:, 0]) < ROAD_WIDTH * a[:, 1])
+    if road.sum() < MIN_POINTS:
+        return None
+    rays, inverse = _homogeneous(a[road]), 1 / triangulate(a[road], b[road], b_T_a)[:, 2]
+    seen = rays @ b_T_a[:3, :3].T + inverse[:, None] * b_T_a[:3, 3]
+    moves = (b_T_a[:2, 3] - seen[:, :2] / seen[:, 2:] * b_T_a[2, 3]) / seen[:, 2:]  # d(ray b) / d(inverse depth)
+    weight = np.linalg.norm(moves, axis=1)
+    three = np.random.default_rng(0).integers(len(rays), size=(GROUND_TRIALS, 3))
+    planes = np.linalg.solve(rays[three] + 1e-9 * np.eye(3), inverse[three][..., None])[..., 0]
+    planes = planes[planes[:, 1] > np.cos(np.radians(MAX_TILT)) * np.linalg.norm(planes, axis=1)]
+    if len(planes) == 0:
+        return None
+    close = np.abs(planes @ rays.T - inverse) * weight < threshold
+    inlier = close[close.sum(1).argmax()]
+    for _ in range(3):
+        if inlier.sum() < MIN_POINTS:
+            return None
+        plane = np.linalg.lstsq(rays[inlier] * weight[inlier, None], inverse[inlier] * weight[inlier])[0]
+        inlier = np.abs(rays @ plane - inverse) * weight < threshold
+    return plane  # type: ignore[no-any-return]
+
+
+def weighted_median(values: Float[ndarray, "n"], weights: Float[ndarray, "n"]) -> float:
+    """The value that halves the sum of the weights."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _minimise(residual: Callable[[ndarray], ndarray], freedoms: int, scale: float) -> Float[ndarray, "k"]:
+    """The argument near zero with the least Cauchy loss of `residual`, whose inliers are about `scale` in size."""
+    found = least_squares(lambda x: residual(x) / scale, np.zeros(freedoms), loss="cauchy", x_scale=1e-2, max_nfev=20)
+    return found.x  # type: ignore[no-any-return]
+
+
+def _homogeneous(rays: Rows) -> Float[ndarray, "n 3"]:
+    return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+
+
+def _unit(vectors: Float[ndarray, "*n 3"]) -> Float[ndarray, "*n 3"]:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
