@@ -23,6 +23,7 @@ from vo3d.geometry.camera import (
     rays,
     scale_intrinsics,
 )
+from vo3d.geometry.distortion import distort_image, distort_points, undistort_image, undistort_points
 from vo3d.geometry.precision import full_precision
 from vo3d.geometry.rotations import (
     euler_from_matrix,
@@ -37,13 +38,28 @@ from vo3d.geometry.rotations import (
     so3_exp,
     so3_log,
 )
+from vo3d.geometry.warp import (
+    depth_from_disparity,
+    homography_pixels,
+    plane_homography,
+    reproject,
+    sample_image,
+    warp_by_depth,
+    warp_by_disparity,
+    warp_homography,
+    warp_stereo,
+)
 
 __all__ = [
     "backproject",
     "crop_intrinsics",
+    "depth_from_disparity",
+    "distort_image",
+    "distort_points",
     "euler_from_matrix",
     "flip_intrinsics",
     "full_precision",
+    "homography_pixels",
     "is_rotation",
     "log_quaternion_from_matrix",
     "matrix_from_6d",
@@ -51,12 +67,21 @@ __all__ = [
     "matrix_from_log_quaternion",
     "matrix_from_quaternion",
     "pixel_grid",
+    "plane_homography",
     "project",
     "quaternion_from_matrix",
     "rays",
+    "reproject",
+    "sample_image",
     "scale_intrinsics",
     "se3",
     "sixd_from_matrix",
     "so3_exp",
     "so3_log",
+    "undistort_image",
+    "undistort_points",
+    "warp_by_depth",
+    "warp_by_disparity",
+    "warp_homography",
+    "warp_stereo",
 ]

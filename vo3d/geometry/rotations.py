@@ -139,7 +139,8 @@ def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Ten
     """
     R = R.double()
     error = (R @ R.mT - torch.eye(3, dtype=R.dtype, device=R.device)).abs().amax(dim=(-2, -1))
-    return (error <= tolerance) & (torch.linalg.det(R) > 0)
+    proper: Tensor = torch.linalg.det(R) > 0
+    return proper & (error <= tolerance)
 
 
 def _axes(order: str) -> tuple[int, int, int, int]:
@@ -156,4 +157,4 @@ def _turn(axis: int, angle: Tensor) -> Tensor:
         (c, zero, s, zero, one, zero, -s, zero, c),
         (c, -s, zero, s, c, zero, zero, zero, one),
     )[axis]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return torch.stack(rows, dim=-1).reshape(*angle.shape, 3, 3)

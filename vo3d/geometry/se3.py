@@ -77,7 +77,7 @@ def from_rotation_translation(
     a_R_b: Float[Tensor, "*#b 3 3"], a_t_b: Float[Tensor, "*#b 3"]
 ) -> Float[Tensor, "*#b 4 4"]:
     """The motion `a_T_b` of a rotation and the position of b's origin in a; batch shapes broadcast."""
-    batch = torch.broadcast_shapes(a_R_b.shape[:-2], a_t_b.shape[:-1])
+    batch = torch.broadcast_shapes(a_R_b.shape[:-2], a_t_b.shape[:-1])  # type: ignore[no-untyped-call]
     top = torch.cat((a_R_b.expand(*batch, 3, 3), a_t_b[..., None].expand(*batch, 3, 1)), dim=-1)
     bottom = top.new_tensor((0.0, 0.0, 0.0, 1.0)).expand(*batch, 1, 4)
     return torch.cat((top, bottom), dim=-2)

@@ -1,0 +1,202 @@
+"""Views made from other views: by depth and pose, by stereo, by the homography of a plane.
+
+Every warp is an inverse warp: for each target pixel it finds where the source saw that point and samples there. Each
+returns (image, valid); `valid` is False, and the image 0, where the depth is unknown, the point lies behind the source
+camera, or its pixel lies outside the source image. Occlusion is not modelled: a hidden point samples what hides it.
+
+Convention: the centre of the top-left pixel is (0, 0) and that of the bottom-right one (w - 1, h - 1). `grid_sample`
+calls this align_corners=True: -1 and 1 are the centres of the corner pixels, so x becomes 2 x / (w - 1) - 1.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vo3d.geometry import se3
+from vo3d.geometry.camera import backproject, pixel_grid, project
+from vo3d.geometry.precision import full_precision, product
+
+# How far a pixel may lie outside the centres of the border pixels: float32 rounding of an identity warp stays below it.
+BORDER_SLACK = 1e-3
+
+
+@full_precision
+def sample_image(
+    image: Float[Tensor, "*#b c h w"],
+    pixels: Float[Tensor, "*pixels 2"],
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> tuple[Float[Tensor, "..."], Bool[Tensor, "..."]]:
+    """The values of an image at pixels: `*b c *n` for pixels `*b *n 2` with two or more axes `*n`, and whether inside.
+
+    The batch axes of `image` are the leading axes of `pixels`, broadcast; so one image can be sampled by the `d h w`
+    pixels of a whole plane sweep without being copied. Outside, and where a pixel is NaN, the value is 0. Take
+    "nearest" for depth maps and object ids, which must not be mixed.
+    """
+    axes = image.ndim - 3
+    c, h, w = image.shape[-3:]
+    batch = _broadcast(image.shape[:-3], pixels.shape[:axes])
+    image = image.expand(*batch, c, h, w).reshape(-1, c, h, w)
+    pixels = pixels.expand(*batch, *pixels.shape[axes:])
+    size = pixels.shape[axes:-1]
+    last = pixels.new_tensor((w - 1.0, h - 1.0))
+    valid = ((pixels >= -BORDER_SLACK) & (pixels <= last + BORDER_SLACK)).all(-1)
+    grid = torch.where(valid[..., None], pixels, 0.0) * (2 / last.clamp(min=1)) - 1
+    values = torch.nn.functional.grid_sample(
+        image,
+        grid.reshape(image.shape[0], -1, size[-1], 2),  # 4-D even for a sweep: exporters refuse 5-D grids
+        mode=mode,
+        padding_mode="border",
+        align_corners=True,
+    )
+    valid_values = valid.reshape(image.shape[0], 1, -1, size[-1])
+    values = torch.where(valid_values, values, 0.0)
+    return values.reshape(*batch, c, *size), valid
+
+
+@full_precision
+def reproject(
+    depth: Float[Tensor, "*#b h w"],
+    K: Float[Tensor, "*#b 3 3"],
+    source_T_target: Float[Tensor, "*#b 4 4"],
+    K_source: Float[Tensor, "*#b 3 3"] | None = None,
+) -> tuple[Float[Tensor, "*#b h w 2"], Float[Tensor, "*#b h w"]]:
+    """Where the source sees each target pixel of a depth map, and at which depth (z, metres); batch shapes broadcast.
+
+    The pixel is NaN and the depth 0 where the target's depth is 0, negative or not finite, and where the point is
+    behind the source camera. The pixel minus `pixel_grid` is the optical flow of a static scene.
+    """
+    known = (depth > 0) & depth.isfinite()
+    K_source = K if K_source is None else K_source
+    batch = _broadcast(depth.shape[:-2], K.shape[:-2], source_T_target.shape[:-2], K_source.shape[:-2])
+    points = backproject(K, torch.where(known, depth, 1.0))  # a substitute: an unknown depth must not spoil gradients
+    points = se3.transform(source_T_target.expand(*batch, 4, 4), points.expand(*batch, *points.shape[-3:]))
+    pixels, z = project(K_source.expand(*batch, 3, 3), points)
+    seen = known & ~pixels[..., 0].isnan()
+    return torch.where(seen[..., None], pixels, torch.nan), torch.where(seen, z, 0.0)
+
+
+@full_precision
+def warp_by_depth(
+    source: Float[Tensor, "*#b c hs ws"],
+    depth: Float[Tensor, "*#b h w"],
+    K: Float[Tensor, "*#b 3 3"],
+    source_T_target: Float[Tensor, "*#b 4 4"],
+    K_source: Float[Tensor, "*#b 3 3"] | None = None,
+) -> tuple[Float[Tensor, "*#b c h w"], Bool[Tensor, "*#b h w"]]:
+    """The target view, made from the source image by the target's depth (z, metres) and the motion between the two.
+
+    `K` is the target's, and the source's unless `K_source` is given; the images may differ in size. Gradients flow into
+    the image, the depth, the motion and the intrinsics.
+
+    Source: Zhou et al., "Unsupervised learning of depth and ego-motion from video", 2017, equation 2.
+    """
+    pixels, _ = reproject(depth, K, source_T_target, K_source)
+    return _sample_view(source, pixels)
+
+
+@full_precision
+def warp_stereo(
+    right: Float[Tensor, "*#b c hs ws"],
+    depth: Float[Tensor, "*#b h w"],
+    K: Float[Tensor, "*#b 3 3"],
+    left_T_right: Float[Tensor, "*#b 4 4"],
+    K_right: Float[Tensor, "*#b 3 3"] | None = None,
+) -> tuple[Float[Tensor, "*#b c h w"], Bool[Tensor, "*#b h w"]]:
+    """The left view, made from the right image by the left view's depth (z, metres); the pair need not be rectified.
+
+    For the right view from the left image: `warp_by_depth(left, depth_right, K, left_T_right)`.
+    """
+    return warp_by_depth(right, depth, K, se3.inverse(left_T_right), K_right)
+
+
+@full_precision
+def warp_by_disparity(
+    source: Float[Tensor, "*#b c h w"], disparity: Float[Tensor, "*#b h w"]
+) -> tuple[Float[Tensor, "*#b c h w"], Bool[Tensor, "*#b h w"]]:
+    """One view of a rectified pair, made from the other by a disparity map of the view that is made.
+
+    Convention: disparity is x_left - x_right in pixels, positive. Give it as it is to make the left view from the right
+    image, and negated to make the right view from the left image. NaN marks unknown disparity.
+    """
+    h, w = disparity.shape[-2:]
+    x, y = pixel_grid(h, w, dtype=disparity.dtype, device=disparity.device).unbind(-1)
+    return _sample_view(source, torch.stack((x - disparity, y.expand_as(disparity)), dim=-1))
+
+
+@full_precision
+def depth_from_disparity(
+    disparity: Float[Tensor, "*b h w"], K: Float[Tensor, "*b 3 3"], left_T_right: Float[Tensor, "*b 4 4"]
+) -> Float[Tensor, "*b h w"]:
+    """Depth (z, metres) of a rectified pair, fx * baseline / disparity; 0 where the disparity (pixels) is not positive.
+
+    The baseline is the x of the right camera in the left frame. The same formula turns depth into disparity.
+    """
+    known = disparity > 0
+    focal_baseline = (K[..., 0, 0] * left_T_right[..., 0, 3])[..., None, None]
+    return torch.where(known, focal_baseline / torch.where(known, disparity, 1.0), 0.0)
+
+
+@full_precision
+def plane_homography(
+    K_target: Float[Tensor, "*#b 3 3"],
+    source_T_target: Float[Tensor, "*#b 4 4"],
+    normal: Float[Tensor, "*#b 3"],
+    distance: Float[Tensor, "*#b"],
+    K_source: Float[Tensor, "*#b 3 3"] | None = None,
+) -> Float[Tensor, "*#b 3 3"]:
+    """`source_H_target`, which maps target pixels to source pixels for points on a plane; batch shapes broadcast.
+
+    Convention: the plane is n . X = d in the target's frame (metres), d > 0, so n points away from the camera and the
+    fronto-parallel plane at depth d has n = (0, 0, 1). The scale is the natural one: the third coordinate of
+    H (x, y, 1) is the depth in the source over the depth in the target, negative for points behind the source. A tilted
+    plane is not in front of every target pixel; H says nothing about that.
+
+    H = K_source (R + t n^T / d) K_target^-1. Source: Hartley and Zisserman, "Multiple view geometry", 2nd edition,
+    equation 13.2, whose n points the other way.
+    """
+    offset = source_T_target[..., :3, 3:] * (normal / distance[..., None])[..., None, :]
+    euclidean = source_T_target[..., :3, :3] + offset
+    target_K = torch.linalg.inv(K_target)
+    return product(product(K_target if K_source is None else K_source, euclidean), target_K)
+
+
+@full_precision
+def homography_pixels(source_H_target: Float[Tensor, "*b 3 3"], h: int, w: int) -> Float[Tensor, "*b {h} {w} 2"]:
+    """The source pixel of each pixel of a target image of h rows and w columns; NaN where it lies behind the source.
+
+    Behind means that the third coordinate of H (x, y, 1) is not positive, so the sign of H matters: `plane_homography`
+    sets it; a homography from elsewhere should have a positive last element.
+    """
+    x, y = pixel_grid(h, w, dtype=source_H_target.dtype, device=source_H_target.device).unbind(-1)
+    points = torch.stack((x, y, torch.ones_like(x)), dim=-1).expand(*source_H_target.shape[:-2], h, w, 3)
+    columns = source_H_target[..., None, None, :, :].unbind(-1)
+    mapped = columns[0] * points[..., 0:1] + columns[1] * points[..., 1:2] + columns[2]
+    eye = torch.eye(3, dtype=mapped.dtype, device=mapped.device)
+    return project(eye, mapped)[0]
+
+
+@full_precision
+def warp_homography(
+    source: Float[Tensor, "*#b c hs ws"],
+    source_H_target: Float[Tensor, "*#b 3 3"],
+    size: tuple[int, int] | None = None,
+) -> tuple[Float[Tensor, "*#b c h w"], Bool[Tensor, "*#b h w"]]:
+    """The target view of a plane, made from the source image; `size` (h, w) is that of the target, by default the same.
+
+    For a plane sweep over `d` planes: `sample_image(source, homography_pixels(H, h, w))` with H of shape `*b d 3 3`.
+    """
+    h, w = source.shape[-2:] if size is None else size
+    return _sample_view(source, homography_pixels(source_H_target, h, w))
+
+
+def _sample_view(source: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """`sample_image` for pixels `*b h w 2`, where either argument may have the fewer batch axes."""
+    batch = _broadcast(source.shape[:-3], pixels.shape[:-3])
+    return sample_image(source.expand(*batch, *source.shape[-3:]), pixels.expand(*batch, *pixels.shape[-3:]))
+
+
+def _broadcast(*shapes: torch.Size) -> torch.Size:
+    """The common shape."""
+    return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
