@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 from vo3d.provenance import provenance
 from vo3d.training.data import seed_of
@@ -111,6 +112,37 @@ class RunFolder(Callback):
         checkpoint["vo3d_config"] = self.config
 
 
+class LastCheckpoint(Checkpoint):
+    """Writes the whole state of the run to one file: every so many steps, and after each epoch.
+
+    ModelCheckpoint needs two instances for the two occasions, and then does not know them again when the number changes.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        if every < 1:
+            raise Vo3dError(f"checkpoint_every is {every}: expected at least one step")
+        self.path, self.every = path, every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save in the middle of an epoch, at steps and not between them when gradients are accumulated."""
+        if trainer.global_step % self.every == 0 and not trainer.fit_loop._should_accumulate():
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after the epoch."""
+        trainer.save_checkpoint(self.path)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar without the version number that vo3d's run folders do not have."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
 def standard_callbacks(
     folder: Path, *, monitor: str | None, checkpoint_every: int, patience: int | None
 ) -> list[Callback]:
@@ -122,16 +154,13 @@ def standard_callbacks(
         checkpoint_every: Steps between two writings of last.ckpt, which is also written after each epoch.
         patience: Validations without a better value after which training stops; None never stops it.
     """
-    place: dict[str, Any] = {"dirpath": folder / CHECKPOINTS, "enable_version_counter": False}
     callbacks: list[Callback] = [
-        RichProgressBar(),
+        ProgressBar(),
         LearningRateMonitor(logging_interval="step"),
-        # Steps and epoch ends need a callback each: Lightning refuses both triggers in one.
-        ModelCheckpoint(filename="last", every_n_train_steps=checkpoint_every, **place),
-        ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **place),
     ]
     if monitor is not None:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode="min", **place))
+        best = {"filename": "best", "monitor": monitor, "mode": "min", "enable_version_counter": False}
+        callbacks.append(ModelCheckpoint(dirpath=folder / CHECKPOINTS, **best))
         if patience is not None:
             callbacks.append(EarlyStopping(monitor=monitor, mode="min", patience=patience))
-    return callbacks
+    return [*callbacks, LastCheckpoint(folder / CHECKPOINTS / "last.ckpt", checkpoint_every)]

@@ -1,6 +1,7 @@
 """`vo3d fit | validate | test`: Lightning's command line with its traps guarded."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ EXAMPLES = {
     "test": "losses of the test set; example: vo3d test -c runs/deepvo/config.yaml --ckpt_path best",
 }
 STRICT = {"allow_abbrev": False, "exit_on_error": False}
+
+# Warnings about Lightning's own code, which its users can do nothing about; seen with lightning 2.6.6, November 2026.
+UPSTREAM_WARNINGS = (
+    (FutureWarning, r".*LeafSpec.* is deprecated"),  # lightning.pytorch.utilities._pytree under torch 2.13
+    (UserWarning, r"Checkpoint directory .* exists and is not empty"),  # `before_fit` decides that
+    (UserWarning, r"The dirpath has changed from"),  # a run folder that was moved, then resumed
+    (UserWarning, r"The '\w+_dataloader' does not have many workers"),  # data.num_workers is the user's choice
+)
 
 
 class TrainingCLI(LightningCLI):
@@ -106,7 +115,7 @@ class TrainingCLI(LightningCLI):
         options.pop("config", None)
         options.ckpt_path = None  # a run replayed from its config.yaml starts where it once started
         options.overwrite = False
-        return str(parser.dump(options, skip_none=False))
+        return str(parser.dump(options, skip_unset=False))
 
     def instantiate_classes(self) -> None:
         """Build the learner, the data and the trainer."""
@@ -190,5 +199,9 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 def run(args: list[str]) -> None:
     """Run `fit`, `validate` or `test` with the words of the command line."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    TrainingCLI(args)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for category, message in UPSTREAM_WARNINGS:
+            warnings.filterwarnings("ignore", message, category)
+        TrainingCLI(args)

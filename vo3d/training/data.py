@@ -1,6 +1,6 @@
 """Datasets become batches: one deterministic order, the same after a resume and under any number of processes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -104,46 +104,45 @@ def seed_of(*numbers: int) -> int:
     return state >> 2
 
 
-class _EpochDataset(Dataset[Sample]):
-    """Reads the (epoch, index) pairs of `ClipSampler`; tells the epoch to datasets that have `set_epoch`."""
+class _Batches(Dataset[Batch]):
+    """Reads the lists of (epoch, index) pairs of `ClipSampler`; tells the epoch to datasets that have `set_epoch`."""
 
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, place: tuple[int, int]) -> Sample:
-        epoch, index = place
+    def __getitem__(self, places: list[tuple[int, int]]) -> Batch:
         if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
-        return self.dataset[index]
+            self.dataset.set_epoch(places[0][0])
+        return Batch(Sample.collate([self.dataset[index] for _, index in places]))
 
 
-def _collate(samples: Sequence[Sample]) -> Batch:
-    return Batch(Sample.collate(samples))
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
-class ClipLoader(DataLoader[Sample]):
+class ClipLoader(DataLoader[Batch]):
     """A DataLoader that knows how many batches of its epoch it has handed out.
 
     Lightning keeps `state_dict` in its checkpoints, and gives it back when a run resumes in the middle of an epoch.
     """
 
     def __init__(self, dataset: Dataset[Sample], sampler: ClipSampler, **options: Any) -> None:
-        super().__init__(_EpochDataset(dataset), batch_sampler=sampler, collate_fn=_collate, **options)
+        # Not `batch_sampler`: Lightning tells the epoch to `sampler` only.
+        super().__init__(_Batches(dataset), batch_size=None, sampler=sampler, collate_fn=_as_it_is, **options)
+        self.clips = sampler
         self.given = 0
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         # A generator on purpose: workers begin to fetch at the first `next`, after Lightning has set the epoch.
-        sampler: ClipSampler = self.batch_sampler  # type: ignore[assignment]
-        self.given = sampler.start
+        self.given = self.clips.start
         for batch in super().__iter__():
             self.given += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Where the order stands: the epoch, its batches handed out, and what they were counted in."""
-        sampler: ClipSampler = self.batch_sampler  # type: ignore[assignment]
-        whole = sampler.batch_size * sampler.num_processes
-        return {"epoch": sampler.epoch, "given": self.given, "length": sampler.length, "global_batch": whole}
+        whole = self.clips.batch_size * self.clips.num_processes
+        return {"epoch": self.clips.epoch, "given": self.given, "length": self.clips.length, "global_batch": whole}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue where `state` was taken; raises Vo3dError when the dataset or the batch has another size."""
@@ -154,8 +153,7 @@ class ClipLoader(DataLoader[Sample]):
                     f"the checkpoint was made in the middle of an epoch with {state[name]} {words}, now there are "
                     f"{mine[name]}: resume with the same data and batch size, or start anew with --model.init_weights"
                 )
-        sampler: ClipSampler = self.batch_sampler  # type: ignore[assignment]
-        sampler.epoch, sampler.start = state["epoch"], state["given"]
+        self.clips.epoch, self.clips.start = state["epoch"], state["given"]
         self.given = state["given"]
 
 

@@ -1,18 +1,24 @@
 """The one LightningModule: it trains any `Model` by the sum of the terms of its loss."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
-from torch import Tensor
+from lightning.pytorch.cli import ReduceLROnPlateau
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import load_weights
 from vo3d.model import Model, check_gives, check_needs
 from vo3d.sample import Sample
 from vo3d.training.data import Batch
+
+OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
+LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 class Learner(LightningModule):
