@@ -234,7 +234,7 @@ def test_the_message_names_the_file_that_does_not_fit(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", nn.Linear(1, 1), {})
 
     with pytest.raises(
-        Vo3dError, match=r"w\.safetensors: a state dict of vo3d does not fit Sequential: no place for: weight"
+        Vo3dError, match=r"w\.safetensors: a state dict of vo3d does not fit Sequential: no place for: bias, weight"
     ):
         load_weights(_model(), tmp_path / "w.safetensors")
 

@@ -1,0 +1,196 @@
+"""What every method must do, whatever it is: one row of the table below for each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from vo3d.models.deepvo import DeepVO
+
+from vo3d.formats.weights import load_weights, save_weights
+from vo3d.geometry import se3
+from vo3d.model import Model, Prediction, check_gives, check_needs
+from vo3d.sample import Sample
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method as the tests build it: small, and for frames of the given rows and columns."""
+
+    name: str
+    build: Callable[[tuple[int, int]], Model]
+    learns: bool = True  # has parameters and a loss
+    any_device: bool = True  # pure torch, so that it follows its tensors to any device
+    overfit_steps: int = 0  # steps of Adam after which one clip must be learnt
+    overfit_rate: float = 1e-3
+
+
+CASES = [
+    Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), overfit_steps=150),
+]
+
+SIZE, ODD_SIZE = (64, 96), (67, 131)
+every_model = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_learner = pytest.mark.parametrize("case", [case for case in CASES if case.learns], ids=lambda case: case.name)
+on_any_device = pytest.mark.parametrize("case", [case for case in CASES if case.any_device], ids=lambda case: case.name)
+
+# Shapes of what may be predicted, from the sample's axes: batch, views, rows, columns; other axes are free (None).
+SHAPES: dict[str, Callable[[int, int, int, int], tuple[int | None, ...]]] = {
+    "prev_T_cam": lambda b, s, h, w: (b, s - 1, 4, 4),
+    "world_T_cam": lambda b, s, h, w: (b, s, 4, 4),
+    "depth": lambda b, s, h, w: (b, s, h, w),
+    "confidence": lambda b, s, h, w: (b, s, h, w),
+    "descriptor": lambda b, s, h, w: (b, s, None),
+    "occupancy": lambda b, s, h, w: (b, None, None, None),
+    "flow": lambda b, s, h, w: (b, s - 1, 2, h, w),
+    "mask": lambda b, s, h, w: (b, s, None, h, w),
+    "log_variance": lambda b, s, h, w: (b, s, None),
+}
+
+
+def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int = 0) -> Sample:
+    """A batch of clips over smooth random texture that slides sideways, with forward motion as its truth."""
+    h, w = size
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(b, 3, h // 8 + 1, w // 4 + 1, generator=generator)
+    wide = interpolate(coarse, size=(h, 2 * w), mode="bicubic", align_corners=True).clamp(0, 1)
+    slide = 1 + 3 * torch.rand(b, generator=generator)  # pixels a frame
+    starts = [[round(float(step) * view) for view in range(s)] for step in slide]
+    image = torch.stack([torch.stack([wide[i, :, :, at : at + w] for at in starts[i]]) for i in range(b)])
+    steps = se3.exp(0.1 * torch.randn(b, s, 6, generator=generator) + torch.tensor([0.0, 0, 1, 0, 0, 0]))
+    poses = [steps[:, 0]]
+    for view in range(1, s):
+        poses.append(poses[-1] @ steps[:, view])
+    K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]], dtype=torch.float32).expand(b, s, 3, 3)
+    index = torch.arange(s).expand(b, s)
+    return Sample(
+        image=image, K=K, world_T_cam=torch.stack(poses, dim=1), time=0.1 * index.double(), index=index, scene=["x"] * b
+    )
+
+
+def build(case: Case, size: tuple[int, int] = SIZE, seed: int = 0) -> Model:
+    """The model of a case, with weights drawn from `seed`."""
+    torch.manual_seed(seed)
+    return case.build(size)
+
+
+def predict(model: Model, sample: Sample) -> Prediction:
+    """The prediction in evaluation mode, checked against what the model declares."""
+    with torch.no_grad():
+        prediction = model.eval()(sample)
+    check_gives(model, prediction)
+    return prediction
+
+
+@every_model
+def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
+    model, sample = build(case), make_sample(b=2, s=3)
+    check_needs(model, sample, "the test")
+
+    prediction = predict(model, sample)
+
+    for key, tensor in prediction.items():
+        expected = SHAPES[key](2, 3, *SIZE)
+        assert len(tensor.shape) == len(expected), key
+        assert all(want in (None, got) for want, got in zip(expected, tensor.shape, strict=True)), key
+        assert tensor.isfinite().all(), key
+
+
+@every_model
+def test_odd_sizes_work(case: Case) -> None:
+    prediction = predict(build(case, ODD_SIZE), make_sample(b=1, s=2, size=ODD_SIZE))
+
+    assert all(tensor.isfinite().all() for tensor in prediction.values())
+
+
+@every_model
+def test_poses_are_rigid(case: Case) -> None:
+    prediction = predict(build(case), make_sample())
+
+    for key in {"prev_T_cam", "world_T_cam"} & set(prediction):
+        pose = prediction[key].double()
+        R = pose[..., :3, :3]
+        torch.testing.assert_close(R @ R.mT, torch.eye(3).double().expand_as(R), rtol=0, atol=1e-5)
+        assert (torch.linalg.det(R) > 0).all()
+        assert (pose[..., 3, :] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all()
+
+
+@every_model
+def test_evaluation_does_not_depend_on_the_batch(case: Case) -> None:
+    model, sample = build(case), make_sample(b=3)
+
+    together = predict(model, sample)
+
+    for i in range(3):
+        alone = predict(model, sample.map(lambda tensor, i=i: tensor[i : i + 1]))
+        for key, tensor in alone.items():
+            torch.testing.assert_close(tensor[0], together[key][i], rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_a_stream_predicts_every_clip(case: Case) -> None:
+    model, sample = build(case).eval(), make_sample(b=1, s=7)
+    views = [(0, 3), (2, 5), (4, 7)]  # each begins with the last view of the one before
+
+    with torch.no_grad():
+        clips = (sample.map(lambda tensor, a=a, z=z: tensor[:, a:z]) for a, z in views)
+        predictions = list(model.stream(clips))
+
+    assert [set(prediction) for prediction in predictions] == 3 * [set(model.gives)]
+    assert all(tensor.isfinite().all() for prediction in predictions for tensor in prediction.values())
+
+
+@every_learner
+def test_every_parameter_gets_a_gradient(case: Case) -> None:
+    model, sample = build(case).train(), make_sample()
+
+    terms = model.loss(model(sample), sample)
+    objective = torch.stack(list(terms.values())).sum()
+    objective.backward()
+
+    assert all(term.shape == () and term.isfinite() for term in terms.values())
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@every_learner
+def test_it_overfits_one_clip(case: Case) -> None:
+    model, sample = build(case).train(), make_sample(b=1, s=4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=case.overfit_rate)
+
+    def objective() -> Tensor:
+        return torch.stack(list(model.loss(model(sample), sample).values())).sum()
+
+    first = objective().item()
+    for _ in range(case.overfit_steps):
+        optimizer.zero_grad()
+        objective().backward()
+        optimizer.step()
+
+    assert objective().item() < 1e-3 * first
+
+
+@every_learner
+def test_weights_survive_a_file(case: Case, tmp_path: Path) -> None:
+    model, other, sample = build(case, seed=1), build(case, seed=2), make_sample()
+    model.train()(sample)  # moves the statistics of normalising layers
+
+    save_weights(tmp_path / "weights.safetensors", model, {})
+    load_weights(other, tmp_path / "weights.safetensors")
+
+    before, after = predict(model, sample), predict(other, sample)
+    assert all(torch.equal(before[key], after[key]) for key in model.gives)
+
+
+@on_any_device
+def test_nothing_stays_on_the_old_device(case: Case) -> None:
+    model, sample = build(case).to("meta"), make_sample().to("meta")
+
+    prediction = model(sample)
+    terms = model.loss(prediction, sample)
+
+    assert all(tensor.is_meta for tensor in (*prediction.values(), *terms.values()))
