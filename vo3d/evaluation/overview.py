@@ -1,0 +1,63 @@
+"""What is installed and what a model is made of."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.build import build
+from vo3d.model import Model
+from vo3d.provenance import versions
+
+
+def print_overview(model: str | None = None, console: Console | None = None) -> None:
+    """Print versions, devices and threads; with a class path or a YAML file also the model's parameters by part.
+
+    Raises Vo3dError when `model` names neither.
+    """
+    console = console or Console()
+    table = Table("", "version or value", title="Installed")
+    for name, value in versions().items():
+        table.add_row(name, value)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    table.add_row("accelerator", str(found) if found is not None else "none")
+    table.add_row("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs")
+    console.print(table)
+    if model is not None:
+        console.print(parameter_table(build(Model, _spec(model), model)))
+
+
+def parameter_table(model: Model) -> Table:
+    """Parameters and buffers of each direct part of `model`, and their sum."""
+    table = Table("part", "kind", "parameters", "buffers", title=type(model).__name__)
+    table.add_row("needs", ", ".join(model.needs))
+    table.add_row("gives", ", ".join(model.gives))
+    for name, part in model.named_children():
+        table.add_row(name, type(part).__name__, f"{_count(part.parameters()):,}", f"{_count(part.buffers()):,}")
+    own = _count(model.parameters(recurse=False)), _count(model.buffers(recurse=False))
+    table.add_row("itself", "", f"{own[0]:,}", f"{own[1]:,}")
+    table.add_row("all", "", f"{_count(model.parameters()):,}", f"{_count(model.buffers()):,}", style="bold")
+    return table
+
+
+def _count(tensors: Any) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def _spec(text: str) -> dict[str, Any] | str:
+    """A class path as it is; of a YAML file the part under model.net, or the whole."""
+    path = Path(text)
+    if path.suffix not in {".yaml", ".yml"}:
+        return text
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file: expected a configuration, or the class path of a model")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    spec = content.get("model", {}).get("net", content) if isinstance(content, dict) else None
+    if not isinstance(spec, dict) or "class_path" not in spec:
+        raise Vo3dError(f"{path}: names no model: expected class_path under model.net")
+    return spec

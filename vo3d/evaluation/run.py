@@ -1,0 +1,135 @@
+"""Score the model of a training run, and baselines beside it, on the run's own data."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.data import Dataset
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.build import build, find_checkpoint, read_run
+from vo3d.evaluation.compare import compare
+from vo3d.evaluation.odometry import evaluate_odometry
+from vo3d.formats.weights import load_weights, sha256_of
+from vo3d.geometry.trajectory import AlignMode
+from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
+from vo3d.model import Model
+from vo3d.provenance import provenance
+from vo3d.report.odometry import write_odometry_report
+from vo3d.sample import Recording
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    weights: str = "best",
+    baselines: Sequence[str] = (),
+    out: Path | None = None,
+    split: str = "test",
+    alignment: AlignMode = "none",
+    clip_length: int = 16,
+    lengths: Sequence[float] | None = None,
+    device: str = "auto",
+) -> dict[str, Path]:
+    """Score the run's model and `baselines` on the recordings of `split`; print one table and write one report.
+
+    Each result goes to a folder of its own under `out` (`run/evaluation/<split>`), the report beside them.
+
+    Args:
+        run: The folder that `vo3d fit` made.
+        weights: "best", "last", or a file of weights.
+        baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
+            baseline with a method `fit` is fitted to the recordings of the run's training set first.
+        out: Where the results go.
+        split: "test", "val" or "train".
+        alignment: See `vo3d.geometry.trajectory.align`.
+        clip_length: Frames that go through the model at once.
+        lengths: Metres of the segments of the KITTI metric; 100 to 800 if None.
+        device: As torch names it; "auto" takes the accelerator where there is one.
+
+    Returns:
+        The result folder of each model, by the name in the table.
+
+    Raises Vo3dError for a folder that is no run, absent weights or data, and whatever the models and loaders find.
+    """
+    config = read_run(run)
+    net = build(Model, config["model"]["net"], str(run / "config.yaml"))
+    checkpoint = find_checkpoint(weights, run)
+    load_weights(net, checkpoint)
+    origin = {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
+    models = {type(net).__name__: (net, origin)}
+    recordings = _recordings(config, split, run)
+    for spec in map(_read_spec, baselines):
+        baseline = build(Model, spec, "the baseline")
+        if fit := getattr(baseline, "fit", None):
+            fit(_recordings(config, "train", run))
+        models[_name(spec, baseline, models)] = (baseline, {"arguments": spec.get("init_args", {})})
+
+    chosen = _device(device)
+    folder = out if out is not None else run / "evaluation" / split
+    results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in models}
+    protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
+    for name, (model, facts) in models.items():
+        evaluate_odometry(
+            model,
+            recordings,
+            results[name],
+            clip_length=clip_length,
+            alignment=alignment,
+            device=chosen,
+            lengths=tuple(lengths) if lengths else DEVKIT_LENGTHS,
+            name=name,
+            protocol=protocol,
+            provenance={"seed": config.get("seed_everything"), **facts},
+        )
+    compare(list(results.values()))
+    title = f"{type(net).__name__} on {protocol['dataset']}, {split}"
+    command = str(provenance()["command"])
+    write_odometry_report(folder, results, title=title, run=run, recordings=recordings, commands=[command])
+    return results
+
+
+def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording]:
+    """The recordings behind one of the run's datasets."""
+    spec = config["data"].get(split)
+    if spec is None:
+        raise Vo3dError(f"{run / 'config.yaml'}: there is no data.{split}: train with one, or choose another split")
+    dataset = build(Dataset, spec, f"{run / 'config.yaml'}, data.{split}")
+    recordings = getattr(dataset, "recordings", None)
+    if not recordings:
+        raise Vo3dError(f"{spec['class_path']} has no recordings: whole trajectories need a dataset of clips")
+    return list(recordings)
+
+
+def _read_spec(text: str) -> dict[str, Any]:
+    """The class path and arguments of a baseline."""
+    path = Path(text)
+    content = yaml.safe_load(path.read_text(encoding="utf-8") if path.suffix == ".yaml" and path.is_file() else text)
+    spec = {"class_path": content} if isinstance(content, str) else content
+    if not isinstance(spec, dict) or "class_path" not in spec:
+        raise Vo3dError(f"a baseline is {text!r}: expected a class path, or a table with class_path and init_args")
+    return spec
+
+
+def _name(spec: dict[str, Any], model: Model, taken: dict[str, Any]) -> str:
+    """The class, with the arguments where those are given, and a number where that is not enough."""
+    arguments = ", ".join(f"{key}={value}" for key, value in spec.get("init_args", {}).items())
+    name = f"{type(model).__name__} ({arguments})" if arguments else type(model).__name__
+    count = sum(other == name or other.startswith(f"{name} #") for other in taken)
+    return f"{name} #{count + 1}" if count else name
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name; raises Vo3dError when torch does not know it."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found if found is not None else torch.device("cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise Vo3dError(
+            f"device {shlex.quote(name)} is unknown to torch: expected auto, cpu or a name that torch knows"
+        ) from error

@@ -1,0 +1,186 @@
+"""The KITTI odometry metric, as the official devkit computes it, and the absolute and step errors reported with it.
+
+Convention: poses are `world_T_cam`, metres. They are used as stored: relative motions take the general matrix inverse
+and angles the arc cosine of the trace, because the devkit does so and rotations read from text are not quite
+orthonormal. Published values depend on it: in the second digit for the angles of steps between frames, in the sixth for
+the rest (`vo3d.metrics.odometry` has evo's values, which differ so). Nothing is aligned here: see
+`vo3d.geometry.trajectory.align`.
+
+Source: Geiger, Lenz, Urtasun 2012, "Are we ready for autonomous driving? The KITTI vision benchmark suite", and the
+program `evaluate_odometry` of its development kit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import degrees, isfinite
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry.trajectory import path_lengths
+
+DEVKIT_LENGTHS = (100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)  # metres
+DEVKIT_START_EVERY = 10  # frames
+DEVKIT_FRAME_SECONDS = 0.1
+DEVKIT_SPEEDS = tuple(map(float, range(2, 25, 2)))  # m/s; a bin reaches 2 m/s to both sides: neighbours overlap
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Mean errors of the segments of one length or speed."""
+
+    centre: float  # metres, or m/s
+    t_rel_percent: float
+    r_rel_deg_per_100m: float
+    num_segments: int
+
+
+@dataclass(frozen=True)
+class SegmentErrors:
+    """Errors of all segments of one recording, or of several after `pool`."""
+
+    first: Int64[Tensor, " m"]  # frame
+    last: Int64[Tensor, " m"]  # frame
+    length: Float64[Tensor, " m"]  # nominal, metres
+    translation: Float64[Tensor, " m"]  # metres per metre
+    rotation: Float64[Tensor, " m"]  # radians per metre
+    speed: Float64[Tensor, " m"]  # m/s
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self.length)
+
+    @property
+    def t_rel_percent(self) -> float | None:
+        """Mean translation error over all segments, percent of their length; None where there is no segment."""
+        return 100 * self.translation.mean().item() if len(self) else None
+
+    @property
+    def r_rel_deg_per_100m(self) -> float | None:
+        """Mean rotation error over all segments, degrees per 100 m; None where there is no segment."""
+        return degrees(100 * self.rotation.mean().item()) if len(self) else None
+
+    def by_length(self) -> list[Bin]:
+        """Mean errors for each segment length that occurs more than twice, as the devkit plots them."""
+        return self._bins(self.length.unique().tolist(), 0.0)
+
+    def by_speed(self, speeds: Sequence[float] = DEVKIT_SPEEDS) -> list[Bin]:
+        """Mean errors for segments less than 2 m/s from each of `speeds`, where there are more than two."""
+        return self._bins(speeds, 2.0)
+
+    def _bins(self, centres: Sequence[float], reach: float) -> list[Bin]:
+        value = self.speed if reach else self.length
+        bins = []
+        for centre in centres:
+            inside = (value - centre).abs() < reach if reach else value == centre
+            if int(inside.sum()) > 2:
+                translation, rotation = self.translation[inside].mean().item(), self.rotation[inside].mean().item()
+                bins.append(Bin(float(centre), 100 * translation, degrees(100 * rotation), int(inside.sum())))
+        return bins
+
+
+def pool(errors: Sequence[SegmentErrors]) -> SegmentErrors:
+    """The segments of several recordings as one set; its means are those that the KITTI leaderboard prints."""
+    if not errors:
+        raise Vo3dError("no recordings to pool: expected the segment errors of at least one")
+    names = ("first", "last", "length", "translation", "rotation", "speed")
+    return SegmentErrors(*(torch.cat([getattr(part, name) for part in errors]) for name in names))
+
+
+def segment_errors(
+    reference: Float64[Tensor, "n 4 4"],
+    estimate: Float64[Tensor, "m 4 4"],
+    *,
+    lengths: Sequence[float] = DEVKIT_LENGTHS,
+    start_every: int = DEVKIT_START_EVERY,
+    frame_seconds: float = DEVKIT_FRAME_SECONDS,
+    known: Bool[Tensor, " n"] | None = None,
+) -> SegmentErrors:
+    """Relative errors of all segments of the given lengths (metres), starting every `start_every` frames.
+
+    A segment ends at the first frame whose distance along the reference exceeds that of its start by more than its
+    length; where the reference ends before, there is no segment, and a reference shorter than the shortest length has
+    none at all. Both errors are divided by the nominal length. `known` marks the frames that have an estimate:
+    segments that begin or end elsewhere are left out, and distances still follow the whole reference.
+
+    Raises Vo3dError for unequal lengths, NaN, or lengths that are not positive.
+    Convention: error = inverse(inverse(est_first) est_last) inverse(ref_first) ref_last.
+    """
+    check_pair(reference, estimate, known)
+    if not lengths or not all(length > 0 and isfinite(length) for length in lengths) or len({*lengths}) != len(lengths):
+        raise Vo3dError(f"segment lengths {list(lengths)}: expected one or more different positive numbers of metres")
+    if start_every < 1 or not frame_seconds > 0:
+        raise Vo3dError(f"a start every {start_every} frames of {frame_seconds} s: expected positive numbers")
+    distance = path_lengths(reference)  # n
+    start = torch.arange(0, len(reference), start_every)  # a
+    goal = distance[start, None] + torch.tensor(sorted(lengths), dtype=torch.float64)  # a l
+    end = torch.searchsorted(distance, goal, right=True)  # a l; first frame beyond the goal, n where there is none
+    exists = end < len(reference)
+    if known is not None:
+        exists &= known[start, None] & known[end.clamp(max=len(reference) - 1)]
+    first, last = start[:, None].expand_as(end)[exists], end[exists]  # m
+    length = torch.tensor(sorted(lengths), dtype=torch.float64).expand_as(goal)[exists]
+    error = torch.linalg.solve(_motion(estimate, first, last), _motion(reference, first, last))  # m 4 4
+    return SegmentErrors(
+        first=first,
+        last=last,
+        length=length,
+        translation=error[:, :3, 3].norm(dim=-1) / length,
+        rotation=_angle(error) / length,
+        speed=length / (frame_seconds * (last - first + 1).double()),
+    )
+
+
+def position_errors(
+    reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], known: Bool[Tensor, " n"] | None = None
+) -> Float64[Tensor, " k"]:
+    """Distance between the positions of each pair of poses, metres; its rmse is the absolute trajectory error."""
+    check_pair(reference, estimate, known)
+    distance = (estimate[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1)
+    return distance if known is None else distance[known]
+
+
+def step_errors(
+    reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], known: Bool[Tensor, " n"] | None = None
+) -> tuple[Float64[Tensor, " k"], Float64[Tensor, " k"]]:
+    """Relative errors of consecutive frames: metres, radians. Only steps between two known frames count.
+
+    Convention: error = inverse(inverse(ref_i) ref_{i+1}) inverse(est_i) est_{i+1}, as published tables have it; the
+    other order gives the same metres.
+    """
+    check_pair(reference, estimate, known)
+    first = torch.arange(len(reference) - 1)
+    if known is not None:
+        first = first[known[:-1] & known[1:]]
+    error = torch.linalg.solve(_motion(reference, first, first + 1), _motion(estimate, first, first + 1))
+    return error[:, :3, 3].norm(dim=-1), _angle(error)
+
+
+def check_pair(
+    reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], known: Tensor | None = None
+) -> None:
+    """Raise Vo3dError unless both trajectories have the same number of poses, at least one, all finite."""
+    if len(reference) != len(estimate) or not len(reference):
+        raise Vo3dError(
+            f"{len(reference)} reference and {len(estimate)} estimated poses: expected equal numbers, at least one; "
+            "give estimates of a part of the frames an index column or time stamps"
+        )
+    for what, poses in (("reference", reference), ("estimate", estimate)):
+        bad = ~poses.isfinite().flatten(1).all(1)
+        if bool(bad.any()):
+            raise Vo3dError(f"the {what} holds NaN or infinity in pose {int(bad.nonzero()[0])}: expected finite poses")
+    if known is not None and not bool(known.any()):
+        raise Vo3dError(f"none of {len(reference)} frames has an estimate: expected at least one")
+
+
+def _motion(poses: Float64[Tensor, "n 4 4"], first: Int64[Tensor, " m"], last: Int64[Tensor, " m"]) -> Tensor:
+    """The pose of frame `last` in frame `first`."""
+    return torch.linalg.solve(poses[first], poses[last])
+
+
+def _angle(error: Float64[Tensor, "m 4 4"]) -> Float64[Tensor, " m"]:
+    """The angle of rotation, from the trace alone, radians."""
+    trace = error[:, 0, 0] + error[:, 1, 1] + error[:, 2, 2]
+    return torch.acos(((trace - 1) / 2).clamp(-1, 1))
