@@ -42,15 +42,17 @@ def _translation_first(rows: Tensor) -> Tensor:
 
 
 # Its frames are 608 rows and 184 columns: the port hands (width, height) to a resize that expects (height, width), and
-# the weights know only such squashed frames. Its motions are in the axes of the first frame of a window, not of the
-# frame before, so its numbers are not those of a network trained here.
+# the weights know only such squashed frames. It subtracts 0.5 and then the means in its params.py, hence the numbers
+# below. Its steps are in the axes of the first frame of a window, not of the frame before, so that its motions are
+# not quite those of a network trained here.
 CHIWEIHSIAO = KeyMap(
     source="DeepVO (ChiWeiHsiao/DeepVO-pytorch)",
     signature=("conv1.0.weight", "rnn.weight_ih_l0", "linear.weight"),
     rename={**_TRUNK_KEYS, r"(rnn\..*)": r"\1", r"linear\.(weight|bias)": r"head.\1"},
     keep=_UNPUBLISHED_KEYS,
     convert={"head.weight": _translation_first, "head.bias": _translation_first},
-    needs="size (608, 184), batch_norm, leaky_slope 0.1, conv6_activation",
+    needs="size (608, 184), batch_norm true, leaky_slope 0.1, conv6_activation true, "
+    "image_mean (0.690078, 0.651704, 0.606594), image_std (0.261078, 0.257293, 0.251638)",
 )
 
 State = tuple[Tensor, Tensor]  # hidden and cell state of the LSTM, each num_layers b hidden
@@ -91,6 +93,11 @@ class DeepVO(Model):
     loss_needs: ClassVar[tuple[str, ...]] = ("world_T_cam",)  # what `loss` reads of the sample, beyond `needs`
     gives = ("prev_T_cam",)
     published: ClassVar[Mapping[str, KeyMap]] = {"flownets": FLOWNETS, "chiweihsiao": CHIWEIHSIAO}
+
+    image_mean: Tensor  # 3 1 1
+    image_std: Tensor  # 3 1 1
+    step_mean: Tensor  # 6
+    step_std: Tensor  # 6
 
     def __init__(
         self,
@@ -164,7 +171,7 @@ class DeepVO(Model):
             raise Vo3dError(f"a motion lies between two frames but the clip has {s}: set clip_length to 2 or more")
         image = (image - self.image_mean) / self.image_std
         pairs = torch.cat((image[:, :-1], image[:, 1:]), dim=2).flatten(0, 1)  # b*(s-1) 6 h w
-        features = self.pool(self.encoder(pairs))  # b*(s-1) channels rows columns
+        features: Tensor = self.pool(self.encoder(pairs))  # b*(s-1) channels rows columns
         return features.reshape(b, s - 1, -1)
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:

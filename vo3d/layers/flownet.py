@@ -72,7 +72,8 @@ class FlowNetSEncoder(nn.Module):
             self.add_module(name, nn.Sequential(layer))
             in_channels = channels
         self.out_channels = in_channels
-        self.to(memory_format=torch.channels_last)  # nearly twice as fast on a CPU; the shapes stay what they are
+        # nearly twice as fast on a CPU; shapes stay what they are
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the features of a frame of `height` x `width` pixels: each 1/64, rounded up."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from vo3d.geometry import rotations, se3
 
 # Yaw, the camera's y axis, comes first: the order is singular only at a pitch of 90 degrees, which no car meets.
-EULER_ORDER = "yxz"
+EULER_ORDER: rotations.EulerOrder = "yxz"
 
 
 def pose_from_vector(vector: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
@@ -19,7 +19,7 @@ def pose_from_vector(vector: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
 
     Source: the six outputs of Wang et al., "DeepVO", ICRA 2017, which leaves the order of the angles open.
     """
-    translation, angles = vector.split(3, dim=-1)
+    translation, angles = vector[..., :3], vector[..., 3:]
     return se3.from_rotation_translation(rotations.matrix_from_euler(angles, EULER_ORDER), translation)
 
 
