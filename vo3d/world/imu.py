@@ -1,0 +1,46 @@
+"""Readings of an inertial sensor on a camera: exact from the path, then, if wished, with bias and noise."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from vo3d.world.path import GRAVITY, RigidPath
+
+
+@dataclass(frozen=True)
+class ImuErrors:
+    """Errors of a real sensor; the defaults are those of a perfect one.
+
+    A bias is constant over a recording and drawn once per axis with the given standard deviation; the noise of one
+    reading at `rate` Hz has the standard deviation density * sqrt(rate).
+    """
+
+    gyro_bias: float = 0.0  # rad/s
+    accelerometer_bias: float = 0.0  # m/s^2
+    gyro_density: float = 0.0  # rad/s/sqrt(Hz)
+    accelerometer_density: float = 0.0  # m/s^2/sqrt(Hz)
+
+
+def imu_readings(
+    path: RigidPath, frame_times: Float64[Tensor, " frames"], readings: int, errors: ImuErrors, seed: int
+) -> Float64[Tensor, "frames-1 n 6"]:
+    """Angular rate (rad/s) then specific force (m/s^2), `readings` of each between every two frames.
+
+    The readings are taken in the middle of equal parts of the interval, so that a sum of reading times duration is
+    an integral of second order. Specific force is acceleration minus gravity: a sensor at rest reads 9.81 upwards.
+    Convention: the sensor sits in the camera and has its axes, x right, y down, z forward.
+    """
+    parts = (torch.arange(readings, dtype=torch.float64) + 0.5) / readings
+    times = frame_times[:-1, None] + (frame_times[1:] - frame_times[:-1])[:, None] * parts
+    motion = path.motion(times.flatten())
+    gravity = torch.tensor(GRAVITY, dtype=torch.float64)
+    force = (motion.world_T_cam[:, :3, :3].mT @ (motion.acceleration - gravity)[..., None])[..., 0]
+    exact = torch.cat((motion.angular_rate, force), 1)
+    generator = torch.Generator().manual_seed(seed)
+    bias, noise = (torch.randn(count, 6, generator=generator, dtype=torch.float64) for count in (1, len(exact)))
+    rate = readings / float((frame_times[1:] - frame_times[:-1]).mean())
+    bias_size = torch.tensor([errors.gyro_bias] * 3 + [errors.accelerometer_bias] * 3, dtype=torch.float64)
+    density = torch.tensor([errors.gyro_density] * 3 + [errors.accelerometer_density] * 3, dtype=torch.float64)
+    return (exact + bias * bias_size + noise * density * rate**0.5).view(*times.shape, 6)

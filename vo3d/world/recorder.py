@@ -1,0 +1,103 @@
+"""A virtual camera that drives through a scene and takes its frames, in any order, the same each time."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Float64, Int, UInt8
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.world.imu import ImuErrors, imu_readings
+from vo3d.world.render import forward_flow, kitti_camera, render
+from vo3d.world.scene import Scene, build_scene, check_kind
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """How frames are taken."""
+
+    rate: float = 10.0  # Hz
+    baseline: float = 0.54  # metres from the left to the right camera, KITTI's
+    exposure: float = 1.0  # factor on the light
+    noise: float = 0.004  # standard deviation of white noise on the encoded image in [0, 1]
+    samples: int = 1  # rays a pixel in each direction
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One view; truth that was not asked for is None."""
+
+    image: UInt8[Tensor, "3 h w"]
+    depth: Float[Tensor, "h w"] | None = None  # z in metres; 0 = sky
+    mask: Int[Tensor, "h w"] | None = None
+    flow: Float[Tensor, "2 h w"] | None = None  # pixels, to the later view; NaN = not defined
+
+
+class Recorder:
+    """Takes the frames of one scene; the scene is built at first use.
+
+    Raises Vo3dError at once for an unknown kind, fewer than two frames or a size that cannot be.
+    """
+
+    def __init__(
+        self, kind: str, seed: int, frames: int, size: tuple[int, int], sensor: Sensor, device: str = "cpu"
+    ) -> None:
+        check_kind(kind)
+        if frames < 2:
+            raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
+        if seed < 0:
+            raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
+        if not sensor.rate > 0 or sensor.samples < 1:
+            raise Vo3dError(f"rate {sensor.rate} Hz, samples {sensor.samples}: expected a positive rate, samples >= 1")
+        self.kind, self.seed, self.frames, self.sensor, self.device = kind, seed, frames, sensor, device
+        self.camera = kitti_camera(size)
+        self.left_T_right = torch.eye(4, dtype=torch.float64)
+        self.left_T_right[0, 3] = sensor.baseline
+        self._imu: dict[tuple[int, ImuErrors], Float64[Tensor, "steps n 6"]] = {}
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The built scene."""
+        return build_scene(self.kind, self.seed, self.frames, self.sensor.rate)
+
+    def times(self) -> Float64[Tensor, " n"]:
+        """Seconds of every frame."""
+        return torch.arange(self.frames, dtype=torch.float64) / self.sensor.rate
+
+    @cached_property
+    def _poses(self) -> Float64[Tensor, "n 4 4"]:
+        return self.scene.camera.poses(self.times())[:, 0]
+
+    def poses(self) -> Float64[Tensor, "n 4 4"]:
+        """`world_T_cam` of every left view, metres."""
+        return self._poses
+
+    def imu(self, readings: int, errors: ImuErrors) -> Float64[Tensor, "steps n 6"]:
+        """The readings between every two frames (see `vo3d.world.imu`)."""
+        if readings < 1:
+            raise Vo3dError(f"{readings} imu readings between two frames: expected at least 1")
+        if (readings, errors) not in self._imu:
+            self._imu[readings, errors] = imu_readings(self.scene.camera, self.times(), readings, errors, self.seed)
+        return self._imu[readings, errors]
+
+    @torch.no_grad()
+    def frame(self, index: int, *, right: bool = False, later: int | None = None) -> Frame:
+        """The left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow."""
+        sensor, scene = self.sensor, self.scene
+        time = index / sensor.rate
+        world_T_cam = self.poses()[index]
+        pose = world_T_cam @ self.left_T_right if right else world_T_cam
+        view = render(scene, self.camera, pose, time, samples=sensor.samples, exposure=sensor.exposure)
+        image = view.image
+        if sensor.noise > 0:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
+            image = image + sensor.noise * torch.randn(image.shape, generator=generator)
+        flow = None
+        if later is not None:
+            objects, objects_later = scene.objects(time), scene.objects(later / sensor.rate)
+            flow = forward_flow(view, self.camera, pose, self.poses()[later], objects, objects_later)
+        else:
+            flow = torch.full((2, *view.depth.shape), torch.nan)
+        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+        return Frame(pixels, view.depth, view.mask, flow)

@@ -1,0 +1,102 @@
+"""Rendered views with exact truth: image, depth, object ids, flow, at an instant of a scene."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+from torch.nn import functional
+
+from vo3d.errors import Vo3dError
+from vo3d.world.casting import Camera, Seen, cast
+from vo3d.world.scene import Scene, Solids
+from vo3d.world.shading import shade
+
+FOCAL = 718.856 / 1241.0  # KITTI's focal length as a share of the image's width
+
+
+def kitti_camera(size: tuple[int, int]) -> Camera:
+    """A camera of `size` (height, width) with KITTI's horizontal field of view, square pixels, a centred axis."""
+    height, width = size
+    if height < 8 or width < 8 or height % 2 or width % 2:
+        raise Vo3dError(f"images of {height}x{width} (height x width): expected even numbers of at least 8")
+    focal = FOCAL * width
+    K = torch.tensor(
+        [[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]], dtype=torch.float64
+    )
+    return Camera(K, height, width)
+
+
+@dataclass(frozen=True)
+class View:
+    """One rendered view."""
+
+    image: Float[Tensor, "3 h w"]  # RGB in [0, 1], gamma encoded
+    depth: Float[Tensor, "h w"]  # z in metres; 0 = sky
+    mask: Int[Tensor, "h w"]  # ids of moving objects; 0 = static world
+
+
+def render(
+    scene: Scene,
+    camera: Camera,
+    world_T_cam: Float64[Tensor, "4 4"],
+    time: float,
+    *,
+    samples: int = 1,
+    exposure: float = 1.0,
+) -> View:
+    """Render what a camera sees at a time in seconds; colours average `samples` x `samples` rays a pixel."""
+    solids = scene.placed(time)
+    seen = cast(solids, camera, world_T_cam, scene.view_range)
+    depth = camera.untile(seen.depth)
+    mask = camera.untile(_objects(seen))
+    fine, fine_seen = camera, seen
+    if samples > 1:
+        K = camera.K.clone()
+        K[:2] *= samples
+        K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
+        fine = Camera(K, camera.height * samples, camera.width * samples)
+        fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
+    radiance = fine.untile(shade(scene, fine_seen, fine, world_T_cam))
+    if samples > 1:
+        radiance = functional.avg_pool2d(radiance, samples)
+    return View((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+
+
+def _objects(seen: Seen) -> Int[Tensor, "t 64"]:
+    if not len(seen.solids):
+        return torch.zeros_like(seen.solid)
+    return torch.where(seen.depth < torch.inf, seen.solids.object[seen.solid], 0)
+
+
+def forward_flow(
+    view: View,
+    camera: Camera,
+    world_T_cam: Float64[Tensor, "4 4"],
+    world_T_next: Float64[Tensor, "4 4"],
+    world_T_object: Float64[Tensor, "m 4 4"],
+    world_T_object_next: Float64[Tensor, "m 4 4"],
+) -> Float[Tensor, "2 h w"]:
+    """Where each pixel's surface point is seen from the next view, minus the pixel; it may be hidden there or outside.
+
+    The sky lies at infinity and moves with the camera's rotation alone. NaN where the point is behind the next camera.
+    Object poses are those of `Scene.objects` at the two times.
+    """
+    next_T_cam = world_T_next.inverse() @ world_T_object_next @ world_T_object.inverse() @ world_T_cam
+    turn = camera.K @ next_T_cam[:, :3, :3] @ camera.K.inverse()
+    shift = next_T_cam[:, :3, 3] @ camera.K.mT
+    rows = torch.cat((turn.flatten(1), shift), 1).float().T.contiguous()[:, view.mask]  # 12 h w
+    y = torch.arange(camera.height, device=view.depth.device, dtype=torch.float32)[:, None]
+    x = torch.arange(camera.width, device=view.depth.device, dtype=torch.float32)
+    inverse_depth = torch.where(view.depth > 0, 1 / view.depth, 0.0)
+    point = torch.stack(
+        [rows[3 * i] * x + rows[3 * i + 1] * y + rows[3 * i + 2] + rows[9 + i] * inverse_depth for i in range(3)]
+    )
+    flow = point[:2] / point[2] - torch.stack(torch.broadcast_tensors(x, y))
+    return torch.where(point[2] > 1e-3, flow, torch.nan)
+
+
+def solids_around(scene: Scene, point: Float[Tensor, "3"], time: float) -> Solids:
+    """The solids that contain a point of the world at a time: none, for a camera in a sound scene."""
+    solids = scene.placed(time)
+    return solids.select(solids.contain(point).nonzero()[:, 0])

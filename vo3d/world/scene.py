@@ -1,0 +1,207 @@
+"""What a scene is: solids, paints, light, a moving camera; and the door through which scene kinds are found."""
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+import vo3d.world.scenes
+from vo3d.errors import Vo3dError
+from vo3d.world.path import RigidPath
+from vo3d.world.primitives import inside
+
+UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Surface points that one paint colours: everything a procedural pattern may depend on.
+
+    Convention: a and b are metric coordinates in the surface (on a wall: along it, and down it), from the middle of
+    the face; `a_step` is their change from this pixel to its right and lower neighbours.
+    """
+
+    a: Float[Tensor, " n"]  # metres
+    b: Float[Tensor, " n"]
+    a_step: Float[Tensor, "2 n"]  # metres per pixel, to the right and down
+    b_step: Float[Tensor, "2 n"]
+    axis: Int[Tensor, " n"]  # 0, 1, 2: the solid's axis that the face looks along
+    local: Float[Tensor, "3 n"]  # the point in the solid's axes, metres from its centre
+    half: Float[Tensor, "3 n"]  # the solid's half extents, metres
+    world: Float[Tensor, "3 n"]  # the point, metres
+    normal: Float[Tensor, "3 n"]  # unit, in the world's axes
+    material: Float[Tensor, "m n"]  # the solid's numbers; their meaning is the paint's own
+    lattice: Float[Tensor, "1 2 h w"]  # for `vo3d.world.textures`
+
+    @property
+    def a_footprint(self) -> Float[Tensor, " n"]:
+        """Metres that a pixel covers along a."""
+        return self.a_step.abs().sum(0)
+
+    @property
+    def b_footprint(self) -> Float[Tensor, " n"]:
+        """Metres that a pixel covers along b."""
+        return self.b_step.abs().sum(0)
+
+
+# A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n).
+Paint = Callable[[Hits], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Solids:
+    """n solids (see `vo3d.world.primitives`), static or part of a moving object.
+
+    `centre` and `rotation` (columns: the solid's axes) are in the world's axes, or, where `object` is an id from 1 on,
+    in those of that object.
+    """
+
+    kind: Int[Tensor, " n"]
+    centre: Float[Tensor, "n 3"]
+    rotation: Float[Tensor, "n 3 3"]
+    half: Float[Tensor, "n 3"]
+    paint: Int[Tensor, " n"]  # index into the scene's paints
+    material: Float[Tensor, "n m"]
+    object: Int[Tensor, " n"]  # 0: static
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def to(self, device: torch.device | str) -> "Solids":
+        """The solids with every tensor on `device`."""
+        return Solids(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def select(self, index: Tensor) -> "Solids":
+        """The solids at `index`."""
+        return Solids(**{name: value[index] for name, value in vars(self).items()})
+
+    def contain(self, point: Float[Tensor, "3"]) -> Tensor:
+        """Which of the solids (given in the world's axes) contain a point, shape n."""
+        local = ((point - self.centre)[:, None] @ self.rotation)[:, 0] / self.half
+        return inside(self.kind, local)
+
+
+class SolidList:
+    """Collects solids one by one while a scene is built."""
+
+    def __init__(self, material_size: int) -> None:
+        self.material_size = material_size
+        self._numbers: list[tuple[float, ...]] = []
+        self._codes: list[tuple[int, int, int]] = []
+
+    def add(
+        self,
+        kind: int,
+        centre: Sequence[float],
+        half: Sequence[float],
+        *,
+        paint: int,
+        material: Sequence[float] = (),
+        yaw: float = 0.0,
+        rotation: Sequence[float] | None = None,
+        object_id: int = 0,
+    ) -> None:
+        """Add one solid; its rotation is `yaw` about y (positive turns right) unless 9 numbers, row-major, say more."""
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        turned = (cos, 0.0, sin, 0.0, 1.0, 0.0, -sin, 0.0, cos) if rotation is None else tuple(rotation)
+        padded = tuple(material) + (0.0,) * (self.material_size - len(material))
+        self._numbers.append((*centre, *turned, *half, *padded))
+        self._codes.append((kind, paint, object_id))
+
+    def build(self) -> Solids:
+        """The collected solids as tensors."""
+        numbers = torch.tensor(self._numbers, dtype=torch.float64).float()
+        codes = torch.tensor(self._codes)
+        return Solids(
+            kind=codes[:, 0],
+            centre=numbers[:, :3],
+            rotation=numbers[:, 3:12].view(-1, 3, 3),
+            half=numbers[:, 12:15],
+            paint=codes[:, 1],
+            material=numbers[:, 15:],
+            object=codes[:, 2],
+        )
+
+
+@dataclass(frozen=True)
+class Light:
+    """One sun, a sky that is its own light source, and haze; colours linear, 1 = white paper in full light."""
+
+    to_sun: tuple[float, float, float]  # unit vector, the world's axes
+    sun: tuple[float, float, float]
+    ambient: tuple[float, float, float]
+    zenith: tuple[float, float, float]
+    horizon: tuple[float, float, float]
+    haze: float  # metres after which 1 - 1/e of the colour is the horizon's
+    clouds: float  # share of the sky, 0..1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A built scene: what is seen, and the camera's and the objects' motion through it.
+
+    Convention: the world's axes are x right, y down, z forward, gravity along +y; the first camera is its origin.
+    """
+
+    solids: Solids
+    paints: tuple[Paint, ...]
+    light: Light
+    camera: RigidPath
+    movers: RigidPath | None  # the moving objects, ids 1, 2, ... in order
+    lattice: Float[Tensor, "1 2 h w"]
+    view_range: float  # metres; solids beyond are not drawn
+
+    def objects(self, time: float) -> Float64[Tensor, "m 4 4"]:
+        """`world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""
+        static = torch.eye(4, dtype=torch.float64)[None]
+        if self.movers is None:
+            return static
+        return torch.cat((static, self.movers.poses(torch.tensor([time], dtype=torch.float64))[0]))
+
+    def placed(self, time: float) -> Solids:
+        """All solids in the world's axes at a time in seconds."""
+        if self.movers is None:
+            return self.solids
+        moving = self.solids.object.nonzero()[:, 0]
+        world_T_object = self.objects(time).to(self.solids.centre)[self.solids.object[moving]]
+        turn, shift = world_T_object[:, :3, :3], world_T_object[:, :3, 3]
+        centre = (turn @ self.solids.centre[moving, :, None])[..., 0] + shift
+        return replace(
+            self.solids,
+            centre=self.solids.centre.index_copy(0, moving, centre),
+            rotation=self.solids.rotation.index_copy(0, moving, turn @ self.solids.rotation[moving]),
+        )
+
+
+def scene_kinds() -> tuple[str, ...]:
+    """Names of the scene kinds: the files in `vo3d/world/scenes`."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(vo3d.world.scenes.__path__)))
+
+
+def check_kind(kind: str) -> None:
+    """Raise Vo3dError unless there is such a scene kind."""
+    if kind not in scene_kinds():
+        raise Vo3dError(f"no scene kind {kind!r}: expected one of {', '.join(scene_kinds())}")
+
+
+def build_scene(kind: str, seed: int, frames: int, rate: float = 10.0) -> Scene:
+    """Build a scene of a kind, the same for the same arguments.
+
+    A kind is one module in `vo3d/world/scenes` with `build(seed, frames, rate) -> Scene`: the camera's path must cover
+    `frames` views at `rate` Hz. Raises Vo3dError for an unknown kind or fewer than 2 frames.
+    """
+    check_kind(kind)
+    if frames < 2:
+        raise Vo3dError(f"a scene of {frames} frames: expected at least 2")
+    if not rate > 0:
+        raise Vo3dError(f"a frame rate of {rate} Hz: expected a positive number")
+    module = importlib.import_module(f"vo3d.world.scenes.{kind}")
+    scene = module.build(seed, frames, rate)
+    if not isinstance(scene, Scene):
+        raise TypeError(f"vo3d.world.scenes.{kind}.build returned {type(scene).__name__}, not a Scene")
+    return scene
