@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import KeyMap, import_weights, load_weights, read_weights, save_weights
+from vo3d.formats.weights import KeyMap, import_weights, load_weights, read_weights, save_weights, sha256_of
 
 PUBLISHED = KeyMap(
     source="a port",
@@ -237,3 +237,9 @@ def test_the_message_names_the_file_that_does_not_fit(tmp_path: Path) -> None:
         Vo3dError, match=r"w\.safetensors: a state dict of vo3d does not fit Sequential: no place for: bias, weight"
     ):
         load_weights(_model(), tmp_path / "w.safetensors")
+
+
+def test_the_fingerprint_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"abc")
+
+    assert sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

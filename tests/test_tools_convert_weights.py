@@ -8,8 +8,7 @@ import pytest
 import torch
 from vo3d.models.deepvo import DeepVO
 
-from vo3d.evaluation.results import file_sha256
-from vo3d.formats.weights import load_weights, read_weights
+from vo3d.formats.weights import load_weights, read_weights, sha256_of
 
 SMALL = ["--model.size", "[64,64]", "--model.width", "0.0625", "--model.hidden", "4"]
 
@@ -47,7 +46,7 @@ def test_a_published_checkpoint_becomes_safetensors(
     assert "18 tensors loaded; dropped: conv6_1.0.weight, predict_flow6.weight" in capsys.readouterr().out
     metadata = read_weights(out)[1]
     assert metadata["checkpoint"] == "flownets.pth"
-    assert metadata["checkpoint_sha256"] == file_sha256(published)
+    assert metadata["checkpoint_sha256"] == sha256_of(published)
     assert metadata["dropped"] == "conv6_1.0.weight predict_flow6.weight"
     loaded = DeepVO(size=(64, 64), width=0.0625, hidden=4)
     load_weights(loaded, out)

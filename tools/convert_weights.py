@@ -13,8 +13,7 @@ import vo3d.models.deepvo  # noqa: F401  (so that --model finds the class by its
 from jsonargparse import auto_cli
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.results import file_sha256
-from vo3d.formats.weights import ImportReport, load_weights, save_weights
+from vo3d.formats.weights import ImportReport, load_weights, save_weights, sha256_of
 from vo3d.model import Model
 
 
@@ -32,7 +31,7 @@ def convert(checkpoint: Path, out: Path, model: Model) -> ImportReport:
     metadata = {
         "source": report.source,
         "checkpoint": checkpoint.name,
-        "checkpoint_sha256": file_sha256(checkpoint),
+        "checkpoint_sha256": sha256_of(checkpoint),
         "dropped": " ".join(report.dropped),
         "kept": " ".join(report.kept),
     }

@@ -1,5 +1,6 @@
 """Weights in and out: safetensors of our own, and other people's checkpoints with every key accounted for."""
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -133,6 +134,12 @@ def load_weights(model: nn.Module, path: Path) -> ImportReport:
         return import_weights(model, state_dict, recognised[0] if recognised else own)
     except Vo3dError as error:
         raise Vo3dError(f"{path}: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits, by which results name their weights."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_pickle(path: Path) -> object:
