@@ -36,15 +36,15 @@ class SevenScenes(ClipDataset):
         scene: such as "redkitchen".
         split: the sequences of the official "train" or "test" file, or a list of folders such as ["seq-01"].
         frames: first and last (exclusive) frame to take of every sequence; without it, all.
-        focal: of the colour camera, pixels at 640x480. Colour and depth images are not registered: the two cameras lie
-            2.5 cm apart and differ in focal length, 525 for colour and about 585 for depth. `depth` is given as it was
-            measured, in the pixels of the depth camera: take focal=585 to back-project it.
+        focal: of the colour camera, pixels at 640x480. Colour and depth images are not registered: they come from two
+            cameras with focal lengths of 525 and about 585 pixels. `depth` is given as it was measured, in the pixels
+            of the depth camera: take focal=585 to back-project it.
         depth: "none"; "required", a missing depth file is an error; "where present", a view without one has depth 0.
         size: height and width to resize to at load.
         clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
 
-    Convention: the files hold world_T_cam in metres, x right, y down, z forward; their rotations, written after a
-    fusion in single precision, are made orthonormal.
+    Convention: the files hold world_T_cam in metres, x right, y down, z forward; their rotations, which are off by up
+    to 4e-4, are made orthonormal.
     Raises Vo3dError when a folder, split or file is missing or damaged, naming it.
     """
 
@@ -181,8 +181,8 @@ def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Pa
     missing = [name for name in names if name not in colour]
     if missing:
         raise Vo3dError(
-            f"{folder / missing[0]}.color.png: no such file, nor .color.jpg, the first of {len(missing)} missing between "
-            f"{first} and {last - 1}: complete the folder, or give the range of frames that is there"
+            f"{folder / missing[0]}.color.png: no such file, nor .color.jpg, the first of {len(missing)} missing "
+            f"between {first} and {last - 1}: complete the folder, or give the range of frames that is there"
         )
     return [folder / name for name in names], [colour[name] for name in names]
 

@@ -178,7 +178,7 @@ class PhotometricJitter(Transform):
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip in other colours, clipped to [0, 1]."""
         views = sample.image.shape[0]
-        factors = [_uniform(generator, 1 - x, 1 + x) for x in (self.brightness, self.contrast, self.saturation)]
+        factors = [_uniform(generator, 1.0 - x, 1.0 + x) for x in (self.brightness, self.contrast, self.saturation)]
         turn = _uniform(generator, -self.hue, self.hue)
         exponent = _log_uniform(generator, self.gamma)
         gains = [_log_uniform(generator, self.exposure) for _ in range(views)]
@@ -213,7 +213,7 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
 
 def _log_uniform(generator: torch.Generator, largest: float) -> float:
     """One factor in 1 / (1 + largest) .. 1 + largest, as often above 1 as below."""
-    return (1 + largest) ** _uniform(generator, -1, 1)
+    return (1 + largest) ** _uniform(generator, -1.0, 1.0)
 
 
 def _checked_probability(probability: float) -> float:

@@ -1,0 +1,131 @@
+"""Clips: which frames, never across a border, and augmentation that depends on seed, epoch and index alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.transforms import Transform
+
+from vo3d.errors import Vo3dError
+from vo3d.sample import Recording, Sample
+
+
+class Counted(Recording):
+    """Images that hold the number of their frame."""
+
+    def __init__(self, name: str, length: int) -> None:
+        self.name = name
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """The numbers of the frames, as images."""
+        index = torch.tensor(indices)
+        image = index.float()[:, None, None, None].expand(-1, 3, 2, 2)
+        return Sample(image=image, K=torch.eye(3).expand(len(index), 3, 3), scene=self.name, index=index)
+
+    def poses(self) -> None:
+        """No truth."""
+        return None
+
+
+class AddNoise(Transform):
+    """Shows what the generator gave."""
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip and one number."""
+        return replace(sample, image=sample.image + torch.rand((), generator=generator))
+
+
+lengths = st.lists(st.integers(9, 14), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths, st.integers(1, 5), st.integers(1, 5), st.integers(1, 2))
+def test_clips_are_those_of_a_plain_loop(lengths: list[int], clip_length: int, step: int, stride: int) -> None:
+    recordings = [Counted(f"r{number}", length) for number, length in enumerate(lengths)]
+    expected = []
+    for recording in recordings:
+        for first in range(0, len(recording), step):
+            frames = [first + view * stride for view in range(clip_length)]
+            if frames[-1] < len(recording):
+                expected.append((recording.name, frames))
+    dataset = ClipDataset(recordings, clip_length=clip_length, clip_step=step, frame_stride=stride)
+    assert len(dataset) == len(expected)
+    for index, (name, frames) in enumerate(expected):
+        sample = dataset[index]
+        assert sample.index is not None
+        assert (sample.scene, sample.index.tolist()) == (name, frames)
+        assert sample.image[:, 0, 0, 0].tolist() == frames
+
+
+def test_segments_share_one_frame_with_the_next() -> None:
+    dataset = ClipDataset([Counted("r", 10)], clip_length=4, clip_step=3)
+    assert [dataset.place(index)[1] for index in range(len(dataset))] == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
+
+
+def test_iteration_ends_and_negative_indices_are_refused() -> None:
+    dataset = ClipDataset([Counted("r", 5)], clip_length=2)
+    assert len([dataset[index] for index in range(len(dataset))]) == 4
+    for index in (-1, 4):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_a_recording_that_is_too_short_is_named() -> None:
+    with pytest.raises(Vo3dError, match=r"'short' has 4 frames.*needs 5"):
+        ClipDataset([Counted("long", 9), Counted("short", 4)], clip_length=3, frame_stride=2)
+
+
+def test_no_recording_is_an_error() -> None:
+    with pytest.raises(Vo3dError, match="no recording"):
+        ClipDataset([], clip_length=2)
+
+
+@pytest.mark.parametrize("option", ["clip_length", "clip_step", "frame_stride"])
+def test_numbers_below_one_are_refused(option: str) -> None:
+    with pytest.raises(Vo3dError, match=f"{option} is 0"):
+        ClipDataset([Counted("r", 5)], **{"clip_length": 2, option: 0})
+
+
+def drawn(dataset: ClipDataset, order: Sequence[int]) -> dict[int, float]:
+    """What the transform drew for each clip."""
+    return {index: float(dataset[index].image[0, 0, 0, 0]) for index in order}
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone() -> None:
+    def make(seed: int = 0) -> ClipDataset:
+        return ClipDataset([Counted("r", 12)], clip_length=2, transforms=[AddNoise()], seed=seed)
+
+    dataset = make()
+    first = drawn(dataset, range(11))
+    torch.rand(7)  # the global generator has no say
+    assert drawn(dataset, range(10, -1, -1)) == first
+    assert len({value - index for index, value in first.items()}) == 11
+    dataset.set_epoch(1)
+    second = drawn(dataset, range(11))
+    assert all(second[index] != first[index] for index in first)
+    assert all(drawn(make(seed=1), range(11))[index] != first[index] for index in first)
+    # a sum of seed, epoch and index as the seed would repeat the clips of the epoch before, one place further
+    assert not {round(second[index] - index, 6) for index in second} & {
+        round(first[index] - index, 6) for index in first
+    }
+    resumed = make()
+    resumed.set_epoch(1)
+    assert drawn(resumed, [6, 3]) == {6: second[6], 3: second[3]}
+
+
+def test_workers_make_what_the_main_process_makes() -> None:
+    dataset = ClipDataset([Counted("r", 9)], clip_length=2, transforms=[AddNoise()])
+    batches = [
+        [batch.image for batch in DataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=Sample.collate)]
+        for workers in (0, 2)
+    ]
+    assert all(torch.equal(alone, shared) for alone, shared in zip(*batches, strict=True))

@@ -1,0 +1,325 @@
+"""Transforms against a renderer: the changed clip must be what the changed cameras see of the (mirrored) world.
+
+The world is the plane Z = 8 m, whose colour is a function of the point. `seen` casts a ray through every pixel; it
+makes the clips, and it judges them after each transform by the K and the poses that the transform says they have.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from vo3d.datasets.resize import resize, resize_image, resize_labels
+from vo3d.datasets.transforms import (
+    HorizontalFlip,
+    PhotometricJitter,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    ReverseTime,
+    Transform,
+)
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
+from vo3d.sample import Sample
+
+HEIGHT, WIDTH, VIEWS = 48, 80, 4
+NO_CHANGE = dict.fromkeys(["brightness", "contrast", "saturation", "hue", "gamma", "exposure"], 0.0)
+LEFT_T_RIGHT = se3.from_rotation_translation(
+    torch.eye(3, dtype=torch.float64), torch.tensor([0.5, 0.0, 0.0], dtype=torch.float64)
+)
+
+
+def seen(K: Tensor, world_T_cam: Tensor, size: tuple[int, int], *, mirrored: bool = False) -> tuple[Tensor, ...]:
+    """Colour (3, h, w), depth (h, w) and the points (h, w, 3) that one camera sees."""
+    y, x = torch.meshgrid(
+        torch.arange(size[0], dtype=torch.float64), torch.arange(size[1], dtype=torch.float64), indexing="ij"
+    )
+    rays = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ torch.linalg.inv(K).T  # h w 3, z = 1
+    rotation, centre = world_T_cam[:3, :3], world_T_cam[:3, 3]
+    directions = rays @ rotation.T
+    depth = (8 - centre[2]) / directions[..., 2]
+    points = centre + depth[..., None] * directions
+    across = -points[..., 0] if mirrored else points[..., 0]
+    colour = torch.stack([0.5 + across / 40, 0.5 + points[..., 1] / 40, 0.5 + 0.2 * torch.sin(across / 2)])
+    return colour, depth, points
+
+
+def flow_of(K: Tensor, world_T_cam: Tensor, points: Tensor) -> Tensor:
+    """Where the next camera sees the points, less the pixel itself (2, h, w)."""
+    in_next = (points - world_T_cam[:3, 3]) @ world_T_cam[:3, :3]
+    pixels = (in_next @ K.T)[..., :2] / in_next[..., 2:]
+    y, x = torch.meshgrid(torch.arange(points.shape[0]), torch.arange(points.shape[1]), indexing="ij")
+    return (pixels - torch.stack([x, y], dim=-1)).permute(2, 0, 1)
+
+
+@pytest.fixture
+def clip() -> Sample:
+    """Four views with every field that a moving camera can have, but for stereo."""
+    steps = torch.tensor([0.1, -0.03, 0.2, 0.02, -0.03, 0.01], dtype=torch.float64)
+    poses = se3.exp(torch.arange(VIEWS, dtype=torch.float64)[:, None] * steps)
+    K = torch.tensor([[60.0, 0.7, 37.0], [0, 55.0, 26.0], [0, 0, 1]], dtype=torch.float64)
+    views = [seen(K, pose, (HEIGHT, WIDTH)) for pose in poses]
+    later = [*poses[1:], poses[-1]]
+    imu = torch.cat([se3.log(se3.relative(poses[:-1], poses[1:]))[:, 3:], torch.rand(VIEWS - 1, 3)], dim=-1)
+    return Sample(
+        image=torch.stack([view[0] for view in views]),
+        K=K.expand(VIEWS, 3, 3),
+        world_T_cam=poses,
+        depth=torch.stack([view[1] for view in views]),
+        depth_range=torch.tensor([1.0, 20.0], dtype=torch.float64).expand(VIEWS, 2),
+        time=torch.tensor([0.0, 0.1, 0.3, 0.35], dtype=torch.float64),
+        imu=torch.cat([torch.zeros(1, 6), imu])[:, None].double(),
+        mask=torch.stack([(view[2][..., 0] > 0).long() for view in views]),
+        flow=torch.stack([flow_of(K, pose, view[2]) for pose, view in zip(later, views, strict=True)]),
+        scene="plane",
+        index=torch.arange(5, 5 + VIEWS),
+    )
+
+
+@pytest.fixture
+def stereo(clip: Sample) -> Sample:
+    """The same views of a stereo pair, with nothing that is bound to the left camera alone."""
+    assert clip.world_T_cam is not None
+    right = [seen(clip.K[0], pose @ LEFT_T_RIGHT, (HEIGHT, WIDTH))[0] for pose in clip.world_T_cam]
+    return replace(
+        clip, right=torch.stack(right), left_T_right=LEFT_T_RIGHT, depth=None, mask=None, flow=None, imu=None
+    )
+
+
+def check_geometry(sample: Sample, *, mirrored: bool = False, border: int = 2) -> None:
+    """Pixels, depth, mask, flow and right image must agree with K and poses as the renderer understands them."""
+    assert sample.world_T_cam is not None
+    size = (sample.image.shape[-2], sample.image.shape[-1])
+    inside = (..., slice(border, -border), slice(border, -border))  # the filter is cut off at the border
+    for view, pose in enumerate(sample.world_T_cam):
+        colour, depth, points = seen(sample.K[view], pose, size, mirrored=mirrored)
+        assert torch.allclose(sample.image[view][inside], colour[inside], atol=1e-3)
+        if sample.depth is not None:
+            # the nearest of the original pixels lies within half a pixel: 8 m x 0.13 rad / 55 px / 2
+            assert torch.allclose(sample.depth[view], depth, atol=0.02)
+        if sample.mask is not None:
+            across = -points[..., 0] if mirrored else points[..., 0]
+            off_border = across.abs() > 0.2
+            assert torch.equal(sample.mask[view][off_border], (across > 0).long()[off_border])
+        if sample.flow is not None and view + 1 < len(sample.world_T_cam):
+            expected = flow_of(sample.K[view], sample.world_T_cam[view + 1], points)
+            assert torch.allclose(sample.flow[view], expected, atol=0.1)  # nearest pixel, as above
+        if sample.right is not None:
+            assert sample.left_T_right is not None
+            colour, _, _ = seen(sample.K[view], pose @ sample.left_T_right, size, mirrored=mirrored)
+            assert torch.allclose(sample.right[view][inside], colour[inside], atol=1e-3)
+
+
+def test_the_judge_tells_half_a_pixel(clip: Sample) -> None:
+    check_geometry(clip)
+    K = clip.K.clone()
+    K[:, 0, 2] += 0.5
+    with pytest.raises(AssertionError):
+        check_geometry(replace(clip, K=K))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Resize((24, 40)),
+        Resize((31, 53)),
+        Resize((96, 120)),
+        Resize((30, 100)),
+        RandomCrop((30, 50)),
+        RandomCrop((HEIGHT, WIDTH)),
+        RandomResizedCrop(scale=(0.5, 0.9)),
+        RandomResizedCrop(size=(32, 64), scale=(0.7, 0.7)),
+        HorizontalFlip(probability=0.0),
+    ],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_pixels_follow_the_cameras(clip: Sample, stereo: Sample, transform: Transform) -> None:
+    for seed in range(5):
+        check_geometry(transform(clip, torch.Generator().manual_seed(seed)))
+        check_geometry(transform(stereo, torch.Generator().manual_seed(seed)))
+
+
+def test_sizes_are_those_asked_for(clip: Sample, generator: torch.Generator) -> None:
+    assert Resize((24, 40))(clip, generator).image.shape == (VIEWS, 3, 24, 40)
+    assert RandomCrop((30, 50))(clip, generator).image.shape == (VIEWS, 3, 30, 50)
+    assert RandomResizedCrop(scale=(0.5, 0.6))(clip, generator).image.shape == (VIEWS, 3, HEIGHT, WIDTH)
+
+
+def test_a_mirrored_clip_is_what_mirrored_cameras_see_of_a_mirrored_world(
+    clip: Sample, generator: torch.Generator
+) -> None:
+    flipped = HorizontalFlip(probability=1.0)(clip, generator)
+    check_geometry(flipped, mirrored=True)
+    assert torch.allclose(flipped.image, clip.image.flip(-1))
+    # steps and inertial readings are the mirrored ones
+    assert clip.world_T_cam is not None
+    assert flipped.world_T_cam is not None
+    assert clip.imu is not None
+    assert flipped.imu is not None
+    M = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
+    before = se3.relative(clip.world_T_cam[:-1], clip.world_T_cam[1:])
+    after = se3.relative(flipped.world_T_cam[:-1], flipped.world_T_cam[1:])
+    assert torch.allclose(after, M @ before @ M)
+    assert torch.allclose(flipped.imu[1:, 0, :3], se3.log(after)[:, 3:])
+    assert torch.allclose(flipped.imu[1:, 0, 3:], clip.imu[1:, 0, 3:] @ M[:3, :3])
+
+
+def test_a_mirrored_stereo_clip_has_its_right_camera_on_the_right(stereo: Sample, generator: torch.Generator) -> None:
+    flipped = HorizontalFlip(probability=1.0)(stereo, generator)
+    check_geometry(flipped, mirrored=True)
+    assert flipped.left_T_right is not None
+    assert flipped.left_T_right[0, 3] == 0.5
+    assert stereo.right is not None
+    assert torch.equal(flipped.image, stereo.right.flip(-1))
+
+
+def test_mirroring_twice_changes_nothing(clip: Sample, stereo: Sample, generator: torch.Generator) -> None:
+    flip = HorizontalFlip(probability=1.0)
+    for sample in (clip, stereo):
+        twice = flip(flip(sample, generator), generator)
+        for name in sample.given():
+            if name != "scene":
+                assert torch.allclose(getattr(twice, name), getattr(sample, name), atol=1e-12, equal_nan=True), name
+
+
+def test_mirroring_refuses_what_it_cannot_change(clip: Sample, stereo: Sample, generator: torch.Generator) -> None:
+    never = HorizontalFlip(probability=0.0)  # the refusal must not wait for the dice
+    with pytest.raises(Vo3dError, match="stereo pair cannot change depth"):
+        never(replace(stereo, depth=clip.depth), generator)
+    with pytest.raises(Vo3dError, match="cannot change occupancy"):
+        never(replace(clip, occupancy=torch.zeros(2, 2, 2, dtype=torch.bool)), generator)
+
+
+def test_reversed_clips_are_the_way_back(clip: Sample, generator: torch.Generator) -> None:
+    clip = replace(clip, imu=None, flow=None)
+    back = ReverseTime(probability=1.0)(clip, generator)
+    check_geometry(back)
+    assert back.index is not None
+    assert back.index.tolist() == [8, 7, 6, 5]
+    assert back.time is not None
+    assert torch.allclose(back.time, torch.tensor([0.0, 0.05, 0.25, 0.35], dtype=torch.float64))
+    assert clip.world_T_cam is not None
+    assert back.world_T_cam is not None
+    forwards = se3.relative(clip.world_T_cam[:-1], clip.world_T_cam[1:])
+    backwards = se3.relative(back.world_T_cam[:-1], back.world_T_cam[1:])
+    assert torch.allclose(backwards, se3.inverse(forwards).flip(0))
+
+
+def test_reversing_refuses_readings_of_one_direction(clip: Sample, generator: torch.Generator) -> None:
+    with pytest.raises(Vo3dError, match="ReverseTime cannot change imu, flow"):
+        ReverseTime(probability=0.0)(clip, generator)
+
+
+def test_coins_are_fair(clip: Sample, generator: torch.Generator) -> None:
+    clip = replace(clip, imu=None, flow=None)
+    for transform in (HorizontalFlip(0.25), ReverseTime(0.25)):
+        changed = sum(not torch.equal(transform(clip, generator).image, clip.image) for _ in range(200))
+        assert 30 <= changed <= 70
+
+
+def test_a_crop_reaches_every_corner(clip: Sample, generator: torch.Generator) -> None:
+    crop = RandomCrop((HEIGHT - 1, WIDTH - 2))
+    offsets = {tuple((clip.K - crop(clip, generator).K)[0, :2, 2].tolist()) for _ in range(100)}
+    assert offsets == {(float(left), float(top)) for left in range(3) for top in range(2)}
+
+
+def test_a_window_larger_than_the_images_is_refused(clip: Sample, generator: torch.Generator) -> None:
+    with pytest.raises(Vo3dError, match=r"49x80 .* does not fit into images of 48x80 in 'plane'"):
+        RandomCrop((49, 80))(clip, generator)
+
+
+def test_resizing_down_averages(generator: torch.Generator) -> None:
+    # a chessboard of single pixels is grey from afar; sampling without a filter would pick one colour
+    board = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float().expand(1, 3, 64, 64)
+    assert (resize_image(board, (16, 16)) - 0.5).abs().max() < 0.02
+    labels = resize_labels(board, (16, 16))
+    assert set(labels.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_labels_take_the_nearest_pixel_centre() -> None:
+    for old, new in ((7, 3), (3, 7), (10, 4), (480, 96), (5, 5)):
+        centres = (torch.arange(new, dtype=torch.float64) + 0.5) * old / new - 0.5
+        taken = resize_labels(torch.arange(old)[None].expand(2, old), (2, new))[0]
+        assert (taken - centres).abs().max() <= 0.5 + 1e-12
+
+
+def test_resizing_scales_flow_and_keeps_its_gaps(clip: Sample) -> None:
+    assert clip.flow is not None
+    flow = clip.flow.clone()
+    flow[0, :, 10:20, 10:20] = torch.nan
+    resized = resize(replace(clip, flow=flow), (24, 40)).flow
+    assert resized is not None
+    assert bool(resized[0, :, 5:10, 5:10].isnan().all())
+    assert int(resized.isnan().sum()) == 2 * 25
+
+
+def test_batches_resize_like_their_clips(clip: Sample) -> None:
+    batch = resize(Sample.collate([clip, clip]), (24, 40))
+    alone = resize(clip, (24, 40))
+    for name in alone.given():
+        if name != "scene":
+            assert torch.equal(getattr(batch, name)[1], getattr(alone, name)), name
+
+
+def test_no_jitter_changes_nothing(stereo: Sample, generator: torch.Generator) -> None:
+    same = PhotometricJitter(**NO_CHANGE)(stereo, generator)
+    assert torch.allclose(same.image, stereo.image)
+    assert same.right is not None
+    assert stereo.right is not None
+    assert torch.allclose(same.right, stereo.right)
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue", "gamma"])
+def test_equal_colours_stay_equal_over_views_and_cameras(stereo: Sample, generator: torch.Generator, name: str) -> None:
+    stereo = replace(stereo, image=stereo.image.clone(), right=stereo.image.flip(0))
+    changed = PhotometricJitter(**{**NO_CHANGE, name: 0.4})(stereo, generator)
+    assert changed.right is not None
+    assert not torch.allclose(changed.image, stereo.image, atol=1e-3)
+    assert torch.allclose(changed.right, changed.image.flip(0), atol=1e-6)
+    assert 0 <= changed.image.min() <= changed.image.max() <= 1
+    for field in ("K", "world_T_cam", "time"):
+        assert torch.equal(getattr(changed, field), getattr(stereo, field))
+
+
+def test_brightness_and_exposure_are_the_factors_that_they_say(clip: Sample, generator: torch.Generator) -> None:
+    clip = replace(clip, image=torch.full_like(clip.image, 0.4))
+    plain = {"contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+    bright = torch.stack(
+        [PhotometricJitter(brightness=0.3, **plain)(clip, generator).image[:, 0, 0, 0] / 0.4 for _ in range(100)]
+    )
+    assert torch.equal(bright, bright[:, :1].expand_as(bright))
+    assert 0.7 <= bright.min() < 0.75
+    assert 1.25 < bright.max() <= 1.3
+    exposed = torch.stack(
+        [
+            PhotometricJitter(brightness=0.0, exposure=1.0, **plain)(clip, generator).image[:, 0, 0, 0] / 0.4
+            for _ in range(50)
+        ]
+    )
+    assert bool((exposed[:, 0] != exposed[:, 1]).all())
+    assert 0.5 <= exposed.min() < 0.55
+    assert 1.8 < exposed.max() <= 2.0
+
+
+def test_grey_images_stay_grey(clip: Sample, generator: torch.Generator) -> None:
+    grey = replace(clip, image=clip.image[:, :1].expand(-1, 3, -1, -1))
+    image = PhotometricJitter(hue=0.5, saturation=1.0)(grey, generator).image
+    assert (image - image.mean(dim=1, keepdim=True)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Resize((0, 5)),
+        lambda: RandomResizedCrop(scale=(0.5, 1.5)),
+        lambda: HorizontalFlip(1.5),
+        lambda: ReverseTime(-0.1),
+        lambda: PhotometricJitter(hue=0.6),
+    ],
+)
+def test_impossible_options_are_refused(make: Callable[[], Transform]) -> None:
+    with pytest.raises(Vo3dError, match="expected"):
+        make()
