@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from killer import Stopped
+
 from vo3d.cli import main
 
 STEPS = 9  # batches in an epoch of the tiny data

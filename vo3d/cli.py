@@ -1,10 +1,13 @@
 """The one door: `vo3d <verb>`. Nothing heavy is imported before a verb is chosen."""
 
+# ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
+import inspect
 import sys
-from argparse import ArgumentError
+from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from vo3d.errors import Vo3dError
 
@@ -19,12 +22,182 @@ VERBS = {
     "compare": "put results side by side, if their protocols agree",
     "info": "versions and devices; the parameters of a model",
 }
+BASELINES = {
+    "classic": "vo3d.models.classic.ClassicOdometry",
+    "constant": "vo3d.models.constant_motion.ConstantMotion",
+}
+Alignment = Literal["none", "scale", "6dof", "7dof"]
+
+
+def demo(out: Path = Path("runs/demo")) -> None:
+    """Render a world, train DeepVO on it, score it beside two baselines, write a report.
+
+    Takes at most ten minutes on two cores. Example: vo3d demo --out runs/demo
+
+    Args:
+        out: The folder for the run, its results and the report.
+    """
+    from vo3d.demo import run_demo
+
+    run_demo(out)
+
+
+def render(
+    kind: str,
+    frames: int = 400,
+    seed: int = 0,
+    out: Path = Path("rendered"),
+    size: str = "128x416",
+    stereo: bool = True,
+) -> None:
+    """Write one recording of the rendered world in the official layout of KITTI odometry.
+
+    Example: vo3d render street --frames 400 --seed 7 --out data/street
+
+    Args:
+        kind: The kind of scene, such as street.
+        frames: Number of frames.
+        seed: What the scene and the path are drawn from; equal seeds give equal files.
+        out: The folder that will hold sequences/ and poses/.
+        size: Rows and columns of the frames, such as 128x416.
+        stereo: Also write the right camera.
+    """
+    from vo3d.world.export import render_to_kitti
+
+    rows, sign, columns = size.partition("x")
+    if not (sign and rows.isdigit() and columns.isdigit()):
+        raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
+    render_to_kitti(kind, frames=frames, seed=seed, out=out, size=(int(rows), int(columns)), stereo=stereo)
+
+
+def evaluate(
+    run: Path,
+    weights: str = "best",
+    baselines: list[str] = [],  # noqa: B006 (read only)
+    out: Path | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    alignment: Alignment = "none",
+    clip_length: int = 16,
+    lengths: list[float] = [],  # noqa: B006 (read only)
+    device: str = "auto",
+) -> None:
+    """Score the model of a run, and baselines, over whole recordings; print one table and write a report.
+
+    Example: vo3d evaluate runs/deepvo --baselines classic constant
+
+    Args:
+        run: The folder that `vo3d fit` made.
+        weights: best, last, or a file of weights.
+        baselines: classic, constant, class paths, YAML files or JSON with class_path and init_args.
+        out: Where the results go; without it, evaluation/<split> in the run folder.
+        split: Which of the run's datasets.
+        alignment: What is fitted to the ground truth before the errors are taken.
+        clip_length: Frames that go through the model at once.
+        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
+        device: As torch names it; auto takes the accelerator where there is one.
+    """
+    from vo3d.evaluation.run import evaluate_run
+
+    evaluate_run(
+        run,
+        weights=weights,
+        baselines=[BASELINES.get(name, name) for name in baselines],
+        out=out,
+        split=split,
+        alignment=alignment,
+        clip_length=clip_length,
+        lengths=lengths or None,
+        device=device,
+    )
+
+
+def trajectory(
+    ref: Path,
+    est: Path,
+    format: Literal["kitti", "tum", "euroc"] = "kitti",
+    align: Alignment = "none",
+    json: Path | None = None,
+    lengths: list[float] = [],  # noqa: B006 (read only)
+    max_difference: float = 0.01,
+) -> None:
+    """Score an estimated trajectory against the ground truth, by evo's metrics and by KITTI's.
+
+    Example: vo3d trajectory poses/06.txt estimate/06.txt --format kitti --align 7dof --json scores.json
+
+    Args:
+        ref: The file of the ground truth.
+        est: The file of the estimate.
+        format: The format of both files.
+        align: What is fitted to the ground truth before the errors are taken.
+        json: A file for the numbers.
+        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
+        max_difference: Seconds between time stamps that belong together.
+    """
+    from vo3d.evaluation.trajectory import score_files
+
+    score_files(ref, est, format, align=align, json=json, lengths=lengths or None, max_difference=max_difference)
+
+
+def compare(results: list[Path], force: bool = False) -> None:
+    """Put results side by side in one table; refuses results of unequal protocols.
+
+    Example: vo3d compare runs/a/evaluation/test/DeepVO runs/b/evaluation/test/DeepVO
+
+    Args:
+        results: Files metrics.json, or the folders that hold them.
+        force: Print the table in spite of unequal protocols, and mark the rows.
+    """
+    from vo3d.evaluation.compare import compare as compare_results
+
+    compare_results(results, force)
+
+
+def info(model: str | None = None) -> None:
+    """Print versions, devices and threads, and what a model is made of.
+
+    Example: vo3d info --model deepvo_kitti.yaml
+
+    Args:
+        model: A class path, or a configuration that names a model.
+    """
+    from vo3d.evaluation.overview import print_overview
+
+    print_overview(_find_config(model) if model and model.endswith(".yaml") else model)
+
+
+FUNCTIONS: dict[str, Callable[..., None]] = {
+    function.__name__: function for function in (demo, render, evaluate, trajectory, compare, info)
+}
 
 
 def overview() -> str:
     """The text of `vo3d --help`."""
     lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
-    return "\n".join(["usage: vo3d <verb> [options]", "", *lines, "", "vo3d <verb> --help shows an example."])
+    return "\n".join(
+        ["usage: vo3d <verb> [options]", "", *lines, "", "vo3d <verb> --help shows its options and an example."]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 2, and one line on stderr, for a mistake that the user can mend."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help"}:
+        sys.stdout.write(overview() + "\n")
+        return 0
+    verb, *rest = words
+    try:
+        if verb in FUNCTIONS:
+            _call(verb, rest)
+        elif verb in VERBS:
+            from vo3d.training.command import run
+
+            run([verb, *find_configs(rest)])
+        else:
+            raise Vo3dError(f"there is no verb {verb!r}: expected one of {', '.join(VERBS)}")
+    except (Vo3dError, ArgumentError) as error:
+        sys.stderr.write(f"vo3d: error: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
 
 
 def find_configs(words: Sequence[str]) -> list[str]:
@@ -57,34 +230,43 @@ def _find_config(name: str) -> str:
     )
 
 
-def _train(verb: str) -> Callable[[list[str]], None]:
-    def command(words: list[str]) -> None:
-        from vo3d.training.command import run  # noqa: PLC0415 (seconds)
+def _call(verb: str, words: list[str]) -> None:
+    """Parse `words` by the signature and the docstring of the verb's function, and call it.
 
-        run([verb, *find_configs(words)])
+    A list takes as many words as there are: `--baselines classic constant`.
+    """
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    return command
+    class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
+        """Leaves the lines of the example as they are."""
+
+    function = FUNCTIONS[verb]
+    text = inspect.getdoc(function) or ""
+    parser = ArgumentParser(
+        prog=f"vo3d {verb}",
+        description=text.partition("\n\nArgs:")[0],
+        formatter_class=Formatter,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    lists: dict[str, Any] = {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if get_origin(parameter.annotation) is list
+    }
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(lists))
+    for name, parameter in lists.items():
+        required = parameter.default is inspect.Parameter.empty
+        options: dict[str, Any] = {"nargs": "+"} if required else {"nargs": "*", "default": []}
+        kind = get_args(parameter.annotation)[0]
+        parser.add_argument(name if required else f"--{name}", type=kind, help=_help_of(text, name), **options)
+    function(**parser.instantiate(parser.parse_args(words)).as_dict())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 2 with one line on stderr for a mistake that the user can mend."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help"}:
-        sys.stdout.write(overview() + "\n")
-        return 0
-    verb, *rest = words
-    if verb not in VERBS:
-        return _complain(f"there is no verb {verb!r}: expected one of {', '.join(VERBS)}")
-    try:
-        _train(verb)(rest)
-    except (Vo3dError, ArgumentError) as error:
-        return _complain(str(error))
-    return 0
-
-
-def _complain(message: str) -> int:
-    sys.stderr.write(f"vo3d: error: {' '.join(message.split())}\n")
-    return 2
+def _help_of(docstring: str, name: str) -> str:
+    """The line of a Google docstring that describes the argument `name`."""
+    lines = (line.strip().partition(": ") for line in docstring.splitlines())
+    return next(text for start, _, text in lines if start == name)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ class RunFolder(Callback):
 class LastCheckpoint(Checkpoint):
     """Writes the whole state of the run to one file: every so many steps, and after each epoch.
 
-    ModelCheckpoint needs two instances for the two occasions, and then does not know them again when the number changes.
+    ModelCheckpoint needs two instances for the two occasions, and takes them for others when the number changes.
     """
 
     def __init__(self, path: Path, every: int) -> None:

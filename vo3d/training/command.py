@@ -10,8 +10,10 @@ import yaml
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.build import find_checkpoint
 from vo3d.formats.weights import read_weights
 from vo3d.training.callbacks import CHECKPOINTS, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.data import DataModule
@@ -28,6 +30,7 @@ STRICT = {"allow_abbrev": False, "exit_on_error": False}
 UPSTREAM_WARNINGS = (
     (FutureWarning, r".*LeafSpec.* is deprecated"),  # lightning.pytorch.utilities._pytree under torch 2.13
     (UserWarning, r"Checkpoint directory .* exists and is not empty"),  # `before_fit` decides that
+    (UserWarning, r"Be aware that when using `ckpt_path`"),  # callbacks follow the command line; tests need none
     (UserWarning, r"The dirpath has changed from"),  # a run folder that was moved, then resumed
     (UserWarning, r"The '\w+_dataloader' does not have many workers"),  # data.num_workers is the user's choice
 )
@@ -165,16 +168,6 @@ class TrainingCLI(LightningCLI):
             path.unlink()
 
 
-def find_checkpoint(name: str | Path, folder: Path) -> Path:
-    """The file that `best`, `last` or a path names; raises Vo3dError when it is not there."""
-    path = folder / CHECKPOINTS / f"{name}.ckpt" if str(name) in {"best", "last"} else Path(name)
-    if not path.is_file():
-        raise Vo3dError(
-            f"{path}: there is no such checkpoint; expected a file, or 'best' or 'last' of the run in --out"
-        )
-    return path
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint of `vo3d fit`, on the CPU; no code in it is run.
 
@@ -204,4 +197,7 @@ def run(args: list[str]) -> None:
     with warnings.catch_warnings():
         for category, message in UPSTREAM_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
-        TrainingCLI(args)
+        try:
+            TrainingCLI(args)
+        except MisconfigurationException as error:
+            raise Vo3dError(f"the trainer refuses: {error}") from error
