@@ -1,0 +1,253 @@
+"""Figures say what they show: a line for each model, axes with units, nothing covered, nothing left out silently."""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
+from vo3d.geometry.trajectory import chain
+from vo3d.report import figures
+
+NAMES = ("DeepVO", "classic pipeline", "constant motion")
+
+
+def drive(frames: int = 300, noise: float = 0.0, seed: int = 0) -> Tensor:
+    """A curvy path of varied speed, `world_T_cam`, with noise on its steps."""
+    time = torch.linspace(0, 1, frames - 1, dtype=torch.float64)
+    twist = torch.zeros(frames - 1, 6, dtype=torch.float64)
+    twist[:, 2] = 0.6 + 0.3 * torch.sin(12 * time)
+    twist[:, 4] = 0.03 * torch.sin(9 * time) + 0.01 * torch.sin(25 * time)
+    scale = torch.tensor([0.01, 0.01, 0.05, 0.001, 0.005, 0.001], dtype=torch.float64)
+    random = torch.randn(twist.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return chain(se3.exp(twist + noise * scale * random))
+
+
+@pytest.fixture(scope="module")
+def reference() -> Tensor:
+    return drive()
+
+
+@pytest.fixture(scope="module")
+def estimates() -> dict[str, Tensor]:
+    return {name: drive(noise=1.0 + place, seed=place + 1) for place, name in enumerate(NAMES)}
+
+
+def curves(factor: float = 1.0) -> dict[str, figures.ErrorCurve]:
+    at = [100.0, 200.0, 300.0]
+    return {
+        name: figures.ErrorCurve(at, [factor**place * value for value in (3.0, 2.5, 2.0)], [1.0, 0.9, 0.8])
+        for place, name in enumerate(NAMES)
+    }
+
+
+def history(path: Path, rows: str = "0,0,train/loss,3\n5,0,lr-Adam,0.001\n5,0,val/loss,2\n9,0,train/loss,1\n") -> Path:
+    path.write_text("step,epoch,name,value\n" + rows)
+    return path
+
+
+def all_figures(reference: Tensor, estimates: Mapping[str, Tensor], folder: Path) -> dict[str, Any]:
+    images = torch.rand(3, 3, 32, 104, generator=torch.Generator().manual_seed(0))
+    return {
+        "trajectories": figures.plot_trajectories(reference, estimates),
+        "distance": figures.plot_error_over_distance(curves()),
+        "speed": figures.plot_error_over_speed(curves()),
+        "drift": figures.plot_drift(reference, estimates),
+        "motion": figures.plot_motion_over_time(reference, estimates),
+        "frames": figures.plot_frames_with_motion(images, [10, 100, 200], reference, estimates),
+        "training": figures.plot_training_curves(history(folder / "history.csv")),
+    }
+
+
+def overlap(first: Any, second: Any) -> float:
+    """The area in square pixels that two boxes share."""
+    width = min(first.x1, second.x1) - max(first.x0, second.x0)
+    height = min(first.y1, second.y1) - max(first.y0, second.y0)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def labels(figure: Any) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_every_axis_with_numbers_names_its_unit(
+    reference: Tensor, estimates: dict[str, Tensor], tmp_path: Path
+) -> None:
+    for name, figure in all_figures(reference, estimates, tmp_path).items():
+        shown = [axes for axes in figure.axes if axes.axison]
+        assert shown, name
+        for axes in shown:
+            assert "(" in axes.get_ylabel(), name
+        bottom = shown[-1].get_xlabel()
+        assert bottom in {"frame", "optimiser step"} or "(m" in bottom, (name, bottom)
+
+
+def test_the_legend_names_every_model_and_covers_no_axes(
+    reference: Tensor, estimates: dict[str, Tensor], tmp_path: Path
+) -> None:
+    for name, figure in all_figures(reference, estimates, tmp_path).items():
+        figure.canvas.draw()
+        expected = {"training", "validation"} if name == "training" else set(NAMES)
+        assert expected <= set(labels(figure)), name
+        box = figure.legends[0].get_window_extent()
+        assert overlap(box, figure.bbox) == pytest.approx(box.width * box.height), f"{name}: the legend is cut off"
+        for axes in figure.axes:
+            assert overlap(box, axes.get_tightbbox()) == 0, name
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_there_are_as_many_lines_as_models(reference: Tensor, count: int) -> None:
+    estimates = {f"model {place}": drive(noise=1.0, seed=place) for place in range(count)}
+    assert len(figures.plot_drift(reference, estimates).axes[0].lines) == count
+    assert len(figures.plot_trajectories(reference, estimates).axes[0].lines) == count + 2  # truth and start
+    for axes in figures.plot_motion_over_time(reference, estimates).axes:
+        assert len(axes.lines) == count + 1
+    styles = figures.line_styles(list(estimates))
+    assert len({(style["color"], style["linestyle"]) for style in styles.values()}) == count
+
+
+def test_a_model_keeps_its_style_where_another_is_missing(reference: Tensor, estimates: dict[str, Tensor]) -> None:
+    styles = figures.line_styles(NAMES)
+    alone = figures.plot_drift(reference, {NAMES[2]: estimates[NAMES[2]]}, styles).axes[0].lines[0]
+    beside = figures.plot_drift(reference, estimates, styles).axes[0].lines[2]
+    assert alone.get_color() == beside.get_color()
+    assert alone.get_linestyle() == beside.get_linestyle()
+
+
+def test_trajectories_have_equal_axes_and_true_positions(reference: Tensor, estimates: dict[str, Tensor]) -> None:
+    figure = figures.plot_trajectories(reference, estimates)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    box = axes.get_window_extent()
+    horizontal = box.width / (axes.get_xlim()[1] - axes.get_xlim()[0])
+    vertical = box.height / (axes.get_ylim()[1] - axes.get_ylim()[0])
+    assert horizontal == pytest.approx(vertical, rel=1e-6)
+    drawn = dict(zip(("ground truth", *NAMES), axes.lines, strict=False))
+    for name, poses in {"ground truth": reference, **estimates}.items():
+        assert torch.equal(torch.as_tensor(drawn[name].get_xdata()), poses[:, 0, 3])
+        assert torch.equal(torch.as_tensor(drawn[name].get_ydata()), poses[:, 2, 3])
+
+
+def test_a_path_that_runs_away_is_named_and_does_not_shrink_the_others(reference: Tensor) -> None:
+    away = reference.clone()
+    away[:, :3, 3] *= 100
+    figure = figures.plot_trajectories(reference, {"fair": reference, "wild": away})
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "leaves the picture: wild"
+    extent = (reference[:, [0, 2], 3].amax(0) - reference[:, [0, 2], 3].amin(0)).max().item()
+    assert axes.get_ylim()[1] - axes.get_ylim()[0] < 4 * extent
+
+
+def test_drift_is_the_distance_between_positions(reference: Tensor) -> None:
+    shifted = reference.clone()
+    shifted[:, 0, 3] += 3
+    shifted[:, 2, 3] += 4
+    (line,) = figures.plot_drift(reference, {"shifted": shifted}).axes[0].lines
+    assert torch.as_tensor(line.get_ydata()).allclose(torch.full((300,), 5.0, dtype=torch.float64))
+    travelled = (reference[1:, :3, 3] - reference[:-1, :3, 3]).norm(dim=-1).sum().item()
+    assert line.get_xdata()[-1] == pytest.approx(travelled)
+
+
+def test_frame_motion_gives_metres_and_degrees_to_the_right() -> None:
+    twist = torch.zeros(5, 6, dtype=torch.float64)
+    twist[:, 2], twist[:, 4] = 0.5, math.radians(2)  # forward; y points down, so about +y is to the right
+    poses = chain(se3.exp(twist))
+    speed, yaw = figures.frame_motion(poses)
+    assert yaw == pytest.approx([2.0] * 5)
+    assert speed == pytest.approx([0.5] * 5, rel=1e-3)  # the chord of the arc
+    assert poses[-1, 0, 3] > 0
+
+
+def test_paths_beside_frames_start_at_the_camera(reference: Tensor) -> None:
+    figure = figures.plot_frames_with_motion(torch.zeros(2, 3, 8, 16), [50, 120], reference, {}, ahead=7)
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert len(panels) == 2
+    for panel, index in zip(panels, (50, 120), strict=True):
+        (line,) = panel.lines
+        assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((0, 0), abs=1e-9)
+        expected = se3.relative(reference[index], reference[index + 7])
+        assert [line.get_xdata()[-1], line.get_ydata()[-1]] == pytest.approx(expected[[0, 2], 3].tolist())
+    assert panels[0].get_xlim() == panels[1].get_xlim()
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+
+
+def test_errors_far_apart_are_drawn_on_a_log_scale_that_says_so() -> None:
+    near, far = (figures.plot_error_over_distance(curves(factor)).axes[0] for factor in (1.5, 10.0))
+    assert (near.get_yscale(), near.get_ylabel()) == ("linear", "translation error (%)")
+    assert near.get_ylim()[0] == 0
+    assert (far.get_yscale(), far.get_ylabel()) == ("log", "translation error (%, log scale)")
+
+
+def test_training_curves_show_losses_and_the_learning_rate(tmp_path: Path) -> None:
+    losses, rate = figures.plot_training_curves(history(tmp_path / "history.csv")).axes
+    assert losses.get_yscale() == "log"
+    assert [list(line.get_xdata()) for line in losses.lines] == [[0, 9], [5]]
+    assert [list(line.get_ydata()) for line in losses.lines] == [[3, 1], [2]]
+    assert list(rate.lines[0].get_ydata()) == [0.001]
+
+
+def test_losses_below_zero_and_not_finite_are_drawn_on_a_linear_scale(tmp_path: Path) -> None:
+    rows = "0,0,train/loss,nan\n1,0,train/loss,-1\n2,0,train/loss,inf\n3,0,train/loss,2\n"
+    (losses,) = figures.plot_training_curves(history(tmp_path / "history.csv", rows)).axes
+    assert losses.get_yscale() == "linear"
+    assert losses.get_ylim()[0] <= -1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "history.csv:1: "),
+        ("a,b\n1,2\n", "history.csv:1: "),
+        ("step,epoch,name,value\n", "neither train/loss nor val/loss"),
+        ("step,epoch,name,value\n0,0,train/loss,1\n1,0,train/loss,low\n", "history.csv:3: found step '1', value 'low'"),
+        ("step,epoch,name,value\n0,0,val/loss\n", "history.csv:2: found step '0', value None"),
+    ],
+    ids=["empty", "other columns", "no rows", "a word", "cut off"],
+)
+def test_a_bad_history_is_named_with_its_line(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(text)
+    with pytest.raises(Vo3dError) as error:
+        figures.plot_training_curves(path)
+    assert found in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Vo3dError, match="no such file"):
+        figures.plot_training_curves(tmp_path / "history.csv")
+    plots: list[Callable[..., Any]] = [figures.plot_error_over_distance, figures.plot_error_over_speed]
+    for plot in plots:
+        with pytest.raises(Vo3dError, match="at least one model"):
+            plot({})
+
+
+def test_a_figure_is_saved_whole_at_twice_the_size_of_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "figure.png"
+    figure = figures.plot_error_over_distance(curves())
+    assert figures.save_figure(figure, path) == path
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert int.from_bytes(content[16:20]) == round(figure.get_figwidth() * 200)
+    assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_drawing_needs_no_window_system_and_no_global_state() -> None:
+    program = (
+        "import sys, vo3d.report.odometry; from vo3d.report.figures import *\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "plot_error_over_speed({'a': ErrorCurve([1.0], [1.0], [1.0])}).canvas.draw()\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in {"DISPLAY", "WAYLAND_DISPLAY"}}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,179 @@
+"""The report of odometry: results of several models on the same recordings as one page with its figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vo3d.errors import Vo3dError
+from vo3d.report.figures import line_styles
+from vo3d.report.html import Cell, Code, Column, Definitions, Picture, Section, Table, Text, write_page
+from vo3d.report.pictures import Pictures
+from vo3d.report.scored import Scored, read_scored
+from vo3d.sample import Recording
+
+METRICS = {  # key in metrics.json: how its column reads
+    "t_rel_percent": Column("t_rel", "%", 2, "low"),
+    "r_rel_deg_per_100m": Column("r_rel", "deg/100 m", 2, "low"),
+    "ape_rmse_m": Column("APE rmse", "m", 2, "low"),
+    "rpe_mean_m": Column("RPE mean", "m", 4, "low"),
+    "rpe_mean_deg": Column("RPE mean", "deg", 3, "low"),
+    "scale": Column("scale", "", 3),
+    "coverage": Column("coverage", "", 2),
+    "fps": Column("speed", "frames/s", 0),  # no better end: a model that computes nothing is the fastest
+}
+MEANINGS = {
+    "t_rel": "Mean translation error of all segments of fixed lengths, in percent of the length (KITTI).",
+    "r_rel": "Mean rotation error of the same segments, in degrees per 100 m (KITTI).",
+    "APE rmse": "Root mean square of the distance between estimated and true positions after the stated alignment, m.",
+    "RPE mean": "Mean error of the motion between consecutive frames: metres and degrees.",
+    "scale": "The factor that the alignment put on the estimate's positions; 1 where it fits none.",
+    "coverage": "Scored poses divided by poses in the ground truth.",
+}
+METHOD_TERMS = ("scale_source", "clip_length", "resolution")  # of a protocol: they describe the method, not the test
+
+
+def write_odometry_report(
+    out: Path,
+    results: Mapping[str, Path],
+    *,
+    title: str,
+    run: Path | None = None,
+    recordings: Sequence[Recording] = (),
+    commands: Sequence[str] = (),
+) -> Path:
+    """Write `out/report.html`, which needs nothing beside it, and its figures as PNG files into `out/figures/`.
+
+    `results` maps the name of each model to its result folder (metrics.json, trajectories/, reference/). `run` is the
+    folder of a fit, whose history.csv and config.yaml are shown. `recordings` give the sample frames; only those that
+    were scored are used. `commands` are the lines that repeat the whole.
+    Raises Vo3dError when a result is missing or malformed.
+    """
+    if not results:
+        raise Vo3dError("a report without results was asked for: expected the result folder of at least one model")
+    models = {name: read_scored(folder) for name, folder in results.items()}
+    names = list(dict.fromkeys(name for model in models.values() for name in model.tracks))
+    pictures = Pictures(out / "figures", models, line_styles(list(models)))
+    sections = [Section("Result", [*_summary(models)])]
+    if names:
+        sections += [
+            Section("Paths from above", [pictures.trajectories(name) for name in names]),
+            Section("Errors over distance and speed", [*pictures.errors()]),
+            Section("Drift along the path", [pictures.drift(name) for name in names]),
+            Section("Motion from frame to frame", [pictures.motion(name) for name in names]),
+            Section("Frames and the motion ahead", [*pictures.frames(recordings)]),
+        ]
+    if run is not None:
+        sections.append(Section("Training", [*_training(pictures, run)]))
+    sections += [Section("Protocol", [*_protocol(models)]), Section("How to repeat this", [*_repeat(models, commands)])]
+    return write_page(out / "report.html", title, sections, _lead(models))
+
+
+def _names(models: Mapping[str, Scored]) -> list[str]:
+    """Every recording that any model saw."""
+    return list(dict.fromkeys(name for model in models.values() for name in model.sequences))
+
+
+def _unlike(models: Mapping[str, Scored]) -> Iterator[str]:
+    """Why the numbers of the models must not be ranked, one sentence a reason."""
+    for name, model in models.items():
+        absent = [one for one in _names(models) if one not in model.sequences]
+        if absent:
+            yield f"{name} was not scored on {', '.join(absent)}."
+    terms = dict.fromkeys(key for model in models.values() for key in model.protocol if key not in METHOD_TERMS)
+    differ = [term for term in terms if len({_words(model.protocol.get(term)) for model in models.values()}) > 1]
+    if differ:
+        yield f"The protocols differ in {', '.join(term.replace('_', ' ') for term in differ)} (see Protocol)."
+
+
+def _lead(models: Mapping[str, Scored]) -> str:
+    """What was compared and, where there is something to compare, who came out first."""
+    what = f"{', '.join(models)} on {_count(_names(models), 'recording')}."
+    errors = {name: model.mean.get("t_rel_percent") for name, model in models.items()}
+    known = {name: error for name, error in errors.items() if error is not None}
+    if len(known) < 2 or any(_unlike(models)):
+        return what
+    best = min(known, key=lambda name: known[name])
+    return f"{what} Lowest translation error: {best}, {known[best]:.2f} % of the distance travelled."
+
+
+def _summary(models: Mapping[str, Scored]) -> Iterator[Text | Table | Definitions]:
+    names, reasons = _names(models), [*_unlike(models)]
+    used = [key for key in METRICS if any(model.mean.get(key) is not None for model in models.values())]
+    columns = [Column("model"), *(replace(METRICS[key], best=None if reasons else METRICS[key].best) for key in used)]
+    over = f"Mean over {len(names)} recordings. " if len(names) > 1 else f"Recording {names[0]}. "
+    marks = "" if reasons else "The best value of each column is marked; "
+    caption = f"{over}{marks}{'A' if reasons else 'a'} dash stands for no value."
+    yield Table(columns, [[name, *(model.mean.get(key) for key in used)] for name, model in models.items()], caption)
+    if reasons:
+        yield Text(f"{' '.join(reasons)} No value is therefore marked as the best.", "note")
+    for name, model in models.items():
+        blind = [one for one in model.sequences if one not in model.tracks]
+        if blind:
+            yield Text(f"No ground truth for {', '.join(blind)}: {name} has no errors there.", "note")
+        failed = model.provenance.get("failed")
+        if failed:
+            yield Text(f"{name} failed on {_words(failed)}", "note")
+    if len(names) > 1:
+        kept = [key for key in used if key != "fps"]
+        rows: list[list[Cell]] = [
+            [one, name, *(model.sequences[one].get(key) for key in kept)]
+            for one in names
+            for name, model in models.items()
+            if one in model.sequences
+        ]
+        heads = [Column("recording"), Column("model"), *(replace(METRICS[key], best=None) for key in kept)]
+        yield Table(heads, rows, "Each recording by itself.")
+    shown = {column.name for column in columns}
+    yield Definitions({name: meaning for name, meaning in MEANINGS.items() if name in shown})
+
+
+def _training(pictures: Pictures, run: Path) -> Iterator[Picture | Text | Code]:
+    yield pictures.training(run / "history.csv")
+    config = run / "config.yaml"
+    if config.is_file():
+        yield Code(config.read_text(encoding="utf-8"), "The resolved configuration (config.yaml)")
+    else:
+        yield Text(f"The run folder holds no {config.name}.", "note")
+
+
+def _protocol(models: Mapping[str, Scored]) -> Iterator[Text | Definitions]:
+    """One line a term; where models differ, one for each of them."""
+    terms = list(dict.fromkeys(key for model in models.values() for key in model.protocol))
+    entries: dict[str, str | dict[str, str]] = {}
+    for term in terms:
+        values = {name: _words(model.protocol.get(term)) for name, model in models.items()}
+        same = len(set(values.values())) == 1
+        entries[term.replace("_", " ")] = next(iter(values.values())) if same else values
+    if any(isinstance(meaning, dict) for meaning in entries.values()):
+        yield Text(
+            "A term with one line for each model is one in which the models differ: mind it when comparing.", "note"
+        )
+    yield Definitions(entries)
+
+
+def _repeat(models: Mapping[str, Scored], commands: Sequence[str]) -> Iterator[Text | Code | Definitions]:
+    if commands:
+        yield Code("\n".join(commands))
+    else:
+        yield Text("No commands were given to this report.", "note")
+    for name, model in models.items():
+        if model.provenance:
+            facts = {key.replace("_", " "): _words(value) for key, value in model.provenance.items()}
+            yield Code(
+                "\n".join(f"{key}: {value}" for key, value in facts.items()), f"Where the numbers of {name} came from"
+            )
+
+
+def _words(value: object) -> str:
+    """A value of JSON as a reader expects it: lists and tables without brackets and quotes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_words(inner) for inner in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not stated" if value is None else str(value)
+
+
+def _count(things: Mapping[str, object] | Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
