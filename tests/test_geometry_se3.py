@@ -208,6 +208,18 @@ def test_constants_carry_no_graph():
         assert not se3.exp(torch.ones(6, requires_grad=True)).requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's forward mode
+def test_forward_mode_is_refused_and_not_wrong():
+    xi = torch.ones(6, dtype=torch.float64)
+    with pytest.raises(NotImplementedError, match="jacrev"):
+        torch.func.jvp(se3.exp, (xi,), (xi,))
+    with pytest.raises(NotImplementedError, match="jacrev"):
+        torch.func.jvp(se3.log, (se3.exp(xi),), (se3.exp(xi),))
+    same(torch.func.jacrev(lambda xi: se3.log(se3.exp(xi)))(xi), torch.eye(6, dtype=torch.float64))
+    many = tangents("tangent", (3,), 0)
+    same(torch.func.vmap(se3.exp)(many), se3.exp(many))
+
+
 def test_optimisation_from_the_identity_reaches_the_pose():
     target = se3.exp(torch.tensor([0.5, -0.3, 0.8, 0.4, -0.6, 0.2]))
     xi = torch.zeros(6, requires_grad=True)

@@ -7,9 +7,14 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from kornia.geometry.conversions import quaternion_to_rotation_matrix, rotation_matrix_to_quaternion
+from kornia.geometry.conversions import (
+    quaternion_to_axis_angle,
+    quaternion_to_rotation_matrix,
+    rotation_matrix_to_quaternion,
+)
 from kornia.geometry.liegroup import So3
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from vo3d.geometry.precision import full_precision, product
 
@@ -117,7 +122,7 @@ def sixd_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 6"]:
 @full_precision
 def so3_exp(phi: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
     """The rotation by |phi| radians about phi (Rodrigues); smooth everywhere, the identity included."""
-    with torch.set_grad_enabled(torch.is_grad_enabled() and phi.requires_grad):  # see se3._graph_only_for
+    with graph_only_for(phi):
         return So3.exp(phi).matrix()
 
 
@@ -127,9 +132,8 @@ def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
 
     At exactly pi both axes are right; the one returned has a positive first component that is not zero.
     """
-    q = quaternion_from_matrix(R)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and R.requires_grad):
-        return So3.from_wxyz(q).log()
+    phi: Tensor = quaternion_to_axis_angle(quaternion_from_matrix(R))
+    return phi
 
 
 def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Tensor, "*b"]:
@@ -141,6 +145,17 @@ def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Ten
     error = (R @ R.mT - torch.eye(3, dtype=R.dtype, device=R.device)).abs().amax(dim=(-2, -1))
     proper: Tensor = torch.linalg.det(R) > 0
     return proper & (error <= tolerance)
+
+
+def graph_only_for(argument: Tensor) -> torch.autograd.grad_mode.set_grad_enabled:
+    """Record a graph only if `argument` asks for one: for calls of kornia's Lie classes.
+
+    Those make a parameter of every constant that they are given, so that results of constants would ask for gradients;
+    and the parameter forgets the tangent of forward-mode differentiation, which would give zeros: that is refused.
+    """
+    if forward_ad.unpack_dual(argument).tangent is not None:  # type: ignore[no-untyped-call]
+        raise NotImplementedError("exp and log have no forward-mode derivative: use jacrev, not jacfwd or jvp")
+    return torch.set_grad_enabled(torch.is_grad_enabled() and argument.requires_grad)
 
 
 def _axes(order: str) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ from kornia.geometry.liegroup import Se3
 from torch import Tensor
 
 from vo3d.geometry.precision import full_precision, product
+from vo3d.geometry.rotations import graph_only_for
 
 
 @full_precision
@@ -19,7 +20,7 @@ def exp(xi: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
     Convention: `xi` is translation (metres) before rotation (radians); V couples the two.
     Source: Eade, "Lie groups for 2D and 3D transformations", 2013, section 3.2.
     """
-    with _graph_only_for(xi):
+    with graph_only_for(xi):
         return Se3.exp(xi).matrix()
 
 
@@ -32,7 +33,7 @@ def log(a_T_b: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 6"]:
 
     Convention: translation (metres) before rotation (radians), of length at most pi.
     """
-    with _graph_only_for(a_T_b):
+    with graph_only_for(a_T_b):
         return Se3.from_matrix(a_T_b).log()
 
 
@@ -103,8 +104,3 @@ def mirror(a_T_b: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     """The motion that cameras seem to make when every image is flipped left to right: M T M, M = diag(-1, 1, 1, 1)."""
     sign = a_T_b.new_tensor((-1.0, 1.0, 1.0, 1.0))
     return a_T_b * sign * sign[:, None]
-
-
-def _graph_only_for(argument: Tensor) -> torch.autograd.grad_mode.set_grad_enabled:
-    """Kornia makes a parameter of every constant it is given; without this, results of constants would ask for grad."""
-    return torch.set_grad_enabled(torch.is_grad_enabled() and argument.requires_grad)
