@@ -157,6 +157,15 @@ def test_drift_is_the_distance_between_positions(reference: Tensor) -> None:
     assert line.get_xdata()[-1] == pytest.approx(travelled)
 
 
+def test_drifts_far_apart_are_both_readable(reference: Tensor) -> None:
+    near, far = (reference.clone() for _ in range(2))
+    near[:, 0, 3] += torch.linspace(0, 0.1, 300, dtype=torch.float64)
+    far[:, 0, 3] += torch.linspace(0, 50, 300, dtype=torch.float64)
+    (axes,) = figures.plot_drift(reference, {"near": near, "far": far}).axes
+    assert axes.get_ylabel() == "position error (m, log scale)"
+    assert axes.get_ylim()[0] == pytest.approx(50e-4)
+
+
 def test_frame_motion_gives_metres_and_degrees_to_the_right() -> None:
     twist = torch.zeros(5, 6, dtype=torch.float64)
     twist[:, 2], twist[:, 4] = 0.5, math.radians(2)  # forward; y points down, so about +y is to the right

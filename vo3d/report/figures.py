@@ -116,11 +116,15 @@ def plot_drift(
     along = path_lengths(reference).numpy()
     figure = new_figure(WIDTH, 3.0)
     axes = dress(figure.add_subplot(), "distance travelled (m)", "position error (m)")
-    for name, estimate in estimates.items():
-        error = (estimate[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1).numpy()
+    errors = {
+        name: (estimate[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1).numpy() for name, estimate in estimates.items()
+    }
+    for name, error in errors.items():
         axes.plot(along, error, label=name, **plain(styles[name]))
     axes.set_xlim(0, max(float(along[-1]), 1e-3))
-    axes.set_ylim(bottom=0)
+    _scale(axes, [float(np.median(error)) for error in errors.values()], most=10.0)
+    if axes.get_yscale() == "log":  # every error starts from 0: show the upper four decades
+        axes.set_ylim(bottom=1e-4 * max(float(error.max()) for error in errors.values()))
     add_legend(figure, axes)
     return figure
 
@@ -279,7 +283,7 @@ def _scale(axes: "matplotlib.axes.Axes", values: Sequence[float], most: float) -
     if not finite or min(finite) <= 0 or max(finite) <= most * min(finite):
         axes.set_ylim(bottom=min(0.0, *finite) if finite else 0.0)
         return
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="mask")
     axes.set_ylabel(axes.get_ylabel().replace(")", ", log scale)"))
     axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")

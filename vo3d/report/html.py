@@ -257,6 +257,7 @@ summary { cursor: pointer; color: var(--accent); margin-bottom: .6rem; }
   main { max-width: none; padding: 0; }
   nav { display: none; }
   .wide { overflow: visible; }
+  .paper { border: none; }
   h2 { break-after: avoid; margin-top: 2rem; }
   tr, dl > div { break-inside: avoid; }
   pre { white-space: pre-wrap; border: 1px solid var(--line); }

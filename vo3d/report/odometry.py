@@ -172,6 +172,8 @@ def _words(value: object) -> str:
         return ", ".join(_words(inner) for inner in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return "not stated" if value is None else str(value)
 
 

@@ -15,6 +15,7 @@ from vo3d.sample import Recording
 
 AHEAD = 20  # frames whose path is drawn beside a sample frame
 SAMPLES = 3  # sample frames of one recording
+MOST = 3  # recordings that give sample frames: photographs make a page heavy
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Pictures:
                 "rotation in degrees per 100 m. Lower is better."
             )
             if kind == "speed" and not all(self._times_are_known()):
-                caption += f" Where a result does not state it, {DEVKIT_FRAME_SECONDS} s are taken between frames."
+                caption += (
+                    f" Where a result does not state the time between frames, it counts as {DEVKIT_FRAME_SECONDS} s."
+                )
             yield self._save(plot(curves, self.styles), f"error_over_{kind}", caption)
 
     def frames(self, recordings: Sequence[Recording]) -> Iterator[Picture | Text]:
@@ -93,7 +96,9 @@ class Pictures:
         shown = [one for one in recordings if any(one.name in model.tracks for model in self.models.values())]
         if not shown:
             yield Text("No sample frames: no scored recording was given to this report.", "note")
-        for recording in shown:
+        if len(shown) > MOST:
+            yield Text(f"Frames of the first {MOST} of {len(shown)} recordings.")
+        for recording in shown[:MOST]:
             tracks = self._tracks(recording.name)
             truth = _truth(tracks)
             ahead = max(1, min(AHEAD, len(truth) // 4))
@@ -102,7 +107,7 @@ class Pictures:
                 {round(last * (2 * place + 1) / (2 * SAMPLES)) for place in range(SAMPLES)} if last > 0 else {0}
             )
             figure = figures.plot_frames_with_motion(
-                recording.clip(indices).image,
+                torch.cat([recording.clip([index]).image for index in indices]),
                 indices,
                 truth,
                 {key: track.scaled for key, track in tracks.items()},
