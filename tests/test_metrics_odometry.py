@@ -30,7 +30,7 @@ def test_evo_agrees_with_our_errors(pair: tuple[Tensor, Tensor], mode: AlignMode
     assert errors.rmse == pytest.approx(ours.square().mean().sqrt().item(), rel=1e-9)
     assert errors.median == pytest.approx(ours.quantile(0.5).item(), rel=1e-9)
     assert errors.num == len(reference)
-    metres, degrees = rpe(reference, estimate, mode)
+    metres, degrees = rpe(reference, estimate, mode), rpe(reference, estimate, mode, "rotation")
     our_metres, our_angles = step_errors(reference, aligned)
     assert metres.mean == pytest.approx(our_metres.mean().item(), rel=1e-9)
     assert degrees.mean == pytest.approx(torch.rad2deg(our_angles).mean().item(), rel=1e-6)
@@ -60,3 +60,10 @@ def test_input_that_evo_cannot_take_is_refused(pair: tuple[Tensor, Tensor]) -> N
         ape(reference, estimate[1:], "none")
     with pytest.raises(Vo3dError, match="1 poses have no step"):
         rpe(reference[:1], estimate[:1], "none")
+
+
+def test_rotations_of_few_digits_have_no_angle_but_metres(pair: tuple[Tensor, Tensor]) -> None:
+    reference, estimate = ((poses * 1e4).round() / 1e4 for poses in pair)
+    assert rpe(reference, estimate, "none").mean > 0
+    with pytest.raises(Vo3dError, match="evo cannot compare the rotations"):
+        rpe(reference, estimate, "none", "rotation")

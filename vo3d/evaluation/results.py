@@ -108,12 +108,3 @@ def frames_sha256(recordings: Iterable[tuple[str, Sequence[int]]]) -> str:
     for name, frames in recordings:
         digest.update(json.dumps([name, [int(frame) for frame in frames]]).encode())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, such as the weights that were scored. Raises Vo3dError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise Vo3dError(f"{path}: cannot be read ({error.strerror}); expected a file of weights") from error

@@ -169,7 +169,7 @@ def _read_rows(path: Path, format: TrajectoryFormat) -> tuple[list[list[int | fl
         if not allowed(len(tokens)) or (rows and len(tokens) != len(rows[0])):
             wanted = f"{len(rows[0])}, as in line {lines[0]}" if rows else expected.get(format, "at least 8, by commas")
             raise Vo3dError(f"{path}:{number}: {len(tokens)} columns; expected {wanted}; is this a {format} file?")
-        rows.append([_number(token.strip(), path, number) for token in tokens])
+        rows.append(_numbers(tokens, path, number))
         lines.append(number)
     if not rows:
         raise Vo3dError(f"{path}: no poses; expected at least one row of a {format} trajectory")
@@ -186,15 +186,18 @@ def _read_text(path: Path) -> str:
         raise Vo3dError(f"{path}: not text (byte {error.start}); expected a trajectory file in text form") from error
 
 
-def _number(token: str, path: Path, line: int) -> int | float:
-    """One finite number."""
-    try:
-        value = float(token)
-    except ValueError as error:
-        raise Vo3dError(f"{path}:{line}: {token!r} is not a number; expected one in every column") from error
-    if not isfinite(value):
-        raise Vo3dError(f"{path}:{line}: {token!r} in a pose; expected finite numbers; drop or mend this pose")
-    return int(token) if token.isdecimal() else value
+def _numbers(tokens: list[str], path: Path, line: int) -> list[int | float]:
+    """One finite number for each token."""
+    row: list[int | float] = []
+    for token in map(str.strip, tokens):
+        try:
+            value = float(token)
+        except ValueError as error:
+            raise Vo3dError(f"{path}:{line}: {token!r} is not a number; expected one in every column") from error
+        if not isfinite(value):
+            raise Vo3dError(f"{path}:{line}: {token!r} in a pose; expected finite numbers; drop or mend this pose")
+        row.append(int(token) if token.isdecimal() else value)
+    return row
 
 
 def _frame_column(path: Path, rows: list[list[int | float]], lines: list[int]) -> Int64[Tensor, " n"]:

@@ -46,7 +46,8 @@ def steps(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "m 4 4"]:
     `chain` gives back the poses also where their rotations were rounded by a text file. With the transpose, KITTI 00
     (seven digits, 3.7 km) comes back 0.1 m away.
     """
-    return torch.linalg.solve(world_T_cam[:-1], world_T_cam[1:])
+    prev_T_cam: Tensor = torch.linalg.solve(world_T_cam[:-1], world_T_cam[1:])
+    return prev_T_cam
 
 
 def start_at_identity(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 4 4"]:
@@ -56,7 +57,8 @@ def start_at_identity(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 4
     devkit has it: rotations read from text are orthonormal to a few digits only, and with the general inverse the
     first pose becomes the identity exactly. The transpose instead moves positions by 1e-6 of their distance.
     """
-    return torch.linalg.solve(world_T_cam[:1], world_T_cam)
+    first_T_cam: Tensor = torch.linalg.solve(world_T_cam[:1], world_T_cam)
+    return first_T_cam
 
 
 def path_lengths(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, " n"]:
@@ -171,7 +173,7 @@ def _umeyama(
     covariance = target.T @ source / len(source)  # equation 38
     left, singular, right = torch.linalg.svd(covariance)
     # Rank 2 is enough for one rotation (section III); below it the turn about the line of positions is free.
-    if not singular[1] > 1e-12 * target.norm() * source.norm() / len(source):
+    if not singular[1] > 1e-9 * target.norm() * source.norm() / len(source):
         raise Vo3dError(
             f"the positions of {len(source)} poses lie on a line or do not move: a rotation cannot be fitted to them; "
             "align with none or scale"

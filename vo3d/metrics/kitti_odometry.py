@@ -64,7 +64,7 @@ class SegmentErrors:
 
     def by_length(self) -> list[Bin]:
         """Mean errors for each segment length that occurs more than twice, as the devkit plots them."""
-        return self._bins(self.length.unique().tolist(), 0.0)
+        return self._bins(sorted({*self.length.tolist()}), 0.0)
 
     def by_speed(self, speeds: Sequence[float] = DEVKIT_SPEEDS) -> list[Bin]:
         """Mean errors for segments less than 2 m/s from each of `speeds`, where there are more than two."""
@@ -138,7 +138,7 @@ def position_errors(
 ) -> Float64[Tensor, " k"]:
     """Distance between the positions of each pair of poses, metres; its rmse is the absolute trajectory error."""
     check_pair(reference, estimate, known)
-    distance = (estimate[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1)
+    distance: Tensor = (estimate[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1)
     return distance if known is None else distance[known]
 
 
@@ -177,7 +177,8 @@ def check_pair(
 
 def _motion(poses: Float64[Tensor, "n 4 4"], first: Int64[Tensor, " m"], last: Int64[Tensor, " m"]) -> Tensor:
     """The pose of frame `last` in frame `first`."""
-    return torch.linalg.solve(poses[first], poses[last])
+    first_T_last: Tensor = torch.linalg.solve(poses[first], poses[last])
+    return first_T_last
 
 
 def _angle(error: Float64[Tensor, "m 4 4"]) -> Float64[Tensor, " m"]:

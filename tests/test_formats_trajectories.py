@@ -1,0 +1,195 @@
+"""Trajectory files: what is written comes back, what is wrong is named with its line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, check_poses, read_trajectory, write_trajectory
+from vo3d.geometry import se3
+
+IDENTITY = "1 0 0 0 0 1 0 0 0 0 1 0"
+
+
+@pytest.fixture
+def trajectory(generator: torch.Generator) -> Trajectory:
+    poses = se3.exp(torch.randn(20, 6, generator=generator, dtype=torch.float64))
+    time = 1_403_636_579.763555584 + torch.arange(20, dtype=torch.float64) * 0.05
+    return Trajectory(world_T_cam=poses, time=time)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def refused(path: Path, format: TrajectoryFormat, *lines: str) -> str:
+    """The message that reading these lines ends with, without the path."""
+    with pytest.raises(Vo3dError) as caught:
+        read_trajectory(write(path, *lines), format)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message.removeprefix(str(path))
+
+
+@pytest.mark.parametrize("format", ["kitti", "tum", "euroc"])
+def test_what_is_written_is_read(tmp_path: Path, trajectory: Trajectory, format: TrajectoryFormat) -> None:
+    path = tmp_path / "new" / "folder" / "poses.txt"
+    write_trajectory(path, trajectory, format)
+    back = read_trajectory(path, format)
+    if format == "kitti":
+        assert back.time is None
+        assert torch.equal(back.world_T_cam, trajectory.world_T_cam)  # every digit
+    else:
+        assert torch.equal(back.time, trajectory.time)
+        torch.testing.assert_close(back.world_T_cam, trajectory.world_T_cam, rtol=0, atol=1e-14)
+    assert back.time_unit == {"kitti": None, "tum": "s", "euroc": "ns"}[format]
+    assert back.pose_of == ("body" if format == "euroc" else "camera")
+    assert [entry.name for entry in path.parent.iterdir()] == ["poses.txt"]
+
+
+def test_columns_mean_what_the_formats_say(tmp_path: Path) -> None:
+    half = 0.7071067811865476  # a quarter turn about z
+    turned = torch.tensor([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
+    for format, line in {
+        "kitti": "0 -1 0 1 1 0 0 2 0 0 1 3",
+        "tum": f"10.5 1 2 3 0 0 {half} {half}",
+        "euroc": f"10500000000,1,2,3,{half},0,0,{half}",
+    }.items():
+        found = read_trajectory(write(tmp_path / format, "# a comment", "", line), format)
+        torch.testing.assert_close(found.world_T_cam[0], turned, rtol=0, atol=1e-15)
+
+
+def test_an_index_before_kitti_rows_is_kept(tmp_path: Path, trajectory: Trajectory) -> None:
+    frames = torch.arange(20) * 3 + 5
+    path = tmp_path / "part.txt"
+    write_trajectory(path, Trajectory(world_T_cam=trajectory.world_T_cam, frames=frames), "kitti")
+    back = read_trajectory(path, "kitti")
+    assert torch.equal(back.frames, frames)
+    assert torch.equal(back.world_T_cam, trajectory.world_T_cam)
+    write_trajectory(path, Trajectory(world_T_cam=trajectory.world_T_cam, frames=torch.arange(20)), "kitti")
+    assert read_trajectory(path, "kitti").frames is None  # the official layout where nothing is left out
+
+
+@pytest.mark.parametrize(
+    ("stamps", "unit", "first"),
+    [
+        (("1403636579.76", "1403636579.81"), "s", 1403636579.76),
+        (("0", "1", "900"), "s", 0),
+        (("0", "1000000"), "ns", 0),
+        (("1403636579763555584", "1403636579813555456"), "ns", 1403636579.763555584),
+        (("1403636579763555584",), "ns", 1403636579.763555584),
+        (("12.5",), "s", 12.5),
+    ],
+)
+def test_the_unit_of_time_is_detected_and_said(tmp_path: Path, stamps: tuple[str], unit: str, first: float) -> None:
+    path = write(tmp_path / "a.txt", *(f"{stamp} 0 0 0 0 0 0 1" for stamp in stamps))
+    found = read_trajectory(path, "tum")
+    assert found.time_unit == unit
+    assert found.time[0] == first
+
+
+def test_a_unit_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    lines = [f"{stamp} 0 0 0 0 0 0 1" for stamp in (0, 50_000, 100_000)]  # microseconds, it seems
+    assert "neither seconds nor nanoseconds" in refused(tmp_path / "a.txt", "tum", *lines)
+    assert read_trajectory(tmp_path / "a.txt", "tum", time_unit="s").time.tolist() == [0, 50_000, 100_000]
+    assert read_trajectory(tmp_path / "a.txt", "tum", time_unit="ns").time[1] == 50_000 / 1e9
+
+
+@pytest.mark.parametrize(
+    ("format", "lines", "message"),
+    [
+        ("kitti", (IDENTITY, IDENTITY + " 0 0"), ":2: 14 columns; expected 12, as in line 1"),
+        ("kitti", ("# x", "1 2 3"), ":2: 3 columns; expected 12 (or 13 with a frame index first)"),
+        ("kitti", ("0 " + IDENTITY, IDENTITY), ":2: 12 columns; expected 13, as in line 1"),
+        ("kitti", (IDENTITY, "", "1 0 0 O" + IDENTITY[7:]), ":3: 'O' is not a number"),
+        ("kitti", (IDENTITY, "1 0 0 nan" + IDENTITY[7:]), ":2: 'nan' in a pose"),
+        ("kitti", (IDENTITY, "1 0 0 -inf" + IDENTITY[7:]), ":2: '-inf' in a pose"),
+        ("kitti", (IDENTITY, "1 0 0 " + "9" * 400 + IDENTITY[7:]), f":2: '{'9' * 400}' in a pose"),
+        ("kitti", (IDENTITY, "2 0 0 0 0 2 0 0 0 0 2 0"), ":2: not a rotation: R^T R differs from 1 by 3"),
+        ("kitti", (IDENTITY, "1 0 0 0 0 1 0 0 0 0 -1 0"), ":2: not a rotation"),
+        ("kitti", ("0 " + IDENTITY, "0 " + IDENTITY), ":2: frame index 0 after 0"),
+        ("kitti", ("0.5 " + IDENTITY,), ":1: frame index 0.5"),
+        ("kitti", ("-1 " + IDENTITY,), ":1: frame index -1"),
+        ("tum", ("1 0 0 0 0 0 0 1", "2 0 0 0 0 0 0"), ":2: 7 columns; expected 8"),
+        ("tum", ("1 0 0 0 0 0 0 1", "1 0 0 0 0 0 0 1"), ":2: time stamp 1 after 1"),
+        ("tum", ("2.5 0 0 0 0 0 0 1", "# x", "1.5 0 0 0 0 0 0 1"), ":3: time stamp 1.5 after 2.5"),
+        ("tum", ("1 0 0 0 0 0 0 0",), ":1: not a rotation: the quaternion has length 0"),
+        ("tum", ("1 0 0 0 0 0 0.6 0.6",), ":1: not a rotation: the quaternion has length 0.848528"),
+        ("euroc", ("#timestamp", "1,0,0,0,1,0,0"), ":2: 7 columns; expected at least 8"),
+        ("euroc", ("timestamp,p,p,p,q,q,q,q",), ":1: 'timestamp' is not a number"),
+        ("euroc", ("1 0 0 0 1 0 0 0",), ":1: 1 columns"),
+        ("kitti", ("",), ": no poses"),
+        ("tum", ("# nothing", "#"), ": no poses"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(
+    tmp_path: Path, format: TrajectoryFormat, lines: tuple[str], message: str
+) -> None:
+    assert refused(tmp_path / "poses.txt", format, *lines).startswith(message)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(Vo3dError, match=r"absent\.txt: cannot be read \(No such file"):
+        read_trajectory(tmp_path / "absent.txt", "kitti")
+    with pytest.raises(Vo3dError, match="cannot be read"):
+        read_trajectory(tmp_path, "kitti")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(Vo3dError, match=r"image\.png: not text"):
+        read_trajectory(tmp_path / "image.png", "tum")
+
+
+def test_rounding_of_text_is_forgiven(tmp_path: Path, trajectory: Trajectory) -> None:
+    for digits in (7, 6, 4, 3):
+        rows = trajectory.world_T_cam[:, :3].flatten(1).tolist()
+        path = write(tmp_path / "a.txt", *(" ".join(f"{value:.{digits}e}" for value in row) for row in rows))
+        found = read_trajectory(path, "kitti").world_T_cam
+        torch.testing.assert_close(found, trajectory.world_T_cam, rtol=10.0**-digits, atol=0)
+
+
+def test_nothing_wrong_is_written(tmp_path: Path, trajectory: Trajectory) -> None:
+    path = tmp_path / "a.txt"
+    poses = trajectory.world_T_cam
+    with pytest.raises(Vo3dError, match="need time stamps"):
+        write_trajectory(path, Trajectory(world_T_cam=poses), "tum")
+    with pytest.raises(Vo3dError, match="without poses"):
+        write_trajectory(path, Trajectory(world_T_cam=poses[:0]), "kitti")
+    wrong = poses.clone()
+    wrong[3, :3, :3] *= 1.1
+    with pytest.raises(Vo3dError, match="pose 3: not a rotation"):
+        write_trajectory(path, Trajectory(world_T_cam=wrong, time=trajectory.time), "tum")
+    assert not list(tmp_path.iterdir())
+
+
+def test_poses_of_other_readers_are_checked() -> None:
+    pose = torch.eye(4, dtype=torch.float64)[None]
+    check_poses(pose, Path("frame-000000.pose.txt"))
+    for row, column, value, message in (
+        (0, 3, float("inf"), r"pose\.txt: the pose holds NaN or infinity"),
+        (3, 0, 1.0, r"pose\.txt: the last row of the pose is 1 0 0 1; expected 0 0 0 1"),
+        (1, 1, 1.1, r"pose\.txt: not a rotation"),
+    ):
+        wrong = pose.clone()
+        wrong[0, row, column] = value
+        with pytest.raises(Vo3dError, match=message):
+            check_poses(wrong, Path("frame-000000.pose.txt"))
+
+
+@pytest.mark.real
+def test_euroc_ground_truth(shared_data: Path) -> None:
+    path = shared_data / "euroc" / "MH_01_easy" / "mav0" / "state_groundtruth_estimate0" / "data.csv"
+    found = read_trajectory(path, "euroc")
+    assert (found.time_unit, found.pose_of) == ("ns", "body")
+    torch.testing.assert_close(found.time.diff().median(), torch.tensor(0.005).double(), rtol=0, atol=1e-6)
+    first = torch.tensor([4.686291, -1.763874, 0.913726], dtype=torch.float64)
+    assert torch.equal(found.world_T_cam[0, :3, 3], first)
+
+
+@pytest.mark.real
+def test_kitti_ground_truth(shared_data: Path) -> None:
+    paths = sorted((shared_data / "kitti_odometry").rglob("poses/*.txt"))
+    assert len(paths) == 11
+    lengths = {path.stem: len(read_trajectory(path, "kitti")) for path in paths}
+    assert (lengths["00"], lengths["04"]) == (4541, 271)
