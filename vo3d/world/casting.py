@@ -25,6 +25,10 @@ class Camera:
     height: int
     width: int
 
+    def to(self, device: torch.device | str) -> "Camera":
+        """The camera with its intrinsics on `device`."""
+        return Camera(self.K.to(device), self.height, self.width)
+
     @property
     def tiles(self) -> tuple[int, int]:
         """Rows and columns of tiles that cover the image."""

@@ -43,4 +43,5 @@ def imu_readings(
     rate = readings / float((frame_times[1:] - frame_times[:-1]).mean())
     bias_size = torch.tensor([errors.gyro_bias] * 3 + [errors.accelerometer_bias] * 3, dtype=torch.float64)
     density = torch.tensor([errors.gyro_density] * 3 + [errors.accelerometer_density] * 3, dtype=torch.float64)
-    return (exact + bias * bias_size + noise * density * rate**0.5).view(*times.shape, 6)
+    readings_as_sensed: Tensor = exact + bias * bias_size + noise * density * rate**0.5
+    return readings_as_sensed.view(*times.shape, 6)

@@ -1,6 +1,6 @@
 """Procedural paints: what a solid's material numbers look like. Reflectances are linear, 0..1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -77,7 +77,8 @@ def facade(hits: Hits) -> tuple[Tensor, Tensor]:
 
     def opening(grow: float) -> Tensor:
         across = pulses(a - inset + grow, pitch, (share + 2 * grow / pitch).clamp(max=1), fa)
-        up = pulses(height - bottom + grow, storey, (tall + 2 * grow / storey).clamp(max=1), fb)
+        sill = torch.where(door, 0.0, grow)  # a door's frame ends at the ground
+        up = pulses(height - bottom + sill, storey, (tall + (sill + grow) / storey).clamp(max=1), fb)
         return across * up
 
     frame, glass = opening(0.12), opening(0.0)
@@ -146,7 +147,7 @@ class Road:
         fine = fractal_noise(hits.lattice, x + 31.0, z, round_footprint, 0.24, 3, 0.8)
         grain = 1 + 0.16 * coarse[0] + 0.28 * fine[0]
 
-        asphalt = 0.085 * grain * self._wear(s, lateral, fs, fl, coarse)
+        asphalt = 0.12 * grain * self._wear(s, lateral, fs, fl, coarse)
         colour = asphalt * _tint(1.0, 1.0, 1.04, x)
         paint = self._markings(s, lateral, fs, fl) * (0.8 + 0.25 * fine[1] - 0.15 * coarse[1]).clamp(0, 1)
         colour = torch.lerp(colour, 0.62 * _tint(1.0, 1.0, 0.96, x), paint)
@@ -164,6 +165,10 @@ class Road:
         grass = grass * (1 + 0.3 * coarse[0] + 0.45 * fine[0])
         colour = torch.lerp(colour, grass, band(off, self.walk, 1e4, fl))
         return colour.clamp(0.01, 1), sunlit
+
+    def to(self, device: torch.device | str) -> "Road":
+        """The paint with its tensors on `device`."""
+        return replace(self, line=self.line.to(device), map=self.map.to(device))
 
     def _markings(self, s: Tensor, lateral: Tensor, fs: Tensor, fl: Tensor) -> Tensor:
         """Share of white paint: a dashed centre line, parking bays."""

@@ -1,7 +1,7 @@
 """The solids that the world is built of, each a unit shape under an affine map, and their ray casting.
 
-A solid has a centre, a rotation and half extents; in its own normalised axes (`local = R^T (p - c) / half`) a box is the
-cube [-1, 1]^3, a cylinder the unit disc in x, z times [-1, 1] in y, a ball the unit ball, a plane y = 0 (its upper
+A solid has a centre, a rotation and half extents; in its own normalised axes (`local = R^T (p - c) / half`) a box is
+the cube [-1, 1]^3, a cylinder the unit disc in x, z times [-1, 1] in y, a ball the unit ball, a plane y = 0 (its upper
 side is -y). The ray parameter t is unchanged by the affine map, so every solid is met in its simplest form.
 Convention: directions are not normalised; with a camera ray of z = 1 the parameter t is the depth.
 """

@@ -59,7 +59,7 @@ class Recorder:
     @cached_property
     def scene(self) -> Scene:
         """The built scene."""
-        return build_scene(self.kind, self.seed, self.frames, self.sensor.rate)
+        return build_scene(self.kind, self.seed, self.frames, self.sensor.rate).to(self.device)
 
     def times(self) -> Float64[Tensor, " n"]:
         """Seconds of every frame."""
@@ -92,12 +92,11 @@ class Recorder:
         image = view.image
         if sensor.noise > 0:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
-            image = image + sensor.noise * torch.randn(image.shape, generator=generator)
-        flow = None
-        if later is not None:
+            image = image + sensor.noise * torch.randn(image.shape, generator=generator).to(image.device)
+        if later is None:
+            flow = torch.full((2, *view.depth.shape), torch.nan, device=image.device)
+        else:
             objects, objects_later = scene.objects(time), scene.objects(later / sensor.rate)
             flow = forward_flow(view, self.camera, pose, self.poses()[later], objects, objects_later)
-        else:
-            flow = torch.full((2, *view.depth.shape), torch.nan)
         pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
         return Frame(pixels, view.depth, view.mask, flow)

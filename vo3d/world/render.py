@@ -46,21 +46,35 @@ def render(
     exposure: float = 1.0,
 ) -> View:
     """Render what a camera sees at a time in seconds; colours average `samples` x `samples` rays a pixel."""
+    device = scene.solids.centre.device
+    camera, world_T_cam = camera.to(device), world_T_cam.to(device)
     solids = scene.placed(time)
     seen = cast(solids, camera, world_T_cam, scene.view_range)
     depth = camera.untile(seen.depth)
     mask = camera.untile(_objects(seen))
-    fine, fine_seen = camera, seen
-    if samples > 1:
+    if samples == 1:
+        radiance = camera.untile(shade(scene, seen, camera, world_T_cam))
+        radiance = _soften_edges(radiance, camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1)))
+    else:
         K = camera.K.clone()
         K[:2] *= samples
         K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
         fine = Camera(K, camera.height * samples, camera.width * samples)
         fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
-    radiance = fine.untile(shade(scene, fine_seen, fine, world_T_cam))
-    if samples > 1:
-        radiance = functional.avg_pool2d(radiance, samples)
+        radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam)), samples)
     return View((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+
+
+def _soften_edges(image: Float[Tensor, "3 h w"], solid: Int[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
+    """Mix 1/8 of each neighbour that shows another solid into a pixel: the blur of a lens, where one ray is too few."""
+    softened = image.clone()
+    across = (solid[:, 1:] != solid[:, :-1]) * ((image[..., 1:] - image[..., :-1]) * 0.125)
+    softened[..., :-1] += across
+    softened[..., 1:] -= across
+    down = (solid[1:] != solid[:-1]) * ((image[:, 1:] - image[:, :-1]) * 0.125)
+    softened[:, :-1] += down
+    softened[:, 1:] -= down
+    return softened
 
 
 def _objects(seen: Seen) -> Int[Tensor, "t 64"]:
@@ -85,14 +99,14 @@ def forward_flow(
     next_T_cam = world_T_next.inverse() @ world_T_object_next @ world_T_object.inverse() @ world_T_cam
     turn = camera.K @ next_T_cam[:, :3, :3] @ camera.K.inverse()
     shift = next_T_cam[:, :3, 3] @ camera.K.mT
-    rows = torch.cat((turn.flatten(1), shift), 1).float().T.contiguous()[:, view.mask]  # 12 h w
+    rows = torch.cat((turn.flatten(1), shift), 1).float().T.to(view.mask.device)[:, view.mask]  # 12 h w
     y = torch.arange(camera.height, device=view.depth.device, dtype=torch.float32)[:, None]
     x = torch.arange(camera.width, device=view.depth.device, dtype=torch.float32)
     inverse_depth = torch.where(view.depth > 0, 1 / view.depth, 0.0)
     point = torch.stack(
         [rows[3 * i] * x + rows[3 * i + 1] * y + rows[3 * i + 2] + rows[9 + i] * inverse_depth for i in range(3)]
     )
-    flow = point[:2] / point[2] - torch.stack(torch.broadcast_tensors(x, y))
+    flow = point[:2] / point[2] - torch.stack((x.expand_as(view.depth), y.expand_as(view.depth)))
     return torch.where(point[2] > 1e-3, flow, torch.nan)
 
 

@@ -1,16 +1,18 @@
 """Roads: a smooth random line with bends, the speed of a careful driver along it, and a map from ground to road."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
+
+from vo3d.world.scene import Solids
+from vo3d.world.shadows import shaded, shadow_bounds
 
 STEP = 0.25  # metres between the points of a line
 TILE_METRES = 16.0
-CELL = 0.5  # metres between the nodes of the road map
-NODES = int(TILE_METRES / CELL) + 1
+CELL, SUN_CELL = 0.5, 0.25  # metres between the road map's nodes, for the road's shape and for sunlight
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,10 @@ class RoadLine:
     point: Float64[Tensor, "n 2"]  # x, z
     heading: Float64[Tensor, " n"]  # yaw, rad: 0 along +z, positive to the right
     curvature: Float64[Tensor, " n"]  # 1/m, positive to the right
+
+    def to(self, device: torch.device | str) -> "RoadLine":
+        """The line with its tensors on `device`."""
+        return RoadLine(**{name: value.to(device) for name, value in vars(self).items()})
 
     @property
     def length(self) -> float:
@@ -37,7 +43,7 @@ class RoadLine:
 
     def distance(self, points: Float64[Tensor, "m 2"]) -> Float64[Tensor, " m"]:
         """Distance of points (x, z) from the line, to within its sampling."""
-        return torch.cat([torch.cdist(part, self.point[::2]).amin(1) for part in points.split(2048)])
+        return torch.cat([torch.cdist(part, self.point[::4]).amin(1) for part in torch.split(points, 2048)])
 
 
 def random_line(generator: torch.Generator, before: float, length: float, sharpest: float) -> RoadLine:
@@ -97,7 +103,7 @@ def drive(
     knots = torch.rand(int(line.length / 45) + 3, generator=generator, dtype=torch.float64)
     place = s / 45
     target = torch.lerp(knots[place.long()], knots[place.long() + 1], place - place.floor())
-    target = slowest + (fastest - slowest) * ((target - 0.5) * 1.5 + 0.5).clamp(0, 1)
+    target = slowest + (fastest - slowest) * ((target - 0.4) * 1.6 + 0.5).clamp(0, 1)
     square = torch.minimum(target, (3.2 / line.curvature.abs().clamp(min=1e-4)).sqrt()) ** 2
     gain = 2 * 1.8 * s
     square = (square - gain).cummin(0).values + gain
@@ -116,54 +122,96 @@ def drive(
 class RoadMap:
     """For ground points near a line: the length along it, the signed distance from it, and the sunlight.
 
-    Square tiles of nodes every `CELL` metres, only where the line is near.
+    Square tiles of nodes, only where the line is near; tile 0 stands for everywhere else.
     """
 
     origin: Float[Tensor, "2"]  # x, z of the first tile's corner
-    table: Tensor  # rows columns: number of the tile, 0 where the line is far
-    nodes: Float[Tensor, "t 3 k k"]  # length, lateral, sunlit
+    table: Int[Tensor, "rows columns"]  # number of the tile, 0 where the line is far
+    corner: Float[Tensor, "t 2"]  # x, z of each tile's corner
+    nodes: Float[Tensor, "2 t*k*k"]  # length, lateral: k = TILE_METRES / CELL + 1 nodes a side
+    sunlit: Float[Tensor, "1 t*q*q"]  # share of sunlight: q = TILE_METRES / SUN_CELL + 1 nodes a side
 
-    def lookup(self, x: Float[Tensor, " n"], z: Float[Tensor, " n"]) -> Float[Tensor, "3 n"]:
-        """Length, lateral (positive right) and sunlight, between nodes linearly."""
+    def to(self, device: torch.device | str) -> "RoadMap":
+        """The map with its tensors on `device`."""
+        return RoadMap(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def lookup(self, x: Float[Tensor, " n"], z: Float[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Length, lateral (positive right) and sunlight, each of shape n, linear between the nodes."""
         column, row = (x - self.origin[0]) / TILE_METRES, (z - self.origin[1]) / TILE_METRES
         rows, columns = self.table.shape
         inside = (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
         i, j = row.long().clamp(0, rows - 1), column.long().clamp(0, columns - 1)
         tile = torch.where(inside, self.table[i, j], 0)
-        u, v = ((column - j).clamp(0, 1) * (NODES - 1)), ((row - i).clamp(0, 1) * (NODES - 1))
-        p, q = u.long().clamp(max=NODES - 2), v.long().clamp(max=NODES - 2)
-        share_u, share_v = u - p, v - q
-        flat = self.nodes.permute(1, 0, 2, 3).reshape(3, -1)
-        base = (tile * NODES + q) * NODES + p
-        top = torch.lerp(flat[:, base], flat[:, base + 1], share_u)
-        below = torch.lerp(flat[:, base + NODES], flat[:, base + NODES + 1], share_u)
-        return torch.lerp(top, below, share_v)
+        u, v = (column - j).clamp(0, 1), (row - i).clamp(0, 1)
+        length, lateral = _between_nodes(self.nodes, tile, u, v, CELL)
+        return length, lateral, _between_nodes(self.sunlit, tile, u, v, SUN_CELL)[0]
+
+
+def _between_nodes(nodes: Tensor, tile: Tensor, u: Tensor, v: Tensor, cell: float) -> Tensor:
+    side = round(TILE_METRES / cell) + 1
+    u, v = u * (side - 1), v * (side - 1)
+    p, q = u.long().clamp(max=side - 2), v.long().clamp(max=side - 2)
+    base = (tile * side + q) * side + p
+    top = torch.lerp(nodes[:, base], nodes[:, base + 1], u - p)
+    below = torch.lerp(nodes[:, base + side], nodes[:, base + side + 1], u - p)
+    return torch.lerp(top, below, v - q)
+
+
+def _tile_points(cell: float) -> Float64[Tensor, "k 2"]:
+    """The nodes of a tile from its corner, x fastest."""
+    grid = torch.arange(round(TILE_METRES / cell) + 1, dtype=torch.float64) * cell
+    return torch.stack(torch.meshgrid(grid, grid, indexing="ij")[::-1], -1).view(-1, 2)
 
 
 def road_map(line: RoadLine, width: float) -> RoadMap:
-    """The map of all ground within `width` metres of the line (and some more, up to its tiles' borders)."""
+    """The map, all in sunlight, of the ground within `width` metres of the line and on to its tiles' borders."""
     margin = width + TILE_METRES
     origin = line.point.amin(0) - margin
-    columns, rows = (((line.point.amax(0) + margin - origin) / TILE_METRES).ceil().long()).tolist()
+    columns, rows = ((line.point.amax(0) + margin - origin) / TILE_METRES).ceil().long().tolist()
+    corner_x = origin[0] + torch.arange(columns, dtype=torch.float64) * TILE_METRES
+    corner_z = origin[1] + torch.arange(rows, dtype=torch.float64) * TILE_METRES
+    corners = torch.stack(torch.meshgrid(corner_z, corner_x, indexing="ij")[::-1], -1).view(-1, 2)
     coarse = line.point[:: int(2 / STEP)]
-    centre_x = origin[0] + (torch.arange(columns, dtype=torch.float64) + 0.5) * TILE_METRES
-    centre_z = origin[1] + (torch.arange(rows, dtype=torch.float64) + 0.5) * TILE_METRES
-    centres = torch.stack(torch.meshgrid(centre_z, centre_x, indexing="ij")[::-1], -1).view(-1, 2)
-    apart = torch.cat([torch.cdist(part, coarse).amin(1) for part in centres.split(4096)])
+    apart = torch.cat([torch.cdist(part + TILE_METRES / 2, coarse).amin(1) for part in torch.split(corners, 4096)])
     used = (apart < width + TILE_METRES * 0.75).nonzero()[:, 0]
     table = torch.zeros(rows * columns, dtype=torch.long)
     table[used] = torch.arange(1, len(used) + 1)
-    grid = (torch.arange(NODES, dtype=torch.float64) - (NODES - 1) / 2) * CELL
-    local = torch.stack(torch.meshgrid(grid, grid, indexing="ij")[::-1], -1).view(-1, 2)
-    nodes = torch.empty(len(used) + 1, 3, NODES * NODES)
-    nodes[0, 0], nodes[0, 1], nodes[0, 2] = 0.0, 1000.0, 1.0
-    for number, centre in enumerate(centres[used], start=1):
-        near = (torch.cdist(centre[None], line.point)[0] < width + 2.5 * TILE_METRES).nonzero()[:, 0]
-        points = local + centre
-        nearest = near[torch.cdist(points, line.point[near]).argmin(1)]
-        heading, offset = line.heading[nearest], points - line.point[nearest]
+    local = _tile_points(CELL)
+    nodes = torch.empty(2, len(used) + 1, len(local))
+    nodes[:, 0] = torch.tensor([[0.0], [1000.0]])
+    # Every second point of the line: what is lost between them, projecting on the tangent gives back.
+    point, turn = line.point[::2], line.heading[::2]
+    for number, corner in enumerate(corners[used], start=1):
+        apart = torch.linalg.vector_norm(point - corner - TILE_METRES / 2, dim=1)
+        near = (apart < apart.min() + 1.42 * TILE_METRES).nonzero()[:, 0]  # no other can be a tile point's nearest
+        points = local + corner
+        nearest = near[torch.cdist(points, point[near]).argmin(1)]
+        heading, offset = turn[nearest], points - point[nearest]
         along = offset[:, 0] * heading.sin() + offset[:, 1] * heading.cos()
         lateral = offset[:, 0] * heading.cos() - offset[:, 1] * heading.sin()
-        nodes[number, 0], nodes[number, 1] = (nearest * STEP + along).float(), lateral.float()
-        nodes[number, 2] = 1.0
-    return RoadMap(origin.float(), table.view(rows, columns), nodes.view(-1, 3, NODES, NODES))
+        nodes[0, number], nodes[1, number] = (nearest * 2 * STEP + along).float(), lateral.float()
+    corner = torch.cat((torch.zeros(1, 2), corners[used].float()))
+    sunlit = torch.ones(1, (len(used) + 1) * len(_tile_points(SUN_CELL)))
+    return RoadMap(origin.float(), table.view(rows, columns), corner, nodes.flatten(1), sunlit)
+
+
+def with_shadows(ground_map: RoadMap, solids: Solids, ground: float, to_sun: tuple[float, float, float]) -> RoadMap:
+    """The map with the shadows of `solids` on the ground y = `ground`, softened over half a metre."""
+    low, high = shadow_bounds(solids, ground, to_sun)
+    local = _tile_points(SUN_CELL).float()
+    tiles, side = len(ground_map.corner), round(TILE_METRES / SUN_CELL) + 1
+    corner = ground_map.corner[1:]
+    # Pairs of solids and tiles that their shadows' bounds touch, then of solids and points inside the bounds.
+    touching = ((low[:, None] < corner + TILE_METRES) & (high[:, None] > corner)).all(-1).nonzero()
+    light = torch.ones(tiles, len(local))
+    for pairs in torch.split(touching, 256):
+        owner, tile = pairs[:, 0], pairs[:, 1]
+        points = corner[tile][:, None] + local
+        within = ((points > low[owner][:, None]) & (points < high[owner][:, None])).all(-1).nonzero()
+        x, z = points[within[:, 0], within[:, 1]].unbind(1)
+        spot = torch.stack((x, torch.full_like(x, ground), z), 1)
+        dark = shaded(solids, spot, owner[within[:, 0]], torch.arange(len(spot)), to_sun)
+        light[tile[within[dark, 0]] + 1, within[dark, 1]] = 0.0
+    blurred = torch.nn.functional.pad(light.view(tiles, 1, side, side), (1, 1, 1, 1), mode="replicate")
+    blurred = torch.nn.functional.avg_pool2d(blurred, 3, stride=1)
+    return replace(ground_map, sunlit=blurred.reshape(1, -1))

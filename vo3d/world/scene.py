@@ -5,9 +5,10 @@ import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 import vo3d.world.scenes
@@ -35,8 +36,14 @@ class Hits:
     half: Float[Tensor, "3 n"]  # the solid's half extents, metres
     world: Float[Tensor, "3 n"]  # the point, metres
     normal: Float[Tensor, "3 n"]  # unit, in the world's axes
+    plane: Bool[Tensor, " n"]  # whether the solid is a plane
     material: Float[Tensor, "m n"]  # the solid's numbers; their meaning is the paint's own
     lattice: Float[Tensor, "1 2 h w"]  # for `vo3d.world.textures`
+
+    def part(self, which: slice) -> "Hits":
+        """The points of a slice."""
+        values = {name: value if name == "lattice" else value[..., which] for name, value in vars(self).items()}
+        return Hits(**values)
 
     @property
     def a_footprint(self) -> Float[Tensor, " n"]:
@@ -51,6 +58,14 @@ class Hits:
 
 # A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n).
 Paint = Callable[[Hits], tuple[Tensor, Tensor]]
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A paint that holds tensors of its own."""
+
+    def to(self, device: torch.device | str) -> Paint:
+        """The paint with its tensors on `device`."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,11 @@ class Scene:
     movers: RigidPath | None  # the moving objects, ids 1, 2, ... in order
     lattice: Float[Tensor, "1 2 h w"]
     view_range: float  # metres; solids beyond are not drawn
+
+    def to(self, device: torch.device | str) -> "Scene":
+        """The scene with what is drawn on `device`; the paths stay where they are, small and in float64."""
+        paints = tuple(paint.to(device) if isinstance(paint, Movable) else paint for paint in self.paints)
+        return replace(self, solids=self.solids.to(device), lattice=self.lattice.to(device), paints=paints)
 
     def objects(self, time: float) -> Float64[Tensor, "m 4 4"]:
         """`world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""

@@ -5,10 +5,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vo3d.world.casting import Camera, Seen
-from vo3d.world.primitives import local_normal
-from vo3d.world.scene import Hits, Light, Scene
+from vo3d.world.primitives import BOX, PLANE, local_normal
+from vo3d.world.scene import Hits, Light, Scene, Solids
+from vo3d.world.shadows import shaded, shadow_bounds
 from vo3d.world.textures import fractal_noise
 
+SHADOW_RANGE = 70.0  # metres from the camera within which moving things cast shadows
 STEEPEST = 0.02  # cosine at which a grazing surface's footprint stops growing
 
 
@@ -32,18 +34,27 @@ def shade(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor,
     ).T.contiguous()
     hit = depth < torch.inf
     paint = torch.where(hit, seen.solids.paint[solid] if len(seen.solids) else -1, -1)
-    for index, colour in enumerate(scene.paints):
-        where = (paint == index).nonzero()[:, 0]
-        if not len(where):
-            continue
-        hits = _surface(scene, solid_rows[:, solid[where]], depth[where], ray[:, where], ray_T_pixel, position)
-        albedo, sunlit = colour(hits)
-        radiance = albedo * _light(scene.light, hits.normal, sunlit)
-        far = 1 - torch.exp(depth[where] * (-1.0 / scene.light.haze))
-        image[:, where] = torch.lerp(radiance, _column(scene.light.horizon, depth), far)
-    where = (~hit).nonzero()[:, 0]
-    if len(where):
-        image[:, where] = _sky(scene, ray[:, where], float(1 / camera.K[0, 0]))
+    sky = (~hit).nonzero()[:, 0]
+    if len(sky):
+        image[:, sky] = _sky(scene, ray[:, sky], float(1 / camera.K[0, 0]))
+    # Pixels in the order of their paints: surfaces are worked out once, and each paint gets a slice.
+    groups = [(paint == index).nonzero()[:, 0] for index in range(len(scene.paints))]
+    where = torch.cat(groups)
+    if not len(where):
+        return image.view(3, *seen.depth.shape)
+    depth = depth[where]
+    hits = _surface(scene, solid_rows[:, solid[where]], depth, ray[:, where], ray_T_pixel, position)
+    albedo, sunlit = torch.empty_like(hits.world), torch.empty_like(depth)
+    first = 0
+    for colour, group in zip(scene.paints, groups, strict=True):
+        if len(group):
+            part = slice(first, first + len(group))
+            albedo[:, part], sunlit[part] = colour(hits.part(part))
+            first += len(group)
+    sunlit = sunlit * _moving_shadows(scene.light, seen.solids, hits, depth, position)
+    radiance = albedo * _illumination(scene.light, hits.normal, sunlit)
+    far = 1 - torch.exp(depth * (-1.0 / scene.light.haze))
+    image[:, where] = torch.lerp(radiance, _column(scene.light.horizon, depth), far)
     return image.view(3, *seen.depth.shape)
 
 
@@ -52,39 +63,55 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
     turn, half, offset, kind, material = rows[:9].view(3, 3, -1), rows[9:12], rows[12:15], rows[15].int(), rows[16:]
 
     def into_solid(vector: Tensor) -> Tensor:
-        return torch.stack([turn[0, i] * vector[0] + turn[1, i] * vector[1] + turn[2, i] * vector[2] for i in range(3)])
+        return (turn * vector[:, None]).sum(0)
 
     local = into_solid(ray * depth - offset)
     normal, axis = local_normal(kind, local / half)
     normal = normal / half
-    normal = normal / torch.linalg.vector_norm(normal, dim=0)
+    normal = normal * (normal * normal).sum(0).rsqrt()
     direction = into_solid(ray)
     slope = (direction * normal).sum(0).clamp(max=-STEEPEST)
     # a runs along x, or z on the faces that look along x; b runs down y, or along z on those that look along y.
     flat, sideways = axis == 1, axis == 0
-    steps = []
-    for pixel_axis in range(2):
-        change = into_solid(ray_T_pixel[:, pixel_axis, None].expand(3, len(depth)))
-        step = depth * (change - direction * ((change * normal).sum(0) / slope))
-        steps.append((torch.where(sideways, step[2], step[0]), torch.where(flat, step[2], step[1])))
+    right, down = (
+        depth * (change - direction * ((change * normal).sum(0) / slope))
+        for change in (into_solid(ray_T_pixel[:, pixel_axis, None]) for pixel_axis in range(2))
+    )
     return Hits(
         a=torch.where(sideways, local[2], local[0]),
         b=torch.where(flat, local[2], local[1]),
-        a_step=torch.stack((steps[0][0], steps[1][0])),
-        b_step=torch.stack((steps[0][1], steps[1][1])),
+        a_step=torch.stack((torch.where(sideways, right[2], right[0]), torch.where(sideways, down[2], down[0]))),
+        b_step=torch.stack((torch.where(flat, right[2], right[1]), torch.where(flat, down[2], down[1]))),
         axis=axis,
         local=local,
         half=half,
         world=ray * depth + position[:, None],
-        normal=torch.stack(
-            [turn[i, 0] * normal[0] + turn[i, 1] * normal[1] + turn[i, 2] * normal[2] for i in range(3)]
-        ),
+        normal=(turn * normal).sum(1),
+        plane=kind == PLANE,
         material=material,
         lattice=scene.lattice,
     )
 
 
-def _light(light: Light, normal: Tensor, sunlit: Tensor) -> Float[Tensor, "3 n"]:
+def _moving_shadows(light: Light, solids: Solids, hits: Hits, depth: Tensor, position: Tensor) -> Float[Tensor, " n"]:
+    """Share of sunlight that moving solids near the camera leave to the points of planes."""
+    sunlit = torch.ones_like(depth)
+    caster = (solids.object > 0) & (solids.kind == BOX)
+    caster &= torch.linalg.vector_norm(solids.centre - position, dim=1) < SHADOW_RANGE
+    solids = solids.select(caster.nonzero()[:, 0])
+    ground = (hits.plane & (depth < SHADOW_RANGE)).nonzero()[:, 0]
+    if not len(solids) or not len(ground):
+        return sunlit
+    points = hits.world[:, ground].T.contiguous()
+    low, high = shadow_bounds(solids, float(points[0, 1]), light.to_sun)
+    flat = points[:, ::2]
+    pairs = ((flat > low[:, None]) & (flat < high[:, None])).all(-1).nonzero()
+    dark = shaded(solids, points, pairs[:, 0], pairs[:, 1], light.to_sun)
+    sunlit[ground[dark]] = 0.0
+    return sunlit
+
+
+def _illumination(light: Light, normal: Tensor, sunlit: Tensor) -> Float[Tensor, "3 n"]:
     """Light on a surface: Lambert's law for the sun, and a sky that is brighter above (y is down)."""
     sun = (_column(light.to_sun, normal) * normal).sum(0).clamp(min=0) * sunlit
     sky = 0.7 - 0.3 * normal[1]
@@ -94,7 +121,7 @@ def _light(light: Light, normal: Tensor, sunlit: Tensor) -> Float[Tensor, "3 n"]
 def _sky(scene: Scene, ray: Tensor, pixel_angle: float) -> Float[Tensor, "3 n"]:
     """Sky at infinity: a gradient, a glow about the sun, clouds, and a far line of trees on the horizon."""
     light = scene.light
-    ray = ray / torch.linalg.vector_norm(ray, dim=0)
+    ray = ray * (ray * ray).sum(0).rsqrt()
     up = (-ray[1]).clamp(min=0)
     colour = torch.lerp(_column(light.horizon, ray), _column(light.zenith, ray), 1 - (1 - up) ** 4)
     glow = (_column(light.to_sun, ray) * ray).sum(0).clamp(min=0)

@@ -38,15 +38,17 @@ def fractal_noise(
     Shapes: x, y, footprint in metres. An octave of cell L is whole while the pixel covers less than L / 3 and
     gone where it covers L: what remains of it would alias.
     """
-    result = torch.zeros(2, len(x), device=x.device)
-    amplitude, inverse = 1.0, 1.0 / wavelength
-    cos, sin = 0.8, 0.6  # each octave turned, so that the lattices do not show
-    for octave in range(octaves):
-        fade = ((1 - footprint * inverse) * 1.5).clamp(0, 1)
-        result += amplitude * fade * value_noise(lattice, x * inverse + 17.3 * octave, y * inverse)
-        x, y = cos * x - sin * y, sin * x + cos * y
-        amplitude, inverse = amplitude * gain, inverse * 2
-    return result
+    scale = torch.tensor([2.0**octave for octave in range(octaves)], device=x.device)
+    turn = torch.arange(octaves, device=x.device) * 0.65  # each octave turned, so that the lattices do not show
+    cos, sin = turn.cos() * scale, turn.sin() * scale
+    inverse = 1.0 / wavelength
+    x, y = x * inverse, y * inverse
+    u = cos[:, None] * x - sin[:, None] * y + 17.3 * scale[:, None]
+    v = sin[:, None] * x + cos[:, None] * y
+    noise = value_noise(lattice, u.flatten(), v.flatten()).view(2, octaves, -1)
+    gains = torch.tensor([gain**octave for octave in range(octaves)], device=x.device)
+    fade = ((1 - footprint * inverse * scale[:, None]) * 1.5).clamp(0, 1) * gains[:, None]
+    return (noise * fade).sum(1)
 
 
 def band(x: Tensor, low: Tensor | float, high: Tensor | float, footprint: Tensor) -> Tensor:

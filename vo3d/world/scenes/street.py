@@ -1,6 +1,7 @@
 """A town street: bends, houses with windows, trees, lamp posts, parked and moving cars, a car-borne camera."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
-from vo3d.world.roads import RoadLine, drive, random_line, road_map
+from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadows
 from vo3d.world.scene import Light, Scene, SolidList
 from vo3d.world.textures import noise_lattice
 
@@ -30,7 +31,8 @@ def build(seed: int, frames: int, rate: float) -> Scene:
     line = random_line(generator, BEFORE, FASTEST * duration + AFTER, SHARPEST)
     times = torch.arange(-6, math.ceil(duration / KNOT) + 8, dtype=torch.float64) * KNOT
     driven = drive(generator, line, BEFORE, times, SLOWEST, FASTEST)
-    camera = _camera(generator, line, times, driven)
+    camera, start = _camera(generator, line, times, driven)
+    line = replace(line, point=line.point - start)
     solids = SolidList(MATERIAL_SIZE)
     solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND)
     end = float(driven[-1]) + AFTER
@@ -40,11 +42,14 @@ def build(seed: int, frames: int, rate: float) -> Scene:
     street.lamps(20.0, end)
     street.parked_cars(14.0, end)
     movers = street.moving_cars(times, driven)
-    ground = Road(line, road_map(line, 16.0), LANE, KERB, WALK)
+    built, light = solids.build(), _light(generator)
+    still = built.select((built.object == 0).nonzero()[:, 0])
+    ground_map = with_shadows(road_map(line, 16.0), still, CAMERA_HEIGHT, light.to_sun)
+    ground = Road(line, ground_map, LANE, KERB, WALK)
     return Scene(
-        solids=solids.build(),
+        solids=built,
         paints=(ground, facade, roof, mottled, foliage, bodywork),
-        light=_light(generator),
+        light=light,
         camera=camera,
         movers=movers,
         lattice=noise_lattice(generator),
@@ -52,28 +57,29 @@ def build(seed: int, frames: int, rate: float) -> Scene:
     )
 
 
-def _camera(generator: torch.Generator, line: RoadLine, times: Tensor, driven: Tensor) -> RigidPath:
-    """A camera in the right lane that follows the road, with the small shaking of a car."""
+def _camera(generator: torch.Generator, line: RoadLine, times: Tensor, driven: Tensor) -> tuple[RigidPath, Tensor]:
+    """A camera in the right lane, shaking like a car, and the x, z of its start, which becomes the origin."""
     x, z, heading = line.at(driven, OWN_LANE).unbind(1)
-    fade = (times / 2).clamp(0, 1)  # the first view is level, so that the world's axes are its own
+    fade = ((times - 0.6) / 2).clamp(0, 1)  # level at first: the world's axes are those of the first view
     shake = torch.randn(4, len(times), generator=generator, dtype=torch.float64) * fade
     height, pitch, roll = 0.012 * shake[0], 0.004 * shake[1], 0.004 * shake[2]
     sway = 0.15 * torch.sin(times * 0.7 + 6 * torch.rand((), generator=generator)) * fade
     x, z = x + sway * heading.cos(), z - sway * heading.sin()
     control = torch.stack((x, height, z, heading, pitch, roll), 1)
     spline = Spline(control, float(times[0]), KNOT)
-    control[:, :3] -= spline(torch.zeros(1, dtype=torch.float64))[0, :3]
-    return RigidPath(spline)
+    start = spline(torch.zeros(1, dtype=torch.float64))[0, :3]
+    control[:, :3] -= start
+    return RigidPath(spline), start[::2]
 
 
 def _light(generator: torch.Generator) -> Light:
     azimuth, height, clouds, warm = torch.rand(4, generator=generator).tolist()
-    azimuth, height = 2 * math.pi * azimuth, math.radians(28 + 30 * height)
+    azimuth, height = 2 * math.pi * azimuth, math.radians(36 + 28 * height)
     sun = 1.5 - 0.5 * clouds
     return Light(
         to_sun=(math.cos(height) * math.sin(azimuth), -math.sin(height), math.cos(height) * math.cos(azimuth)),
         sun=(sun, sun * (0.93 - 0.06 * warm), sun * (0.84 - 0.12 * warm)),
-        ambient=(0.46, 0.52, 0.62),
+        ambient=(0.50, 0.56, 0.66),
         zenith=(0.10, 0.24, 0.58),
         horizon=(0.60, 0.70, 0.80),
         haze=420.0,
@@ -82,7 +88,8 @@ def _light(generator: torch.Generator) -> Light:
 
 
 WALLS = ((0.62, 0.52, 0.36), (0.70, 0.66, 0.56), (0.45, 0.20, 0.13), (0.55, 0.36, 0.24), (0.66, 0.60, 0.50),
-         (0.50, 0.52, 0.50), (0.62, 0.40, 0.28), (0.72, 0.62, 0.40), (0.36, 0.16, 0.11), (0.52, 0.58, 0.62))  # fmt: skip
+         (0.50, 0.52, 0.50), (0.62, 0.40, 0.28), (0.72, 0.62, 0.40), (0.36, 0.16, 0.11),
+         (0.52, 0.58, 0.62))  # fmt: skip
 BODIES = ((0.55, 0.56, 0.58), (0.03, 0.03, 0.035), (0.75, 0.75, 0.74), (0.35, 0.03, 0.03), (0.04, 0.08, 0.25),
           (0.20, 0.21, 0.22), (0.05, 0.16, 0.10), (0.45, 0.40, 0.30))  # fmt: skip
 
@@ -132,9 +139,9 @@ class _Street:
         trim = (0.75, 0.74, 0.70) if self.uniform(0, 1) < 0.7 else (0.20, 0.13, 0.09)
         seed = self.uniform(0, 1)
         material = (*wall, *trim, self.uniform(0.1, 0.22), self.uniform(0.6, 2.0), seed,
-                    self.uniform(2.0, 3.4), storey, self.uniform(0.36, 0.55), float(self.uniform(0, 1) < 0.4))  # fmt: skip
-        yaw = heading
-        ground = CAMERA_HEIGHT
+                    self.uniform(2.0, 3.4), storey, self.uniform(0.36, 0.55),
+                    float(self.uniform(0, 1) < 0.4))  # fmt: skip
+        yaw, ground = heading, CAMERA_HEIGHT
         self.solids.add(BOX, (x, ground - height / 2, z), (depth / 2, height / 2, width / 2), paint=WALL,
                         material=material, yaw=yaw)  # fmt: skip
         tile = self.choose(((0.30, 0.12, 0.07), (0.22, 0.10, 0.07), (0.12, 0.12, 0.13), (0.36, 0.18, 0.10)))

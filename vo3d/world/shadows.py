@@ -1,0 +1,45 @@
+"""Sunlight on level ground: which points the solids shade."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vo3d.world.primitives import ENTER, PLANE
+from vo3d.world.scene import Solids
+
+
+def shaded(
+    solids: Solids, points: Float[Tensor, "n 3"], owner: Tensor, point: Tensor, to_sun: tuple[float, float, float]
+) -> Bool[Tensor, " n"]:
+    """Which points lie in the shadow of a solid, testing the pairs (solid `owner`, point index `point`)."""
+    dark = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    local_R_world = solids.rotation.mT / solids.half[..., None]
+    direction = local_R_world @ torch.tensor(to_sun, device=points.device) + 1e-9
+    for kind, enter in ENTER.items():
+        chosen = (solids.kind[owner] == kind).nonzero()[:, 0] if kind != PLANE else owner[:0]
+        if not len(chosen):
+            continue
+        who, where = owner[chosen], point[chosen]
+        offset = points[where] - solids.centre[who]
+        origin = (local_R_world[who] @ offset[..., None])[..., 0].T
+        ray = direction[who].T
+        hit = enter((origin[0], origin[1], origin[2]), (ray[0], ray[1], ray[2])) < torch.inf
+        dark[where[hit]] = True
+    return dark
+
+
+def shadow_bounds(
+    solids: Solids, ground: float, to_sun: tuple[float, float, float]
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
+    """Smallest and largest (x, z) of each solid's shadow on the ground y = `ground`; a plane casts none."""
+    bits = torch.arange(8, device=solids.centre.device)
+    signs = torch.stack((bits & 1, bits >> 1 & 1, bits >> 2 & 1), -1).float() * 2 - 1
+    corners = (solids.half[:, None] * signs) @ solids.rotation.mT + solids.centre[:, None]
+    length = (ground - corners[..., 1]) / to_sun[1]  # to_sun[1] is negative: a high corner's shadow falls away from it
+    x = corners[..., 0] + length * to_sun[0]
+    z = corners[..., 2] + length * to_sun[2]
+    low, high = torch.stack((x.amin(1), z.amin(1)), 1), torch.stack((x.amax(1), z.amax(1)), 1)
+    plane = (solids.kind == PLANE)[:, None]
+    return torch.where(plane, math.inf, low), torch.where(plane, -math.inf, high)
