@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ Pixels = Float32[ndarray, "n 2"]
 Descriptors = Shaped[ndarray, "n d"]
 
 NEEDS_OF_SCALE = {"stereo": ("right", "left_T_right"), "height": (), "constant": (), "true": ("world_T_cam",)}
+THRESHOLDS = {"fast_lk": 0.5, "orb": 1.0, "sift": 0.5}  # pixels; ORB's corners are whole pixels of a pyramid
 WINDOW = (15, 15)  # of Lucas-Kanade, pixels
 LEVELS = 4  # of its pyramid, above the image itself
 RETURN_WITHIN = 0.5  # pixels: a point tracked there and back must arrive where it started
@@ -63,7 +64,7 @@ class ClassicOdometry(Model):
         camera_height: Metres above the ground, for "height".
         step: Metres a step, for "constant"; `fit` sets it to the mean of training recordings.
         num_features: Corners that are looked for in an image.
-        threshold: Distance of an inlier from its epipolar line, pixels.
+        threshold: Distance of an inlier from its epipolar line, pixels; None takes `THRESHOLDS` of the features.
         min_parallax: Median, pixels, below which a step counts as a rotation alone.
     """
 
@@ -78,19 +79,18 @@ class ClassicOdometry(Model):
         camera_height: float = 1.65,
         step: float | None = None,
         num_features: int = 800,
-        threshold: float = 1.0,
+        threshold: float | None = None,
         min_parallax: float = 0.3,
     ) -> None:
         super().__init__()
-        if features not in ("fast_lk", "orb", "sift"):
-            raise Vo3dError(f"features={features!r} is unknown: expected fast_lk, orb or sift")
-        if scale not in NEEDS_OF_SCALE:
-            raise Vo3dError(f"scale={scale!r} is unknown: expected stereo, height, constant or true")
+        for name, value, known in (("features", features, get_args(Features)), ("scale", scale, get_args(Scale))):
+            if value not in known:
+                raise Vo3dError(f"{name}={value!r} is unknown: expected one of {', '.join(known)}")
         self.features = features
         self.scale = scale
         self.camera_height = camera_height
         self.num_features = num_features
-        self.threshold = threshold
+        self.threshold = threshold if threshold is not None else THRESHOLDS[features]
         self.min_parallax = min_parallax
         self.register_buffer("step", torch.tensor(math.nan if step is None else step))
         self.steps = 0  # since construction
@@ -188,7 +188,7 @@ class ClassicOdometry(Model):
             if prev.world_T_cam is None or cam.world_T_cam is None:
                 raise Vo3dError("scale='true' needs world_T_cam: choose a recording with poses, or another scale")
             return float(np.linalg.norm(cam.world_T_cam[:3, 3] - prev.world_T_cam[:3, 3]))
-        ground = two_view.fit_ground(a, b, cam_T_prev, self.threshold * pixel)
+        ground = two_view.fit_ground(a, b, cam_T_prev, 2 * self.threshold * pixel)
         return None if ground is None else self.camera_height * float(np.linalg.norm(ground))
 
     def _stereo(
@@ -205,10 +205,10 @@ class ClassicOdometry(Model):
         partner, good = track(prev.image, prev.right, pixels)
         left, right = (two_view.rays_from_pixels(points[good], prev.K) for points in (pixels, partner))
         points = two_view.triangulate(left, right, prev.right_T_left)
-        aligned = np.abs(two_view.sampson(left, right, prev.right_T_left)) < self.threshold * pixel
+        aligned = np.abs(two_view.sampson(left, right, prev.right_T_left)) < 2 * self.threshold * pixel
         near = points[:, 2] < MAX_DISTANCE * np.linalg.norm(prev.right_T_left[:3, 3])
         use = aligned & near & two_view.in_front(left, right, prev.right_T_left)
-        return two_view.fit_scaled_motion(points[use], b[good][use], cam_T_prev, self.threshold * pixel)
+        return two_view.fit_scaled_motion(points[use], b[good][use], cam_T_prev, 2 * self.threshold * pixel)
 
 
 def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, Pixels]:
@@ -241,6 +241,8 @@ def describe(image: Grey, features: Features, num: int) -> tuple[Pixels, Descrip
     pixels = np.array(cv2.KeyPoint_convert(points), np.float32).reshape(-1, 2)
     chosen = best_of_cells(pixels, np.array([point.response for point in points]), image.shape, num)
     points, described = detector.compute(image, [points[index] for index in chosen])
+    if described is None:  # so OpenCV says that there is nothing to describe
+        return np.empty((0, 2), np.float32), np.empty((0, detector.descriptorSize()), np.float32)
     return np.array(cv2.KeyPoint_convert(points), np.float32).reshape(-1, 2), described
 
 

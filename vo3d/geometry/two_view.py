@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.optimize import least_squares
 
 MIN_POINTS = 8  # fewer determine an essential matrix only barely, and no outlier shows
 MAX_TILT = 5.0  # degrees between the camera's y axis and the ground's normal
@@ -65,13 +64,13 @@ def parallax(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "
 def fit_motion(a: Rows, b: Rows, threshold: float) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
     """The motion `b_T_a` up to scale (its translation has length 1) and its inliers, or None where there is none.
 
-    Five-point RANSAC (MAGSAC++ of OpenCV's USAC) on the essential matrix, the one of its four poses with the points
+    Five-point RANSAC with local optimisation (OpenCV's USAC) on the essential matrix, the one of its four poses with the points
     in front of both views (Nister, 2004), then least squares on the robust Sampson distance over all five freedoms.
     `threshold` is the distance of an inlier from its epipolar line, in units of rays.
     """
     if len(a) < MIN_POINTS:
         return None
-    essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_MAGSAC, 0.999, threshold)
+    essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, 0.999, threshold)
     if essential is None or essential.shape != (3, 3):
         return None
     inlier = mask.ravel() > 0
@@ -147,7 +146,7 @@ def fit_scaled_motion(
         return (seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - b).ravel()
 
     refined = _minimise(distance, 6, threshold / 2)
-    close = np.linalg.norm(distance(refined).reshape(-1, 2), axis=1) < 2 * threshold
+    close = np.linalg.norm(distance(refined).reshape(-1, 2), axis=1) < threshold
     return pose(refined) if close.sum() >= MIN_POINTS else None
 
 
@@ -188,9 +187,22 @@ def weighted_median(values: Float[ndarray, "n"], weights: Float[ndarray, "n"]) -
 
 
 def _minimise(residual: Callable[[ndarray], ndarray], freedoms: int, scale: float) -> Float[ndarray, "k"]:
-    """The argument near zero with the least Cauchy loss of `residual`, whose inliers are about `scale` in size."""
-    found = least_squares(lambda x: residual(x) / scale, np.zeros(freedoms), loss="cauchy", x_scale=1e-2, max_nfev=20)
-    return found.x  # type: ignore[no-any-return]
+    """The argument near zero with the least Cauchy loss of `residual`, whose inliers are about `scale` in size.
+
+    Gauss-Newton on reweighted squares with numeric derivatives; a step that does not lower the loss ends it.
+    """
+    x, nudge = np.zeros(freedoms), 1e-6 * np.eye(freedoms)
+    value = residual(x) / scale
+    for _ in range(20):
+        slope = np.stack([(residual(x + step) / scale - value) / 1e-6 for step in nudge], axis=1)
+        weight = 1 / (1 + value**2)
+        normal = slope.T @ (slope * weight[:, None])
+        change = np.linalg.lstsq(normal, -slope.T @ (weight * value))[0]
+        changed = residual(x + change) / scale
+        if not np.log1p(changed**2).sum() < np.log1p(value**2).sum() * (1 - 1e-6):
+            break
+        x, value = x + change, changed
+    return x
 
 
 def _homogeneous(rays: Rows) -> Float[ndarray, "n 3"]:

@@ -1,0 +1,296 @@
+"""The classic pipeline: motions of a drawn corridor that are known exactly, bad images, and real KITTI frames."""
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy import ndarray
+from torch import Tensor
+from vo3d.models.classic import ClassicOdometry
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3, trajectory, two_view
+from vo3d.model import check_gives, check_needs
+from vo3d.sample import Sample
+
+HEIGHT, WIDTH, FOCAL = 160, 480, 260.0
+K = torch.tensor([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
+CAMERA_HEIGHT, BASELINE = 1.65, 0.54
+# planes n . X = d (metres, world axes as the first camera's) of a corridor: road, ceiling, two walls, the end
+PLANES = (((0, 1, 0), CAMERA_HEIGHT), ((0, -1, 0), 4.0), ((-1, 0, 0), 4.0), ((1, 0, 0), 5.0), ((0, 0, 1), 30.0))
+FORWARD = se3.exp(torch.tensor([0.04, -0.02, 0.8, 0.004, -0.02, 0.003], dtype=torch.float64))
+TURN = se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.01, 0.04, -0.01], dtype=torch.float64))
+STILL = torch.eye(4, dtype=torch.float64)
+
+
+@cache
+def texture(seed: int) -> ndarray:
+    """Noise at three scales, 1024 texels a side, in [0, 1]."""
+    random = np.random.default_rng(seed)
+    layers = [
+        cv2.resize(random.random((size, size)), (1024, 1024), interpolation=cv2.INTER_CUBIC) for size in (128, 256, 512)
+    ]
+    return np.clip(np.mean(layers, axis=0), 0, 1).astype(np.float32)
+
+
+def corridor(world_T_cam: Tensor) -> Tensor:
+    """The image (3 h w) that a camera in the corridor sees: rays cast on planes, three by three samples a pixel."""
+    fine = 3
+    v, u = np.mgrid[: HEIGHT * fine, : WIDTH * fine]
+    pixels = np.stack([(u + 0.5) / fine - 0.5, (v + 0.5) / fine - 0.5, np.ones_like(u)], axis=-1)
+    pose = world_T_cam.numpy()
+    rays = pixels @ np.linalg.inv(K.double().numpy()).T @ pose[:3, :3].T
+    start = pose[:3, 3]
+    normals, offsets = np.array([n for n, _ in PLANES], float), np.array([d for _, d in PLANES])
+    reach = (offsets - normals @ start) / np.where((towards := rays @ normals.T) > 1e-9, towards, 1e-9)
+    plane = reach.argmin(-1)
+    points = start + rays * reach.min(-1)[..., None]
+    image = np.zeros(plane.shape, np.float32)
+    for index, (normal, _) in enumerate(PLANES):
+        across = [axis for axis in range(3) if normal[axis] == 0]
+        where = (points[..., across] * 40 % 1024).astype(np.float32)  # 40 texels a metre
+        seen = cv2.remap(texture(index), where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        image[plane == index] = seen[plane == index]
+    small = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small).expand(3, -1, -1)
+
+
+@cache
+def _drawn(steps: tuple[str, ...], stereo: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    motions = {"forward": FORWARD, "turn": TURN, "still": STILL}
+    world_T_cam = trajectory.chain(torch.stack([motions[step] for step in steps]))
+    offset = se3.from_rotation_translation(torch.eye(3).double(), torch.tensor([BASELINE, 0, 0]).double())
+    right = torch.stack([corridor(pose @ offset) for pose in world_T_cam]) if stereo else None
+    return torch.stack([corridor(pose) for pose in world_T_cam]), right, world_T_cam
+
+
+def clip(*steps: str, stereo: bool = False, noise: float = 0.0) -> Sample:
+    """A clip through the corridor, with noise of that standard deviation in its images."""
+    image, right, world_T_cam = _drawn(steps, stereo)
+    random = torch.Generator().manual_seed(0)
+    image = (image + noise * torch.randn(image.shape, generator=random)).clamp(0, 1)
+    offset = torch.eye(4)
+    offset[0, 3] = BASELINE
+    return Sample(
+        image=image,
+        K=K.expand(len(image), 3, 3),
+        world_T_cam=world_T_cam.float(),
+        right=right,
+        left_T_right=offset if stereo else None,
+        scene="corridor",
+    )
+
+
+def degrees(a_T_b: Tensor, a_T_c: Tensor) -> float:
+    """Angle between two rotations."""
+    return float(se3.log(se3.relative(a_T_b.double(), a_T_c.double()))[3:].norm().rad2deg())
+
+
+def angle(a: Tensor, b: Tensor) -> float:
+    """Degrees between two directions."""
+    return float(torch.atan2(torch.linalg.cross(a.double(), b.double()).norm(), a.double() @ b.double()).rad2deg())
+
+
+@pytest.mark.parametrize("features", ["fast_lk", "orb", "sift"])
+def test_motion_is_recovered(features: str) -> None:
+    model = ClassicOdometry(features, scale="true")
+    sample = clip("forward", noise=0.005)
+    check_needs(model, sample, "the test")
+    prediction = model(sample)
+    check_gives(model, prediction)
+    motion = prediction["prev_T_cam"]
+    assert motion.shape == (1, 4, 4)
+    assert motion.dtype == torch.float32
+    coarse = 4 if features == "orb" else 1  # its corners are whole pixels of a pyramid
+    assert degrees(motion[0], FORWARD) < 0.1 * coarse
+    assert angle(motion[0, :3, 3], FORWARD[:3, 3]) < 2 * coarse
+    assert float(motion[0, :3, 3].norm()) == pytest.approx(float(FORWARD[:3, 3].norm()), rel=1e-5)
+    assert model.failures == 0
+
+
+def test_stereo_gives_metres() -> None:
+    model = ClassicOdometry(scale="stereo")
+    motion = model(clip("forward", stereo=True, noise=0.005))["prev_T_cam"][0]
+    assert float(motion[:3, 3].norm()) == pytest.approx(float(FORWARD[:3, 3].norm()), rel=0.02)
+    assert degrees(motion, FORWARD) < 0.1
+    assert angle(motion[:3, 3], FORWARD[:3, 3]) < 2
+    assert model.failures == 0
+
+
+def test_camera_height_gives_metres() -> None:
+    model = ClassicOdometry(scale="height", camera_height=CAMERA_HEIGHT)
+    motion = model(clip("forward"))["prev_T_cam"][0]
+    assert float(motion[:3, 3].norm()) == pytest.approx(float(FORWARD[:3, 3].norm()), rel=0.05)
+    doubled = ClassicOdometry(scale="height", camera_height=2 * CAMERA_HEIGHT)(clip("forward"))["prev_T_cam"][0]
+    assert torch.allclose(doubled[:3, 3], 2 * motion[:3, 3])
+    assert model.failures == 0
+
+
+@pytest.mark.parametrize("scale", ["stereo", "true", "constant"])
+def test_standing_still_is_no_motion(scale: str) -> None:
+    model = ClassicOdometry(scale=scale, step=0.8)
+    motion = model(clip("still", stereo=True, noise=0.01))["prev_T_cam"][0]
+    assert motion[:3, 3].norm() < 1e-6
+    assert degrees(motion, STILL) < 0.02
+    assert model.failures == 0
+
+
+def test_pure_rotation_has_no_translation() -> None:
+    motion = ClassicOdometry(step=0.8)(clip("turn", noise=0.005))["prev_T_cam"][0]
+    assert motion[:3, 3].norm() < 1e-6
+    assert degrees(motion, TURN) < 0.1
+
+
+def test_textureless_image_is_a_counted_failure() -> None:
+    model = ClassicOdometry(step=0.8)
+    walk = clip("forward", "forward")
+    blind = Sample(image=torch.full_like(walk.image, 0.5), K=walk.K)
+    first, second = model.stream([walk, blind])
+    assert (model.steps, model.failures) == (4, 2)
+    assert torch.equal(second["prev_T_cam"], first["prev_T_cam"][-1].expand(2, 4, 4))  # the motion before is repeated
+    alone = model(blind)["prev_T_cam"]
+    assert torch.equal(alone, torch.eye(4).expand(2, 4, 4))  # nothing came before
+    assert model.failures == 4
+
+
+@pytest.mark.parametrize("features", ["orb", "sift"])
+def test_descriptors_of_a_textureless_image(features: str) -> None:
+    model = ClassicOdometry(features, step=0.8)
+    model(Sample(image=torch.zeros(2, 3, 64, 64), K=K.expand(2, 3, 3)))
+    assert model.failures == 1
+
+
+def test_unrelated_images_do_not_explode() -> None:
+    model = ClassicOdometry(step=0.8)
+    noise = torch.rand(6, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    motion = model(Sample(image=noise, K=K.expand(6, 3, 3)))["prev_T_cam"]
+    assert motion.isfinite().all()
+    assert (motion[:, :3, 3].norm(dim=-1) < 0.8 + 1e-5).all()
+
+
+def test_same_clip_same_motion_in_a_batch_or_alone() -> None:
+    model = ClassicOdometry(step=0.8)
+    walk = clip("forward", "turn")
+    alone = model(walk)["prev_T_cam"]
+    batch = model(Sample.collate([walk, walk]))["prev_T_cam"]
+    assert torch.equal(batch, torch.stack([alone, alone]))
+
+
+def test_clips_of_a_stream_join_to_the_whole() -> None:
+    model = ClassicOdometry(step=0.8)
+    walk = clip("forward", "turn", "forward")
+    halves = [walk.map(lambda tensor, cut=cut: tensor[cut]) for cut in (slice(0, 2), slice(1, 4))]
+    joined = torch.cat([prediction["prev_T_cam"] for prediction in model.stream(halves)])
+    assert torch.allclose(joined, model(walk)["prev_T_cam"], atol=1e-6)
+
+
+def test_intrinsics_may_change_between_views() -> None:
+    model = ClassicOdometry(step=0.8)
+    walk = clip("forward")
+    whole = model(walk)["prev_T_cam"][0]
+    zoomed = walk.image.clone()
+    ys, xs = torch.arange(HEIGHT).float(), torch.arange(WIDTH).float()
+    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
+    centre = torch.tensor([K[0, 2], K[1, 2]])
+    where = ((grid - centre) / 1.05 + centre).numpy()
+    view = cv2.remap(walk.image[1, 0].numpy(), where[..., 0], where[..., 1], cv2.INTER_CUBIC)
+    zoomed[1] = torch.from_numpy(view).clamp(0, 1)
+    K_zoomed = K.clone()
+    K_zoomed[:2, :2] *= 1.05
+    motion = model(Sample(image=zoomed, K=torch.stack([K, K_zoomed])))["prev_T_cam"][0]
+    assert degrees(motion, whole) < 0.1
+    assert angle(motion[:3, 3], whole[:3, 3]) < 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "needs"),
+    [
+        ({"scale": "stereo"}, "stereo baseline", ("image", "K", "right", "left_T_right")),
+        ({"scale": "height"}, "camera height 1.65 m", ("image", "K")),
+        ({"scale": "constant", "step": 0.8134}, "constant step 0.813 m", ("image", "K")),
+        ({"scale": "true"}, "ground truth", ("image", "K", "world_T_cam")),
+    ],
+)
+def test_scale_says_where_it_comes_from(arguments: dict, words: str, needs: tuple[str, ...]) -> None:
+    model = ClassicOdometry(**arguments)
+    assert model.scale_source == words
+    assert model.needs == needs
+    assert ClassicOdometry.needs == ("image", "K")
+
+
+def test_mistakes_are_told_in_words() -> None:
+    walk = clip("forward")
+    with pytest.raises(Vo3dError, match="no length of a step"):
+        ClassicOdometry()(walk)
+    with pytest.raises(Vo3dError, match="left_T_right"):
+        ClassicOdometry(scale="stereo")(walk)
+    with pytest.raises(Vo3dError, match="world_T_cam"):
+        ClassicOdometry(scale="true")(Sample(image=walk.image, K=walk.K))
+    with pytest.raises(Vo3dError, match="no parameters"):
+        ClassicOdometry().loss({}, walk)
+
+
+def _matches(count: int, b_T_a: ndarray, noise: float, outliers: float) -> tuple[ndarray, ndarray, ndarray]:
+    random = np.random.default_rng(0)
+    points = np.stack([random.uniform(-8, 8, count), random.uniform(-3, 3, count), random.uniform(4, 30, count)], 1)
+    moved = points @ b_T_a[:3, :3].T + b_T_a[:3, 3]
+    a = points[:, :2] / points[:, 2:]
+    b = moved[:, :2] / moved[:, 2:] + noise * random.standard_normal((count, 2))
+    wrong = random.random(count) < outliers
+    b[wrong] = random.uniform(-0.5, 0.5, (wrong.sum(), 2))
+    return points, a, b
+
+
+def test_essential_matrix_survives_outliers() -> None:
+    b_T_a = two_view.inverse(FORWARD.numpy())
+    _, a, b = _matches(400, b_T_a, noise=1e-4, outliers=0.4)
+    found, inlier = two_view.fit_motion(a, b, threshold=1e-3)
+    assert degrees(torch.from_numpy(found), torch.from_numpy(b_T_a)) < 0.05
+    assert angle(torch.from_numpy(found[:3, 3]), torch.from_numpy(b_T_a[:3, 3])) < 0.5
+    assert 0.55 < inlier.mean() < 0.7
+
+
+def test_triangulation_and_scaled_motion_are_exact_without_noise() -> None:
+    b_T_a = two_view.inverse(FORWARD.numpy())
+    points, a, b = _matches(100, b_T_a, noise=0.0, outliers=0.0)
+    assert two_view.triangulate(a, b, b_T_a) == pytest.approx(points, rel=1e-9)
+    assert np.abs(two_view.sampson(a, b, b_T_a)).max() < 1e-12
+    direction = two_view.rigid(b_T_a[:3, :3], b_T_a[:3, 3] / np.linalg.norm(b_T_a[:3, 3]))
+    assert two_view.fit_scaled_motion(points, b, direction, 1e-3) == pytest.approx(b_T_a, abs=1e-8)
+
+
+def test_ground_plane_is_exact_without_noise() -> None:
+    random = np.random.default_rng(0)
+    tilted = np.array([0.02, 1.0, 0.03])
+    normal = tilted / np.linalg.norm(tilted)
+    rays = np.stack([random.uniform(-0.3, 0.3, 80), random.uniform(0.1, 0.4, 80), np.ones(80)], 1)
+    points = rays * (1.65 / (rays @ normal))[:, None]
+    points[:20, 1] -= 0.5  # a kerb, a car: not the ground
+    b_T_a = two_view.inverse(FORWARD.numpy())
+    baseline = np.linalg.norm(b_T_a[:3, 3])
+    moved = points @ b_T_a[:3, :3].T + b_T_a[:3, 3]
+    a, b = points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:]
+    unit = two_view.rigid(b_T_a[:3, :3], b_T_a[:3, 3] / baseline)
+    assert two_view.fit_ground(a, b, unit, 1e-4) == pytest.approx(normal * baseline / 1.65, rel=1e-6)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("scale", "limit"), [("stereo", 2.0), ("true", 2.0), ("height", 4.0)])
+def test_real_kitti_frames_end_where_they_should(shared_data: Path, scale: str, limit: float) -> None:
+    from vo3d.datasets.kitti import KITTIOdometry
+
+    recording = KITTIOdometry(
+        shared_data / "kitti_odometry", ["06"], frames=(0, 51), colour=False, stereo=True
+    ).recordings[0]
+    truth = recording.poses()
+    model = ClassicOdometry(scale=scale)
+    clips = (recording.clip(range(first, min(first + 11, 51))) for first in range(0, 50, 10))
+    steps = torch.cat([prediction["prev_T_cam"] for prediction in model.stream(clips)])
+    estimate = trajectory.chain(steps.double(), start=truth[0])
+    drift = (estimate[-1, :3, 3] - truth[-1, :3, 3]).norm() / trajectory.path_lengths(truth)[-1]
+    assert len(steps) == 50
+    assert 100 * drift < limit  # per cent of the path
+    assert model.failures == 0
