@@ -62,11 +62,11 @@ def render(
         size: Rows and columns of the frames, such as 128x416.
         stereo: Also write the right camera.
     """
-    from vo3d.world.export import render_to_kitti
-
     rows, sign, columns = size.partition("x")
     if not (sign and rows.isdigit() and columns.isdigit()):
         raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
+    from vo3d.world.export import render_to_kitti
+
     render_to_kitti(kind, frames=frames, seed=seed, out=out, size=(int(rows), int(columns)), stereo=stereo)
 
 

@@ -1,12 +1,13 @@
 """Score the model of a training run, and baselines beside it, on the run's own data."""
 
-import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from rich.console import Console
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
@@ -85,7 +86,8 @@ def evaluate_run(
             protocol=protocol,
             provenance={"seed": config.get("seed_everything"), **facts},
         )
-    compare(list(results.values()))
+    # a log or a pipe has no width: 80 columns would break the table
+    compare(list(results.values()), console=None if sys.stdout.isatty() else Console(width=160))
     title = f"{type(net).__name__} on {protocol['dataset']}, {split}"
     command = str(provenance()["command"])
     write_odometry_report(folder, results, title=title, run=run, recordings=recordings, commands=[command])
@@ -131,5 +133,5 @@ def _device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise Vo3dError(
-            f"device {shlex.quote(name)} is unknown to torch: expected auto, cpu or a name that torch knows"
+            f"device {name!r} is unknown to torch: expected auto, cpu or a name that torch knows"
         ) from error

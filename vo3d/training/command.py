@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ STRICT = {"allow_abbrev": False, "exit_on_error": False}
 UPSTREAM_WARNINGS = (
     (FutureWarning, r".*LeafSpec.* is deprecated"),  # lightning.pytorch.utilities._pytree under torch 2.13
     (UserWarning, r"Checkpoint directory .* exists and is not empty"),  # `before_fit` decides that
+    (UserWarning, r"Precision .* is not supported by the model summary"),  # which then counts 32 bits a parameter
     (UserWarning, r"Be aware that when using `ckpt_path`"),  # callbacks follow the command line; tests need none
     (UserWarning, r"The dirpath has changed from"),  # a run folder that was moved, then resumed
     (UserWarning, r"The '\w+_dataloader' does not have many workers"),  # data.num_workers is the user's choice
@@ -147,7 +149,10 @@ class TrainingCLI(LightningCLI):
                 options["logger"] = [board, History(folder)]
         else:
             options["logger"] = False
-        return self._instantiate_trainer({**config["trainer"], **options}, callbacks)
+        try:
+            return self._instantiate_trainer({**config["trainer"], **options}, callbacks)
+        except (MisconfigurationException, ValueError) as error:  # an accelerator that is absent or has no such name
+            raise Vo3dError(f"the trainer refuses its settings: {error}") from error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         keywords = {"model": self.model, "datamodule": self.datamodule}
@@ -180,6 +185,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return stored
 
 
+def _check_yaml(path: Path) -> None:
+    """Raise Vo3dError, with file and line, unless `path` holds a table in YAML; jsonargparse leaves out the file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Vo3dError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Vo3dError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise Vo3dError(f"{path}: holds a {type(content).__name__}: expected a table such as model, data, trainer")
+
+
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix: tree}
@@ -191,13 +209,16 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def run(args: list[str]) -> None:
-    """Run `fit`, `validate` or `test` with the words of the command line."""
+    """Run `fit`, `validate` or `test` with the words of the command line.
+
+    Raises Vo3dError or argparse's ArgumentError for a mistake in them or in the files that they name.
+    """
+    for option, value in pairwise(args):
+        if option in {"-c", "--config"}:
+            _check_yaml(Path(value))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for category, message in UPSTREAM_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
-        try:
-            TrainingCLI(args)
-        except MisconfigurationException as error:
-            raise Vo3dError(f"the trainer refuses: {error}") from error
+        TrainingCLI(args)

@@ -1,0 +1,227 @@
+"""The one door: help at once, one example a verb, one line for each mistake."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vo3d.cli import FUNCTIONS, VERBS, find_configs, main
+from vo3d.errors import Vo3dError
+
+TINY = Path(__file__).with_name("tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["fit", "-c", str(TINY), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
+    return folder
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line on stderr of a command that must fail with status 2."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 2
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if not line.startswith("Seed set")]
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("vo3d: error: ")
+    assert "Traceback" not in captured.err + captured.out
+    return lines[0]
+
+
+def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from vo3d.cli import main; status = main(['--help']);"
+        "heavy = {'torch', 'lightning', 'jsonargparse', 'numpy', 'cv2', 'rich'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    shown = [line.split()[0] for line in run.stdout.splitlines() if line.startswith("  ")]
+    assert shown == "demo render fit validate test evaluate trajectory compare info".split()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"xample: vo3d {verb} " in " ".join(text.split())
+
+
+def test_help_of_a_function_verb_imports_no_torch() -> None:
+    code = (
+        "import sys; from vo3d.cli import FUNCTIONS, main\n"
+        "for verb in FUNCTIONS:\n"
+        "    try: main([verb, '--help'])\n"
+        "    except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("usage: vo3d") == len(FUNCTIONS)
+
+
+def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no verb 'fits': expected one of demo, render" in complaint(capsys, "fits")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["render", "street", "--frame", "3"], "--frame"),
+        (["render", "street", "--size", "big"], "--size is 'big': expected rows and columns"),
+        (["evaluate", "nowhere", "--weight", "last"], "--weight"),
+        (["trajectory", "only.txt"], "est"),
+        (["compare"], "results"),
+        (["compare", "nowhere.json"], "nowhere.json"),
+        (["info", "--model", "nowhere.yaml"], "there is no configuration 'nowhere.yaml'"),
+        (["info", "--model", "vo3d.models.deepvo.DeepVo"], "DeepVo"),
+        (["evaluate", "nowhere"], "expected the run folder"),
+        (["fit", "-c", "nowhere.yaml"], "deepvo_kitti.yaml"),
+        (["fit", "-c", str(TINY), "--trainer.max_epoch", "1"], "--trainer.max_epoch"),
+        (["fit", "-c", str(TINY), "--model.net.hiden", "4"], "Option 'hiden' is not accepted"),
+        (["fit", "-c", str(TINY), "--model.net.hidden", "four"], "hidden"),
+        (["fit", "-c", str(TINY), "--ckpt_path", "last"], "no such checkpoint"),
+        (["fit", "-c", str(TINY), "--ckpt_path", "elsewhere.ckpt"], "elsewhere.ckpt"),
+        (["fit", "-c", str(TINY), "--checkpoint_every", "0"], "checkpoint_every is 0"),
+        (["fit", "-c", str(TINY), "--trainer.accelerator", "gpus"], "gpus"),
+        (["fit"], "model.net"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path)] if words[0] == "fit" else []
+    assert part in complaint(capsys, *words, *out)
+
+
+def test_an_unknown_key_in_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(TINY.read_text().replace("batch_size", "batchsize"))
+    assert "batchsize" in complaint(capsys, "fit", "-c", path)
+
+
+def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("model: [")
+    assert "wrong.yaml:1: not YAML" in complaint(capsys, "fit", "-c", path)
+    path.write_text("just words")
+    assert "holds a str" in complaint(capsys, "fit", "-c", path)
+
+
+def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
+    for name, content in {
+        "text.ckpt": b"hello",
+        "empty.ckpt": b"",
+        "short.ckpt": whole[: len(whole) // 2],
+        "evil.ckpt": pickle.dumps(Evil()),
+    }.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        for words in (
+            ("fit", "-c", TINY, "--out", tmp_path / "out", "--ckpt_path", path),
+            ("validate", "-c", trained / "config.yaml", "--ckpt_path", path),
+            ("fit", "-c", TINY, "--out", tmp_path / "out", "--model.init_weights", path),
+            ("evaluate", trained, "--weights", path),
+        ):
+            assert name in complaint(capsys, *words)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_holds_one_run(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+    words = ["fit", "-c", TINY, "--out", trained, "--trainer.max_epochs", "1"]
+    before = (trained / "history.csv").read_text()
+    assert "holds a run already" in complaint(capsys, *words)
+    assert (trained / "history.csv").read_text() == before
+    assert main([*map(str, words), "--overwrite", "true"]) == 0
+    assert (trained / "history.csv").read_text() == before
+
+
+def test_a_resumed_run_keeps_its_settings(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+    words = ["fit", "-c", trained / "config.yaml", "--ckpt_path", "last"]
+    line = complaint(capsys, *words, "--model.net.dropout", "0.25")
+    assert "made with model.net.init_args.dropout = 0.5, now asked for 0.25" in line
+    assert "--model.init_weights" in line
+    assert "seed_everything = 0, now asked for 1" in complaint(capsys, *words, "--seed_everything", "1")
+    line = complaint(capsys, "validate", *words[1:], "--model.net.hidden", "4")
+    assert "hidden = 8, now asked for 4" in line
+
+
+def test_validate_and_test_leave_the_run_as_it_is(trained: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+    for verb in ("validate", "test"):
+        assert main([verb, "-c", str(trained / "config.yaml"), "--ckpt_path", "best"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+
+
+def test_evaluate_scores_a_run_beside_baselines(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    baseline = '{"class_path": "tiny.TinyModel", "init_args": {"hidden": 4}}'
+    words = ["--baselines", "constant", baseline, "tiny.TinyModel", "--lengths", "1", "2"]
+    assert main(["evaluate", str(trained), "--weights", "last", *words]) == 0
+    folder = trained / "evaluation" / "test"
+    names = ["TinyModel", "ConstantMotion", "TinyModel__hidden_4_", "TinyModel__2"]
+    results = [folder / name / "metrics.json" for name in names]
+    assert all(path.is_file() for path in results)
+    assert (folder / "report.html").stat().st_size > 10_000
+    first = yaml.safe_load(results[0].read_text())
+    assert first["protocol"]["dataset"] == "TinyClips"
+    assert first["provenance"]["weights"] == "last.ckpt"
+    assert first["mean"]["t_rel_percent"] > 0
+    assert first["mean"] != yaml.safe_load(results[3].read_text())["mean"]  # trained weights, not fresh ones
+    capsys.readouterr()
+    assert main(["compare", *map(str, results)]) == 0
+    assert "TinyModel" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_evaluate_says_what_is_missing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'best' or 'last'" in complaint(capsys, "evaluate", trained, "--weights", "beast")
+    assert "no_such" in complaint(capsys, "evaluate", trained, "--baselines", "no_such.Model")
+    assert "device" in complaint(capsys, "evaluate", trained, "--device", "toaster")
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    config["data"]["test"] = None
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    weights = trained / "checkpoints" / "last.ckpt"
+    assert "no data.test" in complaint(capsys, "evaluate", tmp_path, "--weights", weights)
+
+
+def test_info_counts_the_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--model", "tiny.TinyModel"]) == 0
+    words = capsys.readouterr().out
+    assert "torch" in words
+    assert "110" in words  # 6 * 8 + 8 + 8 * 6 + 6
+
+
+def test_trajectory_scores_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "\n".join(f"1 0 0 0 0 1 0 0 0 0 1 {metre}" for metre in range(0, 300, 10))
+    (tmp_path / "a.txt").write_text(rows + "\n")
+    words = ["trajectory", str(tmp_path / "a.txt"), str(tmp_path / "a.txt"), "--json", str(tmp_path / "s.json")]
+    assert main([*words, "--align", "none", "--lengths", "100", "200"]) == 0
+    scores = yaml.safe_load((tmp_path / "s.json").read_text())
+    assert scores["t_rel_percent"] == pytest.approx(0, abs=1e-9)
+    assert scores["coverage"] == 1
+
+
+def test_configs_are_found_here_first_and_then_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = find_configs(["-c", "optim_adam.yaml", "--config=optim_sgd.yaml", "--out", "optim_adam.yaml"])
+    assert Path(found[1]).is_file()
+    assert Path(found[2].removeprefix("--config=")).is_file()
+    assert found[4] == "optim_adam.yaml"
+    (tmp_path / "optim_adam.yaml").write_text("model: null\n")
+    assert find_configs(["-c", "optim_adam.yaml"]) == ["-c", "optim_adam.yaml"]
+    with pytest.raises(Vo3dError, match=r"no configuration 'missing\.yaml'"):
+        find_configs(["-c", "missing.yaml"])
