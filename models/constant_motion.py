@@ -24,6 +24,8 @@ class ConstantMotion(Model):
     gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
     motion: Tensor  # 4 4, metres
 
+    scale_source: ClassVar[str] = "mean training step"
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("motion", torch.eye(4))
