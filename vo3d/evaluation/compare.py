@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,15 +26,15 @@ MUST_AGREE = (
     "origin",
     "rpe",
 )
-METRICS = {
-    "t_rel_percent": "t_rel %",
-    "r_rel_deg_per_100m": "r_rel deg/100 m",
-    "ape_rmse_m": "APE rmse m",
-    "rpe_mean_m": "RPE m",
-    "rpe_mean_deg": "RPE deg",
-    "scale": "scale",
-    "coverage": "coverage",
-    "fps": "frames/s",
+METRICS = {  # key -> title, unit
+    "t_rel_percent": ("t_rel", "%"),
+    "r_rel_deg_per_100m": ("r_rel", "deg/100m"),
+    "ape_rmse_m": ("APE", "m"),
+    "rpe_mean_m": ("RPE", "m"),
+    "rpe_mean_deg": ("RPE", "deg"),
+    "scale": ("scale", ""),
+    "coverage": ("cover", ""),
+    "fps": ("fps", "1/s"),
 }
 
 
@@ -57,12 +58,12 @@ def compare(paths: Sequence[Path], force: bool = False, console: Console | None 
             "same way, or force the comparison"
         )
     console = console or Console()
-    console.print(comparison_table(results, differences))
+    _print_whole(console, comparison_table(results, differences))
     for number, found in enumerate(differences, start=1):
         for difference in found:
-            console.print(f"row {number} differs: {difference}", style="bold red", markup=False)
+            console.print(f"row {number} differs: {difference}", style="bold red", markup=False, highlight=False)
     protocol = "; ".join(f"{key} {_show(results[0].protocol.get(key))}" for key in MUST_AGREE)
-    console.print(f"Protocol{' of row 1' if any(differences) else ''}: {protocol}.", markup=False)
+    console.print(f"Protocol{' of row 1' if any(differences) else ''}: {protocol}.", markup=False, highlight=False)
 
 
 def differing(first: Result, other: Result) -> list[str]:
@@ -83,7 +84,10 @@ def differing(first: Result, other: Result) -> list[str]:
 
 
 def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[str]] | None = None) -> Table:
-    """One row per result: means over recordings, and the descriptive parts of the protocol that are not all equal."""
+    """One row per result: means over recordings, and the descriptive parts of the protocol that are not all equal.
+
+    Scale and coverage are shown unless they are 1 in all rows.
+    """
     unequal = differences is not None and any(differences)
     keys = dict.fromkeys(key for result in results for key in result.protocol)
     shown = ["scale_source"] + [
@@ -91,21 +95,39 @@ def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[s
         for key in keys
         if key not in (*MUST_AGREE, "scale_source") and len({_show(result.protocol.get(key)) for result in results}) > 1
     ]
-    table = Table(title="UNEQUAL PROTOCOLS: not comparable" if unequal else None)
-    table.add_column("model")
-    for title in METRICS.values():
-        table.add_column(title, justify="right")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        title="UNEQUAL PROTOCOLS: not comparable" if unequal else None,
+    )
+    table.add_column("model", overflow="fold", min_width=12)
+    plain = [key for key in ("scale", "coverage") if all(result.mean.get(key) == 1 for result in results)]
+    metrics = {key: heading for key, heading in METRICS.items() if key not in plain}
+    for title, unit in metrics.values():
+        table.add_column(f"{title}\n{unit}", justify="right", no_wrap=True, min_width=5)
     for key in shown:
-        table.add_column(key.replace("_", " "))
+        table.add_column(key.replace("_", " "), overflow="fold", min_width=10)
     if unequal:
         table.add_column("protocol", style="bold red")
     for index, result in enumerate(results):
-        row = [result.model, *(_number(result.mean.get(key)) for key in METRICS)]
+        row = [result.model, *(_number(result.mean.get(key)) for key in metrics)]
         row += [_show(result.protocol.get(key)) for key in shown]
         if differences is not None and unequal:
             row.append("differs" if differences[index] else "as row 1")
         table.add_row(*row)
     return table
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table; into a file or a pipe, which has no width, with every column as wide as it likes."""
+    width = console.width
+    try:
+        if not console.is_terminal:
+            console.width = max(width, console.measure(table, options=console.options.update(width=10_000)).maximum)
+        console.print(table)
+    finally:
+        console.width = width
 
 
 def _close(first: float | None, second: float | None) -> bool:
