@@ -60,16 +60,16 @@ def random_line(generator: torch.Generator, before: float, length: float, sharpe
     main = uniform(-0.6, 0.6)
     pieces, heading, total = [torch.zeros(int((before + 25) / STEP), dtype=torch.float64)], 0.0, before + 25
     while total < before + length:
-        if uniform(0, 1) < 0.6:
-            radius, angle = uniform(sharpest, 3 * sharpest), math.radians(uniform(40, 115))
+        if uniform(0.0, 1.0) < 0.6:
+            radius, angle = uniform(sharpest, 3.0 * sharpest), math.radians(uniform(40.0, 115.0))
         else:
-            radius, angle = uniform(60, 200), math.radians(uniform(8, 35))
+            radius, angle = uniform(60.0, 200.0), math.radians(uniform(8.0, 35.0))
         limit = math.radians(75)
         side = 1.0 if heading < main else -1.0
-        if uniform(0, 1) < 0.35 and abs(heading - side * angle - main) < limit:
+        if uniform(0.0, 1.0) < 0.35 and abs(heading - side * angle - main) < limit:
             side = -side
         angle = min(angle, limit - side * (heading - main))
-        turn, straight = int(max(angle * radius, 6.0) / STEP), int(uniform(10, 60) / STEP)
+        turn, straight = int(max(angle * radius, 6.0) / STEP), int(uniform(10.0, 60.0) / STEP)
         pieces += [torch.full((turn,), side * angle / (turn * STEP), dtype=torch.float64)]
         pieces += [torch.zeros(straight, dtype=torch.float64)]
         heading += side * angle
@@ -128,8 +128,8 @@ class RoadMap:
     origin: Float[Tensor, "2"]  # x, z of the first tile's corner
     table: Int[Tensor, "rows columns"]  # number of the tile, 0 where the line is far
     corner: Float[Tensor, "t 2"]  # x, z of each tile's corner
-    nodes: Float[Tensor, "2 t*k*k"]  # length, lateral: k = TILE_METRES / CELL + 1 nodes a side
-    sunlit: Float[Tensor, "1 t*q*q"]  # share of sunlight: q = TILE_METRES / SUN_CELL + 1 nodes a side
+    nodes: Float[Tensor, "2 nodes"]  # length, lateral; t k k nodes, k = TILE_METRES / CELL + 1 nodes a side
+    sunlit: Float[Tensor, "1 spots"]  # share of sunlight; t q q spots, q = TILE_METRES / SUN_CELL + 1 nodes a side
 
     def to(self, device: torch.device | str) -> "RoadMap":
         """The map with its tensors on `device`."""

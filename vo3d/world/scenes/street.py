@@ -125,28 +125,28 @@ class _Street:
         for side in (-1.0, 1.0):
             s = begin
             while s < end:
-                width, depth = self.uniform(8, 18), self.uniform(8, 12)
-                setback = WALK + (0.3 if self.uniform(0, 1) < 0.6 else self.uniform(1.5, 5))
+                width, depth = self.uniform(8.0, 18.0), self.uniform(8.0, 12.0)
+                setback = WALK + (0.3 if self.uniform(0.0, 1.0) < 0.6 else self.uniform(1.5, 5.0))
                 x, z, heading = self.place(s + width / 2, side * (setback + depth / 2))
                 if self.clear(x, z, heading, (depth / 2, width / 2), WALK - 0.5):
                     self.house(x, z, heading, width, depth)
-                s += width + (0.0 if self.uniform(0, 1) < 0.5 else self.uniform(2, 9))
+                s += width + (0.0 if self.uniform(0.0, 1.0) < 0.5 else self.uniform(2.0, 9.0))
 
     def house(self, x: float, z: float, heading: float, width: float, depth: float) -> None:
-        storeys, storey = int(self.uniform(2, 5.3)), self.uniform(2.8, 3.4)
+        storeys, storey = int(self.uniform(2.0, 5.3)), self.uniform(2.8, 3.4)
         height = storeys * storey + 0.3
         wall = tuple(c * self.uniform(0.85, 1.1) for c in self.choose(WALLS))
-        trim = (0.75, 0.74, 0.70) if self.uniform(0, 1) < 0.7 else (0.20, 0.13, 0.09)
-        seed = self.uniform(0, 1)
+        trim = (0.75, 0.74, 0.70) if self.uniform(0.0, 1.0) < 0.7 else (0.20, 0.13, 0.09)
+        seed = self.uniform(0.0, 1.0)
         material = (*wall, *trim, self.uniform(0.1, 0.22), self.uniform(0.6, 2.0), seed,
                     self.uniform(2.0, 3.4), storey, self.uniform(0.36, 0.55),
-                    float(self.uniform(0, 1) < 0.4))  # fmt: skip
+                    float(self.uniform(0.0, 1.0) < 0.4))  # fmt: skip
         yaw, ground = heading, CAMERA_HEIGHT
         self.solids.add(BOX, (x, ground - height / 2, z), (depth / 2, height / 2, width / 2), paint=WALL,
                         material=material, yaw=yaw)  # fmt: skip
         tile = self.choose(((0.30, 0.12, 0.07), (0.22, 0.10, 0.07), (0.12, 0.12, 0.13), (0.36, 0.18, 0.10)))
         covered = (*tile, *wall, 0.3, 0.8, seed, 0.35)
-        if self.uniform(0, 1) < 0.65:
+        if self.uniform(0.0, 1.0) < 0.65:
             # A gable: a square beam turned by 45 degrees about its length, half sunk into the house.
             cos, sin, h = math.cos(yaw), math.sin(yaw), math.sqrt(0.5)
             turned = (cos * h, cos * h, sin, -h, h, 0.0, -sin * h, -sin * h, cos)
@@ -160,15 +160,15 @@ class _Street:
     def trees(self, begin: float, end: float) -> None:
         """Trees on the side walks, and bushes behind them."""
         for side in (-1.0, 1.0):
-            s = begin + self.uniform(0, 10)
+            s = begin + self.uniform(0.0, 10.0)
             while s < end:
                 x, z, heading = self.place(s, side * self.uniform(6.0, 6.6))
-                if self.uniform(0, 1) < 0.7 and self.clear(x, z, heading, (1.0, 1.0), KERB - 0.4):
+                if self.uniform(0.0, 1.0) < 0.7 and self.clear(x, z, heading, (1.0, 1.0), KERB - 0.4):
                     self.tree(x, z)
-                s += self.uniform(8, 26)
+                s += self.uniform(8.0, 26.0)
 
     def tree(self, x: float, z: float) -> None:
-        trunk, size, seed = self.uniform(2.2, 3.4), self.uniform(1.2, 2.0), self.uniform(0, 1)
+        trunk, size, seed = self.uniform(2.2, 3.4), self.uniform(1.2, 2.0), self.uniform(0.0, 1.0)
         ground = CAMERA_HEIGHT
         bark = (0.14, 0.10, 0.07, 0.22, 0.19, 0.15, 0.45, 0.25, seed)
         self.solids.add(CYLINDER, (x, ground - trunk / 2 - 0.4, z), (0.09 * size, trunk / 2 + 0.4, 0.09 * size),
@@ -196,14 +196,14 @@ class _Street:
                 self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading)
                 head = (x + inward * 1.6 * math.cos(heading), ground - 6.36, z - inward * 1.6 * math.sin(heading))
                 self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading)
-            s, side = s + self.uniform(22, 32), -side
+            s, side = s + self.uniform(22.0, 32.0), -side
 
     def parked_cars(self, begin: float, end: float) -> None:
         """Cars in the bays on both sides."""
         for side in (-1.0, 1.0):
             s = begin
             while s < end:
-                if self.uniform(0, 1) < 0.4:
+                if self.uniform(0.0, 1.0) < 0.4:
                     x, z, heading = self.place(s + 3.0, side * self.uniform(3.95, 4.05))
                     yaw = heading + (math.pi if side < 0 else 0.0)
                     if self.clear(x, z, yaw, (0.9, 2.2), 2.6):
@@ -212,7 +212,7 @@ class _Street:
 
     def car(self, ground: tuple[float, float, float], yaw: float, object_id: int) -> None:
         """A car whose wheels stand on the point `ground`: in the world, or in the axes of a moving object."""
-        colour, seed = self.choose(BODIES), self.uniform(0, 1)
+        colour, seed = self.choose(BODIES), self.uniform(0.0, 1.0)
         length, width, tall = self.uniform(1.9, 2.2), self.uniform(0.82, 0.9), self.uniform(1.35, 1.6)
         cos, sin = math.cos(yaw), math.sin(yaw)
 
@@ -237,12 +237,12 @@ class _Street:
         """A car that keeps its distance ahead of the camera, and oncoming ones."""
         count = max(1, int((float(driven[-1]) - float(driven[0])) / 70))
         states = []
-        gap = 16 + 9 * torch.sin(times * 0.11 + self.uniform(0, 6)) + self.uniform(0, 8)
+        gap = 22 + 8 * torch.sin(times * 0.11 + self.uniform(0.0, 6.0)) + self.uniform(0.0, 8.0)
         paths = [(driven + gap, OWN_LANE, 0.0)]
         for number in range(count):
             meeting = float(driven[0]) + (number + self.uniform(0.2, 0.8)) * 70
             when = float(times[int(torch.searchsorted(driven, meeting).clamp(max=len(times) - 1))])
-            paths.append((meeting - self.uniform(5, 11) * (times - when), -OWN_LANE, math.pi))
+            paths.append((meeting - self.uniform(5.0, 11.0) * (times - when), -OWN_LANE, math.pi))
         for number, (s, lateral, turn) in enumerate(paths, start=1):
             x, z, heading = self.line.at(s, lateral).unbind(1)
             flat = torch.zeros_like(x)
