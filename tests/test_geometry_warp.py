@@ -1,7 +1,10 @@
 """Warps: against a loop over pixels, planes against homographies, and which pixels may be trusted."""
 
 import math
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -366,3 +369,28 @@ def test_autocast_does_not_round_warps():
     # A network under autocast hands over half precision; the arithmetic behind it stays full.
     image, _ = warp_by_depth(source.bfloat16(), depth, camera, motion)
     assert image.dtype == torch.float32
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("first", [100, 300, 500])
+def test_real_depth_and_poses_make_the_other_real_view(shared_data: Path, first: int):
+    """7-Scenes, 20 frames apart: the published pose explains the picture; no motion and its inverse do not."""
+    stems = [shared_data / "7scenes/redkitchen/seq-01" / f"frame-{number:06d}" for number in (first, first + 20)]
+    now, later = (torch.from_numpy(cv2.imread(f"{stem}.color.jpg")).movedim(-1, 0).double() / 255 for stem in stems)
+    millimetres = torch.from_numpy(cv2.imread(f"{stems[0]}.depth.png", cv2.IMREAD_UNCHANGED)).double()
+    depth = torch.where(millimetres < 65535, millimetres / 1000, 0.0)
+    world_T_now, world_T_later = (torch.from_numpy(np.loadtxt(f"{stem}.pose.txt")) for stem in stems)
+    colour, depth_camera = (
+        torch.tensor([[focal, 0, 320], [0, focal, 240], [0, 0, 1]], dtype=torch.float64) for focal in (525.0, 585.0)
+    )
+    later_T_now = se3.relative(world_T_later, world_T_now)
+    target, seen = warp_by_depth(now, depth, depth_camera, EYE, colour)  # the colour image, as the depth camera sees it
+
+    def difference(motion: Tensor) -> float:
+        image, valid = warp_by_depth(later, depth, depth_camera, motion, colour)
+        both = valid & seen
+        assert both.double().mean() > 0.6
+        return (image - target).abs()[:, both].mean().item()
+
+    assert difference(later_T_now) < 0.5 * difference(EYE)
+    assert difference(later_T_now) < 0.4 * difference(se3.inverse(later_T_now))
