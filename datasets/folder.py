@@ -101,7 +101,7 @@ class FolderRecording(Recording):
             raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
         if fps is not None and not fps > 0:
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
-        self._source: _Source = _Video(source) if source.is_file() else _Images(source)
+        self._source: _Source = _Video(source, frames) if source.is_file() else _Images(source)
         total = len(self._source)
         self._first, last = frames or (0, total)
         if last > total:
@@ -188,20 +188,26 @@ class _Images:
 class _Video:
     """The frames of a video file; each process opens the file for itself."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, frames: tuple[int, int] | None) -> None:
         self._path = path
         self._capture: cv2.VideoCapture | None = None
+        self._inherited: cv2.VideoCapture | None = None
         self._process = -1
         self._next = 0
         capture = self._opened()
         self.fps: float | None = capture.get(cv2.CAP_PROP_FPS) or None
-        self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        stated = self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         # containers state the number of frames loosely: believe it only when the last one is there
-        if self._count < 1 or self._frame(self._count - 1) is None:
+        if stated < 1 or self._frame(stated - 1) is None:
             self._count = self._counted()
         first = self._frame(0) if self._count else None
         if first is None:
             raise Vo3dError(f"{path}: holds no frame that can be decoded: expected a video, or give a folder of images")
+        if self._count < stated and frames is None:
+            raise Vo3dError(
+                f"{path}: states {stated} frames, but only {self._count} can be decoded: copy the video again, or read "
+                f"what is there with frames=(0, {self._count})"
+            )
         self.size: Size = (first.shape[1], first.shape[2])
         self._capture = None  # nothing that cannot be sent to another process stays
 
@@ -210,7 +216,7 @@ class _Video:
 
     def __getstate__(self) -> dict[str, object]:
         """Everything but the open file."""
-        return self.__dict__ | {"_capture": None}
+        return self.__dict__ | {"_capture": None, "_inherited": None, "_process": -1}
 
     def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
         """The frames at `indices`; going forward by one costs no seek."""
@@ -226,7 +232,10 @@ class _Video:
 
     def _opened(self) -> cv2.VideoCapture:
         """The file, opened by this process: a decoder that was forked would share its position with the parent."""
-        if self._capture is None or self._process != os.getpid():
+        if self._capture is not None and self._process != os.getpid():
+            # closing it here would wait for ever for decoder threads, which exist in the parent only
+            self._inherited, self._capture = self._capture, None
+        if self._capture is None:
             self._capture, self._process, self._next = cv2.VideoCapture(str(self._path)), os.getpid(), 0
             if not self._capture.isOpened():
                 raise Vo3dError(
@@ -243,7 +252,8 @@ class _Video:
         self._next = index + 1 if there else -1
         if not there:
             return None
-        return torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)).permute(2, 0, 1).float() / 255
+        # not cvtColor: its threads do not survive the fork of a loader's workers
+        return torch.from_numpy(pixels).flip(-1).permute(2, 0, 1).float() / 255
 
     def _counted(self) -> int:
         """The number of frames that can be decoded, by decoding them all."""

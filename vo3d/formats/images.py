@@ -34,7 +34,7 @@ def read_image(path: Path, *, grey_to_rgb: bool = True) -> Float32[Tensor, "c h 
     if pixels.dtype not in (np.uint8, np.uint16):
         raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
     if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).transpose(2, 0, 1)
+        pixels = pixels[..., ::-1].transpose(2, 0, 1)  # not cvtColor: its threads do not survive a loader's fork
     else:
         pixels = pixels[None]
     values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)

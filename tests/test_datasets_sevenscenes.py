@@ -1,0 +1,215 @@
+"""7-Scenes: the official layout written here, every refusal in one line, and the real excerpts."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from vo3d.datasets.sevenscenes import SevenScenes
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import backproject, se3
+from vo3d.geometry.camera import project
+
+COUNT = 4
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Scene `desk` with two training sequences and a test sequence; pixels tell sequence and frame."""
+    scene = tmp_path / "desk"
+    for sequence in (1, 2, 3):
+        folder = scene / f"seq-{sequence:02d}"
+        folder.mkdir(parents=True)
+        for number in range(COUNT):
+            stem = str(folder / f"frame-{number:06d}")
+            suffix = "jpg" if sequence == 2 else "png"
+            cv2.imwrite(f"{stem}.color.{suffix}", np.full((480, 640, 3), 40 * sequence + 10 * number, np.uint8))
+            depth = np.full((480, 640), 1000 * sequence + number, np.uint16)
+            depth[0, :2] = 0, 65535
+            cv2.imwrite(f"{stem}.depth.png", depth)
+            step = torch.tensor([0.01, 0.02, 0.03, 0.04, -0.05, 0.06], dtype=torch.float64)
+            pose = se3.exp(number * step)
+            pose[:3, :3] *= 1 + 1e-4  # as far from a rotation as the official files
+            rows = ["\t ".join(f"{value:.18e}" for value in row) + "\t " for row in pose.tolist()]
+            Path(f"{stem}.pose.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (scene / "TrainSplit.txt").write_text("sequence1\nsequence2\n", encoding="utf-8")
+    (scene / "TestSplit.txt").write_text("sequence3\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_a_sample_holds_what_the_files_say(root: Path) -> None:
+    dataset = SevenScenes(root, "desk", depth="required", clip_length=3)
+    assert [recording.name for recording in dataset.recordings] == ["desk_seq-01", "desk_seq-02"]
+    sample = dataset[1]
+    assert torch.allclose(sample.image[:, 0, 0, 0], torch.tensor([50, 60, 70]) / 255)
+    assert sample.K[2].tolist() == [[525, 0, 320], [0, 525, 240], [0, 0, 1]]
+    assert sample.depth is not None
+    assert torch.allclose(sample.depth[:, 5, 5], torch.tensor([1.001, 1.002, 1.003]))
+    assert sample.depth[0, 0, :3].tolist() == [0, 0, pytest.approx(1.001)]
+    assert sample.scene == "desk_seq-01"
+    assert sample.index is not None
+    assert sample.index.tolist() == [1, 2, 3]
+    assert dataset[3].image[0, 0, 0, 0] == pytest.approx(90 / 255, abs=0.01)  # the second clip of the JPEG sequence
+    assert "time" not in sample.given()
+
+
+def test_rotations_become_orthonormal(root: Path) -> None:
+    poses = SevenScenes(root, "desk").recordings[0].poses()
+    assert poses is not None
+    step = torch.tensor([0.01, 0.02, 0.03, 0.04, -0.05, 0.06], dtype=torch.float64)
+    expected = se3.exp(torch.arange(COUNT, dtype=torch.float64)[:, None] * step)
+    assert torch.allclose(poses, expected, atol=1e-12)
+
+
+def test_splits_are_the_official_ones_or_a_list(root: Path) -> None:
+    def names(**options: object) -> list[str]:
+        return [recording.name for recording in SevenScenes(root, "desk", **options).recordings]  # type: ignore[arg-type]
+
+    assert names(split="test") == ["desk_seq-03"]
+    assert names(split=["seq-03", "seq-01"]) == ["desk_seq-03", "desk_seq-01"]
+
+
+def test_a_range_and_a_size(root: Path) -> None:
+    dataset = SevenScenes(root, "desk", frames=(1, 3), size=(120, 160), depth="required", focal=585.0)
+    assert [len(recording) for recording in dataset.recordings] == [2, 2]
+    sample = dataset[0]
+    assert sample.image.shape == (2, 3, 120, 160)
+    assert sample.image[0, 0, 0, 0] == pytest.approx(50 / 255)
+    assert sample.depth is not None
+    assert sample.depth.shape == (2, 120, 160)
+    found = [float(sample.K[0][place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2))]
+    assert found == pytest.approx([146.25, 146.25, 320.5 / 4 - 0.5, 240.5 / 4 - 0.5])
+
+
+def test_png_wins_where_both_are_there(root: Path) -> None:
+    cv2.imwrite(str(root / "desk/seq-01/frame-000000.color.jpg"), np.zeros((480, 640, 3), np.uint8))
+    assert SevenScenes(root, "desk")[0].image[0, 0, 0, 0] == pytest.approx(40 / 255)
+
+
+def test_a_missing_depth_map_is_an_error_unless_gaps_are_asked_for(root: Path) -> None:
+    (root / "desk/seq-01/frame-000001.depth.png").unlink()
+    depth = SevenScenes(root, "desk", depth="where present", size=(48, 64))[0].depth
+    assert depth is not None
+    assert bool((depth[0] == 1.0).any())
+    assert not depth[1].any()
+    with pytest.raises(Vo3dError, match=r"frame-000001\.depth\.png: no such image file"):
+        SevenScenes(root, "desk", depth="required")[0]
+    assert SevenScenes(root, "desk")[0].depth is None
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+
+
+POSE = "desk/seq-01/frame-000002.pose.txt"
+
+
+@pytest.mark.parametrize(
+    ("harm", "options", "words"),
+    [
+        (lambda root: None, {"scene": "sofa"}, "sofa: no such scene: there are desk"),
+        (lambda root: None, {"split": ["seq-09"]}, "seq-09: no such sequence: there are seq-01, seq-02, seq-03"),
+        (lambda root: (root / "desk/TrainSplit.txt").unlink(), {}, "TrainSplit.txt: no such file"),
+        (lambda root: rewrite(root / "desk/TrainSplit.txt", "sequence2", "2"), {}, "TrainSplit.txt:2: found '2'"),
+        (lambda root: (root / "desk/TrainSplit.txt").write_text(""), {}, "TrainSplit.txt: names no sequence"),
+        (lambda root: (root / POSE).unlink(), {}, "frame-000002.pose.txt: no such file"),
+        (lambda root: (root / POSE).write_text("1 0 0 0\n"), {}, "frame-000002.pose.txt: has 1 rows"),
+        (
+            lambda root: (root / POSE).write_text("1 0 0 0\n0 1 0 nan\n"),
+            {},
+            "frame-000002.pose.txt:2: found '0 1 0 nan'",
+        ),
+        (lambda root: (root / POSE).write_text("1 0 0 0\n0 1 x 0\n"), {}, "frame-000002.pose.txt:2: found '0 1 x 0'"),
+        (
+            lambda root: (root / POSE).write_text("2 0 0 0\n0 2 0 0\n0 0 2 0\n0 0 0 1\n"),
+            {},
+            "frame-000002.pose.txt: not a rotation",
+        ),
+        (
+            lambda root: [path.unlink() for path in (root / "desk/seq-01").glob("*.color.png")],
+            {},
+            "seq-01: holds no image",
+        ),
+        (
+            lambda root: (root / "desk/seq-01/frame-000002.color.png").unlink(),
+            {},
+            "frame-000002.color.png: no such file, nor .color.jpg",
+        ),
+        (lambda root: None, {"frames": (2, 9)}, "frame-000004.color.png: no such file, nor .color.jpg, the first of 5"),
+        (lambda root: None, {"focal": 0.0}, "focal is 0"),
+        (
+            lambda root: cv2.imwrite(str(root / "desk/seq-01/frame-000000.depth.png"), np.zeros((48, 64), np.uint16)),
+            {"depth": "required"},
+            "frame-000000.depth.png: is 64x48 pixels",
+        ),
+    ],
+)
+def test_every_mistake_is_one_clear_line(root: Path, harm, options: dict[str, object], words: str) -> None:
+    harm(root)
+    with pytest.raises(Vo3dError) as caught:
+        SevenScenes(root, **{"scene": "desk", **options})[0]  # type: ignore[arg-type]
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_images_of_another_size_are_refused(root: Path) -> None:
+    for number in range(COUNT):
+        cv2.imwrite(str(root / f"desk/seq-01/frame-{number:06d}.color.png"), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(
+        Vo3dError, match=r"frame-000000\.color\.png: is 64x48 pixels: the images of 7-Scenes are 640x480"
+    ):
+        SevenScenes(root, "desk")[0]
+
+
+@pytest.mark.real
+def test_the_real_splits_of_stairs(shared_data: Path) -> None:
+    root = shared_data / "7scenes"
+    train = SevenScenes(root, "stairs", depth="required", clip_length=3)
+    test = SevenScenes(root, "stairs", split="test")
+    assert [recording.name for recording in train.recordings] == ["stairs_seq-02", "stairs_seq-03"]
+    assert [recording.name for recording in test.recordings] == ["stairs_seq-01", "stairs_seq-04"]
+    depth = train[0].depth
+    assert depth is not None
+    assert bool((depth == 0).any())
+    assert depth.max() < 10  # metres; 65535 would be 65
+
+
+@pytest.mark.real
+def test_real_depth_agrees_between_views_by_the_real_poses(shared_data: Path) -> None:
+    root = shared_data / "7scenes"
+    dataset = SevenScenes(
+        root, "redkitchen", depth="required", focal=585.0, frames=(0, 1000), clip_length=2, frame_stride=10
+    )
+    assert len(dataset.recordings[0]) == 1000
+    for start in (0, 200, 600):
+        sample = dataset[start]
+        assert sample.depth is not None
+        assert sample.world_T_cam is not None
+        later_T_now = se3.relative(sample.world_T_cam[1], sample.world_T_cam[0])
+        assert float(median_disagreement(sample.depth, sample.K[0], later_T_now)) < 0.01
+        backwards = median_disagreement(sample.depth, sample.K[0], se3.inverse(later_T_now))
+        assert float(backwards) > 2 * float(median_disagreement(sample.depth, sample.K[0], later_T_now))
+
+
+def median_disagreement(depth: torch.Tensor, K: torch.Tensor, later_T_now: torch.Tensor) -> torch.Tensor:
+    """Median relative difference between the depth of a view, moved into the next one, and what that one measured."""
+    points = backproject(K, depth[0])[depth[0] > 0]
+    moved = points @ later_T_now[:3, :3].T + later_T_now[:3, 3]
+    pixels, z = project(K, moved)
+    x, y = pixels.round().long().unbind(-1)
+    inside = (z > 0) & (x >= 0) & (x < 640) & (y >= 0) & (y < 480)
+    measured = depth[1][y[inside], x[inside]]
+    z = z[inside][measured > 0]
+    return ((z - measured[measured > 0]).abs() / z).median()
+
+
+@pytest.mark.real
+def test_missing_real_depth_is_an_error_or_zeros(shared_data: Path) -> None:
+    root = shared_data / "7scenes"
+    with pytest.raises(Vo3dError, match=r"frame-000001\.depth\.png: no such image file"):
+        SevenScenes(root, "redkitchen", depth="required", frames=(0, 6))[0]
+    depth = SevenScenes(root, "redkitchen", depth="where present", frames=(0, 6), clip_length=6)[0].depth
+    assert depth is not None
+    assert [bool(view.any()) for view in depth] == [True, False, False, False, False, True]
