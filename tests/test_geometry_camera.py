@@ -21,7 +21,7 @@ from vo3d.geometry import (
 
 SHAPES = st.sampled_from([(), (1,), (3,), (2, 3), (0,)])
 SEEDS = st.integers(0, 2**31 - 1)
-properties = settings(max_examples=30, deadline=None)
+properties = settings(max_examples=20, deadline=None)
 
 
 def intrinsics(shape: tuple[int, ...], seed: int) -> Tensor:
