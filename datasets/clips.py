@@ -7,8 +7,8 @@ from itertools import accumulate
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from vo3d.datasets.transforms import Transform
 
+from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
 

@@ -11,11 +11,11 @@ import cv2
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
+
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views
-
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import IMAGE_SUFFIXES
 from vo3d.formats.trajectories import read_trajectory

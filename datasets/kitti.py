@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
+
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views
-
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory

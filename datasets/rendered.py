@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
+
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.transforms import Transform
-
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
 from vo3d.world.imu import ImuErrors

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
+
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views
-
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_depth_png
 from vo3d.formats.trajectories import check_poses

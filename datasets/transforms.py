@@ -4,16 +4,16 @@ Every transform draws the same numbers for all views of a clip (and for both cam
 of one clip that were cropped or tinted apart would no longer be views of one scene.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from math import pi
 
 import torch
 from kornia.color import rgb_to_grayscale
 from kornia.enhance import adjust_hue
 from torch import Tensor
-from vo3d.datasets.resize import Size, check_size, resize
 
+from vo3d.datasets.resize import Size, check_size, resize
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import crop_intrinsics, flip_intrinsics
@@ -200,7 +200,7 @@ class PhotometricJitter(Transform):
             image = grey + (image - grey) * saturation
         image = image.clamp(0, 1)
         if turn != 0:
-            image = adjust_hue(image, 2 * pi * turn)
+            image = adjust_hue(image, 2 * math.pi * turn)
         if exponent != 1:
             image = image**exponent
         return (image * image.new_tensor(gains)[:, None, None, None]).clamp(0, 1)
@@ -213,7 +213,7 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
 
 def _log_uniform(generator: torch.Generator, largest: float) -> float:
     """One factor in 1 / (1 + largest) .. 1 + largest, as often above 1 as below."""
-    return (1 + largest) ** _uniform(generator, -1.0, 1.0)
+    return math.pow(1 + largest, _uniform(generator, -1.0, 1.0))
 
 
 def _checked_probability(probability: float) -> float:
@@ -248,7 +248,7 @@ def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sa
 
 def _swap_stereo(sample: Sample) -> Sample:
     """The clip with the right camera as its reference and the left one as `right`."""
-    if sample.left_T_right is None:
+    if sample.right is None or sample.left_T_right is None:
         raise Vo3dError(f"the stereo clip of {sample.scene!r} lacks left_T_right: expected it wherever right is given")
     poses = sample.world_T_cam
     return replace(

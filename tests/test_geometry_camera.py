@@ -19,6 +19,8 @@ from vo3d.geometry import (
     se3,
 )
 
+from checks import assert_same
+
 SHAPES = st.sampled_from([(), (1,), (3,), (2, 3), (0,)])
 SEEDS = st.integers(0, 2**31 - 1)
 properties = settings(max_examples=20, deadline=None)
@@ -32,10 +34,6 @@ def intrinsics(shape: tuple[int, ...], seed: int) -> Tensor:
     K[..., 0, 2], K[..., 1, 2] = 10 + 5 * values[..., 2], 8 + 5 * values[..., 3]
     K[..., 0, 1], K[..., 2, 2] = values[..., 4], 1
     return K
-
-
-def same(left: Tensor, right: Tensor, tolerance: float = 1e-9) -> None:
-    torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
 
 
 def test_pixel_grid_is_x_then_y_with_integer_centres():
@@ -52,8 +50,8 @@ def test_project_is_the_product_with_K(shape, seed):
     points = torch.rand(*shape, 4, 5, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1
     homogeneous = (K[..., None, None, :, :] @ points[..., None])[..., 0]
     pixels, z = project(K, points)
-    same(pixels, homogeneous[..., :2] / homogeneous[..., 2:])
-    same(z, points[..., 2])
+    assert_same(pixels, homogeneous[..., :2] / homogeneous[..., 2:])
+    assert_same(z, points[..., 2])
 
 
 @properties
@@ -62,15 +60,15 @@ def test_backproject_then_project_returns_the_pixels(shape, seed):
     K = intrinsics(shape, seed)
     depth = torch.rand(*shape, 6, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1
     pixels, z = project(K, backproject(K, depth))
-    same(pixels, pixel_grid(6, 7, dtype=torch.float64).expand(*shape, 6, 7, 2))
-    same(z, depth)
+    assert_same(pixels, pixel_grid(6, 7, dtype=torch.float64).expand(*shape, 6, 7, 2))
+    assert_same(z, depth)
 
 
 def test_backproject_broadcasts_both_ways():
     K, depth = intrinsics((), 0), torch.rand(4, 6, 7, dtype=torch.float64) + 1
-    same(backproject(K, depth), torch.stack([backproject(K, one) for one in depth]))
+    assert_same(backproject(K, depth), torch.stack([backproject(K, one) for one in depth]))
     K = intrinsics((4,), 0)
-    same(backproject(K, depth[0]), torch.stack([backproject(one, depth[0]) for one in K]))
+    assert_same(backproject(K, depth[0]), torch.stack([backproject(one, depth[0]) for one in K]))
 
 
 def test_points_without_a_pixel_are_flagged():
@@ -120,7 +118,7 @@ def test_scaled_K_belongs_to_the_resized_image(scale):
     h, w = int(24 * sy), int(32 * sx)
     resized = torch.nn.functional.interpolate(image[None, None], (h, w), mode="bilinear", align_corners=False)[0, 0]
     inner = slice(2, -2), slice(2, -2)  # bilinear enlargement repeats the border
-    same(image_of(pattern, scale_intrinsics(K, sx, sy), h, w)[inner], resized[inner])
+    assert_same(image_of(pattern, scale_intrinsics(K, sx, sy), h, w)[inner], resized[inner])
 
 
 def test_scaled_K_reprojects_a_known_point():
@@ -129,13 +127,13 @@ def test_scaled_K_reprojects_a_known_point():
     assert torch.equal(half, torch.tensor([[50.0, 0, 24.5], [0, 50, 19.5], [0, 0, 1]]))
     # The upper left corner of the image, (-0.5, -0.5), stays the upper left corner.
     corner = rays(K, torch.tensor([-0.5, -0.5]))
-    same(project(half, corner)[0], torch.tensor([-0.5, -0.5]))
+    assert_same(project(half, corner)[0], torch.tensor([-0.5, -0.5]))
 
 
 def test_cropped_K_belongs_to_the_cropped_image():
     K = intrinsics((), 2)
     image = image_of(pattern, K, 24, 32)
-    same(image_of(pattern, crop_intrinsics(K, 5, 3), 10, 12), image[3:13, 5:17])
+    assert_same(image_of(pattern, crop_intrinsics(K, 5, 3), 10, 12), image[3:13, 5:17])
 
 
 def test_flipped_K_and_mirrored_pose_belong_to_the_flipped_image():
@@ -144,8 +142,8 @@ def test_flipped_K_and_mirrored_pose_belong_to_the_flipped_image():
     width, flip = 40, torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
     in_b = project(K, se3.transform(b_T_a, points))[0]
     flipped = project(flip_intrinsics(K, width), se3.transform(se3.mirror(b_T_a), points * flip))[0]
-    same(flipped, torch.stack((width - 1 - in_b[:, 0], in_b[:, 1]), dim=-1))
-    same(flip_intrinsics(flip_intrinsics(K, width), width), K)
+    assert_same(flipped, torch.stack((width - 1 - in_b[:, 0], in_b[:, 1]), dim=-1))
+    assert_same(flip_intrinsics(flip_intrinsics(K, width), width), K)
 
 
 @properties
@@ -155,8 +153,8 @@ def test_operations_on_K_take_batches(shape, seed):
     pixels = torch.rand(*shape, 5, 2, dtype=torch.float64) * 20
     points = rays(K, pixels)
     half = torch.tensor(0.5, dtype=torch.float64)
-    same(project(scale_intrinsics(K, 3.0, 0.5), points)[0], (pixels + half) * torch.tensor([3.0, 0.5]) - half)
-    same(project(crop_intrinsics(K, 4, -2), points)[0], pixels - torch.tensor([4.0, -2.0]))
+    assert_same(project(scale_intrinsics(K, 3.0, 0.5), points)[0], (pixels + half) * torch.tensor([3.0, 0.5]) - half)
+    assert_same(project(crop_intrinsics(K, 4, -2), points)[0], pixels - torch.tensor([4.0, -2.0]))
 
 
 def test_autocast_does_not_round_pixels():

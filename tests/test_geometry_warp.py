@@ -28,6 +28,8 @@ from vo3d.geometry import (
     warp_stereo,
 )
 
+from checks import assert_same
+
 H, W = 12, 16
 K = torch.tensor([[20.0, 0.3, 7.2], [0, 19, 5.6], [0, 0, 1]], dtype=torch.float64)
 EYE = torch.eye(4, dtype=torch.float64)
@@ -42,10 +44,6 @@ def source_T_target(seed: int, shape: tuple[int, ...] = (), scale: float = 0.1) 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def same(left: Tensor, right: Tensor, tolerance: float = 1e-9) -> None:
-    torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
 
 
 def bilinear(image: Tensor, x: float, y: float) -> Tensor | None:
@@ -91,7 +89,7 @@ def test_warp_by_depth_is_the_loop_over_pixels(seed, scale):
     image, valid = warp_by_depth(source, depth, K, motion, K_source)
     expected, expected_valid = warp_by_loop(source, depth, K, motion, K_source)
     assert torch.equal(valid, expected_valid)
-    same(image, expected)
+    assert_same(image, expected)
 
 
 @properties
@@ -100,7 +98,7 @@ def test_no_motion_changes_nothing(shape, seed):
     source, depth = noise(*shape, 3, H, W, seed=seed), noise(*shape, H, W, seed=seed) + 0.5
     image, valid = warp_by_depth(source, depth, K, EYE)
     assert valid.all()
-    same(image, source)
+    assert_same(image, source)
     image, valid = warp_by_depth(source.float(), depth.float(), K.float(), EYE.float())
     assert valid.all()  # the rounding of float32 does not push the border pixels outside
     torch.testing.assert_close(image, source.float(), rtol=0, atol=1e-4)
@@ -112,7 +110,7 @@ def test_batches_are_the_same_as_one_by_one():
     for i in range(2):
         for j in range(3):
             one, one_valid = warp_by_depth(source[i, j], depth[i, j], K, motion[i, j])
-            same(image[i, j], one)
+            assert_same(image[i, j], one)
             assert torch.equal(valid[i, j], one_valid)
 
 
@@ -139,7 +137,7 @@ def test_batches_broadcast(fewer):
             motion if first["motion"] else motion[i],
         )
         one, one_valid = warp_by_depth(*arguments)
-        same(image[i], one)
+        assert_same(image[i], one)
         assert torch.equal(valid[i], one_valid)
 
 
@@ -148,13 +146,13 @@ def test_the_pixel_convention_is_that_of_align_corners():
     image = noise(1, H, W)
     values, valid = sample_image(image, pixel_grid(H, W, dtype=torch.float64))
     assert valid.all()
-    same(values, image)
+    assert_same(values, image)
     ours = 2 * pixel_grid(H, W, dtype=torch.float64) / torch.tensor([W - 1.0, H - 1.0], dtype=torch.float64) - 1
     other = torch.nn.functional.grid_sample(image[None], ours[None], align_corners=False, padding_mode="border")[0]
     assert (other - image).abs().mean() > 0.05
     # Half a pixel is the mean of two, also next to the border.
     half, _ = sample_image(image, torch.tensor([[[0.5, 0.0], [W - 1.5, H - 1.0]]], dtype=torch.float64))
-    same(half[0, 0], torch.stack((image[0, 0, :2].mean(), image[0, -1, -2:].mean())))
+    assert_same(half[0, 0], torch.stack((image[0, 0, :2].mean(), image[0, -1, -2:].mean())))
 
 
 def test_sampling_outside_is_told_and_zero():
@@ -191,7 +189,7 @@ def test_a_fronto_parallel_plane_is_its_homography(seed, distance):
     by_plane, valid_plane = warp_homography(source, plane_homography(K, motion, normal, d))
     by_depth, valid_depth = warp_by_depth(source, torch.full((H, W), distance, dtype=torch.float64), K, motion)
     assert torch.equal(valid_plane, valid_depth)
-    same(by_plane, by_depth)
+    assert_same(by_plane, by_depth)
 
 
 @properties
@@ -204,11 +202,11 @@ def test_a_tilted_plane_is_its_homography(seed):
     depth = d / (rays(K, pixel_grid(H, W, dtype=torch.float64)) * normal).sum(-1)  # n . X = d
     assert (depth > 0).all()
     source_H_target = plane_homography(K, motion, normal, d, K_source)
-    same(homography_pixels(source_H_target, H, W), reproject(depth, K, motion, K_source)[0])
-    same(warp_homography(source, source_H_target)[0], warp_by_depth(source, depth, K, motion, K_source)[0])
+    assert_same(homography_pixels(source_H_target, H, W), reproject(depth, K, motion, K_source)[0])
+    assert_same(warp_homography(source, source_H_target)[0], warp_by_depth(source, depth, K, motion, K_source)[0])
     # The third coordinate is the ratio of depths.
     ratio = source_H_target[2] @ torch.tensor([3.0, 4, 1], dtype=torch.float64)
-    same(ratio, reproject(depth, K, motion, K_source)[1][4, 3] / depth[4, 3])
+    assert_same(ratio, reproject(depth, K, motion, K_source)[1][4, 3] / depth[4, 3])
 
 
 def test_kornia_warps_the_same_homography():
@@ -220,7 +218,7 @@ def test_kornia_warps_the_same_homography():
     expected = homography_warp(source, source_H_target, (9, 14), align_corners=True, normalized_coordinates=False)
     assert image.shape == (1, 3, 9, 14)
     assert valid.any()
-    same(image.movedim(1, -1)[valid], expected.movedim(1, -1)[valid])
+    assert_same(image.movedim(1, -1)[valid], expected.movedim(1, -1)[valid])
 
 
 def test_a_plane_sweep_is_its_planes_one_by_one():
@@ -233,7 +231,7 @@ def test_a_plane_sweep_is_its_planes_one_by_one():
     for b in range(2):
         for d in range(3):
             image, one_valid = warp_by_depth(source[b], depths[b, d].expand(H, W), K, motion[b])
-            same(volume[b, :, d], image)
+            assert_same(volume[b, :, d], image)
             assert torch.equal(valid[b, d], one_valid)
 
 
@@ -317,17 +315,17 @@ def test_a_rectified_pair_by_depth_and_by_disparity(seed):
     left_T_right = se3.exp(torch.tensor([0.5, 0, 0, 0, 0, 0], dtype=torch.float64))
     right, depth = noise(3, H, W, seed=seed), 5 * noise(H, W, seed=seed + 1) + 1
     disparity = depth_from_disparity(depth, camera, left_T_right)  # the formula is its own inverse
-    same(disparity, 20 * 0.5 / depth)
-    same(depth_from_disparity(disparity, camera, left_T_right), depth)
+    assert_same(disparity, 20 * 0.5 / depth)
+    assert_same(depth_from_disparity(disparity, camera, left_T_right), depth)
     by_depth, valid = warp_stereo(right, depth, camera, left_T_right)
     by_disparity, valid_disparity = warp_by_disparity(right, disparity)
     assert torch.equal(valid, valid_disparity)
-    same(by_depth, by_disparity)
+    assert_same(by_depth, by_disparity)
     # The other way round: the right view, from the left image.
     by_depth, valid = warp_by_depth(right, depth, camera, left_T_right)
     by_disparity, valid_disparity = warp_by_disparity(right, -disparity)
     assert torch.equal(valid, valid_disparity)
-    same(by_depth, by_disparity)
+    assert_same(by_depth, by_disparity)
 
 
 def test_stereo_finds_the_shifted_image():
@@ -338,7 +336,7 @@ def test_stereo_finds_the_shifted_image():
     image, valid = warp_by_disparity(right, torch.full((H, W), 3.0, dtype=torch.float64))
     assert valid[:, 3:].all()
     assert not valid[:, :3].any()
-    same(image[..., 3:], left[..., 3:])
+    assert_same(image[..., 3:], left[..., 3:])
 
 
 def test_disparity_that_is_not_positive_has_no_depth():
@@ -352,7 +350,7 @@ def test_flow_is_the_difference_of_projections():
     depth, motion = noise(H, W) + 2, source_T_target(8)
     pixels, _ = reproject(depth, K, motion)
     point = depth[4, 6] * rays(K, torch.tensor([6.0, 4.0], dtype=torch.float64))
-    same(pixels[4, 6], project(K, se3.transform(motion, point))[0])
+    assert_same(pixels[4, 6], project(K, se3.transform(motion, point))[0])
 
 
 def test_autocast_does_not_round_warps():

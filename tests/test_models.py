@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from vo3d.models.deepvo import DeepVO
 
 from vo3d.formats.weights import load_weights, save_weights
 from vo3d.geometry import se3
 from vo3d.model import Model, Prediction, check_gives, check_needs
+from vo3d.models.deepvo import DeepVO
 from vo3d.sample import Sample
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy import ndarray
 from torch import Tensor
-from vo3d.models.classic import ClassicOdometry
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3, trajectory, two_view
 from vo3d.model import check_gives, check_needs
+from vo3d.models.classic import ClassicOdometry
 from vo3d.sample import Sample
 
 HEIGHT, WIDTH, FOCAL = 160, 480, 260.0

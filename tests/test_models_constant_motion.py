@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
-from vo3d.models.classic import ClassicOdometry
-from vo3d.models.constant_motion import ConstantMotion
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3, trajectory
 from vo3d.model import check_gives, check_needs
+from vo3d.models.classic import ClassicOdometry
+from vo3d.models.constant_motion import ConstantMotion
 from vo3d.sample import Recording, Sample
 
 

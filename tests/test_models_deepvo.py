@@ -6,7 +6,6 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import Tensor, nn
-from vo3d.models.deepvo import DeepVO, faithful, practical, small
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import load_weights
@@ -14,6 +13,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain
 from vo3d.layers.flownet import FlowNetSEncoder
 from vo3d.layers.pose import pose_from_vector
+from vo3d.models.deepvo import DeepVO, faithful, practical, small
 from vo3d.sample import Sample
 
 TINY = {"size": (64, 96), "width": 1 / 16, "hidden": 8}
