@@ -94,6 +94,7 @@ def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "-c", str(TINY), "--checkpoint_every", "0"], "checkpoint_every is 0"),
         (["fit", "-c", str(TINY), "--trainer.accelerator", "gpus"], "gpus"),
         (["fit"], "model.net"),
+        (["validate", "-c", str(TINY)], "needs weights"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     path.write_text("model: [")
     assert "wrong.yaml:1: not YAML" in complaint(capsys, "fit", "-c", path)
     path.write_text("just words")
-    assert "holds a str" in complaint(capsys, "fit", "-c", path)
+    assert "found a str" in complaint(capsys, "fit", "-c", path)
 
 
 def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from killer import Stopped
 
 from vo3d.cli import main
+
+from killer import Stopped
 
 STEPS = 9  # batches in an epoch of the tiny data
 

@@ -237,7 +237,7 @@ def _call(verb: str, words: list[str]) -> None:
     """
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
+    class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         """Leaves the lines of the example as they are."""
 
     function = FUNCTIONS[verb]

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build
+from vo3d.formats.settings import read_settings
 from vo3d.model import Model
 from vo3d.provenance import versions
 
@@ -54,10 +54,8 @@ def _spec(text: str) -> dict[str, Any] | str:
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
         return text
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: expected a configuration, or the class path of a model")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    spec = content.get("model", {}).get("net", content) if isinstance(content, dict) else None
+    content = read_settings(path)
+    spec = content.get("model", {}).get("net", content)
     if not isinstance(spec, dict) or "class_path" not in spec:
         raise Vo3dError(f"{path}: names no model: expected class_path under model.net")
     return spec

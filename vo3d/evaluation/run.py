@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.build import build, find_checkpoint, read_run
+from vo3d.evaluation.build import build
 from vo3d.evaluation.compare import compare
 from vo3d.evaluation.odometry import evaluate_odometry
+from vo3d.formats.run_folder import CONFIG, find_checkpoint, read_run
+from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import load_weights, sha256_of
 from vo3d.geometry.trajectory import AlignMode
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
@@ -57,14 +58,14 @@ def evaluate_run(
     Raises Vo3dError for a folder that is no run, absent weights or data, and whatever the models and loaders find.
     """
     config = read_run(run)
-    net = build(Model, config["model"]["net"], str(run / "config.yaml"))
+    net: Model = build(Model, config["model"]["net"], str(run / CONFIG))
     checkpoint = find_checkpoint(weights, run)
     load_weights(net, checkpoint)
     origin = {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
     models = {type(net).__name__: (net, origin)}
     recordings = _recordings(config, split, run)
     for spec in map(_read_spec, baselines):
-        baseline = build(Model, spec, "the baseline")
+        baseline: Model = build(Model, spec, "the baseline")
         if fit := getattr(baseline, "fit", None):
             fit(_recordings(config, "train", run))
         models[_name(spec, baseline, models)] = (baseline, {"arguments": spec.get("init_args", {})})
@@ -98,8 +99,8 @@ def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording
     """The recordings behind one of the run's datasets."""
     spec = config["data"].get(split)
     if spec is None:
-        raise Vo3dError(f"{run / 'config.yaml'}: there is no data.{split}: train with one, or choose another split")
-    dataset = build(Dataset, spec, f"{run / 'config.yaml'}, data.{split}")
+        raise Vo3dError(f"{run / CONFIG}: there is no data.{split}: train with one, or choose another split")
+    dataset = build(Dataset, spec, f"{run / CONFIG}, data.{split}")
     recordings = getattr(dataset, "recordings", None)
     if not recordings:
         raise Vo3dError(f"{spec['class_path']} has no recordings: whole trajectories need a dataset of clips")
@@ -108,10 +109,11 @@ def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording
 
 def _read_spec(text: str) -> dict[str, Any]:
     """The class path and arguments of a baseline."""
-    path = Path(text)
-    content = yaml.safe_load(path.read_text(encoding="utf-8") if path.suffix == ".yaml" and path.is_file() else text)
-    spec = {"class_path": content} if isinstance(content, str) else content
-    if not isinstance(spec, dict) or "class_path" not in spec:
+    if text.endswith(".yaml"):
+        spec = read_settings(Path(text))
+    else:
+        spec = parse_settings(text, "--baselines") if text.lstrip().startswith("{") else {"class_path": text}
+    if "class_path" not in spec:
         raise Vo3dError(f"a baseline is {text!r}: expected a class path, or a table with class_path and init_args")
     return spec
 

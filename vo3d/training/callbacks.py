@@ -14,10 +14,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
+from vo3d.formats.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
 from vo3d.provenance import provenance
-from vo3d.training.data import seed_of
-
-CHECKPOINTS = "checkpoints"  # folder inside a run
+from vo3d.training.datamodule import seed_of
 
 
 class History(Logger):
@@ -30,7 +29,7 @@ class History(Logger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.path = folder / "history.csv"
+        self.path = folder / HISTORY
 
     @property
     def name(self) -> None:
@@ -97,7 +96,7 @@ class RunFolder(Callback):
         facts = {**provenance(), "seed": self.seed, "threads": torch.get_num_threads()}
         facts["device"] = str(trainer.strategy.root_device)
         facts["processes"] = trainer.world_size
-        for name, text in (("config.yaml", self.config), ("versions.json", json.dumps(facts, indent=2) + "\n")):
+        for name, text in ((CONFIG, self.config), (VERSIONS, json.dumps(facts, indent=2) + "\n")):
             with atomic_path(self.folder / name) as path:
                 path.write_text(text)
 
@@ -159,8 +158,8 @@ def standard_callbacks(
         LearningRateMonitor(logging_interval="step"),
     ]
     if monitor is not None:
-        best = {"filename": "best", "monitor": monitor, "mode": "min", "enable_version_counter": False}
-        callbacks.append(ModelCheckpoint(dirpath=folder / CHECKPOINTS, **best))
+        best: dict[str, Any] = {"monitor": monitor, "mode": "min", "enable_version_counter": False}
+        callbacks.append(ModelCheckpoint(folder / CHECKPOINTS, "best", **best))
         if patience is not None:
             callbacks.append(EarlyStopping(monitor=monitor, mode="min", patience=patience))
     return [*callbacks, LastCheckpoint(folder / CHECKPOINTS / "last.ckpt", checkpoint_every)]

@@ -1,23 +1,24 @@
 """`vo3d fit | validate | test`: Lightning's command line with its traps guarded."""
 
 import logging
+import sys
 import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.build import find_checkpoint
+from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
+from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import read_weights
-from vo3d.training.callbacks import CHECKPOINTS, History, RunFolder, StepSeed, standard_callbacks
-from vo3d.training.data import DataModule
+from vo3d.training.callbacks import History, RunFolder, StepSeed, standard_callbacks
+from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
 
 EXAMPLES = {
@@ -45,7 +46,7 @@ class TrainingCLI(LightningCLI):
     line alone, and a resumed run whose settings differ from its checkpoint's is refused; errors are one line.
     """
 
-    def __init__(self, args: ArgsType) -> None:
+    def __init__(self, args: list[str]) -> None:
         super().__init__(
             Learner,
             DataModule,
@@ -85,7 +86,7 @@ class TrainingCLI(LightningCLI):
         )
         parser.link_arguments("seed_everything", "data.seed")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning that sys.argv was not used."""
         self.config = parser.parse_args(args)
 
@@ -93,8 +94,10 @@ class TrainingCLI(LightningCLI):
         """Find and check the checkpoint; Lightning's own version lets its settings override the command line."""
         verb = self.config.subcommand
         options = self.config[verb]
-        self.checkpoint = None
+        self.checkpoint: Path | None = None
         if options.ckpt_path is None:
+            if verb != "fit" and options.model.init_weights is None:
+                raise Vo3dError(f"vo3d {verb} needs weights: give --ckpt_path best, or --model.init_weights FILE")
             return
         self.checkpoint = find_checkpoint(options.ckpt_path, options.out)
         stored = read_checkpoint(self.checkpoint)
@@ -105,8 +108,8 @@ class TrainingCLI(LightningCLI):
         if "vo3d_config" not in stored:
             return
         parts = ("model", "seed_everything") if verb == "fit" else ("model.net",)
-        then = _flat(yaml.safe_load(stored["vo3d_config"]))
-        now = _flat(yaml.safe_load(self._config_text()))
+        then = _flat(parse_settings(stored["vo3d_config"], str(self.checkpoint)))
+        now = _flat(parse_settings(self._config_text(), "the command line"))
         for key in sorted(then.keys() | now.keys()):
             if key.startswith(parts) and then.get(key) != now.get(key) and key != "model.init_weights":
                 raise Vo3dError(
@@ -172,6 +175,13 @@ class TrainingCLI(LightningCLI):
         for path in old:
             path.unlink()
 
+    def after_fit(self) -> None:
+        """Say where everything is."""
+        if self.trainer.is_global_zero:
+            folder = self.config_init["fit"]["out"]
+            names = sorted(path.name for path in (folder / CHECKPOINTS).glob("*.ckpt"))
+            sys.stdout.write(f"{folder}: {', '.join(names)}; score it with: vo3d evaluate {folder}\n")
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint of `vo3d fit`, on the CPU; no code in it is run.
@@ -183,19 +193,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or "state_dict" not in stored:
         raise Vo3dError(f"{path}: not a checkpoint of `vo3d fit`; other weights enter through --model.init_weights")
     return stored
-
-
-def _check_yaml(path: Path) -> None:
-    """Raise Vo3dError, with file and line, unless `path` holds a table in YAML; jsonargparse leaves out the file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Vo3dError(f"{path}:{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Vo3dError(f"{path}: not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise Vo3dError(f"{path}: holds a {type(content).__name__}: expected a table such as model, data, trainer")
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -215,7 +212,7 @@ def run(args: list[str]) -> None:
     """
     for option, value in pairwise(args):
         if option in {"-c", "--config"}:
-            _check_yaml(Path(value))
+            read_settings(Path(value))  # jsonargparse would leave the file out of its message
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():

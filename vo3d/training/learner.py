@@ -15,8 +15,9 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.weights import load_weights
 from vo3d.model import Model, check_gives, check_needs
 from vo3d.sample import Sample
-from vo3d.training.data import Batch
+from vo3d.training.datamodule import Batch
 
+LOOK_EVERY = 10  # steps between two looks for a loss that is not finite: an accelerator has to wait for each
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
@@ -57,7 +58,8 @@ class Learner(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective of one batch."""
         loss = self._objective(batch, "train")
-        if batch_idx % self.trainer.log_every_n_steps == 0 and not torch.isfinite(loss):
+        look = loss.device.type == "cpu" or batch_idx % LOOK_EVERY == 0
+        if look and not torch.isfinite(loss):
             raise Vo3dError(
                 f"the training loss is {loss.item()} at step {self.global_step}: lower the learning rate, "
                 "clip gradients (--trainer.gradient_clip_val 1), or look for bad values in the data"
@@ -94,7 +96,8 @@ class Learner(LightningModule):
         terms = self.net.loss(prediction, sample)
         loss = torch.stack([term.reshape(()) for term in terms.values()]).sum()
         values = {f"{stage}/{name}": term.detach() for name, term in terms.items() if name != "loss"}
-        when = {"on_step": stage == "train", "on_epoch": stage != "train", "sync_dist": stage != "train"}
+        training = stage == "train"
+        when: dict[str, Any] = {"on_step": training, "on_epoch": not training, "sync_dist": not training}
         self.log_dict(values, batch_size=sample.image.shape[0], **when)
         self.log(f"{stage}/loss", loss.detach(), batch_size=sample.image.shape[0], prog_bar=True, **when)
         return loss

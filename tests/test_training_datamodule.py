@@ -4,11 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TinyClips
 
 from vo3d.errors import Vo3dError
 from vo3d.sample import Sample
-from vo3d.training.data import Batch, ClipLoader, ClipSampler, DataModule, seed_of
+from vo3d.training.datamodule import Batch, ClipLoader, ClipSampler, DataModule, seed_of
+
+from tiny import TinyClips
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,6 +1,7 @@
 """Datasets become batches: one deterministic order, the same after a resume and under any number of processes."""
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -84,7 +85,8 @@ class ClipSampler(Sampler[list[tuple[int, int]]]):
             generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
             order = torch.randperm(self.length, generator=generator).tolist()
         else:
-            order += order[: -self.length % self.num_processes]  # equal shares, or DDP would wait for ever
+            rounded = -(-self.length // self.num_processes) * self.num_processes
+            order = list(islice(cycle(order), rounded))  # equal shares, or DDP would wait for ever
         whole = self.batch_size * self.num_processes
         for batch in range(self.start, len(self)):
             rows = order[batch * whole : (batch + 1) * whole]
@@ -116,7 +118,7 @@ class _Batches(Dataset[Batch]):
         return Batch(Sample.collate([self.dataset[index] for _, index in places]))
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
