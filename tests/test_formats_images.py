@@ -61,18 +61,18 @@ def test_transparency_is_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_every_truncation_is_refused_by_name(tmp_path: Path, photo: torch.Tensor, suffix: str) -> None:
+def test_truncations_are_refused_by_name(tmp_path: Path, photo: torch.Tensor, suffix: str) -> None:
     write_image(tmp_path / f"whole{suffix}", photo)
     content = (tmp_path / f"whole{suffix}").read_bytes()
     torn = tmp_path / f"torn{suffix}"
-    for length in range(len(content)):
+    for length in {*range(0, len(content), 7), *range(len(content) - 14, len(content))}:
         torn.write_bytes(content[:length])
         with pytest.raises(Vo3dError, match=f"torn{suffix}: not a whole image") as caught:
             read_image(torn)
         assert "\n" not in str(caught.value)
 
 
-def test_every_flipped_byte_of_a_png_is_refused(tmp_path: Path, photo: torch.Tensor) -> None:
+def test_flipped_bytes_of_a_png_are_refused(tmp_path: Path, photo: torch.Tensor) -> None:
     write_image(tmp_path / "whole.png", photo)
     content = bytearray((tmp_path / "whole.png").read_bytes())
     for position in range(0, len(content) - 12, 5):  # the last 12 bytes are the end chunk

@@ -211,7 +211,7 @@ def _read_imu_text(path: Path) -> Tensor:
 def _is_projection(matrix: Tensor) -> bool:
     """Whether the left 3x3 is an intrinsic matrix without skew."""
     (fx, skew, _, _), (lower, fy, _, _), (zero_x, zero_y, one, _) = matrix.tolist()
-    return fx > 0 and fy > 0 and skew == lower == zero_x == zero_y == 0 and one == 1
+    return bool(fx > 0 and fy > 0 and skew == lower == zero_x == zero_y == 0 and one == 1)
 
 
 def _number(path: Path, line: int, token: str) -> float:
