@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Integer, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
-from vo3d.models.constant_motion import known_steps
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.model import Model, Prediction
+from vo3d.models.constant_motion import known_steps
 from vo3d.sample import Recording, Sample
 
 Features = Literal["fast_lk", "orb", "sift"]
@@ -146,15 +146,15 @@ class ClassicOdometry(Model):
         views = _views(clip)
         prev = next(views)
         for index, cam in enumerate(views):
-            cam_T_prev = self._step(prev, cam)
+            cam_T_prev = self._step(prev, cam, two_view.inverse(before))
             self.steps += 1
             self.failures += cam_T_prev is None
             before = before if cam_T_prev is None else two_view.inverse(cam_T_prev)
             found[index], prev = before, cam
         return found
 
-    def _step(self, prev: View, cam: View) -> Float64[ndarray, "4 4"] | None:
-        """`cam_T_prev` in metres, or None where the images do not tell it."""
+    def _step(self, prev: View, cam: View, guess: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"] | None:
+        """`cam_T_prev` in metres, or None where the images do not tell it; `guess` is that of the step before."""
         pixels, moved = match(prev.image, cam.image, self.features, self.num_features)
         if len(pixels) < two_view.MIN_POINTS:
             return None
@@ -163,7 +163,7 @@ class ClassicOdometry(Model):
         turned = two_view.fit_rotation(a, b)
         if np.median(two_view.parallax(a, b, turned)) < self.min_parallax * pixel:
             return turned
-        fitted = two_view.fit_motion(a, b, self.threshold * pixel)
+        fitted = two_view.fit_motion(a, b, self.threshold * pixel, guess)
         if fitted is None:
             return None
         cam_T_prev, inlier = fitted

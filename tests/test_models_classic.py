@@ -251,6 +251,15 @@ def test_essential_matrix_survives_outliers() -> None:
     assert degrees(torch.from_numpy(found), torch.from_numpy(b_T_a)) < 0.05
     assert angle(torch.from_numpy(found[:3, 3]), torch.from_numpy(b_T_a[:3, 3])) < 0.5
     assert 0.55 < inlier.mean() < 0.7
+    guess = two_view.inverse((FORWARD @ se3.exp(torch.tensor([0.1, 0.1, 0.2, 0, 0.004, 0]).double())).numpy())
+    guided, _ = two_view.fit_motion(a, b, 1e-3, guess)
+    wrong, _ = two_view.fit_motion(a, b, 1e-3, two_view.inverse(guess))
+
+    def misfit(pose: ndarray) -> float:
+        return float(np.log1p((2 * two_view.sampson(a, b, pose) / 1e-3) ** 2).sum())
+
+    assert misfit(guided) <= misfit(found)  # a guess helps or is ignored
+    assert misfit(wrong) <= misfit(found)
 
 
 def test_triangulation_and_scaled_motion_are_exact_without_noise() -> None:

@@ -61,11 +61,15 @@ def parallax(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "
     return np.linalg.norm(turned[:, :2] / turned[:, 2:] - b, axis=1)
 
 
-def fit_motion(a: Rows, b: Rows, threshold: float) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
+def fit_motion(
+    a: Rows, b: Rows, threshold: float, guess: Float[ndarray, "4 4"] | None = None
+) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
     """The motion `b_T_a` up to scale (its translation has length 1) and its inliers, or None where there is none.
 
-    Five-point RANSAC with local optimisation (OpenCV's USAC) on the essential matrix, the one of its four poses with the points
-    in front of both views (Nister, 2004), then least squares on the robust Sampson distance over all five freedoms.
+    Five-point RANSAC with local optimisation (OpenCV's USAC) on the essential matrix, the one of its four poses with
+    the points in front of both views (Nister, 2004), then least squares on the robust Sampson distance over all five
+    freedoms. When little moves, turning and sliding look alike and RANSAC may settle beside the optimum: a `guess`,
+    such as the motion before, is refined too, and the one that explains all matches better wins.
     `threshold` is the distance of an inlier from its epipolar line, in units of rays.
     """
     if len(a) < MIN_POINTS:
@@ -73,19 +77,29 @@ def fit_motion(a: Rows, b: Rows, threshold: float) -> tuple[Float[ndarray, "4 4"
     essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, 0.999, threshold)
     if essential is None or essential.shape != (3, 3):
         return None
-    inlier = mask.ravel() > 0
-    if inlier.sum() < MIN_POINTS:
+    chosen = mask.ravel() > 0
+    if chosen.sum() < MIN_POINTS:
         return None
     one, other, direction = cv2.decomposeEssentialMat(essential)
     poses = [rigid(rotation, sign * direction[:, 0]) for rotation in (one, other) for sign in (1, -1)]
-    start = max(poses, key=lambda pose: in_front(a[inlier], b[inlier], pose).sum())
-    along = np.linalg.svd(direction)[0][:, 1:]  # the two directions across that of the motion
+    starts = [max(poses, key=lambda pose: in_front(a[chosen], b[chosen], pose).sum())]
+    if guess is not None and np.linalg.norm(guess[:3, 3]) > 0:
+        starts.append(guess)
+    refined = [_refine_motion(a[chosen], b[chosen], start, threshold) for start in starts]
+    b_T_a = min(refined, key=lambda pose: np.log1p((2 * sampson(a, b, pose) / threshold) ** 2).sum())
+    inlier = (np.abs(sampson(a, b, b_T_a)) < threshold) & in_front(a, b, b_T_a)
+    return (b_T_a, inlier) if inlier.sum() >= MIN_POINTS else None
+
+
+def _refine_motion(a: Rows, b: Rows, start: Float[ndarray, "4 4"], threshold: float) -> Float[ndarray, "4 4"]:
+    """The motion near `start` with the least robust Sampson distance; its translation has length 1."""
+    direction = _unit(start[:3, 3])
+    along = np.linalg.svd(direction[:, None])[0][:, 1:]  # the two directions across that of the motion
 
     def pose(x: Float[ndarray, "5"]) -> Float[ndarray, "4 4"]:
-        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], _unit(start[:3, 3] + along @ x[3:]))
+        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], _unit(direction + along @ x[3:]))
 
-    b_T_a = pose(_minimise(lambda x: sampson(a[inlier], b[inlier], pose(x)), 5, threshold / 2))
-    return b_T_a, (np.abs(sampson(a, b, b_T_a)) < threshold) & in_front(a, b, b_T_a)
+    return pose(_minimise(lambda x: sampson(a, b, pose(x)), 5, threshold / 2))
 
 
 def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
