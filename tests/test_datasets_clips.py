@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
+
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.transforms import Transform
-
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from vo3d.datasets.folder import FolderRecording, ImageFolder
 
+from vo3d.datasets.folder import FolderRecording, ImageFolder
 from vo3d.errors import Vo3dError
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.geometry import se3

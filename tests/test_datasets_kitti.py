@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.io import savemat
 from torch import Tensor
-from vo3d.datasets.kitti import KITTIOdometry
 
+from vo3d.datasets.kitti import KITTIOdometry
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory

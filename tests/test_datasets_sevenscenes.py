@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from vo3d.datasets.sevenscenes import SevenScenes
 
+from vo3d.datasets.sevenscenes import SevenScenes
 from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, se3
 from vo3d.geometry.camera import project

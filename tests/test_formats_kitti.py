@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
-from vo3d.datasets.kitti import KITTIOdometry
 
+from vo3d.datasets.kitti import KITTIOdometry
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times, write_sequence
 from vo3d.geometry import se3
