@@ -233,27 +233,28 @@ def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, 
 
 def describe(image: Grey, features: Features, num: int) -> tuple[Pixels, Descriptors]:
     """Key points of ORB or SIFT, spread over the image, with their descriptors."""
+    detector: cv2.Feature2D
     if features == "orb":
-        detector = cv2.ORB_create(CROWD * num, edgeThreshold=16, fastThreshold=FAST_THRESHOLD)
+        detector = cv2.ORB.create(CROWD * num, edgeThreshold=16, fastThreshold=FAST_THRESHOLD)
     else:
-        detector = cv2.SIFT_create(CROWD * num, contrastThreshold=0.02)
+        detector = cv2.SIFT.create(CROWD * num, contrastThreshold=0.02)
     points = detector.detect(image)
-    pixels = np.array(cv2.KeyPoint_convert(points), np.float32).reshape(-1, 2)
+    pixels = np.array(cv2.KeyPoint.convert(points), np.float32).reshape(-1, 2)
     chosen = best_of_cells(pixels, np.array([point.response for point in points]), image.shape, num)
     points, described = detector.compute(image, [points[index] for index in chosen])
     if described is None:  # so OpenCV says that there is nothing to describe
         return np.empty((0, 2), np.float32), np.empty((0, detector.descriptorSize()), np.float32)
-    return np.array(cv2.KeyPoint_convert(points), np.float32).reshape(-1, 2), described
+    return np.array(cv2.KeyPoint.convert(points), np.float32).reshape(-1, 2), described
 
 
 def grid_corners(image: Grey, num: int) -> Pixels:
     """FAST corners spread over the image: in each cell of a grid the one with the best Shi-Tomasi score."""
-    corners = cv2.FastFeatureDetector_create(FAST_THRESHOLD).detect(image)
-    pixels = np.array(cv2.KeyPoint_convert(corners), np.float32).reshape(-1, 2)
+    corners = cv2.FastFeatureDetector.create(FAST_THRESHOLD).detect(image)
+    pixels = np.array(cv2.KeyPoint.convert(corners), np.float32).reshape(-1, 2)
     x, y = pixels.astype(np.intp).T
     score = cv2.cornerMinEigenVal(image, 5)[y, x]
     pixels, score = pixels[score > MIN_EIGENVALUE], score[score > MIN_EIGENVALUE]
-    return pixels[best_of_cells(pixels, score, image.shape, num)]
+    return pixels[best_of_cells(pixels, score, image.shape, num)]  # type: ignore[no-any-return]
 
 
 def best_of_cells(
@@ -271,8 +272,8 @@ def track(a: Grey, b: Grey, pixels: Pixels) -> tuple[Pixels, Bool[ndarray, "n"]]
     """Where `pixels` of image a are in image b, and which of them Lucas-Kanade finds there and back."""
     if len(pixels) == 0:
         return pixels, np.zeros(0, dtype=bool)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(a, b, pixels, None, winSize=WINDOW, maxLevel=LEVELS)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, moved, None, winSize=WINDOW, maxLevel=LEVELS)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(a, b, pixels, np.empty_like(pixels), winSize=WINDOW, maxLevel=LEVELS)
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, moved, np.empty_like(pixels), winSize=WINDOW, maxLevel=LEVELS)
     inside = (moved >= 0).all(1) & (moved <= np.array(b.shape[::-1]) - 1).all(1)
     returned = np.linalg.norm(back - pixels, axis=1) < RETURN_WITHIN
     return moved, (found.ravel() > 0) & (found_back.ravel() > 0) & inside & returned
@@ -296,4 +297,4 @@ def _views(clip: Sample) -> Iterator[View]:
 def _grey(image: Tensor) -> Grey:
     """Eight-bit grey of an RGB image (3 h w) in [0, 1]."""
     rgb = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[no-any-return]
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

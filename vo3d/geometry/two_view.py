@@ -25,7 +25,7 @@ def rays_from_pixels(pixels: Rows, K: Float[ndarray, "3 3"]) -> Rows:
 
     Convention: K may be skewed and anisotropic, its last row is (0, 0, 1).
     """
-    return (pixels.astype(np.float64) - K[:2, 2]) @ np.linalg.inv(K[:2, :2]).T
+    return (pixels.astype(np.float64) - K[:2, 2]) @ np.linalg.inv(K[:2, :2]).T  # type: ignore[no-any-return]
 
 
 def rigid(rotation: Float[ndarray, "3 3"], translation: Float[ndarray, "3"]) -> Float[ndarray, "4 4"]:
@@ -58,7 +58,7 @@ def fit_rotation(a: Rows, b: Rows, iterations: int = 10) -> Float[ndarray, "4 4"
 def parallax(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
     """How far each ray b lies from its ray a after the rotation of `b_T_a`: the part that translation must explain."""
     turned = _homogeneous(a) @ b_T_a[:3, :3].T
-    return np.linalg.norm(turned[:, :2] / turned[:, 2:] - b, axis=1)
+    return np.linalg.norm(turned[:, :2] / turned[:, 2:] - b, axis=1)  # type: ignore[no-any-return]
 
 
 def fit_motion(
@@ -112,7 +112,7 @@ def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n
     from_a, from_b = _homogeneous(a), _homogeneous(b)
     line_b, line_a = from_a @ essential.T, from_b @ essential
     norm = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
-    return (line_b * from_b).sum(1) / np.sqrt(np.maximum(norm, 1e-18))
+    return (line_b * from_b).sum(1) / np.sqrt(np.maximum(norm, 1e-18))  # type: ignore[no-any-return]
 
 
 def triangulate(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n 3"]:
@@ -125,13 +125,13 @@ def triangulate(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray
     across = np.cross(from_b, from_a @ b_T_a[:3, :3].T)
     moved = np.cross(from_b, b_T_a[:3, 3])
     squared = np.maximum((across**2).sum(1), 1e-18)
-    return from_a * (-(across * moved).sum(1) / squared)[:, None]
+    return from_a * (-(across * moved).sum(1) / squared)[:, None]  # type: ignore[no-any-return]
 
 
 def in_front(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Bool[ndarray, "n"]:
     """Whether the rays of a match meet in front of both views."""
     points = triangulate(a, b, b_T_a)
-    return (points[:, 2] > 0) & ((points @ b_T_a[:3, :3].T + b_T_a[:3, 3])[:, 2] > 0)
+    return (points[:, 2] > 0) & ((points @ b_T_a[:3, :3].T + b_T_a[:3, 3])[:, 2] > 0)  # type: ignore[no-any-return]
 
 
 def fit_scaled_motion(
@@ -157,7 +157,7 @@ def fit_scaled_motion(
 
     def distance(x: Float[ndarray, "6"]) -> Float[ndarray, "m"]:
         seen = points @ pose(x)[:3, :3].T + pose(x)[:3, 3]
-        return (seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - b).ravel()
+        return (seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - b).ravel()  # type: ignore[no-any-return]
 
     refined = _minimise(distance, 6, threshold / 2)
     close = np.linalg.norm(distance(refined).reshape(-1, 2), axis=1) < threshold
@@ -224,4 +224,4 @@ def _homogeneous(rays: Rows) -> Float[ndarray, "n 3"]:
 
 
 def _unit(vectors: Float[ndarray, "*n 3"]) -> Float[ndarray, "*n 3"]:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)  # type: ignore[no-any-return]
