@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -40,8 +41,8 @@ class Sample:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Sample":
         """The sample with `function` applied to every tensor that it holds."""
-        values = ((name, getattr(self, name)) for name in self.given())
-        return replace(self, **{name: function(value) for name, value in values if isinstance(value, Tensor)})
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.given()}
+        return replace(self, **{name: function(value) for name, value in values.items() if isinstance(value, Tensor)})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sample":
         """The sample with every tensor on `device`; dtypes stay as they are."""
@@ -67,7 +68,7 @@ class Sample:
                     f"samples of {first.scene!r} and {other.scene!r} differ in the fields {odd}: "
                     "one batch needs the same fields in all; choose them in the dataset's arguments"
                 )
-        stacked: dict[str, object] = {"scene": [sample.scene for sample in samples]}
+        stacked: dict[str, Any] = {"scene": [sample.scene for sample in samples]}
         for name in first.given():
             if name == "scene":
                 continue
@@ -79,7 +80,7 @@ class Sample:
                         f"{other.scene!r}: one batch needs equal shapes; give the dataset a size"
                     )
             stacked[name] = torch.stack(tensors)
-        return Sample(**stacked)  # type: ignore[arg-type]
+        return Sample(**stacked)
 
 
 class Recording(ABC):
