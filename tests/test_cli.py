@@ -226,3 +226,11 @@ def test_configs_are_found_here_first_and_then_in_the_package(tmp_path: Path, mo
     assert find_configs(["-c", "optim_adam.yaml"]) == ["-c", "optim_adam.yaml"]
     with pytest.raises(Vo3dError, match=r"no configuration 'missing\.yaml'"):
         find_configs(["-c", "missing.yaml"])
+
+
+def test_render_writes_a_sequence_that_the_loader_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["render", "street", "--frames", "3", "--seed", "7", "--size", "32x64", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert sorted(path.name for path in (tmp_path / "sequences" / "07" / "image_3").iterdir())[-1] == "000002.png"
+    assert len((tmp_path / "poses" / "07.txt").read_text().splitlines()) == 3
+    assert "street" in complaint(capsys, "render", "moon", "--out", tmp_path / "moon")

@@ -101,6 +101,20 @@ def test_what_users_get_wrong() -> None:
         ClipLoader(TinyClips(), ClipSampler(19, 2, shuffle=True)).load_state_dict(state)
 
 
+class Damaged(TinyClips):
+    """Clips that cannot be read."""
+
+    def __getitem__(self, index: int) -> Sample:
+        raise Vo3dError("frame.png: truncated")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_out_of_a_worker_is_one_line(workers: int) -> None:
+    loader = ClipLoader(Damaged(), ClipSampler(19, 4, shuffle=False), num_workers=workers)
+    with pytest.raises(Vo3dError, match=r"^frame\.png: truncated$"):
+        next(iter(loader))
+
+
 def test_seeds_of_neighbours_are_far_apart() -> None:
     seeds = {seed_of(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
     assert len(seeds) == 1000

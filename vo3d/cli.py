@@ -49,6 +49,7 @@ def render(
     out: Path = Path("rendered"),
     size: str = "128x416",
     stereo: bool = True,
+    imu: bool = True,
 ) -> None:
     """Write one recording of the rendered world in the official layout of KITTI odometry.
 
@@ -61,13 +62,14 @@ def render(
         out: The folder that will hold sequences/ and poses/.
         size: Rows and columns of the frames, such as 128x416.
         stereo: Also write the right camera.
+        imu: Also write inertial readings, ten between two frames.
     """
     rows, sign, columns = size.partition("x")
     if not (sign and rows.isdigit() and columns.isdigit()):
         raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
     from vo3d.world.export import render_to_kitti
 
-    render_to_kitti(kind, frames=frames, seed=seed, out=out, size=(int(rows), int(columns)), stereo=stereo)
+    render_to_kitti(kind, frames=frames, seed=seed, out=out, size=(int(rows), int(columns)), stereo=stereo, imu=imu)
 
 
 def evaluate(

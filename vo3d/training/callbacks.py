@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from vo3d.errors import Vo3dError
@@ -132,6 +133,18 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch."""
         trainer.save_checkpoint(self.path)
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes each checkpoint beside its place and renames it: a kill while it is written leaves the old one whole.
+
+    Lightning's own way goes through the system's temporary folder, from where another file system is reached by a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write `checkpoint` to `path`; Lightning calls this in the first process only."""
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class ProgressBar(RichProgressBar):

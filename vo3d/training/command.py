@@ -17,7 +17,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import read_weights
-from vo3d.training.callbacks import History, RunFolder, StepSeed, standard_callbacks
+from vo3d.training.callbacks import AtomicCheckpoints, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
 
@@ -138,6 +138,8 @@ class TrainingCLI(LightningCLI):
         seed = int(config["seed_everything"])
         folder: Path = config["out"]
         options["default_root_dir"] = folder
+        plugins = config["trainer"]["plugins"] or []
+        options["plugins"] = [AtomicCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])]
         callbacks = [StepSeed(seed), RunFolder(folder, self._config_text(), seed)]
         if self.subcommand == "fit":
             monitor = config["monitor"] if self.datamodule.val is not None else None

@@ -137,9 +137,12 @@ class ClipLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         # A generator on purpose: workers begin to fetch at the first `next`, after Lightning has set the epoch.
         self.given = self.clips.start
-        for batch in super().__iter__():
-            self.given += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self.given += 1
+                yield batch
+        except Vo3dError as error:  # out of a worker it comes wrapped in the worker's traceback
+            raise Vo3dError(str(error).rpartition("Vo3dError: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, int]:
         """Where the order stands: the epoch, its batches handed out, and what they were counted in."""
