@@ -29,7 +29,8 @@ class RenderedRecording(Recording):
         frames: length.
         size: height and width in pixels.
         stereo, depth, flow, mask, imu: fields to give beside image, K, poses and time.
-        cache: keep rendered images (not depth, flow or masks) in memory.
+        cache: keep rendered images (not depth, flow or masks) in memory; a loader's workers each have their own cache,
+            which lasts for more than one epoch only if they do (`persistent_workers`).
         sensor: frame rate, stereo baseline, exposure, noise, rays per pixel.
         imu_readings: between two frames.
         imu_errors: bias and noise of the inertial sensor; none by default.
@@ -63,7 +64,7 @@ class RenderedRecording(Recording):
         return self._recorder.frames
 
     def __getstate__(self) -> dict[str, Any]:
-        """Workers receive the recipe, not the frames: each fills a cache of its own."""
+        """A worker receives the recording without the frames in its cache, and fills its own."""
         return {**self.__dict__, "_cache": None if self._cache is None else {}}
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:

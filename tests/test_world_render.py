@@ -20,7 +20,7 @@ CLEAN = Sensor(noise=0.0, samples=2)
 
 @pytest.fixture(scope="module")
 def recorder() -> Recorder:
-    return Recorder("street", 6, 160, SIZE, CLEAN)
+    return Recorder("street", 8, 160, SIZE, CLEAN)
 
 
 @pytest.fixture(scope="module")

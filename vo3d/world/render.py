@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from vo3d.errors import Vo3dError
 from vo3d.world.casting import Camera, Seen, cast
-from vo3d.world.scene import Scene, Solids
+from vo3d.world.scene import Scene
 from vo3d.world.shading import shade
 
 FOCAL = 718.856 / 1241.0  # KITTI's focal length as a share of the image's width
@@ -108,9 +108,3 @@ def forward_flow(
     )
     flow = point[:2] / point[2] - torch.stack((x.expand_as(view.depth), y.expand_as(view.depth)))
     return torch.where(point[2] > 1e-3, flow, torch.nan)
-
-
-def solids_around(scene: Scene, point: Float[Tensor, "3"], time: float) -> Solids:
-    """The solids that contain a point of the world at a time: none, for a camera in a sound scene."""
-    solids = scene.placed(time)
-    return solids.select(solids.contain(point).nonzero()[:, 0])

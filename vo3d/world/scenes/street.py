@@ -234,15 +234,17 @@ class _Street:
                 add(CYLINDER, across * (width - 0.08), 0.32, along * length, (0.32, 0.1, 0.32), ROUGH, tyre, on_side)
 
     def moving_cars(self, times: Tensor, driven: Tensor) -> RigidPath:
-        """A car that keeps its distance ahead of the camera, and oncoming ones."""
-        count = max(1, int((float(driven[-1]) - float(driven[0])) / 70))
-        states = []
-        gap = 22 + 8 * torch.sin(times * 0.11 + self.uniform(0.0, 6.0)) + self.uniform(0.0, 8.0)
-        paths = [(driven + gap, OWN_LANE, 0.0)]
-        for number in range(count):
-            meeting = float(driven[0]) + (number + self.uniform(0.2, 0.8)) * 70
+        """Often a car that keeps its distance ahead of the camera; oncoming ones, all of one speed."""
+        paths = []
+        if self.uniform(0.0, 1.0) < 0.7:
+            gap = 22 + 8 * torch.sin(times * 0.11 + self.uniform(0.0, 6.0)) + self.uniform(0.0, 8.0)
+            paths.append((driven + gap, OWN_LANE, 0.0))
+        start, speed = float(driven[0]), self.uniform(5.0, 11.0)
+        for number in range(max(1, int((float(driven[-1]) - start) / 45))):
+            meeting = start + (number + self.uniform(0.3, 0.7)) * 45
             when = float(times[int(torch.searchsorted(driven, meeting).clamp(max=len(times) - 1))])
-            paths.append((meeting - self.uniform(5.0, 11.0) * (times - when), -OWN_LANE, math.pi))
+            paths.append((meeting - speed * (times - when), -OWN_LANE, math.pi))
+        states = []
         for number, (s, lateral, turn) in enumerate(paths, start=1):
             x, z, heading = self.line.at(s, lateral).unbind(1)
             flat = torch.zeros_like(x)
