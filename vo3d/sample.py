@@ -41,8 +41,10 @@ class Sample:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Sample":
         """The sample with `function` applied to every tensor that it holds."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.given()}
-        return replace(self, **{name: function(value) for name, value in values.items() if isinstance(value, Tensor)})
+        changed: dict[str, Any] = {
+            name: function(value) for name in self.given() if isinstance(value := getattr(self, name), Tensor)
+        }
+        return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sample":
         """The sample with every tensor on `device`; dtypes stay as they are."""
