@@ -87,7 +87,10 @@ def fit_motion(
         starts.append(guess)
     refined = [_refine_motion(a[chosen], b[chosen], start, threshold) for start in starts]
     b_T_a = min(refined, key=lambda pose: np.log1p((2 * sampson(a, b, pose) / threshold) ** 2).sum())
-    inlier = (np.abs(sampson(a, b, b_T_a)) < threshold) & in_front(a, b, b_T_a)
+    close = np.abs(sampson(a, b, b_T_a)) < threshold
+    backwards = rigid(b_T_a[:3, :3], -b_T_a[:3, 3])  # has the same epipolar lines: only depth tells them apart
+    b_T_a = max(b_T_a, backwards, key=lambda pose: (close & in_front(a, b, pose)).sum())
+    inlier = close & in_front(a, b, b_T_a)
     return (b_T_a, inlier) if inlier.sum() >= MIN_POINTS else None
 
 
