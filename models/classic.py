@@ -16,8 +16,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.model import Model, Prediction
-from vo3d.models.constant_motion import known_steps
-from vo3d.sample import Recording, Sample
+from vo3d.sample import Recording, Sample, known_steps
 
 Features = Literal["fast_lk", "orb", "sift"]
 Scale = Literal["stereo", "height", "constant", "true"]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry import se3, trajectory
+from vo3d.geometry import se3
 from vo3d.model import Model, Prediction
-from vo3d.sample import Recording, Sample
+from vo3d.sample import Recording, Sample, known_steps
 
 
 class ConstantMotion(Model):
@@ -47,20 +47,3 @@ class ConstantMotion(Model):
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Raise Vo3dError: nothing here learns by gradients."""
         raise Vo3dError("ConstantMotion has no parameters to train: evaluate it, after its fit(recordings), instead")
-
-
-def known_steps(recordings: Iterable[Recording]) -> Tensor:
-    """All steps `prev_T_cam` (n 4 4, float64, metres) between neighbouring frames of `recordings`.
-
-    Raises Vo3dError when a recording has no poses or when there is no step at all.
-    """
-    found = []
-    for recording in recordings:
-        world_T_cam = recording.poses()
-        if world_T_cam is None:
-            raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
-        if len(world_T_cam) > 1:
-            found.append(trajectory.steps(world_T_cam))
-    if not found:
-        raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
-    return torch.cat(found)

@@ -90,7 +90,7 @@ class DeepVO(Model):
     """
 
     needs = ("image",)
-    loss_needs: ClassVar[tuple[str, ...]] = ("world_T_cam",)  # what `loss` reads of the sample, beyond `needs`
+    loss_needs = ("world_T_cam",)
     gives = ("prev_T_cam",)
     published: ClassVar[Mapping[str, KeyMap]] = {"flownets": FLOWNETS, "chiweihsiao": CHIWEIHSIAO}
 

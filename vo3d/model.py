@@ -27,10 +27,12 @@ class Prediction(TypedDict, total=False):
 class Model(nn.Module, ABC):
     """A method whose constructor is its configuration.
 
-    `needs` names the `Sample` fields that `forward` reads, `gives` the `Prediction` keys that it returns.
+    `needs` names the `Sample` fields that `forward` reads, `loss_needs` those that `loss` reads beside them, `gives`
+    the `Prediction` keys that it returns.
     """
 
     needs: ClassVar[tuple[str, ...]]
+    loss_needs: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]]
 
     @abstractmethod
@@ -46,9 +48,13 @@ class Model(nn.Module, ABC):
         yield from map(self, samples)
 
 
-def check_needs(model: Model, sample: Sample, source: str) -> None:
-    """Raise Vo3dError unless `sample`, which `source` made, has what `model` needs; called once at the start."""
-    missing = [name for name in model.needs if name not in sample.given()]
+def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = False) -> None:
+    """Raise Vo3dError unless `sample`, which `source` made, has what `model` needs (to learn, if `learning`).
+
+    Called once at the start, so that a wrong pairing of model and dataset is told before any work is done.
+    """
+    needs = (*model.needs, *model.loss_needs) if learning else model.needs
+    missing = [name for name in needs if name not in sample.given()]
     if missing:
         raise Vo3dError(
             f"{type(model).__name__} needs {', '.join(missing)}; {source} gives {', '.join(sample.given())}: "

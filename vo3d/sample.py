@@ -1,7 +1,7 @@
 """What every dataset yields: a clip of S views, in metres, radians, seconds and pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.geometry import trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +102,20 @@ class Recording(ABC):
     @abstractmethod
     def poses(self) -> Float64[Tensor, "n 4 4"] | None:
         """`world_T_cam` of every frame in metres without reading an image; None where there is no truth."""
+
+
+def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
+    """All steps `prev_T_cam` (metres) between neighbouring frames of `recordings`.
+
+    Raises Vo3dError when a recording has no poses or when there is no step at all.
+    """
+    found = []
+    for recording in recordings:
+        world_T_cam = recording.poses()
+        if world_T_cam is None:
+            raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
+        if len(world_T_cam) > 1:
+            found.append(trajectory.steps(world_T_cam))
+    if not found:
+        raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
+    return torch.cat(found)

@@ -88,7 +88,7 @@ class Learner(LightningModule):
     def _objective(self, batch: Batch, stage: str) -> Tensor:
         sample = batch.sample
         if stage not in self.checked:
-            check_needs(self.net, sample, self._source(stage))
+            check_needs(self.net, sample, self._source(stage), learning=True)
         prediction = self.net(sample)
         if stage not in self.checked:
             check_gives(self.net, prediction)
