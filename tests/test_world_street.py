@@ -33,8 +33,8 @@ def test_no_static_object_stands_on_the_driving_lanes(scenes):
         points = torch.stack((spots[:, 0], torch.zeros(len(spots), dtype=torch.float64), spots[:, 1]), 1).float()
         static = scene.solids.select(((scene.solids.object == 0) & (scene.solids.kind == BOX)).nonzero()[:, 0])
         for part in points.split(4000):
-            local = (part[:, None] - static.centre) * 1.0
-            local = torch.einsum("pnk,nkl->pnl", local, static.rotation).abs() / static.half
+            offset = part[:, None] - static.centre
+            local = torch.einsum("pnk,nkl->pnl", offset, static.rotation).abs() / static.half
             assert not (local.amax(-1) < 1).any()
 
 

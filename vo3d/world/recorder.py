@@ -37,6 +37,7 @@ class Frame:
 class Recorder:
     """Takes the frames of one scene; the scene is built at first use.
 
+    A frame depends on the arguments and its index alone: not on the frames taken before, nor on other processes.
     Raises Vo3dError at once for an unknown kind, fewer than two frames or a size that cannot be.
     """
 
