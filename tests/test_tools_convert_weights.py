@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from vo3d.models.deepvo import DeepVO
 
 from vo3d.formats.weights import load_weights, read_weights, sha256_of
+from vo3d.models.deepvo import DeepVO
 
 SMALL = ["--model.size", "[64,64]", "--model.width", "0.0625", "--model.hidden", "4"]
 

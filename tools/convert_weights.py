@@ -9,9 +9,9 @@ Example, FlowNetS as the start of a DeepVO at 640 x 192:
 import sys
 from pathlib import Path
 
-import vo3d.models.deepvo  # noqa: F401  (so that --model finds the class by its bare name)
 from jsonargparse import auto_cli
 
+import vo3d.models.deepvo  # noqa: F401  (so that --model finds the class by its bare name)
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import ImportReport, load_weights, save_weights, sha256_of
 from vo3d.model import Model
