@@ -74,7 +74,7 @@ def test_training_lowers_the_loss_and_stops_early(tmp_path: Path) -> None:
 def test_only_the_weights_enter_through_init_weights(tmp_path: Path) -> None:
     assert fit(tmp_path / "a") == 0
     source = tmp_path / "a" / "checkpoints" / "last.ckpt"
-    words = ["--model.init_weights", str(source), "--trainer.max_steps", "1"]
+    words = ["--model.init_weights", str(source), "--trainer.max_steps", "1", "--monitor", "null"]
     assert fit(tmp_path / "b", *words, "-c", "optim_sgd.yaml", "--model.optimizer.lr", "1e-12") == 0
     ours = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
     theirs = torch.load(source, weights_only=True)
