@@ -286,6 +286,12 @@ def test_ground_plane_is_exact_without_noise() -> None:
     assert two_view.fit_ground(a, b, unit, 1e-4) == pytest.approx(normal * baseline / 1.65, rel=1e-6)
 
 
+def test_points_that_span_no_plane_give_no_ground() -> None:
+    rays = np.tile([[0.1, 0.3]], (20, 1))
+    moved = rays * (1 + np.linspace(0.01, 0.02, 20))[:, None]
+    assert two_view.fit_ground(rays, moved, two_view.inverse(FORWARD.numpy()), 1e-4) is None
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("scale", "limit"), [("stereo", 2.0), ("true", 2.0), ("height", 4.0)])
 def test_real_kitti_frames_end_where_they_should(shared_data: Path, scale: str, limit: float) -> None:

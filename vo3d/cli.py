@@ -76,6 +76,7 @@ def evaluate(
     run: Path,
     weights: str = "best",
     baselines: list[str] = [],  # noqa: B006 (read only)
+    baseline_data: dict[str, Any] | None = None,
     out: Path | None = None,
     split: Literal["train", "val", "test"] = "test",
     alignment: Alignment = "none",
@@ -91,6 +92,7 @@ def evaluate(
         run: The folder that `vo3d fit` made.
         weights: best, last, or a file of weights.
         baselines: classic, constant, class paths, YAML files or JSON with class_path and init_args.
+        baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
         out: Where the results go; without it, evaluation/<split> in the run folder.
         split: Which of the run's datasets.
         alignment: What is fitted to the ground truth before the errors are taken.
@@ -104,6 +106,7 @@ def evaluate(
         run,
         weights=weights,
         baselines=[BASELINES.get(name, name) for name in baselines],
+        baseline_data=baseline_data,
         out=out,
         split=split,
         alignment=alignment,

@@ -60,7 +60,8 @@ def evaluate_odometry(
         progress: Show a bar on stderr.
 
     Returns:
-        The result as written. Its `fps` counts frames per second of wall time, reading included.
+        The result as written. Its `fps` counts frames per second of wall time without the reading of the frames; a
+        model with an attribute `failures` has the steps that it counted as failed under `failed_steps`.
 
     Raises:
         Vo3dError: Nothing to evaluate, or after the others were written, a recording that failed.
@@ -127,21 +128,27 @@ class _Run:
         self.resolution = ""
         self.steps: list[Tensor] = []  # prev_T_cam, m 4 4 each
         self.time: list[Tensor] = []  # seconds
-        self.seconds = 0.0
+        self.seconds = 0.0  # of the model, without the reading of frames
+        self.failed_steps: int | None = None  # where the model counts them
 
     def go(self, advance: Callable[[int], None]) -> None:
         """Predict all steps; `advance` is told of the frames that are done."""
+        failures = getattr(self.model, "failures", None)
         started = perf_counter()
         for prediction in self.model.stream(self._samples()):
             check_gives(self.model, prediction)
             self.steps.append(prediction["prev_T_cam"][0].double().cpu())
             advance(len(self.steps[-1]) + (len(self.steps) == 1))
-        self.seconds = perf_counter() - started
+        self.seconds += perf_counter() - started
+        if failures is not None:
+            self.failed_steps = int(self.model.failures) - failures
 
     def _samples(self) -> Iterator[Sample]:
         """Clips that overlap by one frame, each as a batch of one."""
         for first in range(0, len(self.recording) - 1, self.clip_length - 1):
+            started = perf_counter()
             clip = self.recording.clip(range(first, min(first + self.clip_length, len(self.recording))))
+            self.seconds -= perf_counter() - started
             if not first:
                 check_needs(self.model, clip, f"recording {self.recording.name}")
                 self.resolution = f"{clip.image.shape[-1]}x{clip.image.shape[-2]}"
@@ -177,14 +184,16 @@ def _score_and_write(run: _Run, out: Path, alignment: AlignMode, lengths: Sequen
     file = f"{run.recording.name}.txt"
     estimate = run.trajectory()
     write_trajectory(out / "trajectories" / file, Trajectory(world_T_cam=estimate), "kitti")
-    speed: Metrics = {"fps": len(run.recording) / run.seconds}
+    course: Metrics = {"fps": len(run.recording) / run.seconds}
+    if run.failed_steps is not None:
+        course["failed_steps"] = run.failed_steps
     truth = run.recording.poses()
     if truth is None:
-        return speed
+        return course
     reference = start_at_identity(truth)
     write_trajectory(out / "reference" / file, Trajectory(world_T_cam=reference), "kitti")
     scores = score(reference, estimate, alignment=alignment, lengths=lengths, frame_seconds=run.frame_seconds())
-    return scores.metrics | speed
+    return scores.metrics | course
 
 
 def _what_was_seen(runs: Sequence[_Run]) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Score the model of a training run, and baselines beside it, on the run's own data."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build
 from vo3d.evaluation.compare import compare
 from vo3d.evaluation.odometry import evaluate_odometry
-from vo3d.formats.run_folder import CONFIG, find_checkpoint, read_run
+from vo3d.formats.run_folder import CONFIG, find_checkpoint, read_run, training_command
 from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import load_weights, sha256_of
 from vo3d.geometry.trajectory import AlignMode
@@ -24,11 +25,21 @@ from vo3d.report.odometry import write_odometry_report
 from vo3d.sample import Recording
 
 
+@dataclass(frozen=True)
+class _Contestant:
+    """One row of the table: who predicts, from which frames, and where it comes from."""
+
+    model: Model
+    recordings: list[Recording]
+    origin: Mapping[str, object]
+
+
 def evaluate_run(
     run: Path,
     *,
     weights: str = "best",
     baselines: Sequence[str] = (),
+    baseline_data: Mapping[str, Any] | None = None,
     out: Path | None = None,
     split: str = "test",
     alignment: AlignMode = "none",
@@ -45,6 +56,8 @@ def evaluate_run(
         weights: "best", "last", or a file of weights.
         baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
             baseline with a method `fit` is fitted to the recordings of the run's training set first.
+        baseline_data: Arguments of the dataset that are other for the baselines, such as a larger `size` or `stereo`;
+            the recordings and their frames must stay the same, which the comparison checks.
         out: Where the results go.
         split: "test", "val" or "train".
         alignment: See `vo3d.geometry.trajectory.align`.
@@ -58,26 +71,15 @@ def evaluate_run(
     Raises Vo3dError for a folder that is no run, absent weights or data, and whatever the models and loaders find.
     """
     config = read_run(run)
-    net: Model = build(Model, config["model"]["net"], str(run / CONFIG))
-    checkpoint = find_checkpoint(weights, run)
-    load_weights(net, checkpoint)
-    origin = {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
-    models = {type(net).__name__: (net, origin)}
-    recordings = _recordings(config, split, run)
-    for spec in map(_read_spec, baselines):
-        baseline: Model = build(Model, spec, "the baseline")
-        if fit := getattr(baseline, "fit", None):
-            fit(_recordings(config, "train", run))
-        models[_name(spec, baseline, models)] = (baseline, {"arguments": spec.get("init_args", {})})
-
     chosen = _device(device)
+    contestants = _contestants(config, run, weights, baselines, baseline_data or {}, split)
     folder = out if out is not None else run / "evaluation" / split
-    results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in models}
+    results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in contestants}
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
-    for name, (model, facts) in models.items():
+    for name, contestant in contestants.items():
         evaluate_odometry(
-            model,
-            recordings,
+            contestant.model,
+            contestant.recordings,
             results[name],
             clip_length=clip_length,
             alignment=alignment,
@@ -85,21 +87,47 @@ def evaluate_run(
             lengths=tuple(lengths) if lengths else DEVKIT_LENGTHS,
             name=name,
             protocol=protocol,
-            provenance={"seed": config.get("seed_everything"), **facts},
+            provenance={"seed": config.get("seed_everything"), **contestant.origin},
         )
     # a log or a pipe has no width: 80 columns would break the table
     compare(list(results.values()), console=None if sys.stdout.isatty() else Console(width=160))
-    title = f"{type(net).__name__} on {protocol['dataset']}, {split}"
-    command = str(provenance()["command"])
-    write_odometry_report(folder, results, title=title, run=run, recordings=recordings, commands=[command])
+    title = f"{next(iter(contestants))} on {protocol['dataset']}, {split}"
+    frames = next(iter(contestants.values())).recordings
+    commands = dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))
+    write_odometry_report(folder, results, title=title, run=run, recordings=frames, commands=list(commands))
     return results
 
 
-def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording]:
-    """The recordings behind one of the run's datasets."""
+def _contestants(
+    config: dict[str, Any], run: Path, weights: str, baselines: Sequence[str], other: Mapping[str, Any], split: str
+) -> dict[str, _Contestant]:
+    """The run's model, then its baselines, by their names in the table."""
+    net: Model = build(Model, config["model"]["net"], str(run / CONFIG))
+    checkpoint = find_checkpoint(weights, run)
+    load_weights(net, checkpoint)
+    origin = {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
+    recordings = _recordings(config, split, run)
+    contestants = {type(net).__name__: _Contestant(net, recordings, origin)}
+    specs = [_read_spec(text) for text in baselines]
+    if specs and other:
+        recordings = _recordings(config, split, run, other)
+    for spec in specs:
+        baseline: Model = build(Model, spec, "the baseline")
+        if fit := getattr(baseline, "fit", None):
+            fit(_recordings(config, "train", run))
+        facts = {"arguments": spec.get("init_args", {}), "data": dict(other)}
+        contestants[_name(spec, baseline, contestants)] = _Contestant(baseline, recordings, facts)
+    return contestants
+
+
+def _recordings(
+    config: dict[str, Any], split: str, run: Path, other: Mapping[str, Any] | None = None
+) -> list[Recording]:
+    """The recordings behind one of the run's datasets, with `other` arguments in place of its own."""
     spec = config["data"].get(split)
     if spec is None:
         raise Vo3dError(f"{run / CONFIG}: there is no data.{split}: train with one, or choose another split")
+    spec = {**spec, "init_args": {**spec.get("init_args", {}), **(other or {})}}
     dataset = build(Dataset, spec, f"{run / CONFIG}, data.{split}")
     recordings = getattr(dataset, "recordings", None)
     if not recordings:

@@ -29,3 +29,10 @@ def find_checkpoint(name: str | Path, run: Path) -> Path:
     if not path.is_file():
         raise Vo3dError(f"{path}: no such checkpoint: expected a file, or 'best' or 'last' of the run {run}")
     return path
+
+
+def training_command(run: Path) -> str | None:
+    """The command that made the run; None where the folder does not tell."""
+    path = run / VERSIONS
+    command = read_settings(path).get("command") if path.is_file() else None
+    return None if command is None else str(command)

@@ -17,6 +17,7 @@ MAX_TILT = 5.0  # degrees between the camera's y axis and the ground's normal
 ROAD_BELOW = 0.05  # the ground is looked for in rays at least this far below the horizon ...
 ROAD_WIDTH = 3.0  # ... and at most this many camera heights to the side
 GROUND_TRIALS = 200
+DEGENERATE = 1e-9  # determinant of three rays that span no plane: drawn twice, or on one line
 Rows = Float[ndarray, "n 2"]
 
 
@@ -182,7 +183,8 @@ def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float)
     moves = (b_T_a[:2, 3] - seen[:, :2] / seen[:, 2:] * b_T_a[2, 3]) / seen[:, 2:]  # d(ray b) / d(inverse depth)
     weight = np.linalg.norm(moves, axis=1)
     three = np.random.default_rng(0).integers(len(rays), size=(GROUND_TRIALS, 3))
-    planes = np.linalg.solve(rays[three] + 1e-9 * np.eye(3), inverse[three][..., None])[..., 0]
+    three = three[np.abs(np.linalg.det(rays[three])) > DEGENERATE]
+    planes = np.linalg.solve(rays[three], inverse[three][..., None])[..., 0]
     planes = planes[planes[:, 1] > np.cos(np.radians(MAX_TILT)) * np.linalg.norm(planes, axis=1)]
     if len(planes) == 0:
         return None
