@@ -24,7 +24,9 @@ from vo3d.sample import Recording, Sample
 class Drive(Recording):
     """A drive of `num` frames; made from its length."""
 
-    def __init__(self, name: str, num: int, truth: bool = True, broken_at: int | None = None) -> None:
+    def __init__(
+        self, name: str, num: int, truth: bool = True, broken_at: int | None = None, frame_seconds: float | None = 0.1
+    ) -> None:
         generator = torch.Generator().manual_seed(num)
         self.name = name
         xi = torch.randn(num - 1, 6, generator=generator, dtype=torch.float64) * 0.02
@@ -32,6 +34,7 @@ class Drive(Recording):
         self._poses = chain(se3.exp(xi), se3.exp(torch.randn(6, generator=generator, dtype=torch.float64)))
         self._truth = truth
         self._broken_at = broken_at
+        self._frame_seconds = frame_seconds
 
     def __len__(self) -> int:
         return len(self._poses)
@@ -46,7 +49,7 @@ class Drive(Recording):
             image=(number[:, None, None, None] / 1000).expand(-1, 3, 4, 6),
             K=torch.eye(3).expand(len(indices), 3, 3),
             world_T_cam=self._poses[indices].float(),
-            time=number.double() * 0.1,
+            time=None if self._frame_seconds is None else number.double() * self._frame_seconds,
             scene=self.name,
             index=number,
         )
@@ -126,6 +129,13 @@ def test_files_hold_both_trajectories_from_the_identity_on(tmp_path: Path) -> No
         torch.testing.assert_close(gram, torch.eye(3).double().expand_as(gram), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("seconds", [0.04, None], ids=["25 frames a second", "no times"])
+def test_the_time_between_frames_is_stated(tmp_path: Path, seconds: float | None) -> None:
+    result = evaluate(Oracle(), [Drive("a", 30, frame_seconds=seconds), Drive("b", 31)], tmp_path)
+    found = [result.sequences[name]["frame_seconds"] for name in ("a", "b")]
+    assert found == [seconds if seconds is None else pytest.approx(seconds), pytest.approx(0.1)]
+
+
 def test_alignment_and_lengths_are_stated(tmp_path: Path) -> None:
     result = evaluate(Oracle(0.5), [Drive("a", 60)], tmp_path, alignment="scale", lengths=(10.0, 20.0), clip_length=9)
     assert result.sequences["a"]["scale"] == pytest.approx(2, rel=1e-5)
@@ -182,7 +192,7 @@ def test_an_alignment_that_cannot_be_keeps_the_trajectory(tmp_path: Path) -> Non
 
 def test_recordings_without_truth_get_a_trajectory_and_no_metrics(tmp_path: Path) -> None:
     result = evaluate(Oracle(), [Drive("a", 30, truth=False)], tmp_path)
-    assert set(result.sequences["a"]) == {"fps"}
+    assert set(result.sequences["a"]) == {"fps", "frame_seconds"}
     assert len(read_trajectory(tmp_path / "trajectories" / "a.txt", "kitti")) == 30
     assert not (tmp_path / "reference").exists()
 

@@ -60,8 +60,9 @@ def evaluate_odometry(
         progress: Show a bar on stderr.
 
     Returns:
-        The result as written. Its `fps` counts frames per second of wall time without the reading of the frames; a
-        model with an attribute `failures` has the steps that it counted as failed under `failed_steps`.
+        The result as written. Its `fps` counts frames per second of wall time without the reading of the frames;
+        `frame_seconds` is the median time between frames, None where the recording has no times; a model with an
+        attribute `failures` has the steps that it counted as failed under `failed_steps`.
 
     Raises:
         Vo3dError: Nothing to evaluate, or after the others were written, a recording that failed.
@@ -172,11 +173,9 @@ class _Run:
         steps[:, :3, :3] = rotations.matrix_from_quaternion(rotations.quaternion_from_matrix(steps[:, :3, :3]))
         return chain(steps)
 
-    def frame_seconds(self) -> float:
-        """The median time between frames; KITTI's where the recording has no times."""
-        if not self.time:
-            return DEVKIT_FRAME_SECONDS
-        return torch.cat(self.time).diff().median().item()
+    def frame_seconds(self) -> float | None:
+        """The median time between frames; None where the recording has no times."""
+        return torch.cat(self.time).diff().median().item() if self.time else None
 
 
 def _score_and_write(run: _Run, out: Path, alignment: AlignMode, lengths: Sequence[float]) -> Metrics:
@@ -184,7 +183,8 @@ def _score_and_write(run: _Run, out: Path, alignment: AlignMode, lengths: Sequen
     file = f"{run.recording.name}.txt"
     estimate = run.trajectory()
     write_trajectory(out / "trajectories" / file, Trajectory(world_T_cam=estimate), "kitti")
-    course: Metrics = {"fps": len(run.recording) / run.seconds}
+    seconds = run.frame_seconds()
+    course: Metrics = {"fps": len(run.recording) / run.seconds, "frame_seconds": seconds}
     if run.failed_steps is not None:
         course["failed_steps"] = run.failed_steps
     truth = run.recording.poses()
@@ -192,7 +192,9 @@ def _score_and_write(run: _Run, out: Path, alignment: AlignMode, lengths: Sequen
         return course
     reference = start_at_identity(truth)
     write_trajectory(out / "reference" / file, Trajectory(world_T_cam=reference), "kitti")
-    scores = score(reference, estimate, alignment=alignment, lengths=lengths, frame_seconds=run.frame_seconds())
+    scores = score(
+        reference, estimate, alignment=alignment, lengths=lengths, frame_seconds=seconds or DEVKIT_FRAME_SECONDS
+    )
     return scores.metrics | course
 
 
