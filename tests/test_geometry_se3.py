@@ -197,6 +197,16 @@ def test_half_turns_have_a_finite_log_and_gradient(axis, dtype):
     torch.testing.assert_close(se3.exp(xi), a_T_b, rtol=0, atol=10 * tolerance)
 
 
+def test_relative_keeps_its_digits_far_from_the_origin():
+    world_T_a = se3.exp(tangents("uniform", (100,), 0))
+    world_T_a[:, :3, 3] *= 1000
+    world_T_a = world_T_a.float()
+    world_T_b = se3.compose(world_T_a.double(), se3.exp(tangents("tangent", (100,), 1))).float()
+    exact = se3.relative(world_T_a.double(), world_T_b.double())
+    assert_same(exact, se3.compose(se3.inverse(world_T_a.double()), world_T_b.double()))
+    torch.testing.assert_close(se3.relative(world_T_a, world_T_b).double(), exact, rtol=0, atol=1e-6)
+
+
 def test_constants_carry_no_graph():
     a_T_b = se3.exp(torch.ones(6))
     assert not a_T_b.requires_grad

@@ -57,8 +57,15 @@ def compose(first: Float[Tensor, "*#b 4 4"], *rest: Float[Tensor, "*#b 4 4"]) ->
 
 @full_precision
 def relative(world_T_a: Float[Tensor, "*#b 4 4"], world_T_b: Float[Tensor, "*#b 4 4"]) -> Float[Tensor, "*#b 4 4"]:
-    """The pose of b in the frame of a, `a_T_b`; batch shapes broadcast."""
-    return product(inverse(world_T_a), world_T_b)
+    """The pose of b in the frame of a, `a_T_b`; batch shapes broadcast.
+
+    Positions are subtracted before they are turned: far from the origin the product `inverse(world_T_a) @ world_T_b`
+    loses in float32 what two large numbers have in common, a millimetre at four kilometres.
+    """
+    a_R_world = world_T_a[..., :3, :3].mT
+    apart = world_T_b[..., :3, 3:] - world_T_a[..., :3, 3:]
+    a_R_b = product(a_R_world, world_T_b[..., :3, :3])
+    return from_rotation_translation(a_R_b, product(a_R_world, apart)[..., 0])
 
 
 @full_precision
