@@ -80,7 +80,7 @@ class ImageFolder(ClipDataset):
 class FolderRecording(Recording):
     """One folder of images or one video; arguments and errors as `ImageFolder` says.
 
-    `index` of its samples is the place in the recording: 0 is the frame `frames[0]` of the source.
+    `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the source.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class FolderRecording(Recording):
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
         self._source: _Source = _Video(source, frames) if source.is_file() else _Images(source)
         total = len(self._source)
-        self._first, last = frames or (0, total)
+        self.first_frame, last = frames or (0, total)
         if last > total:
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
-        self._count = last - self._first
+        self._count = last - self.first_frame
         self.name = source.resolve().stem if source.is_file() else source.resolve().name
         self._size = size
         self._K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
@@ -114,16 +114,16 @@ class FolderRecording(Recording):
             self._K = resize_intrinsics(self._K, self._source.size, size)
         self._poses: Tensor | None = None
         fps = fps or self._source.fps
-        self._time = None if fps is None else torch.arange(self._first, last, dtype=torch.float64) / fps
+        self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
         if trajectory is not None:
             truth = read_trajectory(trajectory, trajectory_format)
             if len(truth) != total:
                 raise Vo3dError(
                     f"{trajectory}: has {len(truth)} poses, but {source} has {total} frames: expected as many"
                 )
-            self._poses = truth.world_T_cam[self._first : last]
+            self._poses = truth.world_T_cam[self.first_frame : last]
             if self._time is None and truth.time is not None:
-                self._time = truth.time[self._first : last]
+                self._time = truth.time[self.first_frame : last]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -136,7 +136,7 @@ class FolderRecording(Recording):
     def clip(self, indices: Sequence[int]) -> Sample:
         """The views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
         return Sample(
-            image=self._source.read([self._first + index for index in indices], self._size),
+            image=self._source.read([self.first_frame + index for index in indices], self._size),
             K=self._K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=None if self._poses is None else self._poses[list(indices)].float(),
             time=None if self._time is None else self._time[list(indices)],
@@ -268,7 +268,7 @@ class _Video:
 def _natural_key(path: Path) -> list[tuple[int, str]]:
     """Digits compare as numbers: frame2 before frame10."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _intrinsic_matrix(

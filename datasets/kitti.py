@@ -98,9 +98,9 @@ class _Camera:
 
 
 class KITTIRecording(Recording):
-    """One sequence of KITTI odometry; arguments and errors as `KITTIOdometry` says, frames counted from `frames[0]`.
+    """One sequence of KITTI odometry; arguments and errors as `KITTIOdometry` says.
 
-    `index` of its samples is the place in the recording: 0 is the frame `frames[0]` of the sequence.
+    `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the sequence.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class KITTIRecording(Recording):
         check_size(size)
         check_frames(frames)
         self.name = name
+        self.first_frame = frames[0] if frames is not None else 0
         self._size = size
         folder = root / "sequences" / name
         left = 2 if colour else 0
@@ -150,10 +151,6 @@ class KITTIRecording(Recording):
     def poses(self) -> Float64[Tensor, "n 4 4"] | None:
         """`world_T_cam` of every frame, metres, in the world of camera 0; None for sequences without truth."""
         return self._poses
-
-    def times(self) -> Float64[Tensor, " n"]:
-        """Seconds of every frame."""
-        return self._time
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """The views at `indices`; Vo3dError naming the file when an image is damaged or has another size."""

@@ -71,10 +71,6 @@ class RenderedRecording(Recording):
         """`world_T_cam` of every frame, metres; the first is the identity."""
         return self._recorder.poses()
 
-    def times(self) -> Float64[Tensor, " n"]:
-        """Seconds of every frame."""
-        return self._recorder.times()
-
     def clip(self, indices: Sequence[int]) -> Sample:
         """The views at `indices`; Vo3dError for an index outside, or for unevenly spaced ones with imu."""
         for index in indices:
@@ -88,7 +84,7 @@ class RenderedRecording(Recording):
             K=self._recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=self.poses()[list(indices)].float(),
             depth=_stack([frame.depth for frame in frames]) if give["depth"] else None,
-            time=self.times()[list(indices)],
+            time=self._recorder.times()[list(indices)],
             imu=self._readings(indices) if self._imu else None,
             right=torch.stack([self._image(index, right=True) for index in indices]).float() / 255
             if self._stereo

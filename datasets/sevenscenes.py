@@ -108,7 +108,7 @@ def read_split(folder: Path, split: Literal["train", "test"]) -> list[str]:
 class SevenScenesRecording(Recording):
     """One sequence folder of 7-Scenes; arguments and errors as `SevenScenes` says.
 
-    `index` of its samples is the place in the recording: 0 is the frame `frames[0]` of the sequence.
+    `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the sequence.
     """
 
     def __init__(
@@ -125,6 +125,7 @@ class SevenScenesRecording(Recording):
         if not focal > 0:
             raise Vo3dError(f"focal is {focal}: expected pixels, more than 0")
         self.name = f"{folder.parent.name}_{folder.name}"
+        self.first_frame = frames[0] if frames is not None else 0
         self._depth: DepthChoice = depth
         self._size = size
         self._stems, self._files = _colour_files(folder, frames)

@@ -69,7 +69,7 @@ def test_a_field_of_view_makes_the_intrinsics(folder: Path) -> None:
 
 def test_size_and_range(folder: Path) -> None:
     dataset = ImageFolder(folder, intrinsics=INTRINSICS, size=(24, 32), frames=(4, 9))
-    assert len(dataset.recordings[0]) == 5
+    assert dataset.recordings[0].frames == range(4, 9)
     sample = dataset[0]
     assert sample.image.shape == (2, 3, 24, 32)
     assert sample.image[:, 0, 0, 0].mul(25.5).round().tolist() == [4, 5]

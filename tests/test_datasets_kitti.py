@@ -103,6 +103,7 @@ def test_a_range_takes_its_rows_and_its_images(root: Path) -> None:
     (root / "sequences/06/image_2/000005.png").unlink()
     recording = KITTIOdometry(root, ["06"], frames=(2, 5), imu=True).recordings[0]
     assert len(recording) == 3
+    assert recording.frames == range(2, 5)
     sample = recording.clip([0, 1])
     assert sample.image[:, 0, 0, 0].mul(255).round().tolist() == [42, 62]
     assert sample.time is not None

@@ -73,7 +73,7 @@ def test_splits_are_the_official_ones_or_a_list(root: Path) -> None:
 
 def test_a_range_and_a_size(root: Path) -> None:
     dataset = SevenScenes(root, "desk", frames=(1, 3), size=(120, 160), depth="required", focal=585.0)
-    assert [len(recording) for recording in dataset.recordings] == [2, 2]
+    assert [recording.frames for recording in dataset.recordings] == [range(1, 3), range(1, 3)]
     sample = dataset[0]
     assert sample.image.shape == (2, 3, 120, 160)
     assert sample.image[0, 0, 0, 0] == pytest.approx(50 / 255)

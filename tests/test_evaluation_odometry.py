@@ -171,6 +171,17 @@ def test_a_recording_that_fails_leaves_the_others(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "trajectories").iterdir()) == ["a.txt", "c.txt"]
 
 
+def test_excerpts_of_one_recording_are_told_apart(tmp_path: Path) -> None:
+    whole, excerpt = Drive("a", 9), Drive("a", 9)
+    excerpt.first_frame = 100
+    assert (whole.frames, excerpt.frames) == (range(9), range(100, 109))
+    prints = [
+        evaluate(Oracle(), [drive], tmp_path / str(drive.first_frame)).protocol["frames_sha256"]
+        for drive in (whole, excerpt)
+    ]
+    assert prints[0] != prints[1]
+
+
 def test_results_are_written_after_each_recording(tmp_path: Path) -> None:
     class Crash(Oracle):
         def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:

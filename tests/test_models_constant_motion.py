@@ -20,10 +20,10 @@ class Path(Recording):
     def __init__(self, name: str, world_T_cam: Tensor | None, frames: int) -> None:
         self.name = name
         self.world_T_cam = world_T_cam
-        self.frames = frames
+        self.length = frames
 
     def __len__(self) -> int:
-        return self.frames
+        return self.length
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """Nothing to see."""

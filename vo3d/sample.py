@@ -90,6 +90,12 @@ class Recording(ABC):
     """One sequence of frames in time order, from which clips are taken; a clip never leaves its recording."""
 
     name: str
+    first_frame: int = 0  # number of frame 0 in the source; more in an excerpt
+
+    @property
+    def frames(self) -> range:
+        """Numbers of the frames in their source, by which results tell excerpts of one sequence apart."""
+        return range(self.first_frame, self.first_frame + len(self))
 
     @abstractmethod
     def __len__(self) -> int:

@@ -138,7 +138,7 @@ class _Run:
         started = perf_counter()
         for prediction in self.model.stream(self._samples()):
             check_gives(self.model, prediction)
-            self.steps.append(prediction["prev_T_cam"][0].double().cpu())
+            self.steps.append(prediction["prev_T_cam"][0].cpu().double())
             advance(len(self.steps[-1]) + (len(self.steps) == 1))
         self.seconds += perf_counter() - started
         if failures is not None:
@@ -199,14 +199,10 @@ def _score_and_write(run: _Run, out: Path, alignment: AlignMode, lengths: Sequen
 
 
 def _what_was_seen(runs: Sequence[_Run]) -> dict[str, object]:
-    """Size of the images and fingerprint of the frames of the recordings that were scored.
-
-    A recording that is an excerpt tells the numbers of its frames by the attribute `frames`.
-    """
-    seen = [run.recording for run in runs]
+    """Size of the images and fingerprint of the frames of the recordings that were scored."""
     return {
         "resolution": ", ".join(dict.fromkeys(run.resolution for run in runs)),
-        "frames_sha256": frames_sha256((one.name, getattr(one, "frames", range(len(one)))) for one in seen),
+        "frames_sha256": frames_sha256((run.recording.name, run.recording.frames) for run in runs),
     }
 
 
