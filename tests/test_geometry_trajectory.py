@@ -53,6 +53,9 @@ def test_start_at_identity_keeps_the_steps(generator: torch.Generator) -> None:
     moved = start_at_identity(world_T_cam)
     torch.testing.assert_close(moved[0], torch.eye(4).double(), rtol=0, atol=1e-15)
     torch.testing.assert_close(steps(moved), steps(world_T_cam))
+    moved = start_at_identity(world_T_cam, 7)
+    torch.testing.assert_close(moved[7], torch.eye(4).double(), rtol=0, atol=1e-15)
+    torch.testing.assert_close(steps(moved), steps(world_T_cam))
 
 
 def test_path_lengths_add_up() -> None:

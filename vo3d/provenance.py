@@ -7,7 +7,10 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("vo3d", "torch", "kornia", "lightning", "jsonargparse", "numpy", "scipy", "opencv-python", "evo", "open3d")
+PACKAGES = (
+    "vo3d", "torch", "kornia", "lightning", "jsonargparse", "numpy", "scipy", "opencv-python", "opencv-python-headless",
+    "evo", "open3d",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -21,11 +24,6 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    if "opencv-python" not in found:
-        try:
-            found["opencv-python-headless"] = version("opencv-python-headless")
-        except PackageNotFoundError:
-            pass
     return found
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.results import Metrics
-from vo3d.geometry.trajectory import AlignMode, align, path_lengths
+from vo3d.geometry.trajectory import AlignMode, align, path_lengths, start_at_identity
 from vo3d.metrics import odometry as evo
 from vo3d.metrics.kitti_odometry import (
     DEVKIT_FRAME_SECONDS,
@@ -71,9 +71,7 @@ def score(
     check_pair(reference, estimate, known)
     kept = torch.ones(len(reference), dtype=torch.bool) if known is None else known
     origin = int(kept.nonzero()[0])
-    # the general inverse of vo3d.geometry.trajectory.start_at_identity, at the first common pose
-    target = torch.linalg.solve(reference[origin : origin + 1], reference)
-    source = torch.linalg.solve(estimate[origin : origin + 1], estimate)
+    target, source = start_at_identity(reference, origin), start_at_identity(estimate, origin)
     aligned = align(target[kept], source[kept], alignment)
     filled = target.clone()  # frames without an estimate are never read: `known` leaves them out
     filled[kept] = aligned.estimate

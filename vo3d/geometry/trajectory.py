@@ -50,14 +50,14 @@ def steps(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "m 4 4"]:
     return prev_T_cam
 
 
-def start_at_identity(world_T_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 4 4"]:
-    """Express every pose in the frame of the first one.
+def start_at_identity(world_T_cam: Float[Tensor, "n 4 4"], first: int = 0) -> Float[Tensor, "n 4 4"]:
+    """Express every pose in the frame of pose `first`.
 
     Convention: `first_T_cam = inverse(world_T_first) @ world_T_cam`, with the general matrix inverse, as the KITTI
     devkit has it: rotations read from text are orthonormal to a few digits only, and with the general inverse the
-    first pose becomes the identity exactly. The transpose instead moves positions by 1e-6 of their distance.
+    pose `first` becomes the identity exactly. The transpose instead moves positions by 1e-6 of their distance.
     """
-    first_T_cam: Tensor = torch.linalg.solve(world_T_cam[:1], world_T_cam)
+    first_T_cam: Tensor = torch.linalg.solve(world_T_cam[first, None], world_T_cam)
     return first_T_cam
 
 

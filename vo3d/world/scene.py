@@ -16,8 +16,6 @@ from vo3d.errors import Vo3dError
 from vo3d.world.path import RigidPath
 from vo3d.world.primitives import inside
 
-UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-
 
 @dataclass(frozen=True)
 class Hits:
