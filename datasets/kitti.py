@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics
 from vo3d.datasets.transforms import Transform
-from vo3d.datasets.views import check_frames, read_views
+from vo3d.datasets.views import check_frames, read_views, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
@@ -167,7 +166,7 @@ class KITTIRecording(Recording):
             K=K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=None if self._poses is None else self._poses[list(indices)].float(),
             time=self._time[list(indices)],
-            imu=None if self._imu is None else _readings(self._imu, indices, self.name),
+            imu=None if self._imu is None else readings_between(self._imu, indices, self.name),
             right=right,
             left_T_right=left_T_right,
             scene=self.name,
@@ -234,14 +233,3 @@ def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | No
             f"{path}: has the readings of {len(steps) + 1} frames, but frames up to {frames[1]} are asked for"
         )
     return steps[frames[0] : frames[1] - 1] if frames is not None else steps
-
-
-def _readings(steps: Tensor, indices: Sequence[int], name: str) -> Float[Tensor, "s n 6"]:
-    """The readings since the previous view; zeros for the first one."""
-    strides = {later - earlier for earlier, later in pairwise(indices)} or {1}
-    stride = min(strides)
-    if len(strides) > 1 or stride < 1:
-        raise Vo3dError(f"views {list(indices)} of {name!r} with imu: expected ascending views at one distance")
-    since = [steps[index - stride : index].flatten(0, 1) for index in indices[1:]]
-    first = torch.zeros(stride * steps.shape[1], 6, dtype=steps.dtype)
-    return torch.stack([first, *since]).float()

@@ -1,15 +1,15 @@
 """The rendered world as a dataset: frames are made when they are asked for, with exact truth; nothing is downloaded."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.transforms import Transform
+from vo3d.datasets.views import readings_between
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
 from vo3d.world.imu import ImuErrors
@@ -79,13 +79,14 @@ class RenderedRecording(Recording):
         following: list[int | None] = [*list(indices)[1:], None]
         frames = [self._frame(index, later) for index, later in zip(indices, following, strict=True)]
         give = self._give
+        steps = self._recorder.imu(self._imu_readings, self._imu_errors) if self._imu else None
         return Sample(
             image=torch.stack([frame.image for frame in frames]).float() / 255,
             K=self._recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=self.poses()[list(indices)].float(),
             depth=_stack([frame.depth for frame in frames]) if give["depth"] else None,
             time=self._recorder.times()[list(indices)],
-            imu=self._readings(indices) if self._imu else None,
+            imu=readings_between(steps, indices, self.name) if steps is not None else None,
             right=torch.stack([self._image(index, right=True) for index in indices]).float() / 255
             if self._stereo
             else None,
@@ -111,18 +112,6 @@ class RenderedRecording(Recording):
         if (index, right) not in self._cache:
             self._cache[index, right] = self._recorder.frame(index, right=right).image
         return self._cache[index, right]
-
-    def _readings(self, indices: Sequence[int]) -> Float[Tensor, "s n 6"]:
-        """The readings since the previous view; zeros for the first one."""
-        strides = {later - earlier for earlier, later in pairwise(indices)} or {1}
-        stride = min(strides)
-        if len(strides) > 1 or stride < 1:
-            raise Vo3dError(
-                f"views {list(indices)} of {self.name!r} with imu: expected ascending views at one distance"
-            )
-        steps = self._recorder.imu(self._imu_readings, self._imu_errors)
-        since = [steps[index - stride : index].flatten(0, 1) for index in list(indices)[1:]]
-        return torch.stack([torch.zeros(stride * self._imu_readings, 6, dtype=steps.dtype), *since]).float()
 
 
 def _stack(values: list[Tensor | None]) -> Tensor:

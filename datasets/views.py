@@ -1,10 +1,11 @@
-"""Reading the views of a clip from one file each."""
+"""The views of a clip: their images, one file each, and the inertial readings between them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.resize import Size, resize_image
@@ -30,6 +31,23 @@ def read_views(files: Sequence[Path], size: Size | None) -> tuple[Float32[Tensor
             )
         views.append(view if size is None else resize_image(view, size))
     return torch.stack(views), original[0]
+
+
+def readings_between(
+    steps: Float64[Tensor, "steps n 6"], indices: Sequence[int], name: str
+) -> Float[Tensor, "s readings 6"]:
+    """The inertial readings since the previous view of a clip, zeros for its first view, as `Sample.imu` wants them.
+
+    `steps[i]` holds the readings between the frames i and i + 1 of the recording called `name`.
+    Raises Vo3dError unless `indices` ascend at one distance: other clips have no tensor of readings.
+    """
+    strides = {later - earlier for earlier, later in pairwise(indices)} or {1}
+    stride = min(strides)
+    if len(strides) > 1 or stride < 1:
+        raise Vo3dError(f"views {list(indices)} of {name!r} with imu: expected ascending views at one distance")
+    since = [steps[index - stride : index].flatten(0, 1) for index in list(indices)[1:]]
+    first = torch.zeros(stride * steps.shape[1], 6, dtype=steps.dtype)
+    return torch.stack([first, *since]).float()
 
 
 def check_frames(frames: tuple[int, int] | None) -> None:

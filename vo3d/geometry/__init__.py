@@ -26,6 +26,7 @@ from vo3d.geometry.camera import (
 from vo3d.geometry.distortion import distort_image, distort_points, undistort_image, undistort_points
 from vo3d.geometry.precision import full_precision
 from vo3d.geometry.rotations import (
+    axis_rotation,
     euler_from_matrix,
     is_rotation,
     log_quaternion_from_matrix,
@@ -51,6 +52,7 @@ from vo3d.geometry.warp import (
 )
 
 __all__ = [
+    "axis_rotation",
     "backproject",
     "crop_intrinsics",
     "depth_from_disparity",

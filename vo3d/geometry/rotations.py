@@ -42,6 +42,20 @@ def quaternion_from_matrix(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
     return torch.where((leading < 0)[..., None], -q, q)
 
 
+def axis_rotation(axis: int, angle: Float[Tensor, "*b"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation by an angle about the coordinate axis 0 (x), 1 (y) or 2 (z).
+
+    Convention: right-handed; radians.
+    """
+    zero, one, s, c = torch.zeros_like(angle), torch.ones_like(angle), angle.sin(), angle.cos()
+    rows = (
+        (one, zero, zero, zero, c, -s, zero, s, c),
+        (c, zero, s, zero, one, zero, -s, zero, c),
+        (c, -s, zero, s, c, zero, zero, zero, one),
+    )[axis]
+    return torch.stack(rows, dim=-1).reshape(*angle.shape, 3, 3)
+
+
 @full_precision
 def matrix_from_euler(angles: Float[Tensor, "*b 3"], order: EulerOrder = "yxz") -> Float[Tensor, "*b 3 3"]:
     """The rotation of three turns about the axes of `order`.
@@ -50,7 +64,9 @@ def matrix_from_euler(angles: Float[Tensor, "*b 3"], order: EulerOrder = "yxz") 
     "yxz" is R_y(angles[0]) R_x(angles[1]) R_z(angles[2]), that is yaw, pitch, roll of a camera whose y points down.
     """
     i, j, k, _ = _axes(order)
-    first, second, third = (_turn(axis, angle) for axis, angle in zip((i, j, k), angles.unbind(-1), strict=True))
+    first, second, third = (
+        axis_rotation(axis, angle) for axis, angle in zip((i, j, k), angles.unbind(-1), strict=True)
+    )
     return product(product(first, second), third)
 
 
@@ -162,14 +178,3 @@ def _axes(order: str) -> tuple[int, int, int, int]:
     """Indices of the three axes, and whether their order is even (1) or odd (-1)."""
     i, j, k = ("xyz".index(letter) for letter in order)
     return i, j, k, 1 if (j - i) % 3 == 1 else -1
-
-
-def _turn(axis: int, angle: Tensor) -> Tensor:
-    """The rotation about one coordinate axis, right-handed."""
-    zero, one, s, c = torch.zeros_like(angle), torch.ones_like(angle), angle.sin(), angle.cos()
-    rows = (
-        (one, zero, zero, zero, c, -s, zero, s, c),
-        (c, zero, s, zero, one, zero, -s, zero, c),
-        (c, -s, zero, s, c, zero, zero, zero, one),
-    )[axis]
-    return torch.stack(rows, dim=-1).reshape(*angle.shape, 3, 3)

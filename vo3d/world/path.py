@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vo3d.geometry.rotations import axis_rotation
+
 DEGREE = 5  # four continuous derivatives: jerk-free readings for an inertial sensor
 
 GRAVITY = (0.0, 9.81, 0.0)  # m/s^2 in the world's axes: y points down
@@ -65,14 +67,16 @@ class RigidPath:
         """`world_T_body` of the m bodies at `time`, metres."""
         state = self.spline(time).view(len(time), -1, 6)
         world_T_body = torch.eye(4, dtype=torch.float64, device=time.device).repeat(*state.shape[:2], 1, 1)
-        world_T_body[..., :3, :3] = _turn(1, state[..., 3]) @ _turn(0, state[..., 4]) @ _turn(2, state[..., 5])
+        world_T_body[..., :3, :3] = (
+            axis_rotation(1, state[..., 3]) @ axis_rotation(0, state[..., 4]) @ axis_rotation(2, state[..., 5])
+        )
         world_T_body[..., :3, 3] = state[..., :3]
         return world_T_body
 
     def motion(self, time: Float64[Tensor, " n"]) -> Motion:
         """Pose of body 0 and its exact derivatives at `time`."""
         state, rate = self.spline(time), self.spline(time, 1)
-        pitch, roll = _turn(0, state[:, 4]), _turn(2, state[:, 5])
+        pitch, roll = axis_rotation(0, state[:, 4]), axis_rotation(2, state[:, 5])
         axes = torch.eye(3, dtype=torch.float64, device=time.device)
         # R = Ry Rx Rz: each rate turns about its own axis, seen through the rotations that follow it.
         about_y = (pitch @ roll).mT @ axes[1] * rate[:, 3:4]
@@ -80,12 +84,3 @@ class RigidPath:
         about_z = axes[2] * rate[:, 5:6]
         acceleration = self.spline(time, 2)[:, :3]
         return Motion(self.poses(time)[:, 0], rate[:, :3], acceleration, about_y + about_x + about_z)
-
-
-def _turn(axis: int, angle: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n 3 3"]:
-    """Rotation matrices about one coordinate axis."""
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    rotation = torch.eye(3, dtype=angle.dtype, device=angle.device).repeat(*angle.shape, 1, 1)
-    rotation[..., i, i] = rotation[..., j, j] = angle.cos()
-    rotation[..., i, j], rotation[..., j, i] = -angle.sin(), angle.sin()
-    return rotation
