@@ -67,6 +67,11 @@ def test_a_field_of_view_makes_the_intrinsics(folder: Path) -> None:
     assert K.tolist() == [[pytest.approx(32), 0, 31.5], [0, pytest.approx(32), 23.5], [0, 0, 1]]
 
 
+def test_digits_that_are_no_decimals_do_not_count(folder: Path) -> None:
+    (folder / "frame2.png").rename(folder / "frame².png")
+    assert len(ImageFolder(folder, intrinsics=INTRINSICS).recordings[0]) == 12
+
+
 def test_size_and_range(folder: Path) -> None:
     dataset = ImageFolder(folder, intrinsics=INTRINSICS, size=(24, 32), frames=(4, 9))
     assert dataset.recordings[0].frames == range(4, 9)

@@ -287,7 +287,9 @@ def test_unknown_depth_is_masked_and_does_not_spoil_gradients():
     depth = noise(H, W) + 1
     depth[0, :5] = torch.tensor([0.0, -1.0, math.nan, math.inf, -math.inf], dtype=torch.float64)
     depth.requires_grad_()
-    xi = torch.full((6,), 0.01, dtype=torch.float64, requires_grad=True)
+    # backwards, so that the source sees the camera's centre, which a depth of 0 would be
+    xi = torch.tensor([0.0, 0.0, 0.02, 0.01, 0.01, 0.01], dtype=torch.float64, requires_grad=True)
+    assert sample_image(noise(3, H, W), project(K, se3.exp(xi)[None, None, :3, 3])[0])[1].all()
     image, valid = warp_by_depth(noise(3, H, W), depth, K, se3.exp(xi))
     assert not valid[0, :5].any()
     assert valid.float().mean() > 0.5

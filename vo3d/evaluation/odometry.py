@@ -134,7 +134,7 @@ class _Run:
 
     def go(self, advance: Callable[[int], None]) -> None:
         """Predict all steps; `advance` is told of the frames that are done."""
-        failures = getattr(self.model, "failures", None)
+        failures: int | None = getattr(self.model, "failures", None)
         started = perf_counter()
         for prediction in self.model.stream(self._samples()):
             check_gives(self.model, prediction)
@@ -142,7 +142,7 @@ class _Run:
             advance(len(self.steps[-1]) + (len(self.steps) == 1))
         self.seconds += perf_counter() - started
         if failures is not None:
-            self.failed_steps = int(self.model.failures) - failures
+            self.failed_steps = getattr(self.model, "failures", failures) - failures
 
     def _samples(self) -> Iterator[Sample]:
         """Clips that overlap by one frame, each as a batch of one."""
