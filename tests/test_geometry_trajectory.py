@@ -143,9 +143,12 @@ def test_alignment_finds_a_known_similarity(generator: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize("mode", ["scale", "6dof", "7dof"])
-def test_alignment_is_a_minimum(mode: AlignMode, generator: torch.Generator) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_alignment_is_a_minimum(mode: AlignMode, mirrored: bool, generator: torch.Generator) -> None:
     reference = random_poses(generator, 30)
     estimate = se3.compose(reference, random_poses(generator, 30, 0.2))
+    if mirrored:  # the smallest singular value counts against the scale
+        estimate[:, 0, 3] *= -1
     found = align(reference, estimate, mode)
 
     def cost(poses: Tensor) -> float:
