@@ -188,6 +188,25 @@ def test_evaluate_scores_a_run_beside_baselines(
     assert "TinyModel" in capsys.readouterr().out.replace("\n", "")
 
 
+def test_a_method_without_parameters_is_evaluated_from_a_file(tmp_path: Path) -> None:
+    """`--data` replaces arguments of the test set, `--baseline_data` those that only the baselines see."""
+    config = tmp_path / "standing.yaml"
+    clips = {"class_path": "tiny.TinyClips", "init_args": {"seeds": [1], "frames": 6}}
+    net = {"class_path": "vo3d.models.constant_motion.ConstantMotion"}
+    config.write_text(yaml.safe_dump({"model": {"net": net}, "data": {"train": clips, "test": clips}}))
+    words = ["--out", str(tmp_path / "out"), "--lengths", "1", "--data", '{"frames": 9, "seeds": [2]}']
+    assert main(["evaluate", str(config), *words, "--baselines", "constant", "--baseline_data", '{"frames": 9}']) == 0
+    own, baseline = (
+        yaml.safe_load((tmp_path / "out" / name / "metrics.json").read_text())
+        for name in ("ConstantMotion", "ConstantMotion__2")
+    )
+    assert own["provenance"]["run"] == "standing.yaml"
+    assert list(own["sequences"]) == list(baseline["sequences"]) == ["tiny-2"]
+    assert own["mean"]["rpe_mean_m"] > 0  # fitted to the training set, so it moves
+    assert own["mean"]["rpe_mean_m"] == baseline["mean"]["rpe_mean_m"]
+    assert baseline["provenance"]["data"] == {"frames": 9}
+
+
 def test_evaluate_says_what_is_missing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "'best' or 'last'" in complaint(capsys, "evaluate", trained, "--weights", "beast")
     assert "no_such" in complaint(capsys, "evaluate", trained, "--baselines", "no_such.Model")

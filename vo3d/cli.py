@@ -2,14 +2,18 @@
 
 # ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
 import inspect
+import os
+import re
 import sys
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, is_mistake, one_line
 
 VERBS = {
     "demo": "render, train, score and report in ten minutes, with nothing downloaded",
@@ -75,6 +79,7 @@ def render(
 def evaluate(
     run: Path,
     weights: str = "best",
+    data: dict[str, Any] | None = None,
     baselines: list[str] = [],  # noqa: B006 (read only)
     baseline_data: dict[str, Any] | None = None,
     out: Path | None = None,
@@ -89,8 +94,9 @@ def evaluate(
     Example: vo3d evaluate runs/deepvo --baselines classic constant
 
     Args:
-        run: The folder that `vo3d fit` made.
+        run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
         weights: best, last, or a file of weights.
+        data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
         baselines: classic, constant, class paths, YAML files or JSON with class_path and init_args.
         baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
         out: Where the results go; without it, evaluation/<split> in the run folder.
@@ -103,9 +109,10 @@ def evaluate(
     from vo3d.evaluation.run import evaluate_run
 
     evaluate_run(
-        run,
+        Path(_find_config(str(run))) if run.suffix == ".yaml" else run,
         weights=weights,
-        baselines=[BASELINES.get(name, name) for name in baselines],
+        data=data,
+        baselines=[_baseline(name) for name in baselines],
         baseline_data=baseline_data,
         out=out,
         split=split,
@@ -184,25 +191,52 @@ def overview() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 2, and one line on stderr, for a mistake that the user can mend."""
+    """Run one verb; returns the exit status.
+
+    2, and one line on stderr, for a mistake that the user can mend; 130 when interrupted from the keyboard; 141 when
+    the reader of a pipe went away, as of a program that the system stops for that.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help"}:
         sys.stdout.write(overview() + "\n")
         return 0
-    verb, *rest = words
+    if words[0] == "--version":
+        sys.stdout.write(f"vo3d {version('vo3d')}\n")
+        return 0
     try:
-        if verb in FUNCTIONS:
-            _call(verb, rest)
-        elif verb in VERBS:
-            from vo3d.training.command import run
-
-            run([verb, *find_configs(rest)])
-        else:
-            raise Vo3dError(f"there is no verb {verb!r}: expected one of {', '.join(VERBS)}")
-    except (Vo3dError, ArgumentError) as error:
-        sys.stderr.write(f"vo3d: error: {' '.join(str(error).split())}\n")
+        run_verb(words)
+        sys.stdout.flush()  # so that a reader that went away is noticed here
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        return 141
+    except KeyboardInterrupt:
+        sys.stderr.write("\nvo3d: interrupted; what was written before stays\n")
+        return 130
+    except (ArgumentError, OSError, ValueError) as error:
+        if not is_mistake(error):
+            raise
+        where = f"; vo3d {words[0]} --help tells more" if isinstance(error, ArgumentError) else ""
+        sys.stderr.write(f"vo3d: error: {one_line(error)}{where}\n")
         return 2
     return 0
+
+
+def run_verb(words: Sequence[str]) -> None:
+    """Run the verb `words[0]` with its options.
+
+    Raises what `vo3d.errors.is_mistake` recognises for a mistake that the user can mend.
+    """
+    verb, *rest = words
+    if verb in FUNCTIONS:
+        _call(verb, rest)
+    elif verb in VERBS:
+        from vo3d.training.command import run
+
+        run([verb, *find_configs(rest)])
+    else:
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(VERBS)}"
+        raise Vo3dError(f"there is no verb {verb!r}: {hint}")
 
 
 def find_configs(words: Sequence[str]) -> list[str]:
@@ -235,6 +269,13 @@ def _find_config(name: str) -> str:
     )
 
 
+def _baseline(name: str) -> str:
+    """The class path behind a short name; class paths, files and JSON as they are."""
+    if name.isidentifier() and name not in BASELINES:
+        raise Vo3dError(f"there is no baseline {name!r}: expected {', '.join(BASELINES)}, a class path, YAML or JSON")
+    return BASELINES.get(name, name)
+
+
 def _call(verb: str, words: list[str]) -> None:
     """Parse `words` by the signature and the docstring of the verb's function, and call it.
 
@@ -243,7 +284,10 @@ def _call(verb: str, words: list[str]) -> None:
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-        """Leaves the lines of the example as they are."""
+        """Leaves the lines of the example as they are, and names types as people write them."""
+
+        def _expand_help(self, action: Action) -> str:
+            return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", super()._expand_help(action))
 
     function = FUNCTIONS[verb]
     text = inspect.getdoc(function) or ""

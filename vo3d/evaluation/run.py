@@ -14,7 +14,7 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build
 from vo3d.evaluation.compare import compare
 from vo3d.evaluation.odometry import evaluate_odometry
-from vo3d.formats.run_folder import CONFIG, find_checkpoint, read_run, training_command
+from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
 from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import load_weights, sha256_of
 from vo3d.geometry.trajectory import AlignMode
@@ -38,6 +38,7 @@ def evaluate_run(
     run: Path,
     *,
     weights: str = "best",
+    data: Mapping[str, Any] | None = None,
     baselines: Sequence[str] = (),
     baseline_data: Mapping[str, Any] | None = None,
     out: Path | None = None,
@@ -52,8 +53,10 @@ def evaluate_run(
     Each result goes to a folder of its own under `out` (`run/evaluation/<split>`), the report beside them.
 
     Args:
-        run: The folder that `vo3d fit` made.
-        weights: "best", "last", or a file of weights.
+        run: The folder that `vo3d fit` made; or a YAML file with `model.net` and `data`, for a method that learns
+            nothing or together with a file of weights.
+        weights: "best", "last", or a file of weights; methods without parameters need none.
+        data: Arguments of the dataset that are other than in the configuration, such as its `root`.
         baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
             baseline with a method `fit` is fitted to the recordings of the run's training set first.
         baseline_data: Arguments of the dataset that are other for the baselines, such as a larger `size` or `stereo`;
@@ -72,8 +75,11 @@ def evaluate_run(
     """
     config = read_run(run)
     chosen = _device(device)
-    contestants = _contestants(config, run, weights, baselines, baseline_data or {}, split)
-    folder = out if out is not None else run / "evaluation" / split
+    if config["data"].get(split):
+        config["data"][split] = _changed(config["data"][split], data)
+    contestants = _contestants(config, run, weights, baselines, baseline_data, split)
+    home = run if run.is_dir() else Path("runs") / run.stem
+    folder = out if out is not None else home / "evaluation" / split
     results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in contestants}
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
     for name, contestant in contestants.items():
@@ -94,41 +100,62 @@ def evaluate_run(
     title = f"{next(iter(contestants))} on {protocol['dataset']}, {split}"
     frames = next(iter(contestants.values())).recordings
     commands = dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))
-    write_odometry_report(folder, results, title=title, run=run, recordings=frames, commands=list(commands))
+    history = run if run.is_dir() else None
+    write_odometry_report(folder, results, title=title, run=history, recordings=frames, commands=list(commands))
     return results
 
 
 def _contestants(
-    config: dict[str, Any], run: Path, weights: str, baselines: Sequence[str], other: Mapping[str, Any], split: str
+    config: dict[str, Any],
+    run: Path,
+    weights: str,
+    baselines: Sequence[str],
+    baseline_data: Mapping[str, Any] | None,
+    split: str,
 ) -> dict[str, _Contestant]:
     """The run's model, then its baselines, by their names in the table."""
-    net: Model = build(Model, config["model"]["net"], str(run / CONFIG))
-    checkpoint = find_checkpoint(weights, run)
-    load_weights(net, checkpoint)
-    origin = {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
+    net: Model = build(Model, config["model"]["net"], str(run))
     recordings = _recordings(config, split, run)
-    contestants = {type(net).__name__: _Contestant(net, recordings, origin)}
+    contestants = {type(net).__name__: _Contestant(net, recordings, _trained(net, config, run, weights))}
     specs = [_read_spec(text) for text in baselines]
-    if specs and other:
-        recordings = _recordings(config, split, run, other)
+    if specs and baseline_data:
+        config = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
+        recordings = _recordings(config, split, run)
     for spec in specs:
         baseline: Model = build(Model, spec, "the baseline")
-        if fit := getattr(baseline, "fit", None):
-            fit(_recordings(config, "train", run))
-        facts = {"arguments": spec.get("init_args", {}), "data": dict(other)}
+        _fit(baseline, config, run)
+        facts = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}
         contestants[_name(spec, baseline, contestants)] = _Contestant(baseline, recordings, facts)
     return contestants
 
 
-def _recordings(
-    config: dict[str, Any], split: str, run: Path, other: Mapping[str, Any] | None = None
-) -> list[Recording]:
-    """The recordings behind one of the run's datasets, with `other` arguments in place of its own."""
+def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dict[str, object]:
+    """Give `net` what training gave it; tells what that was."""
+    if next(net.parameters(), None) is None:
+        _fit(net, config, run)
+        return {"run": run.name, "arguments": config["model"]["net"].get("init_args", {})}
+    checkpoint = find_checkpoint(weights, run)
+    load_weights(net, checkpoint)
+    return {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
+
+
+def _fit(model: Model, config: dict[str, Any], run: Path) -> None:
+    """Let a method that learns without gradients see the training recordings, where there are any."""
+    if (fit := getattr(model, "fit", None)) and config["data"].get("train"):
+        fit(_recordings(config, "train", run))
+
+
+def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The description of a dataset with some arguments replaced."""
+    return {**spec, "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
+
+
+def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording]:
+    """The recordings behind one of the run's datasets."""
     spec = config["data"].get(split)
     if spec is None:
-        raise Vo3dError(f"{run / CONFIG}: there is no data.{split}: train with one, or choose another split")
-    spec = {**spec, "init_args": {**spec.get("init_args", {}), **(other or {})}}
-    dataset = build(Dataset, spec, f"{run / CONFIG}, data.{split}")
+        raise Vo3dError(f"{run}: there is no data.{split}: train with one, or choose another split")
+    dataset = build(Dataset, spec, f"{run}, data.{split}")
     recordings = getattr(dataset, "recordings", None)
     if not recordings:
         raise Vo3dError(f"{spec['class_path']} has no recordings: whole trajectories need a dataset of clips")
@@ -155,13 +182,20 @@ def _name(spec: dict[str, Any], model: Model, taken: dict[str, Any]) -> str:
 
 
 def _device(name: str) -> torch.device:
-    """The device of that name; raises Vo3dError when torch does not know it."""
+    """The device of that name; raises Vo3dError when torch does not know it or cannot use it here."""
     if name == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return found if found is not None else torch.device("cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise Vo3dError(
             f"device {name!r} is unknown to torch: expected auto, cpu or a name that torch knows"
         ) from error
+    try:
+        torch.zeros(1, device=device).item()
+    # a build of torch without the device's library says so by any of these
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise Vo3dError(f"device {name!r} cannot be used here ({reason}): choose auto or cpu") from error
+    return device

@@ -13,10 +13,10 @@ CHECKPOINTS = "checkpoints"  # folder of best.ckpt and last.ckpt
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """The resolved configuration in a run folder; raises Vo3dError when there is none."""
-    path = run / CONFIG
+    """The resolved configuration of a run, or the configuration in a YAML file; raises Vo3dError when there is none."""
+    path = run if run.suffix == ".yaml" else run / CONFIG
     if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: expected the run folder that `vo3d fit --out` made")
+        raise Vo3dError(f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file")
     config = read_settings(path)
     if not {"model", "data"} <= set(config):
         raise Vo3dError(f"{path}: not the configuration of a run: expected the keys model and data")
