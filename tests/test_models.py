@@ -158,6 +158,21 @@ def test_every_parameter_gets_a_gradient(case: Case) -> None:
 
 
 @every_learner
+def test_mixed_precision_leaves_poses_and_gradients_whole(case: Case) -> None:
+    model, sample = build(case).train(), make_sample()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = model(sample)
+        objective = torch.stack(list(model.loss(prediction, sample).values())).sum()
+    objective.backward()
+
+    for key in {"prev_T_cam", "world_T_cam"} & set(prediction):
+        assert prediction[key].dtype == torch.float32
+    assert objective.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@every_learner
 def test_it_overfits_one_clip(case: Case) -> None:
     model, sample = build(case).train(), make_sample(b=1, s=4)
     optimizer = torch.optim.Adam(model.parameters(), lr=case.overfit_rate)

@@ -13,7 +13,7 @@ Conventions, here once for the whole toolkit:
 `se3` and `trajectory` are used as modules (`se3.exp`, `trajectory.chain`); the other names are here as well.
 """
 
-from vo3d.geometry import se3
+from vo3d.geometry import se3, trajectory
 from vo3d.geometry.camera import (
     backproject,
     crop_intrinsics,
@@ -80,6 +80,7 @@ __all__ = [
     "sixd_from_matrix",
     "so3_exp",
     "so3_log",
+    "trajectory",
     "undistort_image",
     "undistort_points",
     "warp_by_depth",
