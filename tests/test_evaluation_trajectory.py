@@ -154,6 +154,16 @@ def test_straight_roads_have_no_value_of_evo_for_scale(drive: Tensor) -> None:
         score(straight, shrunk, alignment="7dof")
 
 
+def test_the_final_drift_is_a_share_of_the_path() -> None:
+    reference = torch.eye(4, dtype=torch.float64).repeat(11, 1, 1)
+    reference[:, 2, 3] = torch.arange(11)  # ten metres ahead
+    estimate = reference.clone()
+    estimate[-1, 0, 3] = 0.3
+    assert score(reference, estimate, with_evo=False).metrics["final_drift_percent"] == pytest.approx(3.0)
+    still = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    assert score(still, still, with_evo=False).metrics["final_drift_percent"] is None
+
+
 def test_one_pose_has_no_step(drive: Tensor) -> None:
     metrics = score(drive[:1], drive[:1]).metrics
     assert (metrics["rpe_mean_m"], metrics["rpe_mean_deg"], metrics["evo_rpe_mean_m"]) == (None, None, None)

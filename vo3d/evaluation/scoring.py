@@ -61,8 +61,9 @@ def score(
     Keys: `t_rel_percent`, `r_rel_deg_per_100m` (None when the reference is shorter than every length), `num_segments`,
     `ape_rmse_m`, `rpe_mean_m`, `rpe_mean_deg` (None where no two consecutive frames are known), `scale` (the factor
     that alignment found; 1 if it looks for none), `coverage` (poses scored / poses in the reference), `path_length_m`
-    (of the reference); and evo's own values of trajectories as stored, by evo's own alignment: `evo_ape_rmse_m`,
-    `evo_rpe_mean_m`, `evo_rpe_mean_deg` (None where evo refuses; its steps ignore gaps between known frames; without
+    (of the reference), `final_drift_percent` (error of the last position, of the path length; None at rest); and evo's
+    own values of trajectories as stored, by evo's own alignment: `evo_ape_rmse_m`, `evo_rpe_mean_m`,
+    `evo_rpe_mean_deg` (None where evo refuses; its steps ignore gaps between known frames; without
     `with_evo` these are left out, and 4,000 poses take 0.1 s instead of 2).
 
     Raises Vo3dError as the metrics and `vo3d.geometry.trajectory.align` do.
@@ -77,16 +78,18 @@ def score(
     filled[kept] = aligned.estimate
     segments = segment_errors(target, filled, lengths=lengths, frame_seconds=frame_seconds, known=known)
     metres, angles = step_errors(target, filled, known)
+    positions, length = position_errors(target, filled, known), path_lengths(reference)[-1].item()
     metrics: Metrics = {
         "t_rel_percent": segments.t_rel_percent,
         "r_rel_deg_per_100m": segments.r_rel_deg_per_100m,
         "num_segments": len(segments),
-        "ape_rmse_m": position_errors(target, filled, known).square().mean().sqrt().item(),
+        "ape_rmse_m": positions.square().mean().sqrt().item(),
         "rpe_mean_m": metres.mean().item() if len(metres) else None,
         "rpe_mean_deg": torch.rad2deg(angles).mean().item() if len(angles) else None,
         "scale": aligned.scale,
         "coverage": int(kept.sum()) / len(reference),
-        "path_length_m": path_lengths(reference)[-1].item(),
+        "path_length_m": length,
+        "final_drift_percent": 100 * positions[-1].item() / length if length > 0 else None,
     }
     if with_evo:
         metrics |= _evo_metrics(reference[kept], estimate[kept], alignment)

@@ -30,6 +30,7 @@ ROWS = {
     "coverage": ("coverage of the reference", ""),
     "coverage_estimate": ("coverage of the estimate", ""),
     "path_length_m": ("path length", "m"),
+    "final_drift_percent": ("final drift", "%"),
     "evo_ape_rmse_m": ("APE rmse, evo (as stored)", "m"),
     "evo_rpe_mean_m": ("RPE mean, translation, evo", "m"),
     "evo_rpe_mean_deg": ("RPE mean, rotation, evo", "deg"),
