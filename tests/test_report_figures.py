@@ -4,10 +4,12 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain
-from vo3d.report import figures
+from vo3d.report import canvas, figures, frames, paths
 
 NAMES = ("DeepVO", "classic pipeline", "constant motion")
 
@@ -36,16 +38,23 @@ def reference() -> Tensor:
     return drive()
 
 
-@pytest.fixture(scope="module")
-def estimates() -> dict[str, Tensor]:
-    return {name: drive(noise=1.0 + place, seed=place + 1) for place, name in enumerate(NAMES)}
+def guesses(names: Sequence[str] = NAMES) -> dict[str, Tensor]:
+    return {name: drive(noise=1.0 + place, seed=place + 1) for place, name in enumerate(names)}
 
 
-def curves(factor: float = 1.0) -> dict[str, figures.ErrorCurve]:
+def several(count: int, names: Sequence[str] = NAMES) -> dict[str, paths.Paths]:
+    return {f"street-{place}": paths.Paths(drive(), guesses(names)) for place in range(count)}
+
+
+def alone(reference: Tensor, **estimates: Tensor) -> dict[str, paths.Paths]:
+    return {"street": paths.Paths(reference, estimates)}
+
+
+def curves(factor: float = 1.0, names: Sequence[str] = NAMES) -> dict[str, figures.ErrorCurve]:
     at = [100.0, 200.0, 300.0]
     return {
         name: figures.ErrorCurve(at, [factor**place * value for value in (3.0, 2.5, 2.0)], [1.0, 0.9, 0.8])
-        for place, name in enumerate(NAMES)
+        for place, name in enumerate(names)
     }
 
 
@@ -54,15 +63,17 @@ def history(path: Path, rows: str = "0,0,train/loss,3\n5,0,lr-Adam,0.001\n5,0,va
     return path
 
 
-def all_figures(reference: Tensor, estimates: Mapping[str, Tensor], folder: Path) -> dict[str, Any]:
+def all_figures(folder: Path, count: int = 3, names: Sequence[str] = NAMES) -> dict[str, Any]:
     images = torch.rand(3, 3, 32, 104, generator=torch.Generator().manual_seed(0))
+    recordings = several(count, names)
+    sights = frames.plot_frames_with_motion(images, [10, 100, 200], ["a", "b", "c"], recordings["street-0"])
     return {
-        "trajectories": figures.plot_trajectories(reference, estimates),
-        "distance": figures.plot_error_over_distance(curves()),
-        "speed": figures.plot_error_over_speed(curves()),
-        "drift": figures.plot_drift(reference, estimates),
-        "motion": figures.plot_motion_over_time(reference, estimates),
-        "frames": figures.plot_frames_with_motion(images, [10, 100, 200], reference, estimates),
+        "trajectories": paths.plot_trajectories(recordings),
+        "distance": figures.plot_error_over_distance(curves(names=names)),
+        "speed": figures.plot_error_over_speed(curves(names=names)),
+        "drift": paths.plot_drift(recordings),
+        "motion": paths.plot_motion_over_time(recordings),
+        "frames": sights,
         "training": figures.plot_training_curves(history(folder / "history.csv")),
     }
 
@@ -79,70 +90,107 @@ def labels(figure: Any) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_every_axis_with_numbers_names_its_unit(
-    reference: Tensor, estimates: dict[str, Tensor], tmp_path: Path
-) -> None:
-    for name, figure in all_figures(reference, estimates, tmp_path).items():
+def test_every_axis_with_numbers_names_its_unit(tmp_path: Path) -> None:
+    for name, figure in all_figures(tmp_path, count=1).items():
         shown = [axes for axes in figure.axes if axes.axison]
         assert shown, name
         for axes in shown:
-            assert "(" in axes.get_ylabel(), name
+            if name == "training":
+                assert axes.get_ylabel() in {"loss (log scale)", "learning rate"}
+            elif axes.get_subplotspec().is_first_col() or name in {"distance", "speed"}:
+                assert "(" in axes.get_ylabel(), name
         bottom = shown[-1].get_xlabel()
         assert bottom in {"frame", "optimiser step"} or "(m" in bottom, (name, bottom)
 
 
-def test_the_legend_names_every_model_and_covers_no_axes(
-    reference: Tensor, estimates: dict[str, Tensor], tmp_path: Path
-) -> None:
-    for name, figure in all_figures(reference, estimates, tmp_path).items():
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_legend_names_every_model_and_covers_no_axes(tmp_path: Path, count: int) -> None:
+    check_legends(all_figures(tmp_path, count), NAMES)
+
+
+def test_legends_of_six_long_names_lie_inside_the_figure(tmp_path: Path) -> None:
+    names = [f"ClassicOdometry (scale=stereo, features={place * 1000}) #{place}" for place in range(5)]
+    names.append("one " + "long " * 40 + "name")
+    check_legends(all_figures(tmp_path, 3, names), names)
+
+
+def check_legends(drawn: dict[str, Any], names: Sequence[str]) -> None:
+    for name, figure in drawn.items():
         figure.canvas.draw()
-        expected = {"training", "validation"} if name == "training" else set(NAMES)
-        assert expected <= set(labels(figure)), name
+        expected = {"training", "validation"} if name == "training" else set(names)
+        assert expected <= {label.replace("\n", " ") for label in labels(figure)}, name
         box = figure.legends[0].get_window_extent()
         assert overlap(box, figure.bbox) == pytest.approx(box.width * box.height), f"{name}: the legend is cut off"
         for axes in figure.axes:
-            assert overlap(box, axes.get_tightbbox()) == 0, name
+            whole = axes.get_tightbbox()
+            assert overlap(box, whole) == 0, name
+            assert overlap(whole, figure.bbox) == pytest.approx(whole.width * whole.height), f"{name}: axes cut off"
+            assert axes.get_window_extent().height > 0.35 * figure.dpi, f"{name}: the legend took the room of an axes"
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_there_are_as_many_lines_as_models(reference: Tensor, count: int) -> None:
-    estimates = {f"model {place}": drive(noise=1.0, seed=place) for place in range(count)}
-    assert len(figures.plot_drift(reference, estimates).axes[0].lines) == count
-    assert len(figures.plot_trajectories(reference, estimates).axes[0].lines) == count + 2  # truth and start
-    for axes in figures.plot_motion_over_time(reference, estimates).axes:
-        assert len(axes.lines) == count + 1
-    styles = figures.line_styles(list(estimates))
+def test_there_are_as_many_lines_as_models(count: int) -> None:
+    recordings = several(2, [f"model {place}" for place in range(count)])
+    for extra, plot in ((0, paths.plot_drift), (2, paths.plot_trajectories), (1, paths.plot_motion_over_time)):
+        for axes in plot(recordings).axes:
+            assert len(axes.lines) == count + extra  # the truth, and the start of a path
+    styles = canvas.line_styles(list(recordings["street-0"].estimates))
     assert len({(style["color"], style["linestyle"]) for style in styles.values()}) == count
 
 
-def test_a_model_keeps_its_style_where_another_is_missing(reference: Tensor, estimates: dict[str, Tensor]) -> None:
-    styles = figures.line_styles(NAMES)
-    alone = figures.plot_drift(reference, {NAMES[2]: estimates[NAMES[2]]}, styles).axes[0].lines[0]
-    beside = figures.plot_drift(reference, estimates, styles).axes[0].lines[2]
-    assert alone.get_color() == beside.get_color()
-    assert alone.get_linestyle() == beside.get_linestyle()
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (7, (3, 3))])
+def test_recordings_stand_side_by_side_each_under_its_name(count: int, shape: tuple[int, int]) -> None:
+    assert canvas.grid_shape(count) == shape
+    figure = paths.plot_drift(several(count, NAMES[:1]))
+    assert [axes.get_title(loc="left").partition(",")[0] for axes in figure.axes] == list(several(count))
+    assert len(figure.legends) == 1
+    assert figure.get_figwidth() == canvas.WIDTH
 
 
-def test_trajectories_have_equal_axes_and_true_positions(reference: Tensor, estimates: dict[str, Tensor]) -> None:
-    figure = figures.plot_trajectories(reference, estimates)
+def test_a_model_keeps_its_style_where_another_is_missing(reference: Tensor) -> None:
+    styles, estimate = canvas.line_styles(NAMES), guesses()[NAMES[2]]
+    single = paths.plot_drift({"a": paths.Paths(reference, {NAMES[2]: estimate})}, styles).axes[0].lines[0]
+    beside = paths.plot_drift(several(1), styles).axes[0].lines[2]
+    assert single.get_color() == beside.get_color()
+    assert single.get_linestyle() == beside.get_linestyle()
+
+
+def test_a_model_that_only_a_later_recording_knows_is_in_the_legend(reference: Tensor) -> None:
+    recordings = {"a": paths.Paths(reference, {"early": reference}), "b": paths.Paths(reference, {"late": reference})}
+    assert labels(paths.plot_drift(recordings)) == ["early", "late"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_trajectories_have_equal_axes_and_true_positions(reference: Tensor, count: int) -> None:
+    figure = paths.plot_trajectories(several(count))
     figure.canvas.draw()
-    (axes,) = figure.axes
-    box = axes.get_window_extent()
-    horizontal = box.width / (axes.get_xlim()[1] - axes.get_xlim()[0])
-    vertical = box.height / (axes.get_ylim()[1] - axes.get_ylim()[0])
-    assert horizontal == pytest.approx(vertical, rel=1e-6)
-    drawn = dict(zip(("ground truth", *NAMES), axes.lines, strict=False))
-    for name, poses in {"ground truth": reference, **estimates}.items():
-        assert torch.equal(torch.as_tensor(drawn[name].get_xdata()), poses[:, 0, 3])
-        assert torch.equal(torch.as_tensor(drawn[name].get_ydata()), poses[:, 2, 3])
+    assert len(figure.axes) == count
+    for axes in figure.axes:
+        box = axes.get_window_extent()
+        horizontal = box.width / (axes.get_xlim()[1] - axes.get_xlim()[0])
+        vertical = box.height / (axes.get_ylim()[1] - axes.get_ylim()[0])
+        assert horizontal == pytest.approx(vertical, rel=1e-6)
+        drawn = dict(zip(("ground truth", *NAMES), axes.lines, strict=False))
+        for name, poses in {"ground truth": reference, **guesses()}.items():
+            x, z = drawn[name].get_xdata(), drawn[name].get_ydata()
+            assert torch.equal(torch.as_tensor(x), poses[:, 0, 3])
+            assert torch.equal(torch.as_tensor(z), poses[:, 2, 3])
+            assert axes.get_xlim()[0] < min(x) <= max(x) < axes.get_xlim()[1]
+            assert axes.get_ylim()[0] < min(z) <= max(z) < axes.get_ylim()[1]
+
+
+def test_the_maps_are_the_largest_thing_in_their_figure() -> None:
+    figure = paths.plot_trajectories(several(3))
+    figure.canvas.draw()
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    assert sum(box.width * box.height for box in boxes) > 0.55 * figure.bbox.width * figure.bbox.height
 
 
 def test_a_path_that_runs_away_is_named_and_does_not_shrink_the_others(reference: Tensor) -> None:
     away = reference.clone()
     away[:, :3, 3] *= 100
-    figure = figures.plot_trajectories(reference, {"fair": reference, "wild": away})
-    (axes,) = figure.axes
-    assert axes.get_title(loc="left") == "leaves the picture: wild"
+    (axes,) = paths.plot_trajectories(alone(reference, fair=reference, wild=away)).axes
+    assert axes.get_title(loc="left").endswith("\nleaves the picture: wild")
     extent = (reference[:, [0, 2], 3].amax(0) - reference[:, [0, 2], 3].amin(0)).max().item()
     assert axes.get_ylim()[1] - axes.get_ylim()[0] < 4 * extent
 
@@ -151,42 +199,83 @@ def test_drift_is_the_distance_between_positions(reference: Tensor) -> None:
     shifted = reference.clone()
     shifted[:, 0, 3] += 3
     shifted[:, 2, 3] += 4
-    (line,) = figures.plot_drift(reference, {"shifted": shifted}).axes[0].lines
+    (line,) = paths.plot_drift(alone(reference, shifted=shifted)).axes[0].lines
     assert torch.as_tensor(line.get_ydata()).allclose(torch.full((300,), 5.0, dtype=torch.float64))
     travelled = (reference[1:, :3, 3] - reference[:-1, :3, 3]).norm(dim=-1).sum().item()
     assert line.get_xdata()[-1] == pytest.approx(travelled)
 
 
-def test_drifts_far_apart_are_both_readable(reference: Tensor) -> None:
+def test_panels_of_a_row_share_limits_that_hold_all_their_lines(reference: Tensor) -> None:
     near, far = (reference.clone() for _ in range(2))
     near[:, 0, 3] += torch.linspace(0, 0.1, 300, dtype=torch.float64)
     far[:, 0, 3] += torch.linspace(0, 50, 300, dtype=torch.float64)
-    (axes,) = figures.plot_drift(reference, {"near": near, "far": far}).axes
-    assert axes.get_ylabel() == "position error (m, log scale)"
-    assert axes.get_ylim()[0] == pytest.approx(50e-4)
+    recordings = {"a": paths.Paths(reference, {"m": near}), "b": paths.Paths(reference, {"m": far})}
+    first, second = paths.plot_drift(recordings).axes
+    assert first.get_ylabel() == "position error (m, log scale)"
+    assert first.get_ylim() == second.get_ylim()
+    assert first.get_ylim()[0] == pytest.approx(50e-4)
+    assert first.get_ylim()[1] > 50
+    fast = reference.clone()
+    fast[:, :3, 3] *= 3
+    recordings = {"a": paths.Paths(reference, {}), "b": paths.Paths(reference, {"m": fast})}
+    speeds = paths.plot_motion_over_time(recordings).axes[:2]
+    assert speeds[0].get_ylim()[1] > paths.frame_motion(fast)[0].max()
 
 
 def test_frame_motion_gives_metres_and_degrees_to_the_right() -> None:
     twist = torch.zeros(5, 6, dtype=torch.float64)
     twist[:, 2], twist[:, 4] = 0.5, math.radians(2)  # forward; y points down, so about +y is to the right
     poses = chain(se3.exp(twist))
-    speed, yaw = figures.frame_motion(poses)
+    speed, yaw = paths.frame_motion(poses)
     assert yaw == pytest.approx([2.0] * 5)
     assert speed == pytest.approx([0.5] * 5, rel=1e-3)  # the chord of the arc
     assert poses[-1, 0, 3] > 0
 
 
-def test_paths_beside_frames_start_at_the_camera(reference: Tensor) -> None:
-    figure = figures.plot_frames_with_motion(torch.zeros(2, 3, 8, 16), [50, 120], reference, {}, ahead=7)
+def test_paths_under_frames_start_at_the_camera(reference: Tensor) -> None:
+    recording = paths.Paths(reference, {})
+    figure = frames.plot_frames_with_motion(torch.zeros(2, 3, 8, 16), [50, 120], ["a", "b"], recording, ahead=7)
     panels = [axes for axes in figure.axes if axes.axison]
     assert len(panels) == 2
     for panel, index in zip(panels, (50, 120), strict=True):
-        (line,) = panel.lines
+        line = panel.lines[0]
         assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((0, 0), abs=1e-9)
         expected = se3.relative(reference[index], reference[index + 7])
         assert [line.get_xdata()[-1], line.get_ydata()[-1]] == pytest.approx(expected[[0, 2], 3].tolist())
     assert panels[0].get_xlim() == panels[1].get_xlim()
     assert panels[0].get_ylim() == panels[1].get_ylim()
+
+
+def test_telling_frames_are_a_turn_and_the_extremes_of_speed() -> None:
+    twist = torch.zeros(200, 6, dtype=torch.float64)
+    twist[:, 2] = 0.5
+    twist[40:50, 4] = -math.radians(3)  # a turn to the left
+    twist[100:110, 2], twist[150:160, 2] = 2.0, 0.1
+    found = frames.telling_frames(chain(se3.exp(twist)), ahead=10)
+    assert list(found) == [40, 100, 150]
+    assert list(found.values()) == ["sharpest turn, 30\N{DEGREE SIGN} to the left", "fastest, 20.0 m", "slowest, 1.0 m"]
+
+
+@pytest.mark.parametrize(("num", "most"), [(2, 1), (11, 1), (30, 2), (300, 3)])
+def test_telling_frames_are_apart_and_have_a_path_ahead(num: int, most: int) -> None:
+    found = list(frames.telling_frames(drive(num), ahead=10))
+    assert 1 <= len(found) <= most
+    assert found == sorted(found)
+    assert all(second - first >= 10 for first, second in pairwise(found))
+    assert found[-1] + min(10, num - 1) < num
+
+
+def test_small_frames_are_enlarged_smoothly(reference: Tensor) -> None:
+    images = torch.zeros(1, 3, 8, 16)
+    images[..., 8:] = 1
+    figure = frames.plot_frames_with_motion(images, [50], ["a"], paths.Paths(reference, {}))
+    figure.canvas.draw()
+    box = figure.axes[0].get_window_extent()
+    pixels = torch.as_tensor(np.array(figure.canvas.buffer_rgba()))[
+        int(figure.bbox.height - (box.y0 + box.y1) / 2), :, 0
+    ]
+    edge = pixels[int(box.x0) + 4 : int(box.x1) - 4].float()
+    assert len(edge.unique()) > 20  # enlarged into blocks, only two
 
 
 def test_errors_far_apart_are_drawn_on_a_log_scale_that_says_so() -> None:
@@ -243,7 +332,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
 def test_a_figure_is_saved_whole_at_twice_the_size_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "new" / "figure.png"
     figure = figures.plot_error_over_distance(curves())
-    assert figures.save_figure(figure, path) == path
+    assert canvas.save_figure(figure, path) == path
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
     assert int.from_bytes(content[16:20]) == round(figure.get_figwidth() * 200)

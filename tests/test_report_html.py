@@ -136,6 +136,14 @@ def test_equal_bests_are_marked_alike(tmp_path: Path) -> None:
     assert Page(write_page(tmp_path / "page.html", "t", [Section("s", [table])])).texts["strong"] == ["1.00", "1.00"]
 
 
+def test_a_row_with_the_head_of_the_row_above_is_marked(tmp_path: Path) -> None:
+    table = Table([Column("recording"), Column("model")], [["00", "a"], ["00", "b"], ["01", "a"]])
+    page = Page(write_page(tmp_path / "page.html", "t", [Section("s", [table])]))
+    rows = [attributes.get("class") for tag, attributes in page.elements if tag == "tr"]
+    assert rows == [None, None, "again", None]
+    assert page.texts["tbody"].count("00") == 2  # still there to be copied
+
+
 def test_units_stand_in_the_head(tmp_path: Path) -> None:
     page = Page(write_page(tmp_path / "page.html", "A title", one_of_each(tmp_path)))
     assert page.texts["thead"] == ["model", "t_rel", "%", "speed", "frames/s", "scale"]

@@ -120,8 +120,8 @@ def test_the_report_shows_every_figure_and_stands_alone(results: dict[str, Path]
     )
     assert path == tmp_path / "out" / "report.html"
     page = path.read_text(encoding="utf-8")
-    expected = {f"{kind}_{name}.png" for kind in ("trajectory", "drift", "motion") for name in ("101", "102")}
-    expected |= {"error_over_distance.png", "error_over_speed.png", "frames_101.png", "training.png"}
+    kinds = ("trajectories", "drift", "motion", "error_over_distance", "error_over_speed", "frames_101", "training")
+    expected = {f"{kind}.png" for kind in kinds}
     assert {file.name for file in (tmp_path / "out" / "figures").iterdir()} == expected
     assert len(captions(page)) == len(expected)
     assert not re.search(r'(src|href)="(?!data:|#)', page)
@@ -134,7 +134,7 @@ def test_the_report_shows_every_figure_and_stands_alone(results: dict[str, Path]
 def test_every_picture_on_the_page_decodes_to_its_stated_size(results: dict[str, Path], tmp_path: Path) -> None:
     page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
     images = re.findall(r'<img src="data:image/png;base64,([^"]+)" width="(\d+)" height="(\d+)" alt="([^"]+)"', page)
-    assert len(images) == page.count("<img ") == 8
+    assert len(images) == page.count("<img ") == 5
     for content, width, height, _ in images:
         image = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)
         assert image.shape == (pytest.approx(2 * int(height), abs=1), pytest.approx(2 * int(width), abs=1), 3)
@@ -147,7 +147,8 @@ def test_numbers_protocol_and_the_leader_are_those_of_the_results(results: dict[
     assert means[0] < means[1]
     assert f">{means[0]:.2f}</strong>" in page
     assert f"<td>{means[1]:.2f}</td>" in page
-    assert f"Lowest translation error: DeepVO, {means[0]:.2f} %" in page
+    assert f"DeepVO is off by {means[0]:.2f} % of the distance travelled on 2 recordings" in page
+    assert "that is the lowest of 2 models." in page
     text = unescape(page)
     assert "street <rendered> & more" in text
     assert "<dt>scale source</dt><dd><div>" in page  # differs: one line for each model
@@ -163,8 +164,9 @@ def test_unequal_recordings_are_shown_where_they_exist_and_nothing_is_ranked(
     assert "classic was not scored on 101." in page
     assert "DeepVO was not scored on 103." in page
     assert "<strong" not in page
-    assert "Lowest" not in page
-    assert sum(caption.startswith("103: ") for caption in captions(page)) == 3
+    assert "lowest" not in page
+    assert '<p class="lead">DeepVO, constant &lt;motion&gt;, classic on 3 recordings.</p>' in page
+    assert sum("mean over 3 recordings" in caption for caption in captions(page)) == 2
 
 
 def test_unequal_protocols_are_named_and_nothing_is_ranked(results: dict[str, Path], tmp_path: Path) -> None:
@@ -172,6 +174,72 @@ def test_unequal_protocols_are_named_and_nothing_is_ranked(results: dict[str, Pa
     page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
     assert "The protocols differ in alignment (see Protocol)." in page
     assert "<strong" not in page
+
+
+def test_the_first_model_is_measured_against_constant_motion(tmp_path: Path) -> None:
+    results = {
+        "DeepVO": write_result(tmp_path / "deepvo", 1.0, mean={"t_rel_percent": 10.0}),
+        "Better": write_result(tmp_path / "better", 0.5, mean={"t_rel_percent": 0.4}),
+        "ConstantMotion": write_result(tmp_path / "constant", 4.0, mean={"t_rel_percent": 53.0}),
+    }
+    page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
+    assert (
+        "DeepVO is off by 10.00 % of the distance travelled on 2 recordings, 5.3 times less than ConstantMotion "
+        "(53.00 %), which looks at no image; lowest: Better, 0.40 %." in page
+    )
+    write_result(tmp_path / "constant", 4.0, mean={"t_rel_percent": 5.0})
+    page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
+    assert "2.0 times more than ConstantMotion" in page
+
+
+def heads(page: str) -> list[list[str]]:
+    """The names of the columns of each table."""
+    rows = re.findall(r"<thead><tr>(.*?)</tr></thead>", page)
+    return [re.findall(r'<th scope="col"[^>]*>([^<]*)', row) for row in rows]
+
+
+def test_columns_that_say_nothing_are_left_out_and_those_of_the_method_come_where_they_differ(
+    results: dict[str, Path], tmp_path: Path
+) -> None:
+    page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
+    assert heads(page) == [["model", "t_rel", "speed", "scale source"], ["recording", "model", "t_rel", "r_rel"]]
+    assert "Scale and coverage are 1 in all rows." in page
+    mean = {"t_rel_percent": 1.0, "scale": 1.0, "coverage": 0.5}
+    results = {
+        "a": write_result(tmp_path / "a", 1.0, mean=mean, protocol=PROTOCOL | {"resolution": "416x128"}),
+        "b": write_result(tmp_path / "b", 1.0, mean=mean, protocol=PROTOCOL | {"resolution": "208x64"}),
+    }
+    page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
+    assert heads(page)[0] == ["model", "t_rel", "coverage", "input"]
+    assert "Scale is 1 in all rows." in page
+
+
+def test_captions_hold_the_numbers_of_the_figures(tmp_path: Path) -> None:
+    folder = write_result(tmp_path / "a", 1.0, names=("101",))
+    page = write_odometry_report(tmp_path / "out", {"a": folder}, title="t").read_text(encoding="utf-8")
+    track = read_scored(folder).tracks["101"]
+    end = (track.aligned[-1, :3, 3] - track.reference[-1, :3, 3]).norm().item()
+    assert f"At the end of the path: a {end:.1f} m, " in page
+    segments = read_scored(folder).segments()
+    assert segments is not None
+    counts = ", ".join(f"{int((segments.length == length).sum())} at {length:g} m" for length in LENGTHS)
+    assert f"Segments: {counts}." in page
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.05, None])
+def test_speeds_use_the_time_between_frames_that_is_stated(tmp_path: Path, seconds: float | None) -> None:
+    folder = write_result(tmp_path / "a", 1.0, names=("101",))
+    content = json.loads((folder / "metrics.json").read_text())
+    content["sequences"]["101"]["frame_seconds"] = seconds
+    (folder / "metrics.json").write_text(json.dumps(content))
+    segments = read_scored(folder).segments()
+    assert segments is not None
+    frames = (segments.last - segments.first + 1).double()
+    assert torch.allclose(segments.speed, segments.length / frames / (seconds or 0.1))
+    page = write_odometry_report(tmp_path / "out", {"a": folder}, title="t", recordings=[Frames("101")])
+    text = page.read_text(encoding="utf-8")
+    assert ("does not state the time between frames" in text) == (seconds is None)
+    assert ("next 20 frames (1.0 s) from above" in text) == (seconds == 0.05)
 
 
 @pytest.mark.parametrize("mode", ["scale", "6dof", "7dof"])

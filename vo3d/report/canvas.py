@@ -1,24 +1,30 @@
-"""How every figure looks: an empty figure, its axes, a line style for each model, the legend, and saving.
+"""How every figure looks: an empty figure, its panels, a line style for each model, the legend, and saving.
 
 No window is opened and no global state of matplotlib is touched. Colours are Okabe and Ito's, which colour-blind
 readers tell apart, and every model also has its own dash and marker; legends stand outside the axes and cover nothing.
 """
 
-from collections.abc import Sequence
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vo3d.formats.files import atomic_path
 
 Style = dict[str, Any]  # keyword arguments of matplotlib's plot
+Styles = Mapping[str, Style]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, 2008
 DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (9, 2)), (0, (3, 1.2, 1, 1.2, 1, 1.2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, SOFT, LINE = "#1c2126", "#59636e", "#e6e9ec"
 REFERENCE: Style = {"color": "#b4bbc2", "linewidth": 4.0, "solid_capstyle": "round"}  # broad, pale, under the estimates
-WIDTH = 8.6  # inches; a page shows 100 CSS pixels to the inch
+WIDTH = 9.8  # inches, of every figure; a page shows 100 CSS pixels to the inch
 DPI = 200
+PAD = 0.1  # inches around everything
+MOST_COLUMNS = 3  # panels side by side
+LONGEST = 90  # letters of a name in a legend before it is broken into lines
 
 
 def line_styles(names: Sequence[str]) -> dict[str, Style]:
@@ -42,15 +48,47 @@ def plain(style: Style, **changes: object) -> Style:
     return {key: value for key, value in style.items() if key != "marker"} | changes
 
 
-def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
-    """An empty white figure, `width` by `height` inches, whose axes make room for their labels and the legend."""
+def new_figure(height: float) -> "matplotlib.figure.Figure":
+    """An empty white figure, `height` inches high before its legend, whose axes make room for their labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(width, height), facecolor="white")
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08, wspace=0.03, hspace=0.03)
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=PAD, h_pad=0.08, wspace=0.03, hspace=0.03)
     FigureCanvasAgg(figure)  # draws to memory; no window system is asked
     return figure
+
+
+def grid_shape(count: int) -> tuple[int, int]:
+    """Rows and columns for `count` panels: at most three side by side, the rows as even as can be."""
+    rows = math.ceil(count / MOST_COLUMNS)
+    return rows, math.ceil(count / rows)
+
+
+def panel_columns(
+    titles: Sequence[str], height: float, stacked: int = 1, *, same_y: bool = True
+) -> "tuple[matplotlib.figure.Figure, list[list[matplotlib.axes.Axes]]]":
+    """A figure with a column of `stacked` axes, each `height` inches high, under each title; and the columns.
+
+    Axes of one column share their x axis and, with `same_y`, axes that stand in one row their y axis.
+    """
+    rows, columns = grid_shape(len(titles))
+    figure = new_figure(rows * (stacked * height + 0.25))
+    grid = figure.subplots(rows * stacked, columns, squeeze=False, sharey="row" if same_y else "none")
+    found = []
+    for place in range(rows * columns):
+        top = stacked * (place // columns)
+        column = list(grid[top : top + stacked, place % columns])
+        if place >= len(titles):
+            for axes in column:
+                axes.remove()
+            continue
+        column[0].set_title(titles[place], fontsize=9.5, color=INK, loc="left")
+        for axes in column[:-1]:
+            axes.sharex(column[-1])
+            axes.tick_params(labelbottom=False)
+        found.append(column)
+    return figure, found
 
 
 def dress(axes: "matplotlib.axes.Axes", xlabel: str = "", ylabel: str = "") -> "matplotlib.axes.Axes":
@@ -66,15 +104,45 @@ def dress(axes: "matplotlib.axes.Axes", xlabel: str = "", ylabel: str = "") -> "
     return axes
 
 
-def add_legend(
-    figure: "matplotlib.figure.Figure", axes: "matplotlib.axes.Axes", *, beside: bool = False
-) -> "matplotlib.legend.Legend":
-    """One legend for the whole figure from the labelled lines of `axes`: above the axes, or to their right."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 1 if beside else max(1, min(len(labels), int(figure.get_figwidth() / 1.7)))
-    where = "outside right upper" if beside else "outside upper left"
+def fit_scale(axes: "matplotlib.axes.Axes", values: Sequence[float], most: float) -> None:
+    """A log scale, said in the label, where the largest value is more than `most` times the smallest; else from 0."""
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415  matplotlib is imported late
+
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite or min(finite) <= 0 or max(finite) <= most * min(finite):
+        axes.set_ylim(bottom=min(0.0, *finite) if finite else 0.0)
+        return
+    axes.set_yscale("log", nonpositive="mask")
+    label = axes.get_ylabel()
+    if label:
+        axes.set_ylabel(label.replace(")", ", log scale)") if ")" in label else f"{label} (log scale)")
+    decades = math.log10(max(finite) / min(finite))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0) if decades < 3 else (), numticks=12))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+
+
+def add_legend(figure: "matplotlib.figure.Figure") -> "matplotlib.legend.Legend":
+    """One legend for all labelled lines of the figure, above its panels, in as few rows as the names need.
+
+    The figure grows by the height of the legend, so that the panels keep their size.
+    """
+    lines: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            lines.setdefault(name, handle)
+    handles, labels = list(lines.values()), [textwrap.fill(name, LONGEST) for name in lines]
     look = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 2.8, "columnspacing": 1.6}
-    return figure.legend(handles, labels, loc=where, ncols=columns, **look)
+    room = (WIDTH - 2 * PAD) * figure.dpi
+    for rows in range(1, len(labels) + 1):
+        columns = math.ceil(len(labels) / rows)
+        legend = figure.legend(handles, labels, loc="outside upper left", ncols=columns, **look)
+        box = legend.get_window_extent(figure.canvas.get_renderer())
+        if box.width <= room or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+    return legend
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vo3d.errors import Vo3dError
-from vo3d.report.figures import line_styles
+from vo3d.report.canvas import line_styles
 from vo3d.report.html import Cell, Code, Column, Definitions, Picture, Section, Table, Text, write_page
 from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored, read_scored
@@ -30,6 +30,8 @@ MEANINGS = {
     "coverage": "Scored poses divided by poses in the ground truth.",
 }
 METHOD_TERMS = ("scale_source", "clip_length", "resolution")  # of a protocol: they describe the method, not the test
+METHOD_COLUMNS = {"scale_source": "scale source", "resolution": "input"}  # where models differ in them
+FLOOR = "ConstantMotion"  # the class of the model that looks at no image: what others are measured against
 
 
 def write_odometry_report(
@@ -56,10 +58,10 @@ def write_odometry_report(
     sections = [Section("Result", [*_summary(models)])]
     if names:
         sections += [
-            Section("Paths from above", [pictures.trajectories(name) for name in names]),
+            Section("Paths from above", [pictures.trajectories(names)]),
             Section("Errors over distance and speed", [*pictures.errors()]),
-            Section("Drift along the path", [pictures.drift(name) for name in names]),
-            Section("Motion from frame to frame", [pictures.motion(name) for name in names]),
+            Section("Drift along the path", [pictures.drift(names)]),
+            Section("Motion from frame to frame", [pictures.motion(names)]),
             Section("Frames and the motion ahead", [*pictures.frames(recordings)]),
         ]
     if run is not None:
@@ -86,24 +88,38 @@ def _unlike(models: Mapping[str, Scored]) -> Iterator[str]:
 
 
 def _lead(models: Mapping[str, Scored]) -> str:
-    """What was compared and, where there is something to compare, who came out first."""
-    what = f"{', '.join(models)} on {_count(_names(models), 'recording')}."
+    """What was compared and, where protocols agree, how far the first model is from constant motion and the best."""
     errors = {name: model.mean.get("t_rel_percent") for name, model in models.items()}
     known = {name: error for name, error in errors.items() if error is not None}
-    if len(known) < 2 or any(_unlike(models)):
-        return what
+    first = next(iter(models))
+    if len(known) < 2 or first not in known or any(_unlike(models)):
+        return f"{', '.join(models)} on {_count(_names(models), 'recording')}."
+    lead = f"{first} is off by {known[first]:.2f} % of the distance travelled on {_count(_names(models), 'recording')}"
+    floor = next((name for name in known if name.startswith(FLOOR) and name != first), None)
+    if floor and min(known[first], known[floor]) > 0:
+        ratio = known[floor] / known[first]
+        ratio, than = (ratio, "less") if ratio >= 1 else (1 / ratio, "more")
+        lead += f", {ratio:.1f} times {than} than {floor} ({known[floor]:.2f} %), which looks at no image"
     best = min(known, key=lambda name: known[name])
-    return f"{what} Lowest translation error: {best}, {known[best]:.2f} % of the distance travelled."
+    end = f"that is the lowest of {len(known)} models" if best == first else f"lowest: {best}, {known[best]:.2f} %"
+    return f"{lead}; {end}."
 
 
 def _summary(models: Mapping[str, Scored]) -> Iterator[Text | Table | Definitions]:
     names, reasons = _names(models), [*_unlike(models)]
-    used = [key for key in METRICS if any(model.mean.get(key) is not None for model in models.values())]
+    rows = [model.mean for model in models.values()]
+    used, ones = _shown(rows)
+    told = [key for key in METHOD_COLUMNS if len({_words(model.protocol.get(key)) for model in models.values()}) > 1]
     columns = [Column("model"), *(replace(METRICS[key], best=None if reasons else METRICS[key].best) for key in used)]
+    columns += [Column(METHOD_COLUMNS[key]) for key in told]
     over = f"Mean over {len(names)} recordings. " if len(names) > 1 else f"Recording {names[0]}. "
-    marks = "" if reasons else "The best value of each column is marked; "
-    caption = f"{over}{marks}{'A' if reasons else 'a'} dash stands for no value."
-    yield Table(columns, [[name, *(model.mean.get(key) for key in used)] for name, model in models.items()], caption)
+    marks = "" if reasons else "The best value of each column is marked. "
+    caption = f"{over}{marks}{ones}A dash stands for no value."
+    cells: list[list[Cell]] = [
+        [name, *(model.mean.get(key) for key in used), *(_words(model.protocol.get(key)) for key in told)]
+        for name, model in models.items()
+    ]
+    yield Table(columns, cells, caption)
     if reasons:
         yield Text(f"{' '.join(reasons)} No value is therefore marked as the best.", "note")
     for name, model in models.items():
@@ -113,18 +129,29 @@ def _summary(models: Mapping[str, Scored]) -> Iterator[Text | Table | Definition
         failed = model.provenance.get("failed")
         if failed:
             yield Text(f"{name} failed on {_words(failed)}", "note")
+    yield Definitions({column.name: MEANINGS[column.name] for column in columns if column.name in MEANINGS})
     if len(names) > 1:
-        kept = [key for key in used if key != "fps"]
-        rows: list[list[Cell]] = [
-            [one, name, *(model.sequences[one].get(key) for key in kept)]
-            for one in names
-            for name, model in models.items()
-            if one in model.sequences
-        ]
-        heads = [Column("recording"), Column("model"), *(replace(METRICS[key], best=None) for key in kept)]
-        yield Table(heads, rows, "Each recording by itself.")
-    shown = {column.name for column in columns}
-    yield Definitions({name: meaning for name, meaning in MEANINGS.items() if name in shown})
+        yield _each(models, names)
+
+
+def _each(models: Mapping[str, Scored], names: Sequence[str]) -> Table:
+    """The metrics of each recording by itself, except speeds, which vary with the machine."""
+    lines = [
+        (one, name, model.sequences[one]) for one in names for name, model in models.items() if one in model.sequences
+    ]
+    used, ones = _shown([metrics for _, _, metrics in lines])
+    used = [key for key in used if key != "fps"]
+    heads = [Column("recording"), Column("model"), *(replace(METRICS[key], best=None) for key in used)]
+    cells: list[list[Cell]] = [[one, name, *(metrics.get(key) for key in used)] for one, name, metrics in lines]
+    return Table(heads, cells, f"Each recording by itself. {ones}".strip())
+
+
+def _shown(rows: Sequence[Mapping[str, float | int | None]]) -> tuple[list[str], str]:
+    """The metrics that have a value in some row, and a sentence on scale and coverage where they are 1 in all rows."""
+    ones = [key for key in ("scale", "coverage") if all(row.get(key) == 1 for row in rows)]
+    used = [key for key in METRICS if key not in ones and any(row.get(key) is not None for row in rows)]
+    said = f"{' and '.join(ones).capitalize()} {'are' if len(ones) > 1 else 'is'} 1 in all rows. " if ones else ""
+    return used, said
 
 
 def _training(pictures: Pictures, run: Path) -> Iterator[Picture | Text | Code]:

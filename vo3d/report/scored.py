@@ -60,6 +60,10 @@ class Scored:
         estimate[:, :3, 3] *= alignment.scale
         return Track(reference, alignment.estimate, estimate)
 
+    def frame_seconds(self, name: str) -> float | None:
+        """The time between frames of a recording, where the result states it."""
+        return self.sequences.get(name, {}).get("frame_seconds")
+
     def segments(self) -> SegmentErrors | None:
         """The KITTI segment errors of all recordings together, as the protocol has them; None without ground truth.
 
@@ -68,7 +72,7 @@ class Scored:
         settings = {key: self.protocol[term] for term, key in SEGMENTS.items() if term in self.protocol}
         found = []
         for name, track in self.tracks.items():
-            seconds = self.sequences[name].get("frame_seconds") or DEVKIT_FRAME_SECONDS
+            seconds = self.frame_seconds(name) or DEVKIT_FRAME_SECONDS
             found.append(segment_errors(track.reference, track.aligned, frame_seconds=seconds, **settings))
         return pool(found) if found else None
 

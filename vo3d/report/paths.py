@@ -1,0 +1,181 @@
+"""Figures of whole recordings side by side: paths from above, drift along them, motion from frame to frame.
+
+Each function takes the recordings by their names, draws one panel for each under one legend, and returns the figure.
+"""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vo3d.geometry.trajectory import path_lengths, steps
+from vo3d.report.canvas import (
+    INK,
+    REFERENCE,
+    WIDTH,
+    Style,
+    Styles,
+    add_legend,
+    dress,
+    fit_scale,
+    grid_shape,
+    line_styles,
+    panel_columns,
+    plain,
+)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """One recording: the true path and what each model made of it.
+
+    Convention: `world_T_cam`, metres, truth and estimates in one world.
+    """
+
+    reference: Float64[Tensor, "n 4 4"]
+    estimates: Mapping[str, Float64[Tensor, "n 4 4"]]  # by the name of the model
+
+    @property
+    def metres(self) -> float:
+        """The length of the true path."""
+        return path_lengths(self.reference)[-1].item()
+
+    def position_errors(self) -> dict[str, Float64[Tensor, " n"]]:
+        """Metres between the estimated and the true position of each frame, for each model."""
+        true = self.reference[:, :3, 3]
+        return {name: (poses[:, :3, 3] - true).norm(dim=-1) for name, poses in self.estimates.items()}
+
+
+def plot_trajectories(recordings: Mapping[str, Paths], styles: Styles | None = None) -> "matplotlib.figure.Figure":
+    """The paths seen from above: x to the right, z up the page, metres, equal axes, the start marked.
+
+    An estimate that strays from the reference by more than the reference's own extent leaves the picture instead of
+    shrinking the rest; a line above the panel says so.
+    """
+    styles = styles or _styles(recordings)
+    windows = [_window(paths) for paths in recordings.values()]
+    width = WIDTH / grid_shape(len(recordings))[1] - 0.75  # inches of a map, without its labels
+    tallest = max(float((high - low)[1] / (high - low)[0]) for low, high in windows)
+    height = min(width * min(max(tallest, 0.5), 1.5), 5.0)
+    figure, panels = panel_columns(_titles(recordings), height + 0.5, same_y=False)
+    for (axes,), paths, (low, high) in zip(panels, recordings.values(), windows, strict=True):
+        first = axes.get_subplotspec().is_first_col()
+        dress(axes, "x, to the right (m)", "z, forward (m)" if first else "")
+        truth = seen_from_above(paths.reference)
+        axes.plot(truth[:, 0], truth[:, 1], label="ground truth", **REFERENCE)
+        strayed = []
+        for name, estimate in paths.estimates.items():
+            path = seen_from_above(estimate)
+            axes.plot(path[:, 0], path[:, 1], label=name, **plain(styles[name]))
+            if ((path < low) | (path > high)).any():
+                strayed.append(name)
+        start = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "color": INK, "linestyle": "none"}
+        axes.plot(truth[:1, 0], truth[:1, 1], label="start", zorder=5, **start)
+        if strayed:
+            note = textwrap.fill(f"leaves the picture: {', '.join(strayed)}", int(13 * width))
+            axes.set_title(f"{axes.get_title(loc='left')}\n{note}", fontsize=9.5, color=INK, loc="left")
+    add_legend(figure)
+    _fill_with_equal_scale(figure, [(axes, *window) for (axes,), window in zip(panels, windows, strict=True)])
+    return figure
+
+
+def plot_drift(recordings: Mapping[str, Paths], styles: Styles | None = None) -> "matplotlib.figure.Figure":
+    """Distance between the estimated and the true position (metres) along the true path (metres)."""
+    styles = styles or _styles(recordings)
+    figure, panels = panel_columns(_titles(recordings), 2.7 if len(recordings) > 1 else 3.2)
+    errors = {name: paths.position_errors() for name, paths in recordings.items()}
+    everything = [error for one in errors.values() for error in one.values()]
+    middles = [float(error.median()) for error in everything]
+    for (axes,), name in zip(panels, recordings, strict=True):
+        first = axes.get_subplotspec().is_first_col()
+        dress(axes, "distance travelled (m)", "position error (m)" if first else "")
+        along = path_lengths(recordings[name].reference).numpy()
+        for model, error in errors[name].items():
+            axes.plot(along, error.numpy(), label=model, **plain(styles[model]))
+        axes.set_xlim(0, max(float(along[-1]), 1e-3))
+    for (axes,) in panels:  # when all is drawn: the panels of a row share their limits
+        fit_scale(axes, middles, most=10.0)
+        if axes.get_yscale() == "log":  # every error starts from 0: show the upper four decades
+            axes.set_ylim(bottom=1e-4 * max(float(error.max()) for error in everything))
+    add_legend(figure)
+    return figure
+
+
+def plot_motion_over_time(recordings: Mapping[str, Paths], styles: Styles | None = None) -> "matplotlib.figure.Figure":
+    """Speed (metres a frame) and yaw rate (degrees a frame, positive to the right) from frame to frame."""
+    styles = styles or _styles(recordings)
+    figure, panels = panel_columns(_titles(recordings), 1.9, stacked=2)
+    for (upper, lower), paths in zip(panels, recordings.values(), strict=True):
+        first = upper.get_subplotspec().is_first_col()
+        dress(upper, "", "speed (m/frame)" if first else "")
+        dress(lower, "frame", "yaw rate (deg/frame)" if first else "")
+        lines: list[tuple[str, Tensor, Style]] = [("ground truth", paths.reference, REFERENCE)]
+        lines += [(name, poses, plain(styles[name], linewidth=1.1)) for name, poses in paths.estimates.items()]
+        for name, poses, style in lines:
+            speed, yaw = frame_motion(poses)
+            frames = np.arange(1, len(speed) + 1)
+            upper.plot(frames, speed, label=name, **style)
+            lower.plot(frames, yaw, **style)
+        upper.set_xlim(1, max(len(paths.reference) - 1, 2))
+    for upper, _ in panels:  # when all is drawn: the panels of a row share their limits
+        upper.set_ylim(bottom=0)
+    add_legend(figure)
+    return figure
+
+
+def frame_motion(world_T_cam: Float64[Tensor, "n 4 4"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Speed (metres a frame) and yaw (degrees a frame) of each step; n poses give n - 1 of each.
+
+    Convention: yaw turns about the camera's y axis, which points down: positive is a turn to the right.
+    """
+    prev_T_cam = steps(world_T_cam)
+    yaw = torch.atan2(prev_T_cam[:, 0, 2], prev_T_cam[:, 2, 2]).rad2deg()
+    return prev_T_cam[:, :3, 3].norm(dim=-1).numpy(), yaw.numpy()
+
+
+def seen_from_above(world_T_cam: Tensor) -> NDArray[np.float64]:
+    """The x and z of each camera centre: n 2."""
+    return world_T_cam[:, [0, 2], 3].double().numpy()
+
+
+def _styles(recordings: Mapping[str, Paths]) -> Styles:
+    return line_styles(list(dict.fromkeys(name for paths in recordings.values() for name in paths.estimates)))
+
+
+def _titles(recordings: Mapping[str, Paths]) -> list[str]:
+    return [f"{name}, {paths.metres:.0f} m" for name, paths in recordings.items()]
+
+
+def _window(paths: Paths) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lower left and the upper right corner (x, z) of what a map must show, with a margin."""
+    truth = seen_from_above(paths.reference)
+    low, high = truth.min(0), truth.max(0)
+    reach = max(float((high - low).max()), 1e-3)
+    everything = np.concatenate([truth, *map(seen_from_above, paths.estimates.values())])
+    low, high = np.maximum(everything.min(0), low - reach), np.minimum(everything.max(0), high + reach)
+    margin = 0.05 * float((high - low).max())
+    return low - margin, high + margin
+
+
+def _fill_with_equal_scale(
+    figure: "matplotlib.figure.Figure",
+    maps: "list[tuple[matplotlib.axes.Axes, NDArray[np.float64], NDArray[np.float64]]]",
+) -> None:
+    """Widen the limits of each map until a metre is as long across as up and the panel is full."""
+    for axes, low, high in maps:
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    for _ in range(2):  # new limits change the tick labels, and these the room for the panels
+        figure.draw_without_rendering()
+        for axes, low, high in maps:
+            box = axes.get_window_extent()
+            extent, centre = high - low, (low + high) / 2
+            scale = min(box.width / extent[0], box.height / extent[1])  # pixels a metre
+            half = np.array([box.width, box.height]) / scale / 2
+            axes.set(xlim=(centre[0] - half[0], centre[0] + half[0]), ylim=(centre[1] - half[1], centre[1] + half[1]))
+    for axes, _, _ in maps:
+        axes.set_aspect("equal")
