@@ -177,17 +177,18 @@ def test_unequal_protocols_are_named_and_nothing_is_ranked(results: dict[str, Pa
 
 
 def test_the_first_model_is_measured_against_constant_motion(tmp_path: Path) -> None:
+    blind = {"101": {"fps": 30.0}, "102": {"fps": 30.0}}  # no ground truth, no figures
     results = {
-        "DeepVO": write_result(tmp_path / "deepvo", 1.0, mean={"t_rel_percent": 10.0}),
-        "Better": write_result(tmp_path / "better", 0.5, mean={"t_rel_percent": 0.4}),
-        "ConstantMotion": write_result(tmp_path / "constant", 4.0, mean={"t_rel_percent": 53.0}),
+        "DeepVO": write_result(tmp_path / "deepvo", 1.0, sequences=blind, mean={"t_rel_percent": 10.0}),
+        "Better": write_result(tmp_path / "better", 0.5, sequences=blind, mean={"t_rel_percent": 0.4}),
+        "ConstantMotion": write_result(tmp_path / "constant", 4.0, sequences=blind, mean={"t_rel_percent": 53.0}),
     }
     page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
     assert (
         "DeepVO is off by 10.00 % of the distance travelled on 2 recordings, 5.3 times less than ConstantMotion "
         "(53.00 %), which looks at no image; lowest: Better, 0.40 %." in page
     )
-    write_result(tmp_path / "constant", 4.0, mean={"t_rel_percent": 5.0})
+    write_result(tmp_path / "constant", 4.0, sequences=blind, mean={"t_rel_percent": 5.0})
     page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
     assert "2.0 times more than ConstantMotion" in page
 

@@ -20,7 +20,7 @@ from vo3d.report.canvas import (
     new_figure,
     plain,
 )
-from vo3d.report.paths import Paths, frame_motion, seen_from_above
+from vo3d.report.paths import Paths, fill_with_equal_scale, frame_motion, seen_from_above
 
 MOST_PICTURE = 3.0  # inches of height
 
@@ -39,7 +39,7 @@ def telling_frames(world_T_cam: Float64[Tensor, "n 4 4"], ahead: int) -> dict[in
         free = [frame for frame in range(len(value)) if all(abs(frame - taken) >= ahead for taken in found)]
         if not free:
             break
-        frame = max(free, key=lambda place, value=value: float(value[place]))
+        frame = free[int(np.argmax(value[free]))]
         side = "right" if turn[frame] > 0 else "left"
         size = f"{abs(turn[frame]):.0f}\N{DEGREE SIGN} to the {side}" if "turn" in what else f"{way[frame]:.1f} m"
         found[frame] = f"{what}, {size}"
@@ -54,40 +54,39 @@ def plot_frames_with_motion(
     styles: Styles | None = None,
     ahead: int = 20,
 ) -> "matplotlib.figure.Figure":
-    """Frames (`images`, RGB in [0, 1]) side by side, under each the path of the next `ahead` frames from above.
+    """Frames (`images`, RGB in [0, 1]) side by side, each over the path of the next `ahead` frames from above.
 
-    True and estimated paths start at the camera of the frame, which looks up the page; all panels have one scale.
+    True and estimated paths start at the camera of the frame, which looks to the right of the page; all panels have
+    one scale.
     """
     styles = styles or line_styles(list(paths.estimates))
-    height, width = images.shape[-2:]
-    picture = min((WIDTH / len(frames) - 0.2) * height / width, MOST_PICTURE)  # inches
-    figure = new_figure(picture + 2.6)
-    grid = figure.subplots(2, len(frames), squeeze=False, height_ratios=[picture, 1.9])
     lines: list[tuple[str, Tensor, Style]] = [("ground truth", paths.reference, REFERENCE)]
     lines += [(name, estimate, plain(styles[name])) for name, estimate in paths.estimates.items()]
-    for (above, below), image, frame, title in zip(grid.T, images, frames, titles, strict=True):
+    routes = [
+        [
+            (name, seen_from_above(start_at_identity(poses[frame : frame + ahead + 1])), style)
+            for name, poses, style in lines
+        ]
+        for frame in frames
+    ]
+    points = np.concatenate([path for route in routes for _, path, _ in route])
+    width = WIDTH / len(frames) - 0.5  # inches of a panel, without its labels
+    aside = max(1.2 * float(np.abs(points[:, 0]).max()), 1e-3)
+    near, far = points[:, 1].min(), max(points[:, 1].max(), points[:, 1].min() + 1e-3)
+    near, far = near - 0.05 * (far - near), far + 0.05 * (far - near)
+    strip = float(np.clip(width * 2 * aside / (far - near), 0.9, 2.2))  # inches of height
+    picture = min(width * images.shape[-2] / images.shape[-1], MOST_PICTURE)
+
+    figure = new_figure(picture + strip + 0.9)
+    grid = figure.subplots(2, len(frames), squeeze=False, height_ratios=[picture, strip])
+    for (above, below), image, frame, title, route in zip(grid.T, images, frames, titles, routes, strict=True):
         above.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="bicubic")
         above.set_axis_off()
         above.set_title(f"frame {frame}: {title}", fontsize=9.5, color=INK, loc="left")
-        dress(below, "to the right (m)", "forward (m)" if below is grid[1, 0] else "")
-        for name, poses, style in lines:
-            path = seen_from_above(start_at_identity(poses[frame : frame + ahead + 1]))
-            below.plot(path[:, 0], path[:, 1], label=name, **style)
-        below.plot([0], [0], marker=(3, 0, 0), markersize=8, color=SOFT, linestyle="none", label="camera", zorder=5)
+        dress(below, "forward (m)", "to the left (m)" if below is grid[1, 0] else "")
+        for name, path, style in route:
+            below.plot(path[:, 1], -path[:, 0], label=name, **style)
+        below.plot([0], [0], marker=(3, 0, -90), markersize=8, color=SOFT, linestyle="none", label="camera", zorder=5)
     add_legend(figure)
-    _one_scale(figure, list(grid[1]))
+    fill_with_equal_scale(figure, {axes: (np.array([near, -aside]), np.array([far, aside])) for axes in grid[1]})
     return figure
-
-
-def _one_scale(figure: "matplotlib.figure.Figure", panels: "list[matplotlib.axes.Axes]") -> None:
-    """The same limits for all panels, wide enough for every line; a metre is as long across as up."""
-    near, far = min(panel.dataLim.y0 for panel in panels), max(panel.dataLim.y1 for panel in panels)
-    near, far = near - 0.06 * (far - near), far + 0.06 * (far - near)
-    aside = max(1.05 * abs(x) for panel in panels for x in panel.dataLim.intervalx)
-    figure.draw_without_rendering()  # the layout, which says how large the panels are
-    box = panels[0].get_window_extent()
-    scale = min(box.height / max(far - near, 1e-3), box.width / 2 / max(aside, 1e-3))  # pixels a metre
-    middle, half = (near + far) / 2, box.height / scale / 2
-    for panel in panels:
-        panel.set(xlim=(-box.width / scale / 2, box.width / scale / 2), ylim=(middle - half, middle + half))
-        panel.set_aspect("equal")

@@ -80,7 +80,7 @@ def plot_trajectories(recordings: Mapping[str, Paths], styles: Styles | None = N
             note = textwrap.fill(f"leaves the picture: {', '.join(strayed)}", int(13 * width))
             axes.set_title(f"{axes.get_title(loc='left')}\n{note}", fontsize=9.5, color=INK, loc="left")
     add_legend(figure)
-    _fill_with_equal_scale(figure, [(axes, *window) for (axes,), window in zip(panels, windows, strict=True)])
+    fill_with_equal_scale(figure, {axes: window for (axes,), window in zip(panels, windows, strict=True)})
     return figure
 
 
@@ -143,6 +143,25 @@ def seen_from_above(world_T_cam: Tensor) -> NDArray[np.float64]:
     return world_T_cam[:, [0, 2], 3].double().numpy()
 
 
+def fill_with_equal_scale(
+    figure: "matplotlib.figure.Figure",
+    windows: "Mapping[matplotlib.axes.Axes, tuple[NDArray[np.float64], NDArray[np.float64]]]",
+) -> None:
+    """Widen the window (lower left and upper right corner) of each map until it fills its panel at equal scale."""
+    for axes, (low, high) in windows.items():
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    for _ in range(2):  # new limits change the tick labels, and these the room for the panels
+        figure.draw_without_rendering()
+        for axes, (low, high) in windows.items():
+            box = axes.get_window_extent()
+            extent, centre = high - low, (low + high) / 2
+            scale = min(box.width / extent[0], box.height / extent[1])  # pixels a metre
+            half = np.array([box.width, box.height]) / scale / 2
+            axes.set(xlim=(centre[0] - half[0], centre[0] + half[0]), ylim=(centre[1] - half[1], centre[1] + half[1]))
+    for axes in windows:
+        axes.set_aspect("equal")
+
+
 def _styles(recordings: Mapping[str, Paths]) -> Styles:
     return line_styles(list(dict.fromkeys(name for paths in recordings.values() for name in paths.estimates)))
 
@@ -158,24 +177,5 @@ def _window(paths: Paths) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     reach = max(float((high - low).max()), 1e-3)
     everything = np.concatenate([truth, *map(seen_from_above, paths.estimates.values())])
     low, high = np.maximum(everything.min(0), low - reach), np.minimum(everything.max(0), high + reach)
-    margin = 0.05 * float((high - low).max())
+    margin = 0.05 * max(float((high - low).max()), reach)
     return low - margin, high + margin
-
-
-def _fill_with_equal_scale(
-    figure: "matplotlib.figure.Figure",
-    maps: "list[tuple[matplotlib.axes.Axes, NDArray[np.float64], NDArray[np.float64]]]",
-) -> None:
-    """Widen the limits of each map until a metre is as long across as up and the panel is full."""
-    for axes, low, high in maps:
-        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    for _ in range(2):  # new limits change the tick labels, and these the room for the panels
-        figure.draw_without_rendering()
-        for axes, low, high in maps:
-            box = axes.get_window_extent()
-            extent, centre = high - low, (low + high) / 2
-            scale = min(box.width / extent[0], box.height / extent[1])  # pixels a metre
-            half = np.array([box.width, box.height]) / scale / 2
-            axes.set(xlim=(centre[0] - half[0], centre[0] + half[0]), ylim=(centre[1] - half[1], centre[1] + half[1]))
-    for axes, _, _ in maps:
-        axes.set_aspect("equal")

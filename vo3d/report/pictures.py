@@ -119,7 +119,7 @@ class Pictures:
             caption = (
                 f"{recording.name}: frames of {images.shape[-1]}x{images.shape[-2]} pixels, over the path of the "
                 f"next {ahead} frames{self._duration(recording.name, ahead)} from above: where the recording turns "
-                "most, goes fastest and goes slowest. The camera looks up the page; all panels have one scale."
+                "most, goes fastest and goes slowest. The camera looks to the right; all panels have one scale."
             )
             yield self._save(figure, f"frames_{recording.name}", caption)
 
