@@ -262,6 +262,16 @@ def test_essential_matrix_survives_outliers() -> None:
     assert misfit(wrong) <= misfit(found)
 
 
+def test_a_guess_that_points_backwards_does_not_turn_the_motion_round() -> None:
+    b_T_a = se3.exp(torch.tensor([0.02, -0.01, -0.8, 0.003, 0.01, -0.002], dtype=torch.float64)).numpy()
+    backwards = two_view.rigid(b_T_a[:3, :3], -b_T_a[:3, 3] / np.linalg.norm(b_T_a[:3, 3]))
+    _, a, b = _matches(300, b_T_a, noise=0.1 / FOCAL, outliers=0.3)
+    for threshold in np.linspace(0.3, 2.0, 12) / FOCAL:  # each ends at slightly other optima of the two starts
+        found = two_view.fit_motion(a, b, threshold, backwards)
+        assert found is not None
+        assert found[0][:3, 3] @ b_T_a[:3, 3] > 0
+
+
 def test_triangulation_and_scaled_motion_are_exact_without_noise() -> None:
     b_T_a = two_view.inverse(FORWARD.numpy())
     points, a, b = _matches(100, b_T_a, noise=0.0, outliers=0.0)

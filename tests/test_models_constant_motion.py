@@ -52,6 +52,12 @@ def test_identity_before_fit() -> None:
     assert torch.equal(prediction["prev_T_cam"], torch.eye(4).expand(2, 2, 4, 4))
 
 
+def test_the_mean_of_half_turns_about_all_axes_is_no_reflection() -> None:
+    model = ConstantMotion()
+    model.fit([path("half turns", *(torch.pi * torch.eye(6)[3:]).tolist())])  # their mean matrix is -1/3
+    torch.testing.assert_close(torch.linalg.det(model.motion[:3, :3]), torch.tensor(1.0))
+
+
 def test_mean_of_opposite_turns_is_straight_on() -> None:
     left = [0.0, 0.0, 0.0, 0.0, -0.3, 0.0]
     right = [0.0, 0.0, 0.0, 0.0, 0.3, 0.0]
