@@ -1,4 +1,9 @@
-"""The one error that a user can cause and mend."""
+"""The one error that a user can cause and mend, and how the errors of parsers and systems read beside it."""
+
+import errno
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator
 
 
 class Vo3dError(ValueError):
@@ -6,3 +11,104 @@ class Vo3dError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+REMEDIES = {
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.EDQUOT: "free some space, or choose another place",
+    errno.EACCES: "choose a place that you may use, or change its permissions",
+    errno.EPERM: "choose a place that you may use, or change its permissions",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOTDIR: "a part of this path is a file: choose another place",
+    errno.EEXIST: "something of this name is in the way: choose another name, or remove it",
+    errno.EISDIR: "a folder of this name is in the way: choose another name",
+}
+KINDS = {  # what a type is called in a configuration
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "NoneType": "null",
+    "dict": "a table",
+    "list": "a list",
+    "tuple": "a list",
+    "Sequence": "a list",
+    "Path": "a path",
+}
+_TYPE = re.compile(r"<class '[^']+'>|[\w.]+(?:\[[^\]]*\])?")
+_UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]")
+_CLASS = re.compile(r"Problem with given class_path '([^']+)'")
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether a user can mend what raised `error`: anything else deserves its traceback."""
+    return isinstance(error, ArgumentError | OSError) or any(isinstance(link, Vo3dError) for link in _chain(error))
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, in one line for people.
+
+    Our own words as they are, also where a parser has wrapped them in its own; what argparse, jsonargparse and the
+    system say as place, finding, expectation.
+    """
+    own = next((link for link in _chain(error) if isinstance(link, Vo3dError)), None)
+    if own is not None:
+        text = str(own)
+    elif isinstance(error, OSError):
+        text = system_fault(error)
+    else:
+        text = _parser_fault(error)
+    return " ".join(text.split())
+
+
+def system_fault(error: OSError) -> str:
+    """Which file, what the system says, what to do."""
+    name = error.filename2 or error.filename
+    remedy = REMEDIES.get(error.errno or 0, "check the path and try again")
+    return f"{name}: {error.strerror or error}: {remedy}" if name else f"{error.strerror or error}: {remedy}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what it was raised from."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _parser_fault(error: BaseException) -> str:
+    """The option, its class, and the innermost reason out of the nested complaints of jsonargparse."""
+    keys: list[str] = []
+    owner = union = ""
+    text = str(error)
+    for link in _chain(error):
+        text = str(link)
+        if (key := re.match(r'Parser key "([^"]+)"', text)) and keys[-1:] != [key[1]]:
+            keys.append(key[1])
+        if found := _CLASS.match(text):
+            owner, union = found[1], ""
+        elif found := _UNION.match(text):
+            union = found[1]
+    if wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
+        text = f"found {wrong[2]!r}, expected {_kinds(union or wrong[1])}"
+    elif text.startswith("Expected a dot import path string: "):
+        text = f"found {text.rpartition(': ')[2]!r}, expected the path of a class, such as vo3d.models.deepvo.DeepVO"
+    if owner and "not accepted" in text:
+        text += f" by {owner}"
+    where = ".".join(keys)
+    return f"{where}: {text}" if where else text
+
+
+def _kinds(types: str) -> str:
+    """Names of Python's types in words: "<class 'int'>, <class 'NoneType'>" is "a whole number or null"."""
+    words = []
+    for name in _TYPE.findall(types):
+        plain = name.removeprefix("<class '").removesuffix("'>")
+        base, _, inside = plain.partition("[")
+        if base.endswith("Literal"):
+            words.append("one of " + inside.rstrip("]").replace("'", ""))
+        elif base == "tuple" and inside:
+            words.append(f"a list [{inside}")
+        else:
+            words.append(KINDS.get(base.rpartition(".")[2], plain))
+    return " or ".join(words)

@@ -5,17 +5,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vo3d.errors import Vo3dError, system_fault
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; Vo3dError when the system refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Vo3dError(f"cannot write to {system_fault(error)}") from error
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix) to write to; rename it on success, remove it on failure.
 
     Missing parent folders are made. A reader therefore never sees half a file.
+    Raises Vo3dError, naming `path`, when the system refuses: no permission, a file among the parents, a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename not in {None, str(temporary), *map(str, path.parents)}:
+            raise  # about another file, such as one that is read while this one is written
+        refusal = OSError(error.errno, error.strerror, str(path))
+        raise Vo3dError(f"cannot write {system_fault(refusal)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """YAML files of settings in, with errors that name file and line."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,33 @@ def read_settings(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise Vo3dError(f"{path}: not text ({error.reason}): expected settings in YAML") from error
     return parse_settings(text, str(path))
+
+
+def line_of_key(path: Path, key: Sequence[str]) -> int | None:
+    """The line of the YAML file on which `key` stands: its last part, below the earlier parts in their order.
+
+    Other levels, such as init_args, may lie between; None when there is no such key, or it is not the only one.
+    """
+    found = [line for names, line in _keys(yaml.compose(path.read_text(encoding="utf-8"))) if _within(key, names)]
+    return found[0] if len(found) == 1 else None
+
+
+def _keys(node: yaml.Node | None, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Every key with those above it, and its line."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            names = (*above, str(name.value))
+            yield names, name.start_mark.line + 1
+            yield from _keys(value, names)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _keys(value, above)
+
+
+def _within(key: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether `key` ends where `names` ends, and has its other parts among `names` in this order."""
+    rest = iter(names)
+    return bool(key) and key[-1] == names[-1] and all(part in rest for part in key)
 
 
 def parse_settings(text: str, source: str) -> dict[str, Any]:

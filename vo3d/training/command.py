@@ -1,8 +1,10 @@
 """`vo3d fit | validate | test`: Lightning's command line with its traps guarded."""
 
 import logging
+import re
 import sys
 import warnings
+from argparse import ArgumentError
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer import Trainer
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, one_line
 from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
-from vo3d.formats.settings import parse_settings, read_settings
+from vo3d.formats.settings import line_of_key, parse_settings, read_settings
 from vo3d.formats.weights import read_weights
 from vo3d.training.callbacks import AtomicCheckpoints, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
@@ -33,6 +35,7 @@ UPSTREAM_WARNINGS = (
     (FutureWarning, r".*LeafSpec.* is deprecated"),  # lightning.pytorch.utilities._pytree under torch 2.13
     (UserWarning, r"Checkpoint directory .* exists and is not empty"),  # `before_fit` decides that
     (UserWarning, r"Precision .* is not supported by the model summary"),  # which then counts 32 bits a parameter
+    (UserWarning, r"Total length of `list` across ranks is zero"),  # no validation set: data.val is null
     (UserWarning, r"Be aware that when using `ckpt_path`"),  # callbacks follow the command line; tests need none
     (UserWarning, r"The dirpath has changed from"),  # a run folder that was moved, then resumed
     (UserWarning, r"The '\w+_dataloader' does not have many workers"),  # data.num_workers is the user's choice
@@ -89,6 +92,9 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning that sys.argv was not used."""
         self.config = parser.parse_args(args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if seed is not True and not 0 <= int(seed) < 1 << 32:
+            raise Vo3dError(f"seed_everything is {seed}: expected a whole number from 0 to 4294967295, or true")
 
     def _parse_ckpt_path(self) -> None:
         """Find and check the checkpoint; Lightning's own version lets its settings override the command line."""
@@ -148,6 +154,7 @@ class TrainingCLI(LightningCLI):
                 monitor=monitor,
                 checkpoint_every=config["checkpoint_every"],
                 patience=config["patience"],
+                bar=config["trainer"]["enable_progress_bar"] is not False,
             )
             if config["trainer"]["logger"] is None:
                 board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
@@ -168,13 +175,13 @@ class TrainingCLI(LightningCLI):
         folder = self.config_init["fit"]["out"]
         if self.checkpoint is not None or self.trainer.global_rank > 0:
             return
-        old = [*(folder / CHECKPOINTS).glob("*.ckpt"), *folder.glob("events.out.tfevents.*")]
-        if old and not self.config_init["fit"]["overwrite"]:
+        kept = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
+        if kept and not self.config_init["fit"]["overwrite"]:
             raise Vo3dError(
-                f"{folder} holds a run already ({old[0].name}): choose another --out, continue it with "
+                f"{folder} holds a run already ({kept[0].name}): choose another --out, continue it with "
                 "--ckpt_path last, or throw it away with --overwrite true"
             )
-        for path in old:
+        for path in (*kept, *folder.glob("events.out.tfevents.*")):  # a run that ended before a checkpoint has curves
             path.unlink()
 
     def after_fit(self) -> None:
@@ -207,10 +214,20 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def _placed(complaint: str, args: list[str]) -> str:
+    """A complaint about an option, after the place in the configuration files where that option stands."""
+    named = re.match(r"([\w.]+): ", complaint), re.search(r"ption '([\w.]+)'", complaint)
+    key = [part for found in named if found for part in found[1].split(".")]
+    for word, name in pairwise(args):
+        if key and word in {"-c", "--config"} and (line := line_of_key(Path(name), key)) is not None:
+            return f"{name}:{line}: {complaint}"
+    return f"{complaint}; vo3d {args[0]} --help tells more"
+
+
 def run(args: list[str]) -> None:
     """Run `fit`, `validate` or `test` with the words of the command line.
 
-    Raises Vo3dError or argparse's ArgumentError for a mistake in them or in the files that they name.
+    Raises Vo3dError for a mistake in them or in the files that they name.
     """
     for option, value in pairwise(args):
         if option in {"-c", "--config"}:
@@ -220,4 +237,13 @@ def run(args: list[str]) -> None:
     with warnings.catch_warnings():
         for category, message in UPSTREAM_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
-        TrainingCLI(args)
+        try:
+            TrainingCLI(args)
+        except SystemExit as ended:  # Lightning ends the process with status 1 after it has put its tools away
+            if isinstance(ended.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from ended
+            raise
+        except MisconfigurationException as error:  # such as a name in `monitor` that nobody logs
+            raise Vo3dError(f"the trainer refuses its settings: {error}") from error
+        except ArgumentError as error:
+            raise Vo3dError(_placed(one_line(error), args)) from error
