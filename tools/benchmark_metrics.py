@@ -73,9 +73,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=4541, help="poses in each trajectory (KITTI 00 has 4541)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; the matrices are small, one is fastest")
+    parser.add_argument("--threads", type=int, help="of torch; by default as many as torch takes")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     pair = drive(options.frames, torch.Generator().manual_seed(options.seed))
     results = np.array([loop(*pair), vectorised(*pair)])
     if not np.allclose(results[0], results[1], rtol=1e-9):
