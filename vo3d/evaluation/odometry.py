@@ -18,7 +18,7 @@ from vo3d.evaluation.scoring import metric_protocol, score
 from vo3d.formats.trajectories import Trajectory, check_poses, write_trajectory
 from vo3d.geometry import rotations
 from vo3d.geometry.trajectory import AlignMode, chain, start_at_identity
-from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS
+from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS, check_lengths
 from vo3d.model import Model, check_gives, check_needs
 from vo3d.provenance import provenance as current_provenance
 from vo3d.sample import Recording, Sample
@@ -57,7 +57,7 @@ def evaluate_odometry(
         name: Of the model in tables; its class if None.
         protocol: What only the caller knows: at least `dataset` and `split`; `scale_source` to overrule the model's.
         provenance: Such as the hash of the weights and the seed; versions, command and date are added.
-        progress: Show a bar on stderr.
+        progress: Show a bar on stderr, where that is a terminal.
 
     Returns:
         The result as written. Its `fps` counts frames per second of wall time without the reading of the frames;
@@ -70,7 +70,7 @@ def evaluate_odometry(
     Example:
         `evaluate_odometry(DeepVO(), dataset.recordings, Path("results/deepvo"), protocol={"dataset": "KITTI", ...})`
     """
-    _check_arguments(model, recordings, clip_length)
+    _check_arguments(model, recordings, clip_length, lengths)
     fixed = {"scale_source": getattr(model, "scale_source", "network (learned)")} | dict(protocol or {})
     fixed |= metric_protocol(alignment, lengths) | {"clip_length": clip_length}
     origin = current_provenance() | {"device": str(device)} | dict(provenance or {})
@@ -118,7 +118,8 @@ def _evaluating(model: Model, device: torch.device | str) -> Iterator[None]:
 
 def _bar(shown: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)
+    console = Console(stderr=True)  # a bar in a log would be noise between the errors
+    return Progress(*columns, console=console, disable=not (shown and console.is_terminal))
 
 
 class _Run:
@@ -206,9 +207,10 @@ def _what_was_seen(runs: Sequence[_Run]) -> dict[str, object]:
     }
 
 
-def _check_arguments(model: Model, recordings: Sequence[Recording], clip_length: int) -> None:
+def _check_arguments(model: Model, recordings: Sequence[Recording], clip_length: int, lengths: Sequence[float]) -> None:
     if "prev_T_cam" not in model.gives:
         raise Vo3dError(f"{type(model).__name__} gives {', '.join(model.gives)}: odometry needs a model of prev_T_cam")
+    check_lengths(lengths)
     if clip_length < 2:
         raise Vo3dError(f"clip_length {clip_length}: expected at least 2 frames, for one step")
     if not recordings:

@@ -14,6 +14,7 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build
 from vo3d.evaluation.compare import compare
 from vo3d.evaluation.odometry import evaluate_odometry
+from vo3d.formats.files import make_folder
 from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
 from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import load_weights, sha256_of
@@ -80,6 +81,7 @@ def evaluate_run(
     contestants = _contestants(config, run, weights, baselines, baseline_data, split)
     home = run if run.is_dir() else Path("runs") / run.stem
     folder = out if out is not None else home / "evaluation" / split
+    make_folder(folder)  # before the work, not after it
     results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in contestants}
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
     for name, contestant in contestants.items():
