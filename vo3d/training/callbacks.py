@@ -143,20 +143,29 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write `checkpoint` to `path`; Lightning calls this in the first process only."""
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch's own complaint, about bytes, hides that of the system
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar without the version number that vo3d's run folders do not have."""
+    """Lightning's bar without what says nothing here: the number of a version, the last of endless epochs."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """What stands behind the bar."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        """The epoch; without "/-2" where steps, not epochs, end the run."""
+        return super()._get_train_description(current_epoch).replace("/-2", "")
+
 
 def standard_callbacks(
-    folder: Path, *, monitor: str | None, checkpoint_every: int, patience: int | None
+    folder: Path, *, monitor: str | None, checkpoint_every: int, patience: int | None, bar: bool = True
 ) -> list[Callback]:
     """Progress bar, learning-rate curve, best and last weights, early stopping.
 
@@ -165,14 +174,18 @@ def standard_callbacks(
         monitor: The logged value whose minimum is the best; None keeps the last weights only.
         checkpoint_every: Steps between two writings of last.ckpt, which is also written after each epoch.
         patience: Validations without a better value after which training stops; None never stops it.
+        bar: Show the progress bar.
     """
-    callbacks: list[Callback] = [
-        ProgressBar(),
-        LearningRateMonitor(logging_interval="step"),
-    ]
+    callbacks: list[Callback] = [LearningRateMonitor(logging_interval="step")]
+    if bar:
+        callbacks.insert(0, ProgressBar())
     if monitor is not None:
         best: dict[str, Any] = {"monitor": monitor, "mode": "min", "enable_version_counter": False}
         callbacks.append(ModelCheckpoint(folder / CHECKPOINTS, "best", **best))
         if patience is not None:
-            callbacks.append(EarlyStopping(monitor=monitor, mode="min", patience=patience))
+            if patience < 0:
+                raise Vo3dError(f"patience is {patience}: expected validations, at least 0, or null to train on")
+            # after validations, not after epochs: one may end before the first validation
+            stop = EarlyStopping(monitor=monitor, mode="min", patience=patience, check_on_train_epoch_end=False)
+            callbacks.append(stop)
     return [*callbacks, LastCheckpoint(folder / CHECKPOINTS / "last.ckpt", checkpoint_every)]

@@ -187,6 +187,8 @@ class DataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if num_workers < 0:
+            raise Vo3dError(f"data.num_workers is {num_workers}: expected a number of processes, or 0")
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.num_workers, self.shuffle, self.seed = batch_size, num_workers, shuffle, seed
 
