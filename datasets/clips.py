@@ -27,7 +27,7 @@ class ClipDataset(Dataset[Sample]):
     generator to restore. `set_epoch` speaks to the copy of the dataset in its own process: a loader with workers has to
     send the epoch along with each index, as that of `vo3d.training` does.
 
-    Raises Vo3dError when there is no recording, or one is too short for a clip.
+    Raises Vo3dError when there is no recording, one comes twice, or one is too short for a clip.
     """
 
     def __init__(
@@ -47,6 +47,9 @@ class ClipDataset(Dataset[Sample]):
             raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
         if not recordings:
             raise Vo3dError("no recording to take clips from: name at least one sequence")
+        names = [recording.name for recording in recordings]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise Vo3dError(f"recording {twice!r} is asked for twice: name each sequence or seed once")
         self.recordings = list(recordings)
         self.clip_length = clip_length
         self.clip_step = clip_step
