@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vo3d.cli import main
+
 
 @pytest.fixture
 def shared_data() -> Path:
@@ -19,3 +21,12 @@ def shared_data() -> Path:
 def generator() -> torch.Generator:
     """A seeded source of random numbers."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch of the tiny model."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = Path(__file__).with_name("tiny.yaml")
+    assert main(["fit", "-c", str(config), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
+    return folder

@@ -1,7 +1,5 @@
 """The one door: help at once, one example a verb, one line for each mistake."""
 
-import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,27 +10,9 @@ import yaml
 from vo3d.cli import FUNCTIONS, VERBS, find_configs, main
 from vo3d.errors import Vo3dError
 
+from checks import complaint
+
 TINY = Path(__file__).with_name("tiny.yaml")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch."""
-    folder = tmp_path_factory.mktemp("trained")
-    assert main(["fit", "-c", str(TINY), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
-    return folder
-
-
-def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line on stderr of a command that must fail with status 2."""
-    capsys.readouterr()
-    assert main([str(word) for word in words]) == 2
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if not line.startswith("Seed set")]
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("vo3d: error: ")
-    assert "Traceback" not in captured.err + captured.out
-    return lines[0]
 
 
 def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
@@ -67,77 +47,6 @@ def test_help_of_a_function_verb_imports_no_torch() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("usage: vo3d") == len(FUNCTIONS)
-
-
-def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no verb 'fits': expected one of demo, render" in complaint(capsys, "fits")
-
-
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        (["render", "street", "--frame", "3"], "--frame"),
-        (["render", "street", "--size", "big"], "--size is 'big': expected rows and columns"),
-        (["evaluate", "nowhere", "--weight", "last"], "--weight"),
-        (["trajectory", "only.txt"], "est"),
-        (["compare"], "results"),
-        (["compare", "nowhere.json"], "nowhere.json"),
-        (["info", "--model", "nowhere.yaml"], "there is no configuration 'nowhere.yaml'"),
-        (["info", "--model", "vo3d.models.deepvo.DeepVo"], "DeepVo"),
-        (["evaluate", "nowhere"], "expected the run folder"),
-        (["fit", "-c", "nowhere.yaml"], "deepvo_kitti.yaml"),
-        (["fit", "-c", str(TINY), "--trainer.max_epoch", "1"], "--trainer.max_epoch"),
-        (["fit", "-c", str(TINY), "--model.net.hiden", "4"], "Option 'hiden' is not accepted"),
-        (["fit", "-c", str(TINY), "--model.net.hidden", "four"], "hidden"),
-        (["fit", "-c", str(TINY), "--ckpt_path", "last"], "no such checkpoint"),
-        (["fit", "-c", str(TINY), "--ckpt_path", "elsewhere.ckpt"], "elsewhere.ckpt"),
-        (["fit", "-c", str(TINY), "--checkpoint_every", "0"], "checkpoint_every is 0"),
-        (["fit", "-c", str(TINY), "--trainer.accelerator", "gpus"], "gpus"),
-        (["fit"], "model.net"),
-        (["validate", "-c", str(TINY)], "needs weights"),
-    ],
-)
-def test_a_mistake_is_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    out = ["--out", str(tmp_path)] if words[0] == "fit" else []
-    assert part in complaint(capsys, *words, *out)
-
-
-def test_an_unknown_key_in_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = tmp_path / "wrong.yaml"
-    path.write_text(TINY.read_text().replace("batch_size", "batchsize"))
-    assert "batchsize" in complaint(capsys, "fit", "-c", path)
-
-
-def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = tmp_path / "wrong.yaml"
-    path.write_text("model: [")
-    assert "wrong.yaml:1: not YAML" in complaint(capsys, "fit", "-c", path)
-    path.write_text("just words")
-    assert "found a str" in complaint(capsys, "fit", "-c", path)
-
-
-def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
-    for name, content in {
-        "text.ckpt": b"hello",
-        "empty.ckpt": b"",
-        "short.ckpt": whole[: len(whole) // 2],
-        "evil.ckpt": pickle.dumps(Evil()),
-    }.items():
-        path = tmp_path / name
-        path.write_bytes(content)
-        for words in (
-            ("fit", "-c", TINY, "--out", tmp_path / "out", "--ckpt_path", path),
-            ("validate", "-c", trained / "config.yaml", "--ckpt_path", path),
-            ("fit", "-c", TINY, "--out", tmp_path / "out", "--model.init_weights", path),
-            ("evaluate", trained, "--weights", path),
-        ):
-            assert name in complaint(capsys, *words)
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_folder_holds_one_run(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
@@ -205,17 +114,6 @@ def test_a_method_without_parameters_is_evaluated_from_a_file(tmp_path: Path) ->
     assert own["mean"]["rpe_mean_m"] > 0  # fitted to the training set, so it moves
     assert own["mean"]["rpe_mean_m"] == baseline["mean"]["rpe_mean_m"]
     assert baseline["provenance"]["data"] == {"frames": 9}
-
-
-def test_evaluate_says_what_is_missing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "'best' or 'last'" in complaint(capsys, "evaluate", trained, "--weights", "beast")
-    assert "no_such" in complaint(capsys, "evaluate", trained, "--baselines", "no_such.Model")
-    assert "device" in complaint(capsys, "evaluate", trained, "--device", "toaster")
-    config = yaml.safe_load((trained / "config.yaml").read_text())
-    config["data"]["test"] = None
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    weights = trained / "checkpoints" / "last.ckpt"
-    assert "no data.test" in complaint(capsys, "evaluate", tmp_path, "--weights", weights)
 
 
 def test_info_counts_the_parameters(capsys: pytest.CaptureFixture[str]) -> None:
