@@ -215,7 +215,7 @@ body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
 main { max-width: 1036px; margin: 0 auto; padding: 2.5rem 1.75rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 .75rem; text-wrap: balance; }
-h2 { font-size: 1.3rem; line-height: 1.3; margin: 2.5rem 0 1rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+h2 { font-size: 1.3rem; line-height: 1.3; margin: 1.75rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); }
 p { margin: 0 0 1rem; max-width: 70ch; overflow-wrap: break-word; }
 .lead { font-size: 1.1rem; color: var(--soft); }
 .note { border-left: 3px solid var(--accent); background: var(--raised); padding: .7rem 1rem;
@@ -227,7 +227,7 @@ nav { font-size: .9rem; }
 table { border-collapse: collapse; width: 100%; margin: 0 0 1.5rem; font-size: .9rem;
   font-variant-numeric: tabular-nums lining-nums; }
 caption { caption-side: bottom; text-align: left; color: var(--soft); font-size: .9rem; padding-top: .7rem; }
-th, td { text-align: right; padding: .35rem .5rem; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { text-align: right; padding: .2rem .5rem; white-space: nowrap; border-bottom: 1px solid var(--line); }
 thead th { vertical-align: bottom; font-weight: 600; border-bottom: 2px solid var(--ink); line-height: 1.3; }
 tbody th { font-weight: 500; }
 .words { text-align: left; white-space: normal; overflow-wrap: break-word; }
@@ -235,12 +235,12 @@ tbody th { font-weight: 500; }
 th:first-child { padding-left: 0; }
 .unit { display: block; font-weight: 400; color: var(--soft); font-size: .85em; }
 td strong { background: var(--mark); border-radius: 4px; padding: .15rem .4rem; margin-right: -.4rem; }
-figure { margin: 1.25rem 0 1.75rem; break-inside: avoid; }
+figure { margin: 1rem 0 1.25rem; break-inside: avoid; }
 .paper { background: #fff; border: 1px solid var(--line); border-radius: 6px; }
 img { display: block; margin: 0 auto; max-width: 100%; height: auto; }
 figcaption { color: var(--soft); font-size: .9rem; line-height: 1.5; margin-top: .6rem; max-width: 110ch; }
 dl { margin: 0 0 1.5rem; font-size: .93rem; }
-dl > div { display: grid; grid-template-columns: 14rem 1fr; gap: 0 1rem; padding: .45rem 0;
+dl > div { display: grid; grid-template-columns: 14rem 1fr; gap: 0 1rem; padding: .2rem 0;
   border-bottom: 1px solid var(--line); }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
