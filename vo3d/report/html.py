@@ -215,7 +215,8 @@ body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
 main { max-width: 1036px; margin: 0 auto; padding: 2.5rem 1.75rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 .75rem; text-wrap: balance; }
-h2 { font-size: 1.3rem; line-height: 1.3; margin: 1.75rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); }
+h2 { font-size: 1.3rem; line-height: 1.3; margin: 1.75rem 0 .75rem; padding-top: .75rem;
+  border-top: 1px solid var(--line); }
 p { margin: 0 0 1rem; max-width: 70ch; overflow-wrap: break-word; }
 .lead { font-size: 1.1rem; color: var(--soft); }
 .note { border-left: 3px solid var(--accent); background: var(--raised); padding: .7rem 1rem;
