@@ -231,11 +231,12 @@ def test_a_window_larger_than_the_images_is_refused(clip: Sample, generator: tor
         RandomCrop((49, 80))(clip, generator)
 
 
-def test_resizing_down_averages(generator: torch.Generator) -> None:
-    # a chessboard of single pixels is grey from afar; sampling without a filter would pick one colour
-    board = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float().expand(1, 3, 64, 64)
-    assert (resize_image(board, (16, 16)) - 0.5).abs().max() < 0.02
-    labels = resize_labels(board, (16, 16))
+def test_resizing_down_averages() -> None:
+    # black and white stripes, two pixels wide, are grey from afar; between its neighbours each new pixel is white
+    stripes = ((torch.arange(64) + 1) // 2).remainder(2).float().expand(1, 3, 64, 64)
+    assert (resize_image(stripes, (16, 16))[..., 1:-1] - 0.5).abs().max() < 1e-5
+    assert (resize_image(stripes.mT, (16, 16))[..., 1:-1, :] - 0.5).abs().max() < 1e-5
+    labels = resize_labels(stripes, (16, 16))
     assert set(labels.unique().tolist()) <= {0.0, 1.0}
 
 
@@ -244,6 +245,7 @@ def test_labels_take_the_nearest_pixel_centre() -> None:
         centres = (torch.arange(new, dtype=torch.float64) + 0.5) * old / new - 0.5
         taken = resize_labels(torch.arange(old)[None].expand(2, old), (2, new))[0]
         assert (taken - centres).abs().max() <= 0.5 + 1e-12
+        assert torch.equal(resize_labels(torch.arange(old)[:, None].expand(old, 2), (new, 2))[:, 0], taken)
 
 
 def test_resizing_scales_flow_and_keeps_its_gaps(clip: Sample) -> None:

@@ -85,8 +85,9 @@ def test_resampling_does_not_extrapolate(generator: torch.Generator) -> None:
     poses = random_poses(generator, 3)
     with pytest.raises(Vo3dError, match=r"2\.5 s lies outside the trajectory \(0\.0 to 2\.0 s\)"):
         resample(time, poses, torch.tensor([1.0, 2.5], dtype=torch.float64))
-    with pytest.raises(Vo3dError, match="expected two or more that increase"):
-        resample(time.flip(0), poses, time)
+    for wrong in (time.flip(0), time[[0, 1, 1]]):
+        with pytest.raises(Vo3dError, match="expected two or more that increase"):
+            resample(wrong, poses, time)
     with pytest.raises(Vo3dError, match="1 time stamps"):
         resample(time[:1], poses[:1], time[:1])
 
