@@ -29,6 +29,10 @@ class Model(nn.Module, ABC):
 
     `needs` names the `Sample` fields that `forward` reads, `loss_needs` those that `loss` reads beside them, `gives`
     the `Prediction` keys that it returns.
+
+    What only some methods have is found by its name: `fit(recordings)`, which learns from training recordings without
+    gradients, before an evaluation; `scale_source`, words that say where metres come from; `failures`, the number of
+    steps that could not be told so far; `published`, the checkpoints of others that `vo3d.formats.weights` can load.
     """
 
     needs: ClassVar[tuple[str, ...]]
