@@ -1,5 +1,6 @@
 """The one door: help at once, one example a verb, one line for each mistake."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_trajectory_scores_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     scores = yaml.safe_load((tmp_path / "s.json").read_text())
     assert scores["t_rel_percent"] == pytest.approx(0, abs=1e-9)
     assert scores["coverage"] == 1
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"vo3d \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+def test_types_in_help_are_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["render", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(type: Path, default: rendered)" in text
+    assert "<class" not in text
 
 
 def test_configs_are_found_here_first_and_then_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

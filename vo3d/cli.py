@@ -34,7 +34,7 @@ Alignment = Literal["none", "scale", "6dof", "7dof"]
 
 
 def demo(out: Path = Path("runs/demo")) -> None:
-    """Render a world, train DeepVO on it, score it beside two baselines, write a report.
+    """Render a world, train DeepVO on it, score it beside baselines, write a report.
 
     Takes at most ten minutes on two cores. Example: vo3d demo --out runs/demo
 
@@ -186,7 +186,13 @@ def overview() -> str:
     """The text of `vo3d --help`."""
     lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
     return "\n".join(
-        ["usage: vo3d <verb> [options]", "", *lines, "", "vo3d <verb> --help shows its options and an example."]
+        [
+            "usage: vo3d <verb> [options]",
+            "",
+            *lines,
+            "",
+            "vo3d <verb> --help shows its options and an example, vo3d --version the version.",
+        ]
     )
 
 
