@@ -83,6 +83,16 @@ def test_flipped_bytes_of_a_png_are_refused(tmp_path: Path, photo: torch.Tensor)
         content[position] ^= 0x55
 
 
+def test_a_wrong_checksum_is_named(tmp_path: Path, photo: torch.Tensor) -> None:
+    path = tmp_path / "photo.png"
+    write_image(path, photo)
+    content = bytearray(path.read_bytes())
+    content[-13] ^= 1  # the last byte before the end chunk: the checksum of the pixels
+    path.write_bytes(content)
+    with pytest.raises(Vo3dError, match="wrong checksum in chunk b'IDAT'"):
+        read_image(path)
+
+
 def test_progressive_jpeg_with_restarts_and_data_behind_its_end_is_whole(tmp_path: Path) -> None:
     pixels = (np.random.default_rng(0).random((64, 64, 3)) * 255).astype(np.uint8)
     options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
