@@ -131,8 +131,7 @@ def test_files_hold_both_trajectories_from_the_identity_on(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("seconds", [0.04, None], ids=["25 frames a second", "no times"])
 def test_the_time_between_frames_is_stated(tmp_path: Path, seconds: float | None) -> None:
-    drives = [Drive("a", 30, frame_seconds=seconds), Drive("b", 31)]
-    result = evaluate(Oracle(), drives, tmp_path, clip_length=2)  # every frame but the last begins a clip
+    result = evaluate(Oracle(), [Drive("a", 30, frame_seconds=seconds), Drive("b", 31)], tmp_path)
     found = [result.sequences[name]["frame_seconds"] for name in ("a", "b")]
     assert found == [seconds if seconds is None else pytest.approx(seconds), pytest.approx(0.1)]
 
