@@ -16,7 +16,8 @@ from vo3d.sample import Recording, Sample
 class ClipDataset(Dataset[Sample]):
     """Clips of `clip_length` views that never cross the border of a recording.
 
-    A clip starts every `clip_step` frames and takes every `frame_stride`-th frame. `clip_step=1` gives a sliding
+    A clip starts every `clip_step` frames and takes every `frame_stride`-th frame; of several strides, each gives clips
+    of its own, so that a network also learns motions faster than the recorded ones. `clip_step=1` gives a sliding
     window; `clip_step=(clip_length - 1) * frame_stride` gives segments in which the last view of one is the first view
     of the next, so that their relative poses chain without a gap. Frames at the end of a recording that do not fill a
     clip are left out.
@@ -36,11 +37,13 @@ class ClipDataset(Dataset[Sample]):
         *,
         clip_length: int,
         clip_step: int = 1,
-        frame_stride: int = 1,
+        frame_stride: int | Sequence[int] = 1,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
-        for name, value in (("clip_length", clip_length), ("clip_step", clip_step), ("frame_stride", frame_stride)):
+        strides = [frame_stride] if isinstance(frame_stride, int) else list(frame_stride)
+        lowest = {"clip_length": clip_length, "clip_step": clip_step, "frame_stride": min(strides, default=0)}
+        for name, value in lowest.items():
             if value < 1:
                 raise Vo3dError(f"{name} is {value}: expected a whole number of at least 1")
         if seed < 0:
@@ -53,19 +56,21 @@ class ClipDataset(Dataset[Sample]):
         self.recordings = list(recordings)
         self.clip_length = clip_length
         self.clip_step = clip_step
-        self.frame_stride = frame_stride
         self.transforms = list(transforms)
         self.seed = seed
         self.epoch = 0
-        span = (clip_length - 1) * frame_stride + 1
-        for recording in self.recordings:
+        # clips are numbered recording by recording, and within one stride by stride
+        self._groups = [(recording, stride) for recording in self.recordings for stride in strides]
+        numbers = []
+        for recording, stride in self._groups:
+            span = (clip_length - 1) * stride + 1
             if len(recording) < span:
                 raise Vo3dError(
                     f"recording {recording.name!r} has {len(recording)} frames: a clip of {clip_length} views at "
-                    f"frame_stride {frame_stride} needs {span}; shorten clip_length or leave the recording out"
+                    f"frame_stride {stride} needs {span}; shorten clip_length or leave the recording out"
                 )
-        # ends[r]: number of clips in recordings 0 to r
-        self._ends = list(accumulate((len(recording) - span) // clip_step + 1 for recording in self.recordings))
+            numbers.append((len(recording) - span) // clip_step + 1)
+        self._ends = list(accumulate(numbers))  # number of clips up to and with each group
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -83,8 +88,9 @@ class ClipDataset(Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         which = bisect_right(self._ends, index)
+        recording, stride = self._groups[which]
         first = (index - (self._ends[which - 1] if which else 0)) * self.clip_step
-        return self.recordings[which], [first + view * self.frame_stride for view in range(self.clip_length)]
+        return recording, [first + view * stride for view in range(self.clip_length)]
 
     def __getitem__(self, index: int) -> Sample:
         """Clip `index`, augmented by the transforms in their order."""

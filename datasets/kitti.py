@@ -54,7 +54,7 @@ class KITTIOdometry(ClipDataset):
         size: Size | None = None,
         clip_length: int = 2,
         clip_step: int = 1,
-        frame_stride: int = 1,
+        frame_stride: int | Sequence[int] = 1,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:

@@ -139,7 +139,7 @@ class Rendered(ClipDataset):
         *,
         clip_length: int = 2,
         clip_step: int = 1,
-        frame_stride: int = 1,
+        frame_stride: int | Sequence[int] = 1,
         stereo: bool = False,
         depth: bool = False,
         flow: bool = False,

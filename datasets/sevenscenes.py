@@ -60,7 +60,7 @@ class SevenScenes(ClipDataset):
         size: Size | None = None,
         clip_length: int = 2,
         clip_step: int = 1,
-        frame_stride: int = 1,
+        frame_stride: int | Sequence[int] = 1,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:

@@ -71,6 +71,22 @@ def test_segments_share_one_frame_with_the_next() -> None:
     assert [dataset.place(index)[1] for index in range(len(dataset))] == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
 
 
+def test_several_strides_give_the_clips_of_each() -> None:
+    both = ClipDataset([Counted("a", 9), Counted("b", 7)], clip_length=3, frame_stride=[1, 3])
+    clips = [(recording.name, frames) for recording, frames in map(both.place, range(len(both)))]
+    single = [
+        [(recording.name, frames) for recording, frames in map(one.place, range(len(one)))]
+        for one in (
+            ClipDataset([Counted(name, length)], clip_length=3, frame_stride=stride)
+            for name, length in (("a", 9), ("b", 7))
+            for stride in (1, 3)
+        )
+    ]
+    assert clips == [clip for group in single for clip in group]
+    with pytest.raises(Vo3dError, match="frame_stride is 0"):
+        ClipDataset([Counted("a", 9)], clip_length=3, frame_stride=[])
+
+
 def test_iteration_ends_and_negative_indices_are_refused() -> None:
     dataset = ClipDataset([Counted("r", 5)], clip_length=2)
     assert len([dataset[index] for index in range(len(dataset))]) == 4

@@ -100,7 +100,7 @@ def evaluate_run(
     # a log or a pipe has no width: 80 columns would break the table
     compare(list(results.values()), console=None if sys.stdout.isatty() else Console(width=160))
     title = f"{next(iter(contestants))} on {protocol['dataset']}, {split}"
-    frames = next(iter(contestants.values())).recordings
+    frames = list(contestants.values())[-1].recordings  # the sharpest: baselines may see larger frames
     commands = dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))
     history = run if run.is_dir() else None
     write_odometry_report(folder, results, title=title, run=history, recordings=frames, commands=list(commands))
