@@ -110,7 +110,8 @@ def fit_scale(axes: "matplotlib.axes.Axes", values: Sequence[float], most: float
 
     finite = [value for value in values if math.isfinite(value)]
     if not finite or min(finite) <= 0 or max(finite) <= most * min(finite):
-        axes.set_ylim(bottom=min(0.0, *finite) if finite else 0.0)
+        low, high = min([0.0, *finite]), max(finite, default=0.0)
+        axes.set_ylim(low, high + 0.06 * (high - low) if high > low else None)  # room above: values may be far from 0
         return
     axes.set_yscale("log", nonpositive="mask")
     label = axes.get_ylabel()
