@@ -1,0 +1,1 @@
+"""The AdaPool family: pooling that keeps detail, and its inverse."""
