@@ -1,0 +1,170 @@
+"""What a sparse model of COLMAP holds, and how its camera models become K and a lens model of vo3d.
+
+Convention: COLMAP puts the centre of the top-left pixel at (0.5, 0.5), vo3d at (0, 0): `K` and `keypoints` here are
+vo3d's, half a pixel less; `params` are as in COLMAP's files. Lengths are in the model's own unit, known up to scale.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import rotations, se3
+from vo3d.geometry.distortion import LensModel
+
+HALF_PIXEL = 0.5  # from vo3d's pixel coordinates to COLMAP's
+QUATERNION_TOLERANCE = 5e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraModel:
+    """One of COLMAP's camera models: focal lengths, principal point, coefficients, in this order."""
+
+    id: int
+    focals: int  # 1: fx = fy
+    lens: LensModel | None = None
+    coefficients: int = 0  # the first ones of the lens model; the others are zero
+
+    @property
+    def num_params(self) -> int:
+        """Numbers after the size of the image."""
+        return self.focals + 2 + self.coefficients
+
+
+# Those that OpenCV's two lens models express. Source: COLMAP's documentation of its camera models.
+CAMERA_MODELS = {
+    "SIMPLE_PINHOLE": CameraModel(id=0, focals=1),
+    "PINHOLE": CameraModel(id=1, focals=2),
+    "SIMPLE_RADIAL": CameraModel(id=2, focals=1, lens="radtan", coefficients=1),
+    "RADIAL": CameraModel(id=3, focals=1, lens="radtan", coefficients=2),
+    "OPENCV": CameraModel(id=4, focals=2, lens="radtan", coefficients=4),
+    "OPENCV_FISHEYE": CameraModel(id=5, focals=2, lens="equidistant", coefficients=4),
+    "FULL_OPENCV": CameraModel(id=6, focals=2, lens="radtan", coefficients=8),
+    "SIMPLE_RADIAL_FISHEYE": CameraModel(id=8, focals=1, lens="equidistant", coefficients=1),
+    "RADIAL_FISHEYE": CameraModel(id=9, focals=1, lens="equidistant", coefficients=2),
+    "SIMPLE_FISHEYE": CameraModel(id=14, focals=1, lens="equidistant"),
+    "FISHEYE": CameraModel(id=15, focals=2, lens="equidistant"),
+}
+MODEL_NAMES = {model.id: name for name, model in CAMERA_MODELS.items()} | {
+    7: "FOV",
+    10: "THIN_PRISM_FISHEYE",
+    11: "RAD_TAN_THIN_PRISM_FISHEYE",
+    12: "SIMPLE_DIVISION",
+    13: "DIVISION",
+    16: "EUCM",
+    17: "EQUIRECTANGULAR",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColmapCamera:
+    """A camera that one or many images share; `params` as in COLMAP's files."""
+
+    id: int
+    model: str  # a key of CAMERA_MODELS
+    width: int
+    height: int
+    params: tuple[float, ...]
+
+    @property
+    def K(self) -> Float64[Tensor, "3 3"]:
+        """The intrinsic matrix in vo3d's pixels: the principal point half a pixel less than in `params`."""
+        focals = CAMERA_MODELS[self.model].focals
+        cx, cy = self.params[focals : focals + 2]
+        rows = (
+            (self.params[0], 0.0, cx - HALF_PIXEL),
+            (0.0, self.params[focals - 1], cy - HALF_PIXEL),
+            (0.0, 0.0, 1.0),
+        )
+        return torch.tensor(rows, dtype=torch.float64)
+
+    @property
+    def lens(self) -> tuple[LensModel, tuple[float, ...]] | None:
+        """Model and coefficients for `vo3d.geometry.distortion`; None where the camera is an ideal pinhole."""
+        model = CAMERA_MODELS[self.model]
+        given = self.params[model.focals + 2 :]
+        if model.lens is None or (model.lens == "radtan" and not any(given)):
+            return None
+        return model.lens, given + (0.0,) * (4 - len(given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColmapImage:
+    """One registered image: its pose, world to camera, and its keypoints, in vo3d's pixels."""
+
+    id: int
+    name: str  # path below the folder of the images
+    camera_id: int
+    cam_T_world: Float64[Tensor, "4 4"]
+    keypoints: Float64[Tensor, "k 2"]
+    point_ids: Int64[Tensor, " k"]  # of the sparse point that a keypoint shows; -1: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsePoints:
+    """The sparse points and who sees them: observation i is of the point in row `point[i]`, in image `image_id[i]`."""
+
+    id: Int64[Tensor, " p"]
+    xyz: Float64[Tensor, "p 3"]
+    rgb: UInt8[Tensor, "p 3"]
+    error: Float64[Tensor, " p"]  # mean reprojection error, pixels
+    point: Int64[Tensor, " m"]
+    image_id: Int64[Tensor, " m"]
+    keypoint: Int64[Tensor, " m"]  # row of the image's keypoints
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return len(self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColmapModel:
+    """A sparse model; images by ascending id, whatever gaps the ids have."""
+
+    folder: Path
+    cameras: dict[int, ColmapCamera]
+    images: list[ColmapImage]
+    points: SparsePoints
+
+
+def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: Sequence[float]) -> ColmapCamera:
+    """A camera after a check of its numbers; `size` is (width, height).
+
+    Raises:
+        Vo3dError: at `place`, for a camera model that has no place here, and for numbers that are no camera's.
+    """
+    model = CAMERA_MODELS.get(name)
+    if model is None:
+        raise Vo3dError(
+            f"{place}: camera {id} has the camera model {name}: expected {', '.join(CAMERA_MODELS)}: undistort the "
+            "images with COLMAP's image_undistorter first"
+        )
+    if len(params) != model.num_params:
+        raise Vo3dError(f"{place}: camera {id} has {len(params)} parameters: expected {model.num_params} for {name}")
+    camera = ColmapCamera(id=id, model=name, width=size[0], height=size[1], params=tuple(params))
+    if min(size) < 1 or min(params[: model.focals]) <= 0 or not bool(torch.tensor(params).isfinite().all()):
+        raise Vo3dError(
+            f"{place}: camera {id} is {size[0]} x {size[1]} pixels with {name} {' '.join(f'{p:g}' for p in params)}: "
+            "expected a size and focal lengths above 0, and finite numbers"
+        )
+    return camera
+
+
+def make_pose(place: str, q_wxyz: Sequence[float], translation: Sequence[float]) -> Float64[Tensor, "4 4"]:
+    """A pose of COLMAP's files, world to camera: rotation as a unit quaternion, w first, and translation.
+
+    Raises:
+        Vo3dError: at `place`, for NaN, infinity, and a quaternion that is not of length 1.
+    """
+    q, t = torch.tensor(q_wxyz, dtype=torch.float64), torch.tensor(translation, dtype=torch.float64)
+    length = float(q.norm())
+    if not (abs(length - 1) <= QUATERNION_TOLERANCE and bool(t.isfinite().all())):
+        raise Vo3dError(
+            f"{place}: no rigid motion: a quaternion of length {length:g} and a translation of {t.tolist()}: expected "
+            "length 1 and finite numbers"
+        )
+    return se3.from_rotation_translation(rotations.matrix_from_quaternion(q / length), t)
