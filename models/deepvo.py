@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.geometry import se3
+from vo3d.layers.downsampling import Pool
 from vo3d.layers.flownet import FlowNetSEncoder
 from vo3d.layers.pose import pose_from_vector, vector_from_pose
 from vo3d.losses import squared_euler_error, squared_translation_error
@@ -24,7 +25,14 @@ _TRUNK_KEYS = {
     r"(conv\d(?:_1)?)\.0\.(weight|bias)": r"encoder.\1.conv.\2",
     r"(conv\d(?:_1)?)\.1\.(weight|bias|running_mean|running_var|num_batches_tracked)": r"encoder.\1.norm.\2",
 }
-_UNPUBLISHED_KEYS = ("image_mean", "image_std", "step_mean", "step_std", r"encoder\..*\.num_batches_tracked")
+_UNPUBLISHED_KEYS = (
+    "image_mean",
+    "image_std",
+    "step_mean",
+    "step_std",
+    r"encoder\..*\.num_batches_tracked",
+    r"encoder\..*\.pool\.beta",
+)
 
 FLOWNETS = KeyMap(
     source="FlowNetS (ClementPinard/FlowNetPytorch)",
@@ -84,6 +92,9 @@ class DeepVO(Model):
         step_std: deviation that it is multiplied by, so that a network trained from nothing starts with plausible
             motions; kept with the weights. The defaults leave the output as it is.
         carry_state: whether `stream` keeps its memory from clip to clip, or begins every clip afresh.
+        pool: what halves the maps of the encoder: the stride of its convolutions, as in the paper, or a way of
+            pooling, after convolutions of stride 1, which cost four times as much; see
+            `vo3d.layers.flownet`.
 
     Raises:
         Vo3dError: an argument is out of its range.
@@ -118,6 +129,7 @@ class DeepVO(Model):
         step_mean: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
         step_std: tuple[float, float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
         carry_state: bool = True,
+        pool: Pool = "stride",
     ) -> None:
         super().__init__()
         if min(*size, hidden, num_layers) < 1:
@@ -134,9 +146,16 @@ class DeepVO(Model):
         self.register_buffer("step_mean", torch.tensor(step_mean))
         self.register_buffer("step_std", torch.tensor(step_std))
         self.encoder = FlowNetSEncoder(
-            6, width, batch_norm, leaky_slope, conv6_activation, dropout=conv_dropout, conv6_dropout=conv6_dropout
+            6,
+            width,
+            batch_norm,
+            leaky_slope,
+            conv6_activation,
+            dropout=conv_dropout,
+            conv6_dropout=conv6_dropout,
+            pool=pool,
         )
-        self.pool = nn.Identity() if grid is None else nn.AdaptiveAvgPool2d(tuple(grid))
+        self.to_grid = nn.Identity() if grid is None else nn.AdaptiveAvgPool2d(tuple(grid))
         rows, columns = self.encoder.out_size(*size) if grid is None else grid
         self.rnn = nn.LSTM(self.encoder.out_channels * rows * columns, hidden, num_layers, batch_first=True)
         self.rnn_dropout = nn.Dropout(rnn_dropout)
@@ -171,7 +190,7 @@ class DeepVO(Model):
             raise Vo3dError(f"a motion lies between two frames but the clip has {s}: set clip_length to 2 or more")
         image = (image - self.image_mean) / self.image_std
         pairs = torch.cat((image[:, :-1], image[:, 1:]), dim=2).flatten(0, 1)  # b*(s-1) 6 h w
-        features: Tensor = self.pool(self.encoder(pairs))  # b*(s-1) channels rows columns
+        features: Tensor = self.to_grid(self.encoder(pairs))  # b*(s-1) channels rows columns
         return features.reshape(b, s - 1, -1)
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
