@@ -221,7 +221,7 @@ BAD_TEXTS = {
     "camera lacks": ("images", IMAGES.replace("2 7 left", "2 8 left"), ": image 90 has camera 8, which"),
     "no name": ("images", "1 1 0 0 0 0 0 0 2\n\n", ":1: 9 tokens: expected a line: image id"),
     "lines lost": ("images", IMAGES.replace("\n10.5", "\n9 10.5"), ":5: 10 tokens: expected a line of keypoints"),
-    "keypoint": ("images", IMAGES.replace("20 4000000000", "20 one"), ":5: invalid literal"),
+    "keypoint": ("images", IMAGES.replace("20 4000000000", "20 one"), ":5: 'one' as the id of a point"),
     "quaternion": ("images", IMAGES.replace("90 1 0", "90 2 0"), ":4: no rigid motion: a quaternion of length 2"),
     "zero quaternion": ("images", IMAGES.replace("90 1 0", "90 0 0"), ":4: no rigid motion: a quaternion of length 0"),
     "image nan": ("images", IMAGES.replace("0.5 -1 2 7", "inf -1 2 7"), ":4: 'inf': expected a finite number"),
@@ -230,7 +230,8 @@ BAD_TEXTS = {
     "track": ("points3D", POINTS.replace("3 5", "4 5"), ": a point is seen in image 4, which"),
     "half a track": ("points3D", POINTS.replace("90 2", "90"), ":2: 9 tokens: expected a line: point id"),
     "colour": ("points3D", POINTS.replace("255", "256"), ":2: colour 256 0 7"),
-    "point id": ("points3D", POINTS.replace("11 1", "1.5 1"), ":2: an id is no whole number"),
+    "point id": ("points3D", POINTS.replace("11 1", "1.5 1"), ":2: '1.5' as the id of a point: expected a whole"),
+    "huge id": ("points3D", POINTS.replace("4000000000", "1" + "0" * 19), ":3: '10000000000000000000' as the id of"),
     "point twice": ("points3D", POINTS.replace("4000000000", "11"), ": point 11 is there twice"),
     "point nan": ("points3D", POINTS.replace("1 2 3 255", "nan 2 3 255"), ":2: 'nan': expected a finite number"),
 }

@@ -23,7 +23,7 @@ from vo3d.geometry import rotations
 
 _KEYPOINT = np.dtype([("xy", "<f8", (2,)), ("point", "<i8")])  # COLMAP's largest uint64, no point, is -1 here
 _OBSERVATION = np.dtype([("image", "<u4"), ("keypoint", "<u4")])
-_POINT = struct.Struct("<Q3d3BdQ")  # id, x y z, red green blue, error, number of observations
+_POINT = struct.Struct("<q3d3BdQ")  # id, x y z, red green blue, error, number of observations
 
 
 class _Cursor:

@@ -15,7 +15,7 @@ from vo3d.formats.colmap_model import (
     make_camera,
     make_pose,
 )
-from vo3d.formats.text import parse_number, parse_whole, read_lines
+from vo3d.formats.text import parse_number, parse_whole, parse_wholes, read_lines
 from vo3d.geometry import rotations
 
 _CAMERA = "a line: camera id, model, width, height, parameters"
@@ -74,11 +74,8 @@ def read_points(path: Path) -> SparsePoints:
         tokens = line.split()
         if len(tokens) < 8 or len(tokens) % 2:
             raise Vo3dError(f"{path}:{number}: {len(tokens)} tokens: expected {_POINT}")
-        try:
-            ids.append(int(tokens[0]))
-            track += map(int, tokens[8:])
-        except ValueError as error:
-            raise Vo3dError(f"{path}:{number}: an id is no whole number ({error}): expected {_POINT}") from error
+        ids.append(parse_whole(tokens[0], path, number, "the id of a point"))
+        track += parse_wholes(tokens[8:], path, number, "an id in a track")
         lengths.append((len(tokens) - 8) // 2)
         numbers.append(_numbers(tokens[1:8], path, number))
         if not all(0 <= value <= 255 for value in numbers[-1][3:6]):
@@ -145,9 +142,6 @@ def _keypoints(path: Path, line: int, tokens: list[str]) -> tuple[Tensor, Tensor
     """Keypoints (k, 2), in COLMAP's pixels, and point ids (k,)."""
     if len(tokens) % 3:
         raise Vo3dError(f"{path}:{line}: {len(tokens)} tokens: expected {_KEYPOINTS}")
-    try:
-        columns = [[float(token) for token in tokens[axis::3]] for axis in (0, 1)]
-        ids = [int(token) for token in tokens[2::3]]
-    except ValueError as error:
-        raise Vo3dError(f"{path}:{line}: {error}: expected {_KEYPOINTS}") from error
+    columns = [_numbers(tokens[axis::3], path, line) for axis in (0, 1)]
+    ids = parse_wholes(tokens[2::3], path, line, "the id of a point")
     return torch.tensor(columns, dtype=torch.float64).T.contiguous(), torch.tensor(ids, dtype=torch.int64)
