@@ -1,1 +1,1 @@
-"""Files in, files out: trajectories, images, KITTI sequences, weights."""
+"""Files in, files out: trajectories, images, KITTI, MVSNet and COLMAP scenes, depth maps, point clouds, weights."""
