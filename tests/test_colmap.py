@@ -173,13 +173,13 @@ def colmap_pixels(name: str, params: list[float], points: Tensor) -> Tensor:
     r2 = u**2 + v**2
     if name in ("SIMPLE_RADIAL", "RADIAL") or "FISHEYE" in name:
         factor = 1 + sum((k_i * r2 ** (i + 1) for i, k_i in enumerate(k)), torch.zeros_like(u))
-        du, dv = 0.0, 0.0
+        du = dv = torch.zeros_like(u)
     elif k:
         k1, k2, p1, p2, k3, k4, k5, k6 = [*k, 0, 0, 0, 0][:8]
         factor = (1 + k1 * r2 + k2 * r2**2 + k3 * r2**3) / (1 + k4 * r2 + k5 * r2**2 + k6 * r2**3)
         du, dv = 2 * p1 * u * v + p2 * (r2 + 2 * u**2), 2 * p2 * u * v + p1 * (r2 + 2 * v**2)
     else:
-        factor, du, dv = torch.ones_like(u), 0.0, 0.0
+        factor, du, dv = torch.ones_like(u), torch.zeros_like(u), torch.zeros_like(u)
     return torch.stack((fx * (u * factor + du) + cx, fy * (v * factor + dv) + cy), dim=-1)
 
 

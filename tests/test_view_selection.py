@@ -18,13 +18,13 @@ Scene = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def random_scene(generator: torch.Generator, num_views: int = 7, num_points: int = 60) -> Scene:
-    """Cameras around the origin, points near it, each seen by some; one observation comes twice."""
+    """Cameras around the origin, points near it, each seen by some; two observations come twice."""
     xi = torch.randn(num_views, 6, generator=generator, dtype=torch.float64) * 0.3
     away = torch.eye(4, dtype=torch.float64)
     away[2, 3] = 8
     points = torch.randn(num_points, 3, generator=generator, dtype=torch.float64)
     point, view = (torch.rand(num_points, num_views, generator=generator) < 0.5).nonzero().T.contiguous()
-    point, view = (torch.cat([column, column[:1]]) for column in (point, view))
+    point, view = (torch.cat([column, column[:1], column[-1:]]) for column in (point, view))
     return away @ se3.exp(xi), points, point, view
 
 

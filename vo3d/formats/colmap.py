@@ -126,6 +126,6 @@ def _no_points() -> SparsePoints:
 
 
 def _check_unique(path: Path, what: str, ids: Tensor) -> None:
-    values, counts = ids.unique(return_counts=True)
+    values, counts = torch.unique(ids, return_counts=True)
     if bool((counts > 1).any()):
         raise Vo3dError(f"{path}: {what} {int(values[counts > 1][0])} is there twice: expected each id once")

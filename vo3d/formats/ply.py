@@ -140,7 +140,7 @@ def _colours(path: Path, values: Array) -> Array:
         raise Vo3dError(
             f"{path}: colours from {values.min()} to {values.max()}: expected bytes, or numbers from 0 to 1"
         )
-    return np.rint(values * (255 // top)).astype(np.uint8)
+    return np.asarray(np.rint(values * (255 // top)), dtype=np.uint8)
 
 
 def _triangles(counts: Array, corners: Array) -> Array:
