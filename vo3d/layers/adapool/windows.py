@@ -94,3 +94,14 @@ def side_by_side(windows: Tensor, kernel: Sequence[int]) -> Tensor:
         order += [axes + 2 + axis, axis]
     sizes = [k * o for k, o in zip(kernel, out, strict=True)]
     return tiles.permute(order).reshape(batch, channels, *sizes)
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether the channels of x (b, c, *size) lie side by side in memory, and its columns do not."""
+    return x.shape[1] > 1 and x.stride(1) == 1 and not (x.shape[-1] > 1 and x.stride(-1) == 1)
+
+
+def like(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """An empty tensor of `shape` (b, c, *size), channels last where x (b, c, *size) has them there, else contiguous."""
+    batch, channels, *size = shape
+    return x.new_empty((batch, *size, channels)).movedim(-1, 1) if channels_last(x) else x.new_empty(tuple(shape))

@@ -1,0 +1,136 @@
+"""Gradients of formula.py by hand, window by window, so that the backward pass needs to keep nothing but the input.
+
+Symbols: w_i the weights of a window, with sum 1; y = sum w_i x_i; m its mean; g the gradient that reaches y. With the
+weights as constants dx_i = w_i g, the published gradient. The exact one adds what reaches x through the weights: by the
+softmax of scores s_i, dL/ds_i = g w_i (x_i - y), for EM with s_i = x_i itself; by inverse distances,
+dL/dd_i = -g w_i (x_i - y) / d_i.
+
+Source: Stergiou, Poppe, "AdaPool", IEEE Transactions on Image Processing 32, 2023 (constant weights); derivatives here.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vo3d.layers.adapool import formula
+
+
+def pool_windows_backward(
+    dy: Tensor,
+    windows: Tensor,
+    beta: Tensor | None,
+    similarity: str,
+    channel_dims: Sequence[int] | None,
+    valid: Tensor | None,
+    exact: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of `formula.pool_windows`, of dy (*rest): to windows (n, *rest), and to beta (*rest) or None.
+
+    The gradient to beta is dy (y_smooth - y_em) for each pooled value, still to be summed over those that share a beta.
+    """
+    to_windows, values = [], []
+    if similarity:
+        g = dy if beta is None else dy * beta
+        weights, y = _weighted(windows, formula.smooth_average(windows, similarity, channel_dims, valid))
+        to_windows.append(weights * g)
+        if exact:
+            pull = weights * _over(g * (windows - y), channel_dims)  # n *rest, of size 1 along channel_dims
+            to_windows.append(_through_similarity(pull, windows, similarity, channel_dims, valid))
+        values.append(y)
+    if not similarity or beta is not None:
+        g = dy if beta is None else dy * (1 - beta)
+        weights, y = _weighted(windows, formula.smooth_maximum(windows, valid))
+        to_windows.append(weights * g * (1 + windows - y) if exact else weights * g)
+        values.append(y)
+    return functools.reduce(Tensor.add, to_windows), dy * (values[0] - values[1]) if len(values) == 2 else None
+
+
+def _weighted(windows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of sum 1 (n, *rest), and the values that they give (*rest)."""
+    weights = weights / weights.sum(0)
+    return weights, (weights * windows).sum(0)
+
+
+def _over(x: Tensor, dims: Sequence[int] | None) -> Tensor:
+    return x if dims is None else x.sum(tuple(dims), keepdim=True)
+
+
+def _through_similarity(
+    pull: Tensor, windows: Tensor, similarity: str, channel_dims: Sequence[int] | None, valid: Tensor | None
+) -> Tensor:
+    """What reaches x through the scores: by x itself, and by the mean, of which each valid element is one nth."""
+    m = formula.mean(windows, valid)
+    if similarity in formula.DISTANCES:
+        d = formula.distances(windows, m, similarity, channel_dims)
+        zero = d == 0  # singular there: the weights count as constants
+        pull = torch.where(zero, 0, -pull / torch.where(zero, 1, d))
+        by_x = _distance_slopes(windows - m, d, similarity, channel_dims) * pull
+        by_m = -by_x
+    elif channel_dims is None:
+        by_x, by_m = _scalar_dice(pull, windows, m)
+    else:
+        by_x, by_m = _vector_similarity(pull, windows, m, similarity, tuple(channel_dims))
+    if valid is None:
+        return by_x + by_m.sum(0) / len(windows)
+    by_m = by_m.masked_fill(~valid, 0)
+    return (by_x + by_m.sum(0) / valid.sum(0)).masked_fill(~valid, 0)
+
+
+def _distance_slopes(t: Tensor, d: Tensor, similarity: str, channel_dims: Sequence[int] | None) -> Tensor:
+    """Derivative of the distance of x = m + t from m by x."""
+    if similarity == "huber":
+        return t / torch.sqrt(1 + t * t)
+    if channel_dims is None or similarity == "l1":
+        return t.sign()
+    if similarity == "l2":
+        return t / torch.where(d == 0, 1, d)
+    farthest = t.abs() == d
+    return t.sign() * farthest / farthest.sum(tuple(channel_dims), keepdim=True)
+
+
+def _scalar_dice(pull: Tensor, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+    """By s = 2r / (1 + r^2), r the smaller of |x| and |m| over the larger: free of overflow like the formula."""
+    a, b = x.abs(), m.abs()
+    larger = torch.maximum(a, b)
+    zero = larger == 0
+    safe = torch.where(zero, 1, larger)
+    r = torch.where(zero, 1, torch.minimum(a, b) / safe)
+    slope = pull * (2 * (1 - r * r) / (1 + r * r) ** 2) / safe
+    below = a < b
+    return slope * torch.where(below, 1, -r) * x.sign(), slope * torch.where(below, -r, 1) * m.sign()
+
+
+def _vector_similarity(
+    pull: Tensor, x: Tensor, m: Tensor, similarity: str, dims: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """By the similarity of vectors over the channels, scaled as in the formula."""
+    largest = x.abs().amax((0, *dims), keepdim=True)
+    scale = torch.where(largest == 0, 1, largest)
+    x, m = x / scale, m.unsqueeze(0) / scale
+    inner, xx, mm = (_over(a * b, dims) for a, b in ((x, m), (x, x), (m, m)))
+    if similarity == "dsc":
+        below = xx + mm
+        s = 2 * inner.abs() / torch.where(below == 0, 1, below)
+        by_x, by_m = 2 * (inner.sign() * m - s * x), 2 * (inner.sign() * x - s * m)
+    elif similarity == "cosine":
+        below = (xx * mm).sqrt()
+        s = inner / torch.where(below == 0, 1, below)
+        safe_x, safe_m = torch.where(xx == 0, 1, xx), torch.where(mm == 0, 1, mm)
+        by_x, by_m = m - s * x * (below / safe_x), x - s * m * (below / safe_m)
+    else:
+        below = formula.correlation_energy(x, m, dims)
+        s = inner**2 / torch.where(below == 0, 1, below)
+        by_x = 2 * inner * m - s * _energy_slope(x, m, dims)
+        by_m = 2 * inner * x - s * _energy_slope(m, x, dims)
+    zero = below == 0
+    pull = torch.where(zero, 0, pull / torch.where(zero, 1, below)) / scale
+    return pull * by_x, pull * by_m
+
+
+def _energy_slope(x: Tensor, m: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Derivative of `formula.correlation_energy` by its first vector."""
+    (axis,) = [d for d in dims if x.shape[d] > 1] or dims[:1]
+    a, b = torch.fft.fft(x, dim=axis), torch.fft.fft(m, dim=axis)
+    return 2 * torch.fft.ifft(a * (b.real**2 + b.imag**2), dim=axis).real
