@@ -18,6 +18,7 @@ from vo3d.layers.adapool import formula, gradients
 from vo3d.layers.adapool.windows import channels_last, elements, enlarge, gather, inside, like, margins, output_size
 
 TILE = 2**18  # numbers in the gathered windows of a tile: the few tensors of that size in use fit in a cache
+KINDS = 128  # of poolings and windows that one process may compile
 CHANNEL_DIMS = (2, 4)  # of gathered windows (n, b, c, positions, i)
 
 
@@ -263,13 +264,14 @@ def _has_kernels(x: Tensor, over_channels: bool) -> bool:
 
 @functools.cache
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One compiled pass for what is done to a tile, for each number of elements in a window; sizes may vary."""
+    """One compiled pass for what is done to a tile: of any size, compiled anew for each kind of pooling and window."""
     compiled = torch.compile(function)
 
     def fused(*arguments: Any) -> Any:
-        for tensor in arguments[:2]:
+        for tensor in arguments[:2]:  # windows, and what else varies with the size of the tile
             if isinstance(tensor, Tensor):
-                torch._dynamo.maybe_mark_dynamic(tensor, [d for d in range(tensor.ndim) if d and tensor.shape[d] > 1])
-        return compiled(*arguments)
+                torch._dynamo.maybe_mark_dynamic(tensor, [d for d in range(1, tensor.ndim) if tensor.shape[d] > 1])
+        with torch._dynamo.config.patch(recompile_limit=KINDS):
+            return compiled(*arguments)
 
     return fused
