@@ -1,0 +1,123 @@
+"""What every pooling function of the AdaPool family does, over any number of spatial axes, and their types."""
+
+from collections.abc import Callable
+from typing import Literal, Protocol, Unpack, cast, overload, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from vo3d.layers.adapool.arguments import (
+    PoolOptions,
+    Settings,
+    Size,
+    check_input,
+    expand_beta,
+    settings,
+    windows_of,
+)
+from vo3d.layers.adapool.masks import PoolMask, pool_mask
+from vo3d.layers.adapool.operator import adapool
+
+Pooled = Tensor | tuple[Tensor, PoolMask]
+
+
+@runtime_checkable
+class AdaPool(Protocol):
+    """Types of `adapool*`: a mask comes with the output where `return_mask` is True."""
+
+    __name__: str
+
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        beta: Tensor | float | None,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        return_mask: Literal[False] = False,
+        native: bool = False,
+        **options: Unpack[PoolOptions],
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        beta: Tensor | float | None,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        return_mask: Literal[True] = ...,
+        native: bool = False,
+        **options: Unpack[PoolOptions],
+    ) -> tuple[Tensor, PoolMask]: ...
+
+
+@runtime_checkable
+class SinglePool(Protocol):
+    """Types of `edscwpool*`, `idwpool*` and `empool*`: a mask comes with the output where `return_mask` is True."""
+
+    __name__: str
+
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        return_mask: Literal[False] = False,
+        native: bool = False,
+        **options: Unpack[PoolOptions],
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        kernel_size: Size = 2,
+        stride: Size | None = None,
+        return_mask: Literal[True] = ...,
+        native: bool = False,
+        **options: Unpack[PoolOptions],
+    ) -> tuple[Tensor, PoolMask]: ...
+
+
+def pool(
+    operator: str,
+    axes: int,
+    x: Tensor,
+    beta: Tensor | float | None,
+    kernel_size: Size,
+    stride: Size | None,
+    return_mask: bool,
+    native: bool,
+    **options: Unpack[PoolOptions],
+) -> Pooled:
+    """The function of the family that is named `operator` and `axes`; `beta` is for "adapool" alone."""
+    name = f"{operator}{axes}d"
+    how = settings(name, operator, axes, kernel_size, stride, **options)
+    return pool_by(how, name, operator == "adapool", x, beta, return_mask, native)
+
+
+def pool_by(
+    how: Settings, name: str, blend: bool, x: Tensor, beta: Tensor | float | None, return_mask: bool, native: bool
+) -> Pooled:
+    """Pool by settings that are checked already; with `blend` both averages, in the shares that beta gives."""
+    axes = len(how.kernel)
+    check_input(name, x, axes)
+    out = windows_of(name, x.shape[-axes:], how)
+    share = expand_beta(name, beta, x, out) if blend else None  # *out
+    maps = x if x.ndim == axes + 2 else x.unsqueeze(0)
+    # Within a compiled graph the operator compiles its own body too; an exported program has to run without a compiler.
+    fused = native or (torch.compiler.is_compiling() and not torch.compiler.is_exporting())
+    geometry = (list(how.kernel), list(how.stride), list(how.padding), how.ceil_mode)
+    y = adapool(maps, share, *geometry, how.similarity, how.over_channels, how.exact, how.nan_to_num, fused)
+    pooled = y if x.ndim == maps.ndim else y.squeeze(0)
+    return (pooled, pool_mask(maps.to(y.dtype), share, out, how)) if return_mask else pooled
+
+
+def with_beta(function: Callable[..., Pooled]) -> AdaPool:
+    """The function itself; its type tells when a mask is returned."""
+    return cast(AdaPool, function)
+
+
+def single(function: Callable[..., Pooled]) -> SinglePool:
+    """The function itself; its type tells when a mask is returned."""
+    return cast(SinglePool, function)
