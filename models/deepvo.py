@@ -93,7 +93,7 @@ class DeepVO(Model):
             motions; kept with the weights. The defaults leave the output as it is.
         carry_state: whether `stream` keeps its memory from clip to clip, or begins every clip afresh.
         pool: what halves the maps of the encoder: the stride of its convolutions, as in the paper, or a way of
-            pooling, after convolutions of stride 1, which cost four times as much; see
+            pooling, such as "ada", after convolutions of stride 1, which cost four times as much; see
             `vo3d.layers.flownet`.
 
     Raises:

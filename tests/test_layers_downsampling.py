@@ -1,16 +1,21 @@
 """Ways to halve a map: equal sizes, names and gradients in the encoders, and what torch computes by hand."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
+import yaml
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, max_pool2d
 
+from vo3d.cli import main
 from vo3d.errors import Vo3dError
+from vo3d.formats.weights import import_weights
 from vo3d.geometry import se3
 from vo3d.layers.downsampling import Pool, check_pool, pooling_layer
 from vo3d.layers.flownet import LAYERS, FlowNetSEncoder
-from vo3d.models.deepvo import DeepVO
+from vo3d.models.deepvo import CHIWEIHSIAO, FLOWNETS, DeepVO
 from vo3d.sample import Sample
 
 from checks import complaint
@@ -78,6 +83,25 @@ def test_weights_have_one_name_and_one_start_whatever_pools(pool: Pool, batch_no
     assert all(torch.equal(encoder[name], value) for name, value in strided.items())
 
 
+def test_beta_is_one_trainable_number_a_layer() -> None:
+    encoder = _encoder("ada")
+
+    betas = {name: value for name, value in encoder.named_parameters() if name.endswith("beta")}
+    assert set(betas) == BETAS
+    assert all(beta.numel() == 1 and beta.item() == 0.5 and beta.requires_grad for beta in betas.values())
+
+
+@pytest.mark.parametrize("beta", [-3.0, 0.0, 0.25, 1.0, 4.0])
+def test_beta_mixes_two_poolings_and_is_held_between_them(beta: float, generator: torch.Generator) -> None:
+    x = torch.randn(2, 3, 7, 9, generator=generator)
+    layers: dict[str, nn.Module] = {name: pooling_layer(name, 2, ceil_mode=True) for name in ("ada", "edscw", "soft")}
+    layers["ada"].load_state_dict({"beta": torch.full_like(layers["ada"].beta, beta)})
+
+    held = min(max(beta, 0.0), 1.0)
+    expected = held * layers["edscw"](x) + (1 - held) * layers["soft"](x)
+    torch.testing.assert_close(layers["ada"](x), expected)
+
+
 @pytest.mark.parametrize("conv6_activation", [False, True])
 def test_pooling_follows_the_rectifier(conv6_activation: bool, generator: torch.Generator) -> None:
     encoder = FlowNetSEncoder(6, 1 / 32, leaky_slope=0.1, conv6_activation=conv6_activation, pool="max")
@@ -126,17 +150,64 @@ def test_an_average_leaves_the_padding_out(generator: torch.Generator) -> None:
     torch.testing.assert_close(pooling_layer("avg")(x), avg_pool2d(x, 2))
 
 
+def _published(encoder: FlowNetSEncoder) -> dict[str, Tensor]:
+    """The encoder's weights under the names of FlowNetPytorch and its offspring."""
+    names = {".conv.": ".0.", ".norm.": ".1."}
+    state = {name: value for name, value in encoder.state_dict().items() if not name.endswith("beta")}
+    return {name.replace(old, new): state[name] for name in state for old, new in names.items() if old in name}
+
+
+def test_published_weights_of_flownets_enter_a_network_with_adapool() -> None:
+    source, model = _encoder("stride", batch_norm=True), _deepvo("ada", batch_norm=True)
+    nn.init.normal_(source.conv5.conv.weight)
+
+    report = import_weights(model, {**_published(source), "predict_flow6.weight": torch.zeros(1)}, FLOWNETS)
+
+    assert {name for name in report.kept if name.startswith("encoder.")} == {f"encoder.{name}" for name in BETAS}
+    assert torch.equal(model.encoder.conv5.conv.weight, source.conv5.conv.weight)
+    assert len(report.matched) == len(_published(source))
+
+
+def test_published_weights_of_deepvo_enter_a_network_with_adapool() -> None:
+    model, source = _deepvo("ada", batch_norm=True), _deepvo("stride", batch_norm=True)
+    rest = {name: value for name, value in source.state_dict().items() if name.startswith("rnn.")}
+    rest |= {f"linear.{name}": value for name, value in source.head.state_dict().items()}
+
+    report = import_weights(model, {**_published(source.encoder), **rest}, CHIWEIHSIAO)
+
+    assert {name for name in report.kept if name.startswith("encoder.")} == {f"encoder.{name}" for name in BETAS}
+    assert len(report.matched) == len(_published(source.encoder)) + len(rest)
+
+
 def test_an_unknown_way_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("fit", "-c", "smoke_deepvo.yaml", "--model.net.init_args.pool", "mean")
 
     line = complaint(capsys, *words)
     assert "pool" in line
     assert "mean" in line
-    assert "avg" in line
-    with pytest.raises(Vo3dError, match="pool='mean' is unknown: expected one of stride, max, avg"):
+    assert "edscw" in line
+    with pytest.raises(Vo3dError, match="pool='mean' is unknown: expected one of stride, max, avg, ada, soft"):
         check_pool("mean")
 
 
 def test_a_stride_is_no_layer() -> None:
-    with pytest.raises(Vo3dError, match=r"leaves the halving to a convolution.*expected one of max, avg"):
+    with pytest.raises(Vo3dError, match=r"leaves the halving to a convolution.*expected one of max, avg, ada"):
         pooling_layer("stride")
+
+
+def test_the_experiment_with_adapool_trains_and_moves_its_betas(tmp_path: Path) -> None:
+    net, little = "--model.net.init_args.", {"frames": 6, "size": "[32,64]", "clip_length": 3, "cache": "false"}
+    words = ["fit", "-c", "deepvo_rendered_adapool.yaml", "-c", "optim_adam.yaml", "-c", "trainer_cpu.yaml"]
+    words += [f"{net}size", "[32,64]", f"{net}width", "0.0625", f"{net}hidden", "16", "--data.batch_size", "2"]
+    for split in ("train", "val", "test"):
+        words += ["--data." + split + ".init_args.seeds", "[0]"]
+        words += [word for name, v in little.items() for word in (f"--data.{split}.init_args.{name}", str(v))]
+
+    assert main([*words, "--trainer.max_steps", "2", "--trainer.log_every_n_steps", "1", "--out", str(tmp_path)]) == 0
+
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["net"]["init_args"]["pool"] == "ada"
+    stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    betas = {name: value for name, value in stored["state_dict"].items() if name.endswith(".beta")}
+    assert stored["global_step"] == 2
+    assert set(betas) == {f"net.encoder.{name}" for name in BETAS}
+    assert all(beta != 0.5 for beta in betas.values())

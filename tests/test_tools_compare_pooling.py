@@ -49,7 +49,7 @@ def tool() -> ModuleType:
 def out(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished comparison of two ways."""
     folder = tmp_path_factory.mktemp("comparison")
-    assert tool.main(["--pools", "[stride,max]", "--seeds", "[0]", "--out", str(folder), *BUDGET]) == 0
+    assert tool.main(["--pools", "[stride,ada]", "--seeds", "[0]", "--out", str(folder), *BUDGET]) == 0
     return folder
 
 
@@ -57,18 +57,21 @@ def test_the_table_holds_what_the_runs_found(out: Path) -> None:
     with (out / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
 
-    assert [(row["pool"], row["seed"]) for row in rows] == [("stride", "0"), ("max", "0")]
+    assert [(row["pool"], row["seed"]) for row in rows] == [("stride", "0"), ("ada", "0")]
     for row in rows:
         result = Result.load(out / f"{row['pool']}_0" / "test" / "DeepVO")
         assert float(row["t_rel_percent"]) == pytest.approx(result.mean["t_rel_percent"])
         assert result.protocol["segment_lengths_m"] == [1.0]
         assert float(row["processor_seconds"]) > 0
+    assert rows[0]["beta_conv1"] == ""
+    assert 0 < float(rows[1]["beta_conv6"]) < 1
     lines = (out / "table.md").read_text().splitlines()
-    assert [line.split(" | ")[0].strip("| ") for line in lines[2:5]] == ["stride", "max", "constant motion"]
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:5]] == ["stride", "ada", "constant motion"]
+    assert sum("conv" in line for line in lines) == 6
 
 
 def test_runs_differ_in_nothing_but_the_way(out: Path) -> None:
-    one, other = ((out / f"{pool}_0" / "config.yaml").read_text() for pool in ("stride", "max"))
+    one, other = ((out / f"{pool}_0" / "config.yaml").read_text() for pool in ("stride", "ada"))
 
     differences = [pair for pair in zip(one.splitlines(), other.splitlines(), strict=True) if pair[0] != pair[1]]
     assert len(differences) == 2
@@ -85,18 +88,18 @@ def test_a_finished_run_is_not_repeated(
     monkeypatch.setattr(tool, "vo3d", lambda words: trained.append(words) or 2)
     words = ["--out", str(out), "--seeds", "[0]"]
 
-    assert tool.main([*words, "--pools", "[stride,max]", *BUDGET]) == 0
+    assert tool.main([*words, "--pools", "[stride,ada]", *BUDGET]) == 0
     assert trained == []
-    assert tool.main([*words, "--pools", "[max,avg]", *BUDGET]) == 2
+    assert tool.main([*words, "--pools", "[ada,max]", *BUDGET]) == 2
     assert len(trained) == 1
-    assert "avg_0: training failed" in capsys.readouterr().err
+    assert "max_0: training failed" in capsys.readouterr().err
 
 
 def test_a_report_needs_no_training(tool: ModuleType, out: Path) -> None:
     before = (out / "table.md").read_text()
     (out / "table.md").unlink()
 
-    assert tool.main(["--out", str(out), "--report", "true", "--pools", "[stride,max]"]) == 0
+    assert tool.main(["--out", str(out), "--report", "true", "--pools", "[stride,ada]"]) == 0
 
     assert (out / "table.md").read_text() == before
 

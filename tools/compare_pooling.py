@@ -41,7 +41,7 @@ from vo3d.world.export import render_to_kitti
 COST = "cost.json"  # in the folder of a finished run: what its training took
 BUDGET = "budget.json"  # in the folder of all runs: what they have in common
 ERRORS = {"t_rel_percent": "t_rel %", "r_rel_deg_per_100m": "r_rel deg/100 m", "ape_rmse_m": "APE m"}
-POOLS: tuple[Pool, ...] = ("stride", "max", "avg")
+POOLS: tuple[Pool, ...] = ("stride", "max", "avg", "soft", "edscw", "ada")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from typing import Literal, get_args
 from torch import nn
 
 from vo3d.errors import Vo3dError
+from vo3d.layers.adapool import AdaPool2d, EDSCWPool2d, IDWPool2d, SoftPool2d
 
-Pool = Literal["stride", "max", "avg"]
+Pool = Literal["stride", "max", "avg", "ada", "soft", "edscw", "idw"]
 
 
 def pooling_layer(
@@ -18,16 +19,24 @@ def pooling_layer(
 ) -> nn.Module:
     """The layer that pools maps (b c h w) in the way that `pool` names.
 
-    Windows lie as those of `torch.nn.MaxPool2d` with the same arguments. Padding is left out of averages, so
-    that a map's border is treated as its middle.
+    Windows lie as those of `torch.nn.MaxPool2d` with the same arguments. Padding is left out of averages and
+    similarities, so that a map's border is treated as its middle.
 
     Args:
-        pool: "max" the largest value, "avg" the mean. "stride" has no layer.
+        pool: "max" the largest value, "avg" the mean, "soft" the mean weighted by exp(value) (SoftPool), "edscw" the
+            mean weighted by exp(Dice-Sorensen similarity to the window's mean), "idw" the mean weighted by inverse
+            distance to the window's mean, "ada" beta edscw + (1 - beta) soft (AdaPool). "stride" has no layer.
         kernel_size: rows and columns of a window.
         stride: from window to window; None: the kernel's size.
         padding: rows and columns around the map, at most half the kernel.
         ceil_mode: give a partial window at the far border its own output; with kernel and stride 2, h rows become
             h / 2 rounded up, as under a convolution of stride 2.
+
+    The beta of "ada" is one trainable number, 0.5 at the start and held in [0, 1], because an encoder learns the size
+    of its maps only from its input.
+
+    Source: Stergiou, Poppe, "AdaPool", IEEE Transactions on Image Processing 32, 2023; "soft": Stergiou et al.,
+    "Refining activation downsampling with SoftPool", ICCV 2021.
 
     Raises:
         Vo3dError: `pool` is "stride" or unknown.
@@ -38,9 +47,19 @@ def pooling_layer(
             "pool 'stride' leaves the halving to a convolution, and this network has a layer for it: expected one of "
             f"{', '.join(get_args(Pool)[1:])}"
         )
-    if pool == "max":
-        return nn.MaxPool2d(kernel_size, stride, padding, ceil_mode=ceil_mode)
-    return nn.AvgPool2d(kernel_size, stride, padding, ceil_mode, count_include_pad=False)
+    match pool:
+        case "max":
+            return nn.MaxPool2d(kernel_size, stride, padding, ceil_mode=ceil_mode)
+        case "avg":
+            return nn.AvgPool2d(kernel_size, stride, padding, ceil_mode, count_include_pad=False)
+        case "ada":
+            return AdaPool2d(kernel_size, 0.5, stride, padding=padding, ceil_mode=ceil_mode)
+        case "soft":
+            return SoftPool2d(kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
+        case "edscw":
+            return EDSCWPool2d(kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
+        case "idw":
+            return IDWPool2d(kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
 
 
 def check_pool(pool: str) -> None:
