@@ -138,7 +138,7 @@ def unpool(
     edscw, em = (_fitted(weights, values, known.kernel, interpolate) for weights in (known.edscw, known.em))
     if interpolate:
         where = (list(known.kernel), list(known.stride), list(known.padding), list(known.input_size))
-        out = unpooling.adaunpool(values, edscw, em, known.beta, *where, normalise == "mean")
+        out: Tensor = unpooling.adaunpool(values, edscw, em, known.beta, *where, normalise == "mean")
     else:
         out = (values * fuse(edscw, em, known.beta, known.kernel)).to(values.dtype)
         if normalise == "mean":

@@ -228,12 +228,16 @@ class _AdaUnpool(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_AdaUnpool":
         """Move the mask as well where torch moves a layer's tensors."""
-        if isinstance(self.mask, Tensor):
-            self.mask = fn(self.mask)
-        elif self.mask is not None:
-            moved = [fn(part) if isinstance(part, Tensor) else part for part in self.mask]
-            self.mask = PoolMask(*moved) if isinstance(self.mask, PoolMask) else tuple(moved)
-        super()._apply(fn, recurse)
+        mask = self.mask
+        if isinstance(mask, PoolMask):
+            edscw, em, beta = (None if part is None else fn(part) for part in mask[:3])
+            self.mask = mask._replace(edscw=edscw, em=em, beta=beta)
+        elif isinstance(mask, tuple):
+            edscw, em, share = mask
+            self.mask = fn(edscw), fn(em), fn(share) if isinstance(share, Tensor) else share
+        elif mask is not None:
+            self.mask = fn(mask)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def extra_repr(self) -> str:

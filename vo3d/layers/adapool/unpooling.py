@@ -49,8 +49,7 @@ def adaunpool(
         return kernels.adaunpool_forward(y, smooth, em, beta, kernel, stride, padding, extent, mean)
     out = y.new_empty((*y.shape[:2], *extent))
     for item in _items(y):
-        of_item = (None if weights is None else weights[item] for weights in (smooth, em))
-        out[item] = spread(y[item], *of_item, beta, kernel, stride, padding, extent, mean)
+        out[item] = spread(y[item], _part(smooth, item), _part(em, item), beta, kernel, stride, padding, extent, mean)
     return out
 
 
@@ -73,38 +72,21 @@ def adaunpool_backward(
         return kernels.adaunpool_backward(dout, smooth, em, beta, kernel, stride, padding, out_size, mean)
     dy = dout.new_empty((*dout.shape[:2], *out_size))
     for item in _items(dout):
-        of_item = (None if weights is None else weights[item] for weights in (smooth, em))
-        dy[item] = collect(dout[item], *of_item, beta, kernel, stride, padding, out_size, mean)
+        dy[item] = collect(
+            dout[item], _part(smooth, item), _part(em, item), beta, kernel, stride, padding, out_size, mean
+        )
     return dy
 
 
 @adaunpool.register_fake
-def _(
-    y: Tensor,
-    smooth: Tensor | None,
-    em: Tensor | None,
-    beta: Tensor | None,
-    kernel: list[int],
-    stride: list[int],
-    padding: list[int],
-    extent: list[int],
-    mean: bool,
-) -> Tensor:
+def _(y: Tensor, *rest: Any) -> Tensor:
+    *_, extent, _mean = rest
     return y.new_empty((*y.shape[:2], *extent))
 
 
 @adaunpool_backward.register_fake
-def _(
-    dout: Tensor,
-    smooth: Tensor | None,
-    em: Tensor | None,
-    beta: Tensor | None,
-    kernel: list[int],
-    stride: list[int],
-    padding: list[int],
-    out_size: list[int],
-    mean: bool,
-) -> Tensor:
+def _(dout: Tensor, *rest: Any) -> Tensor:
+    *_, out_size, _mean = rest
     return dout.new_empty((*dout.shape[:2], *out_size))
 
 
@@ -124,9 +106,10 @@ def _differentiate(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
     # Rare: gradients to the weights, or of gradients; autograd of the plain form gives both. The views keep it from
     # walking on, out of one argument into another that the first was made from.
     with torch.enable_grad():
-        arguments = [None if t is None else t.view_as(t) for t in ctx.saved_tensors]
-        out = spread(*arguments, *ctx.geometry).to(dout.dtype)
-    wanted = [t for t, need in zip(arguments, needs, strict=True) if need]
+        y = y.view_as(y)
+        smooth, em, beta = (None if t is None else t.view_as(t) for t in (smooth, em, beta))
+        out = spread(y, smooth, em, beta, *ctx.geometry).to(dout.dtype)
+    wanted = [t for t, need in zip((y, smooth, em, beta), needs, strict=True) if need and t is not None]
     gradients = iter(torch.autograd.grad(out, wanted, dout, create_graph=torch.is_grad_enabled()))
     return *(next(gradients) if need else None for need in needs), *rest
 
@@ -135,18 +118,18 @@ adaunpool.register_autograd(_differentiate, setup_context=_keep)
 
 
 @adaunpool.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
     return torch.stack([adaunpool(*_one(i, in_dims, arguments)) for i in range(info.batch_size)]), 0
 
 
 @adaunpool_backward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
     return torch.stack([adaunpool_backward(*_one(i, in_dims, arguments)) for i in range(info.batch_size)]), 0
 
 
-def _one(i: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> list[Any]:
-    """The i-th of mapped arguments."""
-    return [a if dim is None else a.select(dim, i) for a, dim in zip(arguments, in_dims, strict=True)]
+def _one(i: int, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Any]:
+    """The i-th of mapped arguments; what is not mapped as it is (a list has a list of None for its axis)."""
+    return [a.select(dim, i) if isinstance(dim, int) else a for a, dim in zip(arguments, in_dims, strict=True)]
 
 
 def spread(
@@ -204,6 +187,10 @@ def _has_kernels(tensor: Tensor) -> bool:
 def _items(tensor: Tensor) -> Iterator[slice]:
     """The items of a batch, one by one: what is in work then stays in the cache, and temporaries small."""
     return (slice(item, item + 1) for item in range(tensor.shape[0]))
+
+
+def _part(weights: Tensor | None, item: slice) -> Tensor | None:
+    return None if weights is None else weights[item]
 
 
 def _exact(tensor: Tensor) -> torch.dtype:
