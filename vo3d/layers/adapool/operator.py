@@ -136,6 +136,8 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     x, beta = ctx.saved_tensors
     kernel, stride, padding, ceil_mode, similarity, over_channels, exact, nan_to_num, fused = ctx.settings
     if torch.is_grad_enabled():  # this pass is itself to be differentiated: leave it to autograd
+        # views, so that it does not walk on from beta into an x that beta was made from
+        x, beta = x.view_as(x), None if beta is None else beta.view_as(beta)
         y = formula.twin(x, beta, kernel, stride, padding, ceil_mode, similarity, over_channels, exact)
         wanted = [t for t in (x, beta) if t is not None and t.requires_grad]
         found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
