@@ -105,7 +105,8 @@ def pool_by(
     out = windows_of(name, x.shape[-axes:], how)
     share = expand_beta(name, beta, x, out) if blend else None  # *out
     maps = x if x.ndim == axes + 2 else x.unsqueeze(0)
-    if torch.is_autocast_enabled(x.device.type):  # as published: sums and exponentials want float32
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):  # sums and exponentials want float32
         maps = maps.to(torch.promote_types(x.dtype, torch.float32))
     # Within a compiled graph the operator compiles its own body too; an exported program has to run without a compiler.
     fused = native or (torch.compiler.is_compiling() and not torch.compiler.is_exporting())
