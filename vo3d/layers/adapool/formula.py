@@ -22,7 +22,8 @@ DISTANCES = ("l1", "l2", "linf", "huber")
 
 def mean(windows: Tensor, valid: Tensor | None) -> Tensor:
     """Mean of the valid elements (*rest); elements in the padding are 0 and add nothing."""
-    return windows.mean(0) if valid is None else windows.sum(0) / valid.sum(0)
+    small = 2.0 ** -len(windows).bit_length()  # a power of two rounds nothing, and keeps the sum below overflow
+    return (windows * small).sum(0) / (small * (len(windows) if valid is None else valid.sum(0)))
 
 
 def smooth_maximum(windows: Tensor, valid: Tensor | None) -> Tensor:
@@ -93,16 +94,17 @@ def distances(windows: Tensor, m: Tensor, similarity: str, channel_dims: Sequenc
     """
     t = windows - m
     if similarity == "huber":
-        t = t * (t / (torch.sqrt(1 + t * t) + 1))
+        t = t * (t / (torch.hypot(t, torch.ones_like(t)) + 1))
     elif channel_dims is None or similarity != "l2":
         t = t.abs()
     if channel_dims is None:
         return t
+    dims = tuple(channel_dims)
     if similarity == "l2":
-        return torch.linalg.vector_norm(t, dim=tuple(channel_dims), keepdim=True)
-    return (
-        t.amax(tuple(channel_dims), keepdim=True) if similarity == "linf" else t.sum(tuple(channel_dims), keepdim=True)
-    )
+        largest = t.detach().abs().amax(dims, keepdim=True)  # squares of its shares neither overflow nor vanish
+        scale = torch.where(largest == 0, 1, largest)
+        return torch.linalg.vector_norm(t / scale, dim=dims, keepdim=True) * scale
+    return t.amax(dims, keepdim=True) if similarity == "linf" else t.sum(dims, keepdim=True)
 
 
 def pool_windows(
@@ -124,8 +126,8 @@ def pool_windows(
         parts.append(smooth_average(from_windows, similarity, channel_dims, valid))
     if not similarity or beta is not None:
         parts.append(smooth_maximum(from_windows, valid))
-    values = [(weights * windows).sum(0) / weights.sum(0) for weights in parts]
-    return values[0] if len(values) == 1 or beta is None else torch.lerp(values[1], values[0], beta)
+    values = [(weights / weights.sum(0) * windows).sum(0) for weights in parts]  # in this order nothing overflows
+    return values[0] if len(values) == 1 or beta is None else beta * values[0] + (1 - beta) * values[1]
 
 
 def twin(
@@ -138,6 +140,7 @@ def twin(
     similarity: str,
     over_channels: bool,
     exact: bool,
+    nan_to_num: bool = False,
 ) -> Tensor:
     """Pool x (B, C, *size) to (B, C, *out) by the formulas as they stand, in float32 at least; beta (*out) or None."""
     size = x.shape[2:]
@@ -148,7 +151,8 @@ def twin(
     if valid is not None:
         valid = valid[:, None, None]  # n 1 1 *out
     windows = gather(x.to(wide), kernel, stride, out, margin)  # n B C *out
-    y = pool_windows(
-        windows, None if beta is None else beta.to(wide), similarity, (2,) if over_channels else None, valid, exact
-    )
-    return y.to(x.dtype)
+    blend, channel_dims = None if beta is None else beta.to(wide), (2,) if over_channels else None
+    if nan_to_num:  # windows without a result count as zeros, which are constants
+        spoilt = pool_windows(windows.detach(), blend, similarity, channel_dims, valid).isnan()
+        windows = windows.masked_fill(spoilt, 0)
+    return pool_windows(windows, blend, similarity, channel_dims, valid, exact).to(x.dtype)

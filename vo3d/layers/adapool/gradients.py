@@ -36,13 +36,14 @@ def pool_windows_backward(
         weights, y = _weighted(windows, formula.smooth_average(windows, similarity, channel_dims, valid))
         to_windows.append(weights * g)
         if exact:
-            pull = weights * _over(g * (windows - y), channel_dims)  # n *rest, of size 1 along channel_dims
+            pull = weights * _over(g * _spread(windows, weights, formula.mean(windows, valid)), channel_dims)
             to_windows.append(_through_similarity(pull, windows, similarity, channel_dims, valid))
         values.append(y)
     if not similarity or beta is not None:
         g = dy if beta is None else dy * (1 - beta)
         weights, y = _weighted(windows, formula.smooth_maximum(windows, valid))
-        to_windows.append(weights * g * (1 + windows - y) if exact else weights * g)
+        top = windows.amax(0) if valid is None else windows.masked_fill(~valid, -torch.inf).amax(0)
+        to_windows.append(weights * g * (1 + _spread(windows, weights, top)) if exact else weights * g)
         values.append(y)
     return functools.reduce(Tensor.add, to_windows), dy * (values[0] - values[1]) if len(values) == 2 else None
 
@@ -51,6 +52,12 @@ def _weighted(windows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of sum 1 (n, *rest), and the values that they give (*rest)."""
     weights = weights / weights.sum(0)
     return weights, (weights * windows).sum(0)
+
+
+def _spread(windows: Tensor, weights: Tensor, centre: Tensor) -> Tensor:
+    """x_i - y, by way of a centre among the values, so that windows of large and nearly equal numbers lose nothing."""
+    centred = windows - centre
+    return centred - (weights * centred).sum(0)
 
 
 def _over(x: Tensor, dims: Sequence[int] | None) -> Tensor:
@@ -81,7 +88,7 @@ def _through_similarity(
 def _distance_slopes(t: Tensor, d: Tensor, similarity: str, channel_dims: Sequence[int] | None) -> Tensor:
     """Derivative of the distance of x = m + t from m by x."""
     if similarity == "huber":
-        return t / torch.sqrt(1 + t * t)
+        return t / torch.hypot(t, torch.ones_like(t))
     if channel_dims is None or similarity == "l1":
         return t.sign()
     if similarity == "l2":

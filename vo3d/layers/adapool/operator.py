@@ -138,7 +138,9 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():  # this pass is itself to be differentiated: leave it to autograd
         # views, so that it does not walk on from beta into an x that beta was made from
         x, beta = x.view_as(x), None if beta is None else beta.view_as(beta)
-        y = formula.twin(x, beta, kernel, stride, padding, ceil_mode, similarity, over_channels, exact)
+        y = formula.twin(
+            x, beta, kernel, stride, padding, ceil_mode, similarity, over_channels, exact, nan_to_num=nan_to_num
+        )
         wanted = [t for t in (x, beta) if t is not None and t.requires_grad]
         found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
         dx, dbeta = (next(found) if t is not None and t.requires_grad else None for t in (x, beta))
@@ -153,7 +155,7 @@ adapool.register_autograd(_differentiate, setup_context=_keep)
 
 
 @adapool.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], x: Tensor, beta: Tensor | None, *settings: Any) -> tuple[Tensor, int]:
+def _(info: Any, in_dims: tuple[Any, ...], x: Tensor, beta: Tensor | None, *settings: Any) -> tuple[Tensor, int]:
     of_x, of_beta, *_rest = in_dims
     if of_beta is not None:
         each = [
@@ -166,11 +168,10 @@ def _(info: Any, in_dims: tuple[int | None, ...], x: Tensor, beta: Tensor | None
 
 
 @adapool_backward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    tensors, settings = list(zip(arguments, in_dims, strict=True))[:3], arguments[3:]
     each = [
-        torch.ops.vo3d.adapool_backward(
-            *(a if dim is None else a.select(dim, i) for a, dim in zip(arguments, in_dims, strict=True))
-        )
+        torch.ops.vo3d.adapool_backward(*(t if dim is None else t.select(dim, i) for t, dim in tensors), *settings)
         for i in range(info.batch_size)
     ]
     to_x, to_beta = zip(*each, strict=True)
