@@ -1,0 +1,125 @@
+"""The AdaPool family in use: modules, threads, function transforms, compilers."""
+
+import copy
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from vo3d import layers
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# Modules
+
+
+def modules() -> list[torch.nn.Module]:
+    return [
+        layers.AdaPool2d(2, beta=(2, 2), return_mask=True),
+        layers.AdaPool2d(2, beta=torch.rand(2, 2), beta_trainable=False, return_mask=True),
+        layers.EDSCWPool2d(2, return_mask=True),
+        layers.IDWPool2d(2, return_mask=True),
+        layers.EMPool2d(2, return_mask=True),
+        layers.SoftPool2d(2, return_mask=True),
+    ]
+
+
+def test_modules_are_copied_pickled_and_run_in_threads() -> None:
+    inputs = [noise(2, 3, 4, 4, seed=seed) for seed in range(8)]
+    for module in modules():
+        expected = [module(x) for x in inputs]
+        for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):  # noqa: S301
+            torch.testing.assert_close(twin(inputs[0])[0], expected[0][0], rtol=0, atol=0)
+            assert list(twin.state_dict()) == list(module.state_dict())
+        with ThreadPoolExecutor(4) as pool:
+            for (y, mask), (want, kept) in zip(pool.map(module, inputs), expected, strict=True):
+                torch.testing.assert_close(y, want, rtol=0, atol=0)
+                torch.testing.assert_close(mask.fused(), kept.fused(), rtol=0, atol=0)
+
+
+def test_beta_of_the_module() -> None:
+    x = noise(2, 3, 4, 4)
+    fixed = layers.AdaPool2d(2, beta=torch.full((2, 2), 0.25), beta_trainable=False)
+    assert (list(fixed.parameters()), list(fixed.state_dict())) == ([], ["beta"])
+    outside = layers.AdaPool2d(2, beta=torch.tensor([[-1.0, 0.0], [1.0, 2.0]]))
+    torch.testing.assert_close(outside(x), layers.adapool2d(x, torch.tensor([[0.0, 0.0], [1.0, 1.0]])), rtol=0, atol=0)
+    outside(x).sum().backward()
+    assert (outside.beta.grad != 0).all()  # straight through the clamp
+    uniform = layers.AdaPool2d(2, beta=(30, 30)).beta
+    assert ((uniform > 0) & (uniform < 1)).all()
+    assert layers.AdaPool2d(2, beta=0.5)(noise(1, 1, 9, 7)).shape == (1, 1, 4, 3)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_unpooling_modules(dims: int) -> None:
+    x = noise(2, 3, *(4, 6, 2)[:dims])
+    y, mask = getattr(layers, f"AdaPool{dims}d")(2, beta=0.5, return_mask=True)(x)
+    for name in ("AdaUnpool", "AdaUnPool"):
+        unpool = getattr(layers, f"{name}{dims}d")(mask)
+        torch.testing.assert_close(unpool(y), layers.adaunpool(y, mask), rtol=0, atol=0)
+        assert unpool(y).shape == x.shape
+
+
+# Compilers
+
+COMPILED = """
+import torch
+from vo3d import layers
+
+def run(pool, x, beta):
+    x, beta = x.clone().requires_grad_(), beta.clone().requires_grad_()
+    y = pool(x, beta)
+    y.square().sum().backward()
+    return y.detach(), x.grad, beta.grad if beta.grad is not None else torch.zeros(())
+
+def there_and_back(x, beta):
+    y, mask = layers.adapool2d(x * 2, beta, return_mask=True)
+    return layers.adaunpool(y + 1, mask)
+
+x, beta = torch.randn(2, 3, 6, 8), torch.rand(1, 1)
+compiled = torch.compile(there_and_back, fullgraph=True, backend="aot_eager", dynamic=True)
+for shape in [(2, 3, 6, 8), (5, 3, 8, 6)]:
+    x = torch.randn(shape)
+    torch.testing.assert_close(run(compiled, x, beta), run(there_and_back, x, beta))
+native = lambda x, beta: layers.adapool2d(x, beta, native=True)
+torch.testing.assert_close(run(native, x, beta), run(layers.adapool2d, x, beta))
+
+how = {"padding": 1, "ceil_mode": True, "gradient": "exact"}
+for pool in [
+    lambda x, beta: layers.adapool2d(x, beta, (3, 2), 2, similarity_over="channel", **how),
+    lambda x, beta: layers.idwpool2d(x, 3, 1, **how) * beta,
+    lambda x, beta: layers.empool2d(x.half(), 3, nan_to_num=True) * beta.half(),
+]:
+    x, beta = torch.empty(2, 3, 7, 9, device="meta"), torch.empty(1, 1, device="meta")
+    traced = torch.compile(pool, fullgraph=True, backend="aot_eager")
+    assert [t.shape for t in run(traced, x, beta)] == [t.shape for t in run(pool, x, beta)]
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pool = layers.AdaPool2d(2, beta=(3, 4))
+        self.soft = layers.SoftPool2d(2)
+    def forward(self, x):
+        return self.soft(self.pool(x))
+
+net = Net().eval()
+batch = torch.export.Dim("batch", min=2, max=64)
+program = torch.export.export(net, (torch.randn(2, 3, 7, 9),), dynamic_shapes=({0: batch},))
+assert "vo3d.adapool" in str(program.graph)
+for b in (2, 7, 33):
+    x = torch.randn(b, 3, 7, 9)
+    torch.testing.assert_close(program.module()(x), net(x))
+print("equal")
+"""
+
+
+def test_compiled_exported_and_native_give_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.strip() == "equal", done.stderr[-3000:]
