@@ -315,7 +315,7 @@ def test_the_layer_knows_its_axes_where_tensors_do_not() -> None:
         (lambda: layers.AdaPool2d(2, 28.0), "AdaPool2d: found beta 28.0, expected a number in [0, 1]; a size"),
         (lambda: layers.AdaPool2d(2, (4,)), "AdaPool2d: found (4,) as the size of beta, expected 2 whole"),
         (lambda: layers.AdaPool3d(2, torch.rand(2, 2)), "AdaPool3d: found a beta of shape (2, 2) and torch.float32"),
-        (lambda: layers.AdaPool2d(2, torch.ones(2, 2).int()), "AdaPool2d: found a beta of shape (2, 2) and torch.int32"),
+        (lambda: layers.AdaPool2d(2, torch.ones(2, 2).int()), "found a beta of shape (2, 2) and torch.int32"),
         (lambda: layers.AdaPool2d(2, (2, 2), dtype=torch.int64), "AdaPool2d: found dtype torch.int64 for beta"),
         (lambda: layers.AdaPool2d(2, 0.5, parametrisation="tanh"), "'tanh' is unknown: expected one of clamp, sigmoid"),
         (lambda: layers.AdaPool2d(2, 0.5, similarity="pce"), "AdaPool2d: similarity 'pce' compares vectors"),
