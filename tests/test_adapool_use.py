@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,6 +66,46 @@ def test_unpooling_modules(dims: int) -> None:
         unpool = getattr(layers, f"{name}{dims}d")(mask)
         torch.testing.assert_close(unpool(y), layers.adaunpool(y, mask), rtol=0, atol=0)
         assert unpool(y).shape == x.shape
+
+
+# Derivatives by torch.func
+
+
+def there_and_back(x: Tensor, beta: Tensor) -> Tensor:
+    y, mask = layers.adapool2d(x, beta, gradient="exact", return_mask=True, detach_mask=False)
+    return layers.adaunpool(y, mask)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated:DeprecationWarning")  # from within torch
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("function", [lambda x, beta: layers.adapool2d(x, beta, gradient="exact"), there_and_back])
+def test_function_transforms_agree_with_autograd(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    x, beta = noise(3, 1, 2, 4, 4).double(), noise(3, 2, 2, seed=1).sigmoid().double()
+
+    def loss(x: Tensor, beta: Tensor) -> Tensor:
+        return function(x, beta).square().sum()
+
+    jacobians = torch.autograd.functional.jacobian(function, (x[0], beta[0]))
+    torch.testing.assert_close(torch.func.jacrev(function, (0, 1))(x[0], beta[0]), jacobians)
+    torch.testing.assert_close(torch.func.jacfwd(function, (0, 1))(x[0], beta[0]), jacobians)
+    tangents = (torch.ones_like(x[0]), torch.zeros_like(beta[0]))
+    _, forward = torch.autograd.functional.jvp(function, (x[0], beta[0]), tangents)
+    torch.testing.assert_close(torch.func.jvp(function, (x[0], beta[0]), tangents)[1], forward)
+    hessian = torch.autograd.functional.hessian(lambda x: loss(x, beta[0]), x[0])
+    torch.testing.assert_close(torch.func.hessian(lambda x: loss(x, beta[0]))(x[0]), hessian)
+    each = [torch.autograd.functional.jacobian(loss, pair) for pair in zip(x, beta, strict=True)]
+    for gradient, wanted in zip(
+        torch.vmap(torch.func.grad(loss, (0, 1)))(x, beta), zip(*each, strict=True), strict=True
+    ):
+        torch.testing.assert_close(gradient, torch.stack(wanted))
+    values = [function(*pair) for pair in zip(x, beta, strict=True)]
+    torch.testing.assert_close(torch.vmap(function)(x, beta), torch.stack(values))
+
+
+def test_function_transforms_keep_the_published_gradient() -> None:
+    x = noise(1, 2, 4, 4).requires_grad_()
+    layers.adapool2d(x, 0.3).sum().backward()
+    torch.testing.assert_close(torch.func.grad(lambda x: layers.adapool2d(x, 0.3).sum())(x.detach()), x.grad)
 
 
 # Compilers

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from vo3d.errors import Vo3dError
 from vo3d.layers.adapool import formula, unpooling, windows
 from vo3d.layers.adapool.arguments import Settings, check_word, expand_beta, per_axis
+from vo3d.layers.adapool.transforms import transformed
 
 Published = Tensor | tuple[Tensor, Tensor, Tensor | float]
 
@@ -138,7 +139,8 @@ def unpool(
     edscw, em = (_fitted(weights, values, known.kernel, interpolate) for weights in (known.edscw, known.em))
     if interpolate:
         where = (list(known.kernel), list(known.stride), list(known.padding), list(known.input_size))
-        out: Tensor = unpooling.adaunpool(values, edscw, em, known.beta, *where, normalise == "mean")
+        lay = unpooling.spread if transformed() else unpooling.adaunpool
+        out: Tensor = lay(values, edscw, em, known.beta, *where, normalise == "mean").to(values.dtype)
     else:
         out = (values * fuse(edscw, em, known.beta, known.kernel)).to(values.dtype)
         if normalise == "mean":

@@ -15,8 +15,10 @@ from vo3d.layers.adapool.arguments import (
     settings,
     windows_of,
 )
+from vo3d.layers.adapool.formula import twin
 from vo3d.layers.adapool.masks import PoolMask, pool_mask
 from vo3d.layers.adapool.operator import adapool
+from vo3d.layers.adapool.transforms import transformed
 
 Pooled = Tensor | tuple[Tensor, PoolMask]
 
@@ -111,7 +113,8 @@ def pool_by(
     # Within a compiled graph the operator compiles its own body too; an exported program has to run without a compiler.
     fused = native or (torch.compiler.is_compiling() and not torch.compiler.is_exporting())
     geometry = (list(how.kernel), list(how.stride), list(how.padding), how.ceil_mode)
-    y = adapool(maps, share, *geometry, how.similarity, how.over_channels, how.exact, how.nan_to_num, fused)
+    rules = (how.similarity, how.over_channels, how.exact, how.nan_to_num)
+    y = twin(maps, share, *geometry, *rules) if transformed() else adapool(maps, share, *geometry, *rules, fused)
     pooled = y if x.ndim == maps.ndim else y.squeeze(0)
     return (pooled, pool_mask(maps.to(y.dtype), share, out, how)) if return_mask else pooled
 
