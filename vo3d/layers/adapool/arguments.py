@@ -156,7 +156,9 @@ def expand_beta(name: str, beta: Tensor | float | None, like: Tensor, out: tuple
         return torch.full((), beta, dtype=exact, device=like.device).expand(out)
     if not beta.is_floating_point():
         raise Vo3dError(f"{name}: found a beta of {beta.dtype}, expected floating point: convert it by beta.float()")
-    if beta.ndim and (beta.ndim != len(out) or any(b not in (1, o) for b, o in zip(beta.shape, out, strict=True))):
+    # not `b in (1, o)`: it is wrong where a compiler traces sizes as symbols
+    fits = beta.ndim == len(out) and all(b == 1 or b == o for b, o in zip(beta.shape, out, strict=True))  # noqa: PLR1714
+    if beta.ndim and not fits:
         raise Vo3dError(
             f"{name}: found a beta of shape {tuple(beta.shape)}, expected the output's size {out} or a single value: "
             "give that, or use a module with resize_beta=True"
