@@ -111,8 +111,10 @@ def test_function_transforms_keep_the_published_gradient() -> None:
 # Compilers
 
 COMPILED = """
+import numpy as np
 import torch
 from vo3d import layers
+from vo3d.errors import Vo3dError
 
 def run(pool, x, beta):
     x, beta = x.clone().requires_grad_(), beta.clone().requires_grad_()
@@ -150,13 +152,30 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return self.soft(self.pool(x))
 
-net = Net().eval()
-batch = torch.export.Dim("batch", min=2, max=64)
-program = torch.export.export(net, (torch.randn(2, 3, 7, 9),), dynamic_shapes=({0: batch},))
-assert "vo3d.adapool" in str(program.graph)
-for b in (2, 7, 33):
-    x = torch.randn(b, 3, 7, 9)
-    torch.testing.assert_close(program.module()(x), net(x))
+def soft(x):
+    return layers.soft_pool2d(x, 3, 2, padding=1, ceil_mode=True)
+
+class Resized(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pool = layers.AdaPool2d(2, beta=(3, 4), resize_beta=True)
+    def forward(self, x):
+        return soft(self.pool(x))
+
+batch, rows = torch.export.Dim("batch", min=2, max=64), torch.export.Dim("rows", min=6, max=512)
+for net, sizes in [(Net(), {0: batch}), (Resized(), {0: batch, 2: rows})]:
+    program = torch.export.export(net.eval(), (torch.randn(2, 3, 7, 9),), dynamic_shapes=(sizes,))
+    assert "vo3d.adapool" in str(program.graph)
+    for b, h in [(2, 7), (7, 6), (33, 11), (3, 30)]:
+        x = torch.randn(b, 3, h if 2 in sizes else 7, 9)
+        torch.testing.assert_close(program.module()(x), net(x))
+x = torch.randn(1, 1, 4, 4)  # sizes that the type checks under test would refuse first
+torch.testing.assert_close(layers.empool2d(x, np.int64(2)), layers.empool2d(x, 2))
+for size in (2.0, (2, 1.5), "2", None):
+    try:
+        raise AssertionError(layers.empool2d(x, size))
+    except Vo3dError as error:
+        assert "expected a whole number" in str(error)
 print("equal")
 """
 

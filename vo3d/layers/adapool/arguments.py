@@ -1,6 +1,7 @@
 """What the AdaPool family accepts: each check raises one clear line, or returns the argument ready for use."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -116,7 +117,10 @@ def check_word(name: str, argument: str, word: str, words: tuple[str, ...]) -> N
 
 def per_axis(name: str, argument: str, value: Size, axes: int, smallest: int) -> tuple[int, ...]:
     """One whole number for each axis, none below `smallest`."""
-    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
+    try:
+        numbers = tuple(map(index, value if isinstance(value, Sequence) else (value,) * axes))
+    except TypeError:
+        numbers = ()
     if len(numbers) != axes or min(numbers) < smallest:
         raise Vo3dError(
             f"{name}: found {argument} {value}, expected a whole number of at least {smallest}, or {axes} of them"

@@ -119,7 +119,7 @@ class _AdaPool(_Pool):
         if self.resize_beta and beta.ndim:
             check_input(name, x, self.axes)
             out = windows_of(name, x.shape[-self.axes :], self.settings)
-            if tuple(beta.shape) != out:
+            if torch.compiler.is_compiling() or tuple(beta.shape) != out:  # a graph must not depend on which it is
                 beta = _resized(beta, out)
         return pool_by(self.settings, name, True, x, beta, self.return_mask, self.native)
 

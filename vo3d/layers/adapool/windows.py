@@ -24,10 +24,8 @@ def output_size(
     out = []
     for extent, k, s, p in zip(size, kernel, stride, padding, strict=True):
         room = extent + 2 * p - k
-        windows = room // s + 1
-        if ceil_mode and room % s and windows * s < extent + p:
-            windows += 1
-        out.append(windows)
+        last = torch.sym_min(-(-room // s), (extent + p - 1) // s) if ceil_mode else room // s
+        out.append(last + 1)  # without an `if` on sizes, which would tie an exported program to some of them
     return tuple(out)
 
 
