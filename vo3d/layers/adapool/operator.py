@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vo3d.layers.adapool import formula, gradients
+from vo3d.layers.adapool.transforms import one_by_one
 from vo3d.layers.adapool.windows import channels_last, elements, enlarge, gather, inside, like, margins, output_size
 
 TILE = 2**18  # numbers in the gathered windows of a tile: the few tensors of that size in use fit in a cache
@@ -156,25 +157,18 @@ adapool.register_autograd(_differentiate, setup_context=_keep)
 
 @adapool.register_vmap
 def _(info: Any, in_dims: tuple[Any, ...], x: Tensor, beta: Tensor | None, *settings: Any) -> tuple[Tensor, int]:
-    of_x, of_beta, *_rest = in_dims
-    if of_beta is not None:
-        each = [
-            torch.ops.vo3d.adapool(x if of_x is None else x.select(of_x, i), beta.select(of_beta, i), *settings)
-            for i in range(info.batch_size)
-        ]
-        return torch.stack(each), 0
-    merged = x.movedim(of_x, 0).flatten(0, 1)
-    return torch.ops.vo3d.adapool(merged, beta, *settings).unflatten(0, (info.batch_size, -1)), 0
+    of_x, of_beta, *_ = in_dims
+    if of_beta is None:  # one call for a batch of all items
+        pooled = adapool(x.movedim(of_x, 0).flatten(0, 1), beta, *settings)
+        return torch.unflatten(pooled, 0, (info.batch_size, -1)), 0
+    calls = one_by_one(info.batch_size, in_dims, (x, beta, *settings))
+    return torch.stack([adapool(*call) for call in calls]), 0
 
 
 @adapool_backward.register_vmap
 def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-    tensors, settings = list(zip(arguments, in_dims, strict=True))[:3], arguments[3:]
-    each = [
-        torch.ops.vo3d.adapool_backward(*(t if dim is None else t.select(dim, i) for t, dim in tensors), *settings)
-        for i in range(info.batch_size)
-    ]
-    to_x, to_beta = zip(*each, strict=True)
+    calls = one_by_one(info.batch_size, in_dims, arguments)
+    to_x, to_beta = zip(*(adapool_backward(*call) for call in calls), strict=True)
     return (torch.stack(to_x), torch.stack(to_beta)), (0, 0)
 
 
@@ -203,7 +197,7 @@ class Tile(NamedTuple):
 
     def scatter(self, windows: Tensor, onto: Tensor, overlap: bool) -> None:
         """Add gathered windows onto the inputs that they came from; write them where no two share an input."""
-        planes = windows.unflatten(3, self.out)
+        planes = torch.unflatten(windows, 3, self.out)
         places = elements(self.kernel, self.stride, self.out, trailing=1)
         if not overlap and not any(map(any, self.margin)):
             for place, plane in zip(places, planes, strict=True):
@@ -213,7 +207,8 @@ class Tile(NamedTuple):
         for place, plane in zip(places, planes, strict=True):
             summed[place] += plane
         sizes = zip(self.margin, onto.shape[2:-1], strict=True)
-        onto += summed[(..., *(slice(before, before + size) for (before, _), size in sizes), slice(None))]
+        own = tuple(slice(before, before + size) for (before, _), size in sizes)
+        onto += summed[(..., *own, slice(None))]
 
 
 def _tiles(

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vo3d.layers.adapool.transforms import one_by_one
+
 Place = tuple[EllipsisType | slice, ...]
 
 
@@ -119,17 +121,12 @@ adaunpool.register_autograd(_differentiate, setup_context=_keep)
 
 @adaunpool.register_vmap
 def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
-    return torch.stack([adaunpool(*_one(i, in_dims, arguments)) for i in range(info.batch_size)]), 0
+    return torch.stack([adaunpool(*call) for call in one_by_one(info.batch_size, in_dims, arguments)]), 0
 
 
 @adaunpool_backward.register_vmap
 def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
-    return torch.stack([adaunpool_backward(*_one(i, in_dims, arguments)) for i in range(info.batch_size)]), 0
-
-
-def _one(i: int, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> list[Any]:
-    """The i-th of mapped arguments; what is not mapped as it is (a list has a list of None for its axis)."""
-    return [a.select(dim, i) if isinstance(dim, int) else a for a, dim in zip(arguments, in_dims, strict=True)]
+    return torch.stack([adaunpool_backward(*call) for call in one_by_one(info.batch_size, in_dims, arguments)]), 0
 
 
 def spread(
