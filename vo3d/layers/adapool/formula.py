@@ -84,7 +84,8 @@ def correlation_energy(x: Tensor, m: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Sum of squares of the circular correlation of x and m along the channels, by Parseval's theorem."""
     (axis,) = [d for d in dims if x.shape[d] > 1] or dims[:1]
     a, b = torch.fft.fft(x, dim=axis), torch.fft.fft(m, dim=axis)
-    return ((a.real**2 + a.imag**2) * (b.real**2 + b.imag**2)).mean(axis, keepdim=True)
+    energy: Tensor = (a.real**2 + a.imag**2) * (b.real**2 + b.imag**2)
+    return energy.mean(axis, keepdim=True)
 
 
 def distances(windows: Tensor, m: Tensor, similarity: str, channel_dims: Sequence[int] | None) -> Tensor:
@@ -103,7 +104,8 @@ def distances(windows: Tensor, m: Tensor, similarity: str, channel_dims: Sequenc
     if similarity == "l2":
         largest = t.detach().abs().amax(dims, keepdim=True)  # squares of its shares neither overflow nor vanish
         scale = torch.where(largest == 0, 1, largest)
-        return torch.linalg.vector_norm(t / scale, dim=dims, keepdim=True) * scale
+        length: Tensor = torch.linalg.vector_norm(t / scale, dim=dims, keepdim=True)
+        return length * scale
     return t.amax(dims, keepdim=True) if similarity == "linf" else t.sum(dims, keepdim=True)
 
 

@@ -24,8 +24,10 @@ def output_size(
     out = []
     for extent, k, s, p in zip(size, kernel, stride, padding, strict=True):
         room = extent + 2 * p - k
-        last = torch.sym_min(-(-room // s), (extent + p - 1) // s) if ceil_mode else room // s
-        out.append(last + 1)  # without an `if` on sizes, which would tie an exported program to some of them
+        last = room // s
+        if ceil_mode:  # not `min`, which would tie an exported program to some sizes
+            last = torch.sym_min(-(-room // s), (extent + p - 1) // s)  # type: ignore[no-untyped-call]
+        out.append(last + 1)
     return tuple(out)
 
 
