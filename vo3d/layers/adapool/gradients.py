@@ -104,7 +104,8 @@ def _scalar_dice(pull: Tensor, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
     zero = larger == 0
     safe = torch.where(zero, 1, larger)
     r = torch.where(zero, 1, torch.minimum(a, b) / safe)
-    slope = pull * (2 * (1 - r * r) / (1 + r * r) ** 2) / safe
+    u = 1 + r * r
+    slope = pull * ((4 - 2 * u) / (u * u)) / safe
     below = a < b
     return slope * torch.where(below, 1, -r) * x.sign(), slope * torch.where(below, -r, 1) * m.sign()
 

@@ -20,6 +20,8 @@ from vo3d.layers.adapool.windows import channels_last, elements, enlarge, gather
 
 TILE = 2**18  # numbers in the gathered windows of a tile: the few tensors of that size in use fit in a cache
 KINDS = 128  # of poolings and windows that one process may compile
+# Let Inductor inline intermediate results however long they are, instead of writing them to memory in between.
+ONE_PASS: dict[str, Any] = {"realize_opcount_threshold": 10_000, "realize_reads_threshold": 1_000}
 CHANNEL_DIMS = (2, 4)  # of gathered windows (n, b, c, positions, i)
 
 
@@ -263,7 +265,7 @@ def _has_kernels(x: Tensor, over_channels: bool) -> bool:
 @functools.cache
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """One compiled pass for what is done to a tile: of any size, compiled anew for each kind of pooling and window."""
-    compiled = torch.compile(function)
+    compiled = torch.compile(function, options=ONE_PASS)
 
     def fused(*arguments: Any) -> Any:
         for tensor in arguments[:2]:  # windows, and what else varies with the size of the tile
