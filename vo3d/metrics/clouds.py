@@ -1,0 +1,81 @@
+"""How near two point clouds are to each other: accuracy, completeness, precision, recall and F-score.
+
+All lengths are in the clouds' own unit, which must be the same for both; nothing is aligned, thinned or masked here
+(`vo3d.metrics.dtu` does, by the rules of that benchmark).
+"""
+
+from collections.abc import Sequence
+from math import inf, isfinite, nan
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from vo3d.errors import Vo3dError
+from vo3d.metrics.neighbours import check_finite, nearest
+
+
+def cloud_metrics(
+    prediction: Float[np.ndarray, "n 3"],
+    reference: Float[np.ndarray, "m 3"],
+    distances: Sequence[float],
+    *,
+    cut: float = inf,
+    workers: int = -1,
+) -> dict[str, float | int]:
+    """Distances between a predicted and a reference cloud, and the shares of points within each of `distances`.
+
+    | key | value |
+    |---|---|
+    | `cloud_accuracy`, `cloud_accuracy_median` | from the predicted points to the reference: mean, median |
+    | `cloud_completeness`, `cloud_completeness_median` | from the reference points to the prediction |
+    | `cloud_precision_<d>_percent` | predicted points nearer than d to the reference, of all predicted points |
+    | `cloud_recall_<d>_percent` | reference points nearer than d to the prediction, of all reference points |
+    | `cloud_f_score_<d>_percent` | harmonic mean of the two; 0 where both are 0 |
+    | `cloud_num_predicted`, `cloud_num_reference` | the two denominators |
+
+    Means and medians leave out distances of `cut` or more; shares never do. NaN where nothing is left to average.
+
+    Raises:
+        Vo3dError: a distance or the cut is not positive, a distance exceeds the cut, or a point is NaN or infinite.
+
+    Source: precision, recall and F-score as in Knapitsch et al., "Tanks and Temples", 2017, section 4, without its
+    alignment, cropping and resampling.
+    """
+    check_distances(distances, cut)
+    check_finite(prediction, "the prediction")
+    check_finite(reference, "the reference")
+    to_reference, _ = nearest(prediction, reference, bound=cut, workers=workers)
+    to_prediction, _ = nearest(reference, prediction, bound=cut, workers=workers)
+    metrics: dict[str, float | int] = {
+        "cloud_num_predicted": len(prediction),
+        "cloud_num_reference": len(reference),
+    }
+    for name, values in (("accuracy", to_reference), ("completeness", to_prediction)):
+        kept = values[np.isfinite(values) & (values < cut)]
+        metrics[f"cloud_{name}"] = float(kept.mean()) if len(kept) else nan
+        metrics[f"cloud_{name}_median"] = float(np.median(kept)) if len(kept) else nan
+    for distance in distances:
+        precision, recall = percent_within(to_reference, distance), percent_within(to_prediction, distance)
+        metrics[f"cloud_precision_{distance:g}_percent"] = precision
+        metrics[f"cloud_recall_{distance:g}_percent"] = recall
+        metrics[f"cloud_f_score_{distance:g}_percent"] = f_score(precision, recall)
+    return metrics
+
+
+def percent_within(values: Float64[np.ndarray, " n"], distance: float) -> float:
+    """Share of all values that are less than `distance`, percent; NaN where there are none."""
+    return 100 * int((values < distance).sum()) / len(values) if len(values) else nan
+
+
+def f_score(precision: float, recall: float) -> float:
+    """Harmonic mean of two shares; 0 where both are 0, NaN where one is not defined."""
+    total = precision + recall
+    return 0.0 if total == 0 else 2 * precision * recall / total
+
+
+def check_distances(distances: Sequence[float], cut: float) -> None:
+    """Raise Vo3dError unless all distances are different, finite, positive and at most the positive `cut`."""
+    if not cut > 0:
+        raise Vo3dError(f"distances are cut at {cut}: expected a positive number")
+    if not all(isfinite(d) and 0 < d <= cut for d in distances) or len({*distances}) != len(distances):
+        raise Vo3dError(f"distances {list(distances)}: expected different positive numbers, none beyond the cut {cut}")
