@@ -16,7 +16,17 @@ from torch import Tensor
 
 from vo3d.layers.adapool import formula, gradients
 from vo3d.layers.adapool.transforms import one_by_one
-from vo3d.layers.adapool.windows import channels_last, elements, enlarge, gather, inside, like, margins, output_size
+from vo3d.layers.adapool.windows import (
+    Place,
+    channels_last,
+    elements,
+    enlarge,
+    gather,
+    inside,
+    like,
+    margins,
+    output_size,
+)
 
 TILE = 2**18  # numbers in the gathered windows of a tile: the few tensors of that size in use fit in a cache
 KINDS = 128  # of poolings and windows that one process may compile
@@ -209,8 +219,8 @@ class Tile(NamedTuple):
         for place, plane in zip(places, planes, strict=True):
             summed[place] += plane
         sizes = zip(self.margin, onto.shape[2:-1], strict=True)
-        own = tuple(slice(before, before + size) for (before, _), size in sizes)
-        onto += summed[(..., *own, slice(None))]
+        own: Place = (..., *(slice(before, before + size) for (before, _), size in sizes), slice(None))
+        onto += summed[own]
 
 
 def _tiles(
@@ -271,7 +281,7 @@ def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
         for tensor in arguments[:2]:  # windows, and what else varies with the size of the tile
             if isinstance(tensor, Tensor):
                 torch._dynamo.maybe_mark_dynamic(tensor, [d for d in range(1, tensor.ndim) if tensor.shape[d] > 1])
-        with torch._dynamo.config.patch(recompile_limit=KINDS):
+        with torch.compiler.config.patch(recompile_limit=KINDS):  # type: ignore[attr-defined]
             return compiled(*arguments)
 
     return fused

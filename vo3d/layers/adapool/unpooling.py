@@ -4,15 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import product
-from types import EllipsisType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vo3d.layers.adapool.transforms import one_by_one
-
-Place = tuple[EllipsisType | slice, ...]
+from vo3d.layers.adapool.windows import Place
 
 
 @torch.library.custom_op("vo3d::adaunpool", mutates_args=())

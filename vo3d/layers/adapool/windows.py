@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Place = tuple[EllipsisType | slice, ...]  # index of a tensor
+
 
 def output_size(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool
@@ -39,9 +41,7 @@ def margins(
     return [(p, max(0, (o - 1) * s + k - p - extent)) for extent, k, s, p, o in axes]
 
 
-def elements(
-    kernel: Sequence[int], stride: Sequence[int], out: Sequence[int], trailing: int
-) -> Iterator[tuple[EllipsisType | slice, ...]]:
+def elements(kernel: Sequence[int], stride: Sequence[int], out: Sequence[int], trailing: int) -> Iterator[Place]:
     """For each of the n elements of a window, the index of that element in every window of a padded tensor.
 
     `trailing` is the number of axes after the spatial ones.
