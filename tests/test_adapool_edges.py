@@ -1,5 +1,7 @@
 """The AdaPool family at its edges: extreme values, odd shapes and layouts, every dtype, wrong arguments."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -313,6 +315,10 @@ def test_autocast_gives_float32(operator: Operator) -> None:
         (lambda x: layers.adapool2d(x, torch.zeros(2)), ["beta"]),
         (lambda x: layers.adapool2d(x, torch.zeros(2, 2, device="meta")), ["beta", "meta", "cpu"]),
         (lambda x: layers.adapool2d(x, torch.zeros(2, 2, dtype=torch.int64)), ["beta", "int64"]),
+        (lambda x: layers.adapool2d(x, 3.0, 2, 1), ["beta", "3.0", "[0, 1]"]),  # max_pool2d(x, 3, 2, 1), renamed
+        (lambda x: layers.adapool2d(x, float("nan")), ["beta", "nan"]),
+        (lambda x: layers.adapool2d(x, 0.5, dilation=2), ["dilation", "similarity"]),
+        (lambda x: layers.SoftPool2d(2, force_inplace=True), ["force_inplace", "padding"]),
         (lambda x: layers.edscwpool2d(x, similarity="cosine"), ["cosine", "channel"]),
         (lambda x: layers.edscwpool2d(x, similarity="pce"), ["pce", "channel"]),
         (lambda x: layers.edscwpool2d(x, similarity="dice"), ["dice", "dsc"]),
@@ -335,3 +341,41 @@ def test_wrong_arguments(call: Callable[[Tensor], Any], words: list[str]) -> Non
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+WRONG_TYPES = """
+import numpy as np, torch
+from vo3d import layers
+from vo3d.errors import Vo3dError
+
+x = torch.rand(1, 3, 4, 4)
+y, mask = layers.adapool2d(x, 0.5, return_mask=True)
+calls = {
+    "ndarray, expected a tensor": lambda: layers.empool2d(x.numpy()),
+    "tuple, expected a number or a tensor (2, 2)": lambda: layers.adapool2d(x, (2, 2)),
+    "ndarray, expected a number, a tensor or a tuple": lambda: layers.AdaPool2d(2, np.ones((2, 2))),
+    "(0.2, 0.5) as the size of beta": lambda: layers.AdaPool2d(2, (0.2, 0.5)),
+    "a size is a tuple, as (4,)": lambda: layers.AdaPool1d(2, beta=4),
+    "EMPool2d: found return_mask 1": lambda: layers.SoftPool2d(3, 2, 1),
+    "idwpool2d: found return_mask 1": lambda: layers.idwpool2d(x, 3, 2, 1),
+    "native 'yes'": lambda: layers.AdaPool2d(2, 0.5, native="yes"),
+    "type NoneType": lambda: layers.adaunpool(y, None),
+    "type tuple": lambda: layers.adaunpool(y, (mask.edscw, mask.em)),
+    "values of type PoolMask and a mask of type Tensor": lambda: layers.adaunpool(mask, y),
+    "values of type tuple": lambda: layers.adaunpool((y, mask), mask),
+}
+for words, call in calls.items():
+    try:
+        call()
+    except Vo3dError as error:
+        assert words in str(error) and "\\n" not in str(error), (words, str(error))
+    else:
+        raise AssertionError(words)
+print(len(calls))
+"""
+
+
+def test_wrong_types() -> None:
+    """Without the types that the tests check on every call."""
+    done = subprocess.run([sys.executable, "-c", WRONG_TYPES], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr

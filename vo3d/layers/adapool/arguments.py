@@ -1,6 +1,6 @@
 """What the AdaPool family accepts: each check raises one clear line, or returns the argument ready for use."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from operator import index
 from typing import NamedTuple, TypedDict
 
@@ -76,12 +76,16 @@ def settings(
     similarity_over: str = "element",
     nan_to_num: bool = False,
     detach_mask: bool = True,
+    **unknown: object,
 ) -> Settings:
     """Settings of `operator` over `axes` axes; `name` is what errors call it.
 
     Raises:
-        Vo3dError: an unknown word, a similarity of vectors by element, or sizes that make no windows.
+        Vo3dError: an unknown word or option, a similarity of vectors by element, or sizes that make no windows.
     """
+    if unknown:
+        options = EMPoolOptions if operator == "empool" else PoolOptions
+        check_word(name, "option", next(iter(unknown)), tuple(options.__annotations__))
     check_word(name, "gradient", gradient, ("straight_through", "exact"))
     check_word(name, "similarity_over", similarity_over, ("element", "channel"))
     if similarity is None:
@@ -115,6 +119,15 @@ def check_word(name: str, argument: str, word: str, words: tuple[str, ...]) -> N
         raise Vo3dError(f"{name}: {argument} {word!r} is unknown: expected one of {', '.join(words)}")
 
 
+def check_flags(name: str, **flags: bool) -> None:
+    """Raise Vo3dError unless each is True or False: where torch's pooling takes a padding, the family takes a flag."""
+    for flag, value in flags.items():
+        if not isinstance(value, bool):
+            raise Vo3dError(
+                f"{name}: found {flag} {value!r}, expected True or False: padding is given by name, as padding=1"
+            )
+
+
 def per_axis(name: str, argument: str, value: Size, axes: int, smallest: int) -> tuple[int, ...]:
     """One whole number for each axis, none below `smallest`."""
     try:
@@ -130,6 +143,8 @@ def per_axis(name: str, argument: str, value: Size, axes: int, smallest: int) ->
 
 def check_input(name: str, x: Tensor, axes: int) -> None:
     """Raise Vo3dError unless `x` is floating and has `axes` spatial axes after its channels, and a batch or none."""
+    if not isinstance(x, Tensor):
+        raise Vo3dError(f"{name}: found an input of type {type(x).__name__}, expected a tensor: try torch.as_tensor")
     if x.ndim not in (axes + 1, axes + 2):
         raise Vo3dError(
             f"{name}: found an input of shape {tuple(x.shape)}, expected (B, C, {AXES[axes]}) or (C, {AXES[axes]}): "
@@ -157,6 +172,10 @@ def expand_beta(name: str, beta: Tensor | float | None, like: Tensor, out: tuple
     if beta is None:
         raise Vo3dError(f"{name}: beta is missing: give a number in [0, 1], or a tensor of the output's size {out}")
     if not isinstance(beta, Tensor):
+        if isinstance(beta, Sized):
+            raise Vo3dError(f"{name}: found a beta of type {type(beta).__name__}, expected a number or a tensor {out}")
+        if not 0 <= beta <= 1:  # as the kernel's size is, when it is given in beta's place
+            raise Vo3dError(f"{name}: found beta {beta}, expected a number in [0, 1], before kernel_size and stride")
         return torch.full((), beta, dtype=exact, device=like.device).expand(out)
     if not beta.is_floating_point():
         raise Vo3dError(f"{name}: found a beta of {beta.dtype}, expected floating point: convert it by beta.float()")

@@ -127,6 +127,15 @@ def unpool(
 ) -> Tensor:
     """`adaunpool` over `axes` axes; None: as many as the mask says, or all after batch and channels."""
     check_word("adaunpool", "normalise", normalise, ("sum", "mean"))
+    if isinstance(mask, PoolMask):
+        parts: tuple[object, ...] = ()
+    else:  # of a tuple, beta may be a number
+        parts = mask[:2] if isinstance(mask, tuple) and len(mask) == 3 else (mask,)
+    if not all(isinstance(part, Tensor) for part in (x, *parts)):
+        raise Vo3dError(
+            f"adaunpool: found values of type {type(x).__name__} and a mask of type {type(mask).__name__}: expected a "
+            "tensor, and what a pooling returned with return_mask=True, three tensors (edscw, em, beta) or one"
+        )
     given = len(mask.kernel) if isinstance(mask, PoolMask) else None
     axes = axes or given or x.ndim - 2
     if x.ndim not in (axes + 1, axes + 2) or given not in (None, axes):

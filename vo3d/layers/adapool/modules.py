@@ -1,6 +1,7 @@
 """The AdaPool family as layers: the functions with their arguments kept, and a beta that learns."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import ClassVar, Unpack
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vo3d.errors import Vo3dError
-from vo3d.layers.adapool.arguments import PoolOptions, Size, check_input, check_word, settings, windows_of
+from vo3d.layers.adapool.arguments import PoolOptions, Size, check_flags, check_input, check_word, settings, windows_of
 from vo3d.layers.adapool.masks import PoolMask, Published, unpool
 from vo3d.layers.adapool.pooling import Pooled, pool_by
 
@@ -43,6 +44,7 @@ class _Pool(nn.Module):
             Vo3dError: an argument does not fit; the line says which, and what would.
         """
         super().__init__()
+        check_flags(type(self).__name__, return_mask=return_mask, native=native)
         self.settings = settings(type(self).__name__, self.operator, self.axes, kernel_size, stride, **options)
         self.return_mask = return_mask
         self.native = native
@@ -170,9 +172,12 @@ def _first_values(
         return beta.detach().to(device=device, dtype=dtype, copy=True)
     if isinstance(beta, int | float):
         if not 0 <= beta <= 1:
-            raise Vo3dError(f"{name}: found beta {beta}, expected a number in [0, 1]; a size is given as a tuple")
+            size = (int(beta),) * axes if beta > 1 else (28,) * axes
+            raise Vo3dError(f"{name}: found beta {beta}, expected a number in [0, 1]; a size is a tuple, as {size}")
         return torch.full((), beta, device=device, dtype=dtype or torch.get_default_dtype())
-    if len(beta) not in (0, axes) or any(size < 1 for size in beta):
+    if not isinstance(beta, Sequence):
+        raise Vo3dError(f"{name}: found a beta of type {type(beta).__name__}, expected a number, a tensor or a tuple")
+    if len(beta) not in (0, axes) or not all(isinstance(size, Integral) and size > 0 for size in beta):
         raise Vo3dError(f"{name}: found {tuple(beta)} as the size of beta, expected {axes} whole numbers above 0")
     return torch.rand(tuple(beta), device=device, dtype=dtype)
 

@@ -10,6 +10,7 @@ from vo3d.layers.adapool.arguments import (
     PoolOptions,
     Settings,
     Size,
+    check_flags,
     check_input,
     expand_beta,
     settings,
@@ -94,6 +95,7 @@ def pool(
 ) -> Pooled:
     """The function of the family that is named `operator` and `axes`; `beta` is for "adapool" alone."""
     name = f"{operator}{axes}d"
+    check_flags(name, return_mask=return_mask, native=native)
     how = settings(name, operator, axes, kernel_size, stride, **options)
     return pool_by(how, name, operator == "adapool", x, beta, return_mask, native)
 
