@@ -109,3 +109,17 @@ def test_an_image_that_is_too_small_is_refused(tool: ModuleType, tmp_path: Path)
     write_image(tmp_path / "tiny.png", torch.rand(3, 64, 200))
     with pytest.raises(Vo3dError, match=r"tiny\.png: 200x64 pixels: expected at least 96 a side"):
         list(tool.load([tmp_path / "tiny.png"]))
+
+
+def test_mistakes_are_told_in_one_line(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.png").write_text("no image")
+    for name, words in (("missing.png", "no such image file"), ("page.png", "not a whole image")):
+        out = tmp_path / "out"
+        monkeypatch.setattr(sys, "argv", ["pooling_pictures.py", "--image", str(tmp_path / name), "--out", str(out)])
+        assert tool.main() == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line
+        assert words in line
+        assert not out.exists()

@@ -15,6 +15,7 @@ what was lost, which nearest and bilinear upsampling are not.
 
 import argparse
 import csv
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -223,8 +224,8 @@ def table(scores: Sequence[Score], task: str) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Write the figures and the numbers, and print their means."""
+def main() -> int:
+    """Write the figures and the numbers, and print their means; 2 after a mistake that the user can mend."""
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -234,6 +235,16 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="write figures of a quarter of the bytes")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     arguments = parser.parse_args()
+    try:
+        write(arguments)
+    except (Vo3dError, OSError) as error:
+        print(f"pooling_pictures: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write(arguments: argparse.Namespace) -> None:
+    """Write what the command line asks for."""
     scores = []
     for name, image in load(arguments.image):
         crop = telling_crop(image, arguments.crop)
@@ -249,4 +260,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
