@@ -115,6 +115,8 @@ def test_a_report_of_nothing_is_refused(tool: ModuleType, tmp_path: Path, capsys
     assert tool.main(["--out", str(tmp_path), "--report", "true"]) == 2
 
     assert "no finished run" in capsys.readouterr().err
+    assert tool.main(["--seeds", "[]", "--out", str(tmp_path)]) == 2
+    assert "no seeds" in capsys.readouterr().err
 
 
 def test_the_spread_names_the_mean_and_both_ends(tool: ModuleType) -> None:

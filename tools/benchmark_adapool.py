@@ -294,7 +294,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every shape, kernel, layout and operator: hours on a CPU")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each of these numbers (CPU)")
     parser.add_argument("--rounds", type=int, default=5, help="on a GPU ten times as many")
-    parser.add_argument("--devices", nargs="+", default=["cpu", "cuda"][: 1 + torch.cuda.is_available()])
+    here = ["cpu", "cuda"][: 1 + torch.cuda.is_available()]
+    parser.add_argument("--devices", nargs="+", default=here, choices=here, help="(default: those of this machine)")
     parser.add_argument("--only", default="", help="cases whose title holds this, such as 'k=3' or 'idw'")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there as well")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -302,14 +303,18 @@ def main() -> None:
     if options.child:
         child(options.child)
         return
+    if min(options.rounds, *options.threads) < 1:
+        parser.error("--rounds and --threads: expected whole numbers of at least 1")
+    chosen = [case for device in options.devices for case in cases(device, full=options.full)]
+    chosen = [case for case in chosen if options.only in case.title]
+    if not chosen:
+        parser.error(f"--only: no title of a case holds {options.only!r}")
     lines = [
         f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores; least of {options.rounds} rounds; "
         "in brackets the ratio to the eager naive composition with the same gradient; MiB: peak above the inputs"
     ]
     print(lines[0])
-    for case in (case for device in options.devices for case in cases(device, full=options.full)):
-        if options.only not in case.title:
-            continue
+    for case in chosen:
         measured = (
             on_cuda(case, 10 * options.rounds)
             if case.device == "cuda"

@@ -284,6 +284,8 @@ def compare(
         threads: of torch.
     """
     torch.set_num_threads(threads)
+    if not pools or not seeds:
+        raise Vo3dError("found no pools or no seeds: give at least one of each")
     folders = {(pool, seed): out / f"{pool}_{seed}" for seed in seeds for pool in pools}
     if not report:
         keep_budget(out / BUDGET, budget)
