@@ -172,6 +172,15 @@ def test_second_derivatives_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradgradcheck(lambda x, beta: POOL(x, beta, *arguments), (x, beta))
 
 
+@modes
+def test_numbers_far_below_the_padding(similarity: str, over_channels: bool) -> None:
+    """exp(0 - x) of the padding would overflow: it must not reach what a differentiated gradient is made from."""
+    x = noise(1, 3, *OVERLAP.size).sub(1000).requires_grad_()
+    y = POOL(x, None, *OVERLAP.windows, similarity, over_channels, True, False, False)
+    plain = torch.autograd.grad(y.sum(), x, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x, create_graph=True), plain, rtol=1e-7, atol=1e-7)
+
+
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 @modes
 def test_half_precision(similarity: str, over_channels: bool, dtype: torch.dtype, error: float) -> None:

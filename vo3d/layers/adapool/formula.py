@@ -26,12 +26,15 @@ def mean(windows: Tensor, valid: Tensor | None) -> Tensor:
     return (windows * small).sum(0) / (small * (len(windows) if valid is None else valid.sum(0)))
 
 
+def top(windows: Tensor, valid: Tensor | None) -> Tensor:
+    """Largest of the valid elements (*rest)."""
+    return (windows if valid is None else windows.masked_fill(~valid, -torch.inf)).amax(0)
+
+
 def smooth_maximum(windows: Tensor, valid: Tensor | None) -> Tensor:
     """Weights of EM pooling (SoftPool), not yet normalised: exp(x - max x), so that the largest is 1 (n, *rest)."""
-    if valid is None:
-        return torch.exp(windows - windows.amax(0))
-    top = windows.masked_fill(~valid, -torch.inf).amax(0)
-    return torch.exp(windows - top).masked_fill(~valid, 0)
+    below = windows - top(windows, valid)
+    return torch.exp(below if valid is None else below.masked_fill(~valid, -torch.inf))
 
 
 def smooth_average(

@@ -33,31 +33,39 @@ def pool_windows_backward(
     to_windows, values = [], []
     if similarity:
         g = dy if beta is None else dy * beta
-        weights, y = _weighted(windows, formula.smooth_average(windows, similarity, channel_dims, valid))
+        weights = formula.smooth_average(windows, similarity, channel_dims, valid)
+        weights = weights / weights.sum(0)
         to_windows.append(weights * g)
         if exact:
-            pull = weights * _over(g * _spread(windows, weights, formula.mean(windows, valid)), channel_dims)
-            to_windows.append(_through_similarity(pull, windows, similarity, channel_dims, valid))
+            m = formula.mean(windows, valid)
+            spread, y = _spread(windows, weights, m)
+            pull = weights * _over(g * spread, channel_dims)
+            to_windows.append(_through_similarity(pull, windows, m, similarity, channel_dims, valid))
+        else:
+            y = (weights * windows).sum(0)
         values.append(y)
     if not similarity or beta is not None:
         g = dy if beta is None else dy * (1 - beta)
-        weights, y = _weighted(windows, formula.smooth_maximum(windows, valid))
-        top = windows.amax(0) if valid is None else windows.masked_fill(~valid, -torch.inf).amax(0)
-        to_windows.append(weights * g * (1 + _spread(windows, weights, top)) if exact else weights * g)
+        weights = formula.smooth_maximum(windows, valid)
+        weights = weights / weights.sum(0)
+        if exact:
+            spread, y = _spread(windows, weights, formula.top(windows, valid))
+            to_windows.append(weights * g * (1 + spread))
+        else:
+            y = (weights * windows).sum(0)
+            to_windows.append(weights * g)
         values.append(y)
     return functools.reduce(Tensor.add, to_windows), dy * (values[0] - values[1]) if len(values) == 2 else None
 
 
-def _weighted(windows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of sum 1 (n, *rest), and the values that they give (*rest)."""
-    weights = weights / weights.sum(0)
-    return weights, (weights * windows).sum(0)
+def _spread(windows: Tensor, weights: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """x_i - y (n, *rest) and y (*rest), by way of a centre among the values.
 
-
-def _spread(windows: Tensor, weights: Tensor, centre: Tensor) -> Tensor:
-    """x_i - y, by way of a centre among the values, so that windows of large and nearly equal numbers lose nothing."""
+    Windows of large and nearly equal numbers then lose nothing.
+    """
     centred = windows - centre
-    return centred - (weights * centred).sum(0)
+    offset = (weights * centred).sum(0)
+    return centred - offset, centre + offset
 
 
 def _over(x: Tensor, dims: Sequence[int] | None) -> Tensor:
@@ -65,10 +73,9 @@ def _over(x: Tensor, dims: Sequence[int] | None) -> Tensor:
 
 
 def _through_similarity(
-    pull: Tensor, windows: Tensor, similarity: str, channel_dims: Sequence[int] | None, valid: Tensor | None
+    pull: Tensor, windows: Tensor, m: Tensor, similarity: str, channel_dims: Sequence[int] | None, valid: Tensor | None
 ) -> Tensor:
-    """What reaches x through the scores: by x itself, and by the mean, of which each valid element is one nth."""
-    m = formula.mean(windows, valid)
+    """What reaches x through the scores: by x itself, and by the mean m, of which each valid element is one nth."""
     if similarity in formula.DISTANCES:
         d = formula.distances(windows, m, similarity, channel_dims)
         zero = d == 0  # singular there: the weights count as constants
@@ -98,16 +105,14 @@ def _distance_slopes(t: Tensor, d: Tensor, similarity: str, channel_dims: Sequen
 
 
 def _scalar_dice(pull: Tensor, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-    """By s = 2r / (1 + r^2), r the smaller of |x| and |m| over the larger: free of overflow like the formula."""
-    a, b = x.abs(), m.abs()
-    larger = torch.maximum(a, b)
-    zero = larger == 0
-    safe = torch.where(zero, 1, larger)
-    r = torch.where(zero, 1, torch.minimum(a, b) / safe)
-    u = 1 + r * r
-    slope = pull * ((4 - 2 * u) / (u * u)) / safe
-    below = a < b
-    return slope * torch.where(below, 1, -r) * x.sign(), slope * torch.where(below, -r, 1) * m.sign()
+    """By s = 2|x m| / (x^2 + m^2), both scaled by the larger of |x| and |m|: free of overflow like the formula."""
+    larger = torch.maximum(x.abs(), m.abs())
+    safe = torch.where(larger == 0, 1, larger)
+    side = x.sign() * m.sign()
+    x, m = x / safe, m / safe
+    below = (x * x + m * m).clamp_min(1)  # at least 1 anyway, except where both vanish
+    slope = side * (m * m - x * x) / (below * below) * (2 * pull / safe)
+    return slope * m, -slope * x
 
 
 def _vector_similarity(
@@ -141,4 +146,5 @@ def _energy_slope(x: Tensor, m: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Derivative of `formula.correlation_energy` by its first vector."""
     (axis,) = [d for d in dims if x.shape[d] > 1] or dims[:1]
     a, b = torch.fft.fft(x, dim=axis), torch.fft.fft(m, dim=axis)
-    return 2 * torch.fft.ifft(a * (b.real**2 + b.imag**2), dim=axis).real
+    slope: Tensor = 2 * torch.fft.ifft(a * (b.real**2 + b.imag**2), dim=axis).real
+    return slope
