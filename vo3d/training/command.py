@@ -189,7 +189,9 @@ class TrainingCLI(LightningCLI):
         if self.trainer.is_global_zero:
             folder = self.config_init["fit"]["out"]
             names = sorted(path.name for path in (folder / CHECKPOINTS).glob("*.ckpt"))
-            sys.stdout.write(f"{folder}: {', '.join(names)}; score it with: vo3d evaluate {folder}\n")
+            last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
+            found = ", ".join(names)
+            sys.stdout.write(f"{folder / CHECKPOINTS}: {found}; score it with: vo3d evaluate {folder}{last}\n")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
