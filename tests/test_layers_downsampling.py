@@ -75,6 +75,25 @@ def test_every_parameter_of_deepvo_gets_a_gradient(pool: Pool, generator: torch.
 
 
 @every_pool
+def test_nothing_needs_memory_on_the_meta_device(pool: Pool) -> None:
+    encoder = _encoder(pool).to("meta")
+
+    assert encoder(torch.empty(2, 6, 67, 131, device="meta")).shape == (2, encoder.out_channels, 2, 3)
+
+
+@every_pool
+def test_mixed_precision_leaves_features_and_gradients_whole(pool: Pool, generator: torch.Generator) -> None:
+    encoder, pairs = _encoder(pool, batch_norm=True), torch.randn(2, 6, 67, 131, generator=generator)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = encoder(pairs)
+        features.float().square().sum().backward()
+
+    torch.testing.assert_close(features.float(), encoder(pairs), rtol=0.1, atol=0.1)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@every_pool
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_weights_have_one_name_and_one_start_whatever_pools(pool: Pool, batch_norm: bool) -> None:
     strided, encoder = _encoder("stride", batch_norm).state_dict(), _encoder(pool, batch_norm).state_dict()

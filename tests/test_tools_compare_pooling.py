@@ -119,6 +119,15 @@ def test_a_report_of_nothing_is_refused(tool: ModuleType, tmp_path: Path, capsys
     assert "no seeds" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("nothing", ["--pools", "--seeds"])
+def test_a_comparison_of_nothing_is_refused(
+    tool: ModuleType, nothing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool.main(["--out", str(tmp_path), nothing, "[]"]) == 2
+
+    assert "give at least one of each" in capsys.readouterr().err
+
+
 def test_the_spread_names_the_mean_and_both_ends(tool: ModuleType) -> None:
     assert tool.spread([1.0, 2.0, 6.0]) == "3 (1 to 6)"
     assert tool.spread([None, 2.0]) == "2 (2 to 2)"
