@@ -110,10 +110,13 @@ def experiment(pool: str, seed: int, folder: Path, data: Path, budget: Budget) -
     jitter = {"class_path": "vo3d.datasets.transforms.PhotometricJitter", "init_args": {"hue": 0.0}}
     flip = {"class_path": "vo3d.datasets.transforms.HorizontalFlip"}
 
-    def clips(seeds: Iterable[int], clip_step: int, transforms: list[dict[str, object]]) -> dict[str, object]:
+    def clips(seeds: Iterable[int], clip_step: int, transforms: Sequence[Mapping[str, object]]) -> dict[str, object]:
         sequences = [f"{seed:02d}" for seed in seeds]
         arguments = {"root": str(data), "sequences": sequences, "clip_length": 5, "clip_step": clip_step}
-        return {"class_path": "vo3d.datasets.kitti.KITTIOdometry", "init_args": {**arguments, "transforms": transforms}}
+        return {
+            "class_path": "vo3d.datasets.kitti.KITTIOdometry",
+            "init_args": {**arguments, "transforms": list(transforms)},
+        }
 
     return {
         "seed_everything": seed,
@@ -258,7 +261,7 @@ def write_report(runs: Sequence[Run], out: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["pool", "seed", *ERRORS, "val_loss", "processor_seconds", *layers])
         for run in runs:
-            betas = list(run.betas.values()) or [None] * len(layers)
+            betas: list[float | str] = [*run.betas.values()] or [""] * len(layers)
             writer.writerow([run.pool, run.seed, *run.errors.values(), run.val_loss, run.seconds, *betas])
     with atomic_path(out / "table.md") as path:
         path.write_text(table(runs))
