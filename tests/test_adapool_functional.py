@@ -247,5 +247,5 @@ def test_mistakes_are_told_in_one_line(call: Callable[[], Any], line: str) -> No
 
 
 def test_an_unknown_option_is_no_option() -> None:
-    with pytest.raises(TypeError, match="pading"):
+    with pytest.raises(Vo3dError, match="pading"):
         layers.adapool2d(X, 0.5, pading=1)
