@@ -36,6 +36,17 @@ def test_a_run_folder_says_how_it_was_made(tmp_path: Path) -> None:
     assert yaml.safe_load(stored["vo3d_config"]) == config
 
 
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key:UserWarning")  # of a run that never validates
+def test_training_ends_with_the_command_that_scores_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(Path(__file__).with_name("tiny.yaml"))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(["fit", "-c", config, "--out", str(whole), "--trainer.max_epochs", "1"]) == 0
+    assert main(["fit", "-c", config, "--out", str(cut), "--trainer.max_steps", "1"]) == 0  # ends before it validates
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{whole / 'checkpoints'}: best.ckpt, last.ckpt; score it with: vo3d evaluate {whole}" in lines
+    assert f"{cut / 'checkpoints'}: last.ckpt; score it with: vo3d evaluate {cut} --weights last" in lines
+
+
 def test_the_saved_configuration_replays_the_run(tmp_path: Path) -> None:
     assert fit(tmp_path / "a") == 0
     assert main(["fit", "-c", str(tmp_path / "a" / "config.yaml"), "--out", str(tmp_path / "b")]) == 0
