@@ -1,11 +1,16 @@
 """Fixtures that the whole suite shares."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from vo3d.cli import main
+
+if not torch.cuda.is_available():
+    # Triton reads this when it is first imported, and runs kernels on the CPU. What torch compiles for CPUs has none.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture
