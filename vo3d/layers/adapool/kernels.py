@@ -6,6 +6,7 @@ atomics: equal calls give equal bits.
 
 from collections.abc import Sequence
 from math import gcd, prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ def adapool_forward(
     windows = _windows(kernel, stride, padding, x.shape[2:], out_size)
     launch = plan(windows, (x, y), similarity, blend=beta is not None, nan_to_num=nan_to_num)
     beta_strides = _beta_strides(beta, launch.tile.channels_last)
-    pool_forward[(launch.programs,)](
+    _run(
+        pool_forward, launch.programs,
         x, y, beta, *launch.strides, beta_strides, windows.size, launch.sizes, *launch.counts, launch.tile
     )  # fmt: skip
     return y
@@ -80,7 +82,8 @@ def adapool_backward(
     of_positions = blocks * tile.vectors * tile.lanes
     sums = None if beta is None else x.new_empty((launch.programs // blocks, of_positions), dtype=wide)
     x_strides, dy_strides, dx_strides = launch.strides
-    pool_backward[(launch.programs,)](
+    _run(
+        pool_backward, launch.programs,
         x, dy, beta, dx, records, sums, x_strides, dy_strides, _beta_strides(beta, tile.channels_last), dx_strides,
         windows.size, launch.sizes, *launch.counts, dy.numel(), tile
     )  # fmt: skip
@@ -123,7 +126,8 @@ def adaunpool_forward(
     windows = _windows(kernel, stride, padding, extent, y.shape[2:])
     tensors = (out, y, *_weights(smooth, em, y))
     launch = plan(windows, tensors, _name(smooth), blend=beta is not None, over_inputs=True, by_columns=True)
-    unpool_forward[(launch.programs,)](
+    _run(
+        unpool_forward, launch.programs,
         y, smooth, em, beta, out, *launch.strides, _beta_strides(beta, False), windows.size, launch.sizes, windows.out,
         *launch.counts[:4], mean, launch.tile
     )  # fmt: skip
@@ -150,7 +154,8 @@ def adaunpool_backward(
     launch = plan(windows, tensors, _name(smooth), blend=beta is not None, by_columns=True)
     tile = launch.tile
     beside = tile._replace(stride=tile.kernel, padding=(0, 0, 0), overhang=False, align=(gcd(*tile.align[2:]),))
-    unpool_backward[(launch.programs,)](
+    _run(
+        unpool_backward, launch.programs,
         dout, smooth, em, beta, dy, *launch.strides, _beta_strides(beta, False), windows.size, launch.sizes,
         *launch.counts, mean, beside, tile
     )  # fmt: skip
@@ -160,9 +165,16 @@ def adaunpool_backward(
 def _gather(x: Tensor, dx: Tensor, records: Tensor, windows: Windows, similarity: str, **options: bool) -> None:
     """Write dx where windows overlap."""
     launch = plan(windows, (x, dx), similarity, **options, over_inputs=True)
-    pool_gather[(launch.programs,)](
+    _run(
+        pool_gather, launch.programs,
         x, dx, records, *launch.strides, launch.sizes, windows.out, *launch.counts[:4], records.shape[1], launch.tile
-    )
+    )  # fmt: skip
+
+
+def _run(kernel: Any, programs: int, *arguments: Any) -> None:
+    """Start a kernel where its first argument lies: Triton starts on the current device, whichever that is."""
+    with torch.cuda.device_of(arguments[0]):
+        kernel[(programs,)](*arguments)
 
 
 def _windows(
