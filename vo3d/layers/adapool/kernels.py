@@ -173,7 +173,7 @@ def _gather(x: Tensor, dx: Tensor, records: Tensor, windows: Windows, similarity
 
 def _run(kernel: Any, programs: int, *arguments: Any) -> None:
     """Start a kernel where its first argument lies: Triton starts on the current device, whichever that is."""
-    with torch.cuda.device_of(arguments[0]):
+    with torch.cuda.device(arguments[0].get_device()):  # -1 on the CPU, which changes nothing
         kernel[(programs,)](*arguments)
 
 
