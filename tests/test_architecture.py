@@ -181,7 +181,11 @@ def switches():
 torch.manual_seed(1)
 before = switches()
 for name in {sorted(MODULES)!r}:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name != "triton":  # optional, and absent where there are no wheels of it
+            raise
 assert switches() == before, (before, switches())
 """
     tmp_path.chmod(0o555)
