@@ -22,7 +22,7 @@ DISTANCES = ("l1", "l2", "linf", "huber")
 
 def mean(windows: Tensor, valid: Tensor | None) -> Tensor:
     """Mean of the valid elements (*rest); elements in the padding are 0 and add nothing."""
-    small = 2.0 ** -len(windows).bit_length()  # a power of two rounds nothing, and keeps the sum below overflow
+    small = 2.0 ** -len(windows).bit_length()  # a power of two rounds denormals alone, and keeps the sum below overflow
     return (windows * small).sum(0) / (small * (len(windows) if valid is None else valid.sum(0)))
 
 
