@@ -15,8 +15,10 @@ class Prediction(TypedDict, total=False):
 
     prev_T_cam: Tensor  # *b s-1 4 4: pose of each view in the frame of the one before
     world_T_cam: Tensor  # *b s 4 4
-    depth: Tensor  # *b s h w
+    depth: Tensor  # *b s h w; multi-view stereo: s = 1, the reference, at every `stride`-th pixel
     confidence: Tensor  # *b s h w, in [0, 1]
+    initial_depth: Tensor  # *b s h w, before the refinement
+    log_probability: Tensor  # *b d h w, of each depth hypothesis
     descriptor: Tensor  # *b s c, of unit length
     occupancy: Tensor  # *b d d d, probability
     flow: Tensor  # *b s-1 2 h w, pixels
@@ -32,7 +34,9 @@ class Model(nn.Module, ABC):
 
     What only some methods have is found by its name: `fit(recordings)`, which learns from training recordings without
     gradients, before an evaluation; `scale_source`, words that say where metres come from; `failures`, the number of
-    steps that could not be told so far; `published`, the checkpoints of others that `vo3d.formats.weights` can load.
+    steps that could not be told so far; `published`, the checkpoints of others that `vo3d.formats.weights` can load;
+    `stride`, where dense maps are smaller than the image: their pixel (x, y) is the image's (stride x, stride y);
+    `min_confidence`, the confidence from which on a depth is worth keeping.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -48,7 +52,10 @@ class Model(nn.Module, ABC):
         """Scalar terms, already weighted; the objective is their sum."""
 
     def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """Predict along one recording, clip after clip; methods with memory carry their state from clip to clip."""
+        """Predict along one recording, clip after clip; methods with memory carry their state from clip to clip.
+
+        This is the path of inference: it may leave out keys that only the loss reads.
+        """
         yield from map(self, samples)
 
 

@@ -110,6 +110,21 @@ class Recording(ABC):
         """`world_T_cam` of every frame in metres without reading an image; None where there is no truth."""
 
 
+class MultiViewScene(Recording):
+    """Views of one scene in no order, each with the other views that suit it; indices are places, from 0 on."""
+
+    names: Sequence[str]  # of the views' images, without suffixes; results name their files by them
+
+    @abstractmethod
+    def sources(self, index: int) -> Sequence[int]:
+        """Indices of the views to match view `index` with, best first; empty where it is only ever a source."""
+
+    @property
+    def references(self) -> list[int]:
+        """Indices of the views that have sources."""
+        return [index for index in range(len(self)) if self.sources(index)]
+
+
 def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
     """All steps `prev_T_cam` (metres) between neighbouring frames of `recordings`.
 
