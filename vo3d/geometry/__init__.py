@@ -22,8 +22,10 @@ from vo3d.geometry.camera import (
     project,
     rays,
     scale_intrinsics,
+    subsample_intrinsics,
 )
 from vo3d.geometry.distortion import distort_image, distort_points, undistort_image, undistort_points
+from vo3d.geometry.plane_sweep import depth_hypotheses, sweep_pixels, variance_cost, variance_slabs, warp_to_planes
 from vo3d.geometry.precision import full_precision
 from vo3d.geometry.rotations import (
     axis_rotation,
@@ -56,6 +58,7 @@ __all__ = [
     "backproject",
     "crop_intrinsics",
     "depth_from_disparity",
+    "depth_hypotheses",
     "distort_image",
     "distort_points",
     "euler_from_matrix",
@@ -80,11 +83,16 @@ __all__ = [
     "sixd_from_matrix",
     "so3_exp",
     "so3_log",
+    "subsample_intrinsics",
+    "sweep_pixels",
     "trajectory",
     "undistort_image",
     "undistort_points",
+    "variance_cost",
+    "variance_slabs",
     "warp_by_depth",
     "warp_by_disparity",
     "warp_homography",
     "warp_stereo",
+    "warp_to_planes",
 ]

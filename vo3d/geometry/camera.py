@@ -72,6 +72,16 @@ def scale_intrinsics(K: Float[Tensor, "*b 3 3"], scale_x: int | float, scale_y: 
 
 
 @full_precision
+def subsample_intrinsics(K: Float[Tensor, "*b 3 3"], stride: int) -> Float[Tensor, "*b 3 3"]:
+    """K of the map that keeps every `stride`-th pixel of the image, the first one included.
+
+    Convention: pixel (x, y) of the map is pixel (stride x, stride y) of the image, as it is for convolutions with that
+    stride and centred windows; `scale_intrinsics` is for images that were resized instead.
+    """
+    return K / K.new_tensor((stride, stride, 1.0))[:, None]
+
+
+@full_precision
 def crop_intrinsics(K: Float[Tensor, "*b 3 3"], left: int | float, top: int | float) -> Float[Tensor, "*b 3 3"]:
     """K after `left` columns and `top` rows have been cut off; negative numbers mean padding."""
     return K + _last_column(K, -left, -top)

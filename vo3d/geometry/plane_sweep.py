@@ -1,0 +1,163 @@
+"""Plane sweeps: the views of a scene seen through fronto-parallel planes of the reference view, and how they agree.
+
+A pixel x of the reference at depth d lies at d K^-1 (x, y, 1) in its camera's frame, and a source sees it at
+x_i ~ K_i (R d K^-1 (x, y, 1) + t), where (R, t) is `source_T_reference`. For all pixels at one d this is the
+homography of the plane z = d (`vo3d.geometry.plane_homography`); written with d it costs one product and one sum.
+
+Convention: as in `vo3d.geometry`; the first view is the reference; a warp reads zero outside of a source image, each
+neighbour of a bilinear sample for itself, and zero behind the source camera.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
+from vo3d.geometry.camera import pixel_grid, project
+from vo3d.geometry.precision import full_precision, product
+
+SLAB = 8  # depths that are warped at once
+
+
+@full_precision
+def depth_hypotheses(
+    depth_range: Float[Tensor, "*b 2"], num_depths: int, *, inverse: bool = False
+) -> Float[Tensor, "*b d"]:
+    """The depths of a sweep from near to far, both included, at equal steps of depth or, if `inverse`, of 1 / depth.
+
+    Near and far keep their exact values; one hypothesis alone is the near end.
+
+    Source: Yao et al., "MVSNet", ECCV 2018 (depth); "R-MVSNet", CVPR 2019 (inverse depth).
+    """
+    near, far = depth_range[..., :1], depth_range[..., 1:]
+    step = torch.linspace(0, 1, num_depths, dtype=depth_range.dtype, device=depth_range.device)
+    if inverse:
+        depths = near * far / (far + (near - far) * step)
+    else:
+        depths = near + (far - near) * step
+    if num_depths > 1:
+        depths = torch.cat((depths[..., :-1], far), dim=-1)
+    return depths
+
+
+@full_precision
+def sweep_pixels(
+    K: Float[Tensor, "*#b 3 3"],
+    K_source: Float[Tensor, "*#b 3 3"],
+    source_T_reference: Float[Tensor, "*#b 4 4"],
+    depths: Float[Tensor, "*#b d"] | Float[Tensor, "*#b d h w"],
+    size: tuple[int, int],
+) -> Float[Tensor, "*b d h w 2"]:
+    """Where a source sees the pixels of a reference of `size` (h, w) at each depth; NaN where it lies behind.
+
+    `depths` are z in the reference: one for each plane, or one for each pixel of each plane.
+    """
+    h, w = size
+    x, y = pixel_grid(h, w, dtype=K.dtype, device=K.device).unbind(-1)
+    homogeneous = torch.stack((x, y, torch.ones_like(x)), dim=-1)  # h w 3
+    turn = product(product(K_source, source_T_reference[..., :3, :3]), torch.linalg.inv(K))  # *b 3 3
+    ray = torch.einsum("...ij,hwj->...hwi", turn, homogeneous)  # *b h w 3, projected, for depth 1
+    offset = product(K_source, source_T_reference[..., :3, 3:])[..., 0]  # *b 3
+    if depths.ndim == K.ndim - 1:
+        depths = depths[..., None, None]  # *b d 1 1
+    points = ray[..., None, :, :, :] * depths[..., None] + offset[..., None, None, None, :]  # *b d h w 3
+    eye = torch.eye(3, dtype=points.dtype, device=points.device)
+    return project(eye, points)[0]
+
+
+@full_precision
+def warp_to_planes(
+    features: Float[Tensor, "b c hs ws"], pixels: Float[Tensor, "b d h w 2"]
+) -> Float[Tensor, "b c d h w"]:
+    """Sample the maps of a source where `sweep_pixels` says, bilinearly; differentiable in both.
+
+    float16 and bfloat16 maps are sampled in float32: their grids would be off by more than a pixel.
+    """
+    b, c, *source_size = features.shape
+    d, h, w = pixels.shape[1:4]
+    # align_corners=True: -1 and 1 are the centres of the corner pixels
+    scale = pixels.new_tensor([2 / max(source_size[1] - 1, 1), 2 / max(source_size[0] - 1, 1)])
+    grid = torch.where(pixels.isnan(), -3.0, pixels * scale - 1)  # -3: outside of any image of two or more pixels
+    flat = grid.reshape(b, d * h, w, 2)  # 4-D: exporters refuse 5-D grids
+    warped = functional.grid_sample(features, flat, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return warped.reshape(b, c, d, h, w)
+
+
+def variance_slabs(
+    features: Sequence[Float[Tensor, "b c h w"]],
+    K: Float[Tensor, "b s 3 3"],
+    world_T_cam: Float[Tensor, "b s 4 4"],
+    depths: Float[Tensor, "b d"],
+    *,
+    slab: int = SLAB,
+) -> Iterator[Float[Tensor, "b c n h w"]]:
+    """The parts of `variance_cost` for `slab` depths after the other; only one of them is alive at a time."""
+    for part in depths.split(slab, dim=1):
+        yield _variance(features, K, world_T_cam, part)
+
+
+def variance_cost(
+    features: Sequence[Float[Tensor, "b c h w"]],
+    K: Float[Tensor, "b s 3 3"],
+    world_T_cam: Float[Tensor, "b s 4 4"],
+    depths: Float[Tensor, "b d"],
+    *,
+    slab: int = SLAB,
+) -> Float[Tensor, "b c d h w"]:
+    """How much s views disagree at each depth of the reference: the variance of their features over the views.
+
+    `features` are those of each view, the reference first, any number from two on; `K` is for their size. The variance
+    is that of the population (divided by s). A view that does not see a point counts as zero, with full weight.
+
+    Warped features are alive for `slab` depths at a time: where gradients are asked for, the slab is computed again on
+    the way back.
+
+    Raises:
+        Vo3dError: there are fewer than two views.
+
+    Source: Yao et al., "MVSNet", ECCV 2018, equation 2.
+    """
+    if not (torch.is_grad_enabled() and any(maps.requires_grad for maps in (*features, K, world_T_cam, depths))):
+        b, c, h, w = features[0].shape
+        cost = depths.new_empty(b, c, depths.shape[1], h, w)
+        for index, part in enumerate(variance_slabs(features, K, world_T_cam, depths, slab=slab)):
+            cost[:, :, index * slab : index * slab + part.shape[2]] = part
+        return cost
+    parts = [
+        checkpoint(_variance, features, K, world_T_cam, part, use_reentrant=False, preserve_rng_state=False)
+        for part in depths.split(slab, dim=1)
+    ]
+    return torch.cat(parts, dim=2)
+
+
+@full_precision
+def _variance(features: Sequence[Tensor], K: Tensor, world_T_cam: Tensor, depths: Tensor) -> Tensor:
+    """The variance over the views (b c d h w).
+
+    Of the differences to the reference, which has the same variance: in float32 the mean of the squares minus the
+    square of the mean would lose digits wherever features are large and equal.
+    """
+    if len(features) < 2:
+        raise Vo3dError(f"{len(features)} view for a plane sweep: expected at least 2, a reference and a source")
+    reference, *sources = (maps.to(torch.promote_types(maps.dtype, torch.float32)) for maps in features)
+    size = (reference.shape[-2], reference.shape[-1])
+    total = square = torch.zeros(())
+    for index, source in enumerate(sources, start=1):
+        source_T_reference = se3.relative(world_T_cam[:, index], world_T_cam[:, 0])
+        pixels = sweep_pixels(K[:, 0], K[:, index], source_T_reference, depths, size)  # b d h w 2
+        difference = warp_to_planes(source, pixels) - reference[:, :, None]  # b c d h w
+        if index == 1:
+            total, square = difference, difference.square()
+        elif difference.requires_grad:
+            total, square = total + difference, square + difference.square()
+        else:
+            total, square = total.add_(difference), square.addcmul_(difference, difference)
+    mean = total / len(features)
+    if mean.requires_grad:
+        return (square / len(features) - mean.square()).clamp(min=0)
+    return square.div_(len(features)).addcmul_(mean, mean, value=-1).clamp_(min=0)
