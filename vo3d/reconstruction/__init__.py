@@ -1,0 +1,1 @@
+"""From depth maps to a point cloud and a mesh: filtering, fusion, normals, TSDF."""
