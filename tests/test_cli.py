@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vo3d.cli import FUNCTIONS, VERBS, find_configs, main
+from vo3d.cli import VERBS, find_configs, main, spelled_out
 from vo3d.errors import Vo3dError
+from vo3d.verbs import FUNCTIONS
 
 from checks import complaint
 
@@ -39,7 +40,7 @@ def test_help_of_a_verb_shows_an_example(verb: str, capsys: pytest.CaptureFixtur
 
 def test_help_of_a_function_verb_imports_no_torch() -> None:
     code = (
-        "import sys; from vo3d.cli import FUNCTIONS, main\n"
+        "import sys; from vo3d.cli import main; from vo3d.verbs import FUNCTIONS\n"
         "for verb in FUNCTIONS:\n"
         "    try: main([verb, '--help'])\n"
         "    except SystemExit: pass\n"
@@ -165,3 +166,9 @@ def test_render_writes_a_sequence_that_the_loader_reads(tmp_path: Path, capsys: 
     assert sorted(path.name for path in (tmp_path / "sequences" / "07" / "image_3").iterdir())[-1] == "000002.png"
     assert len((tmp_path / "poses" / "07.txt").read_text().splitlines()) == 3
     assert "street" in complaint(capsys, "render", "moon", "--out", tmp_path / "moon")
+
+
+def test_switches_need_no_value_and_dashes_are_as_good_as_underscores() -> None:
+    words = "scene --num-views 5 --mesh --no-report --refine false --size=480x640 --views a --slab -1 --stereo"
+    expected = "scene --num_views 5 --mesh=true --report=false --refine false --size=480x640 --views a --slab -1"
+    assert spelled_out(words.split(), {"mesh", "report", "refine", "stereo"}) == [*expected.split(), "--stereo=true"]
