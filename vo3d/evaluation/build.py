@@ -1,11 +1,13 @@
 """Models and datasets out of the configuration of a run, checked against their constructors, without a trainer."""
 
 from argparse import ArgumentError
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from vo3d.errors import Vo3dError, is_mistake, one_line
+from vo3d.formats.settings import parse_settings, read_settings
 
 
 def build(base: type, spec: dict[str, Any] | str, where: str = "the configuration") -> Any:
@@ -28,3 +30,17 @@ def build(base: type, spec: dict[str, Any] | str, where: str = "the configuratio
         if not is_mistake(error):
             raise
         raise Vo3dError(f"{where}: {one_line(error).removeprefix('it: ').removeprefix('it.')}") from error
+
+
+def read_spec(text: str, what: str) -> dict[str, Any]:
+    """The description that a word of the command line stands for: a class path, a table in JSON, or a YAML file of one.
+
+    `what` is the option, for messages. Raises Vo3dError when there is no class_path.
+    """
+    if text.endswith(".yaml"):
+        spec = read_settings(Path(text))
+    else:
+        spec = parse_settings(text, what) if text.lstrip().startswith("{") else {"class_path": text}
+    if "class_path" not in spec:
+        raise Vo3dError(f"{what} is {text!r}: expected a class path, or a table with class_path and init_args")
+    return spec

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.build import build
+from vo3d.evaluation.build import build, read_spec
 from vo3d.evaluation.compare import compare
+from vo3d.evaluation.devices import choose_device
 from vo3d.evaluation.odometry import evaluate_odometry
 from vo3d.formats.files import make_folder
 from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
-from vo3d.formats.settings import parse_settings, read_settings
 from vo3d.formats.weights import load_weights, sha256_of
 from vo3d.geometry.trajectory import AlignMode
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
@@ -75,7 +74,7 @@ def evaluate_run(
     Raises Vo3dError for a folder that is no run, absent weights or data, and whatever the models and loaders find.
     """
     config = read_run(run)
-    chosen = _device(device)
+    chosen = choose_device(device)
     if config["data"].get(split):
         config["data"][split] = _changed(config["data"][split], data)
     contestants = _contestants(config, run, weights, baselines, baseline_data, split)
@@ -119,7 +118,7 @@ def _contestants(
     net: Model = build(Model, config["model"]["net"], str(run))
     recordings = _recordings(config, split, run)
     contestants = {type(net).__name__: _Contestant(net, recordings, _trained(net, config, run, weights))}
-    specs = [_read_spec(text) for text in baselines]
+    specs = [read_spec(text, "--baselines") for text in baselines]
     if specs and baseline_data:
         config = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
         recordings = _recordings(config, split, run)
@@ -164,40 +163,9 @@ def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording
     return list(recordings)
 
 
-def _read_spec(text: str) -> dict[str, Any]:
-    """The class path and arguments of a baseline."""
-    if text.endswith(".yaml"):
-        spec = read_settings(Path(text))
-    else:
-        spec = parse_settings(text, "--baselines") if text.lstrip().startswith("{") else {"class_path": text}
-    if "class_path" not in spec:
-        raise Vo3dError(f"a baseline is {text!r}: expected a class path, or a table with class_path and init_args")
-    return spec
-
-
 def _name(spec: dict[str, Any], model: Model, taken: dict[str, Any]) -> str:
     """The class, with the arguments where those are given, and a number where that is not enough."""
     arguments = ", ".join(f"{key}={value}" for key, value in spec.get("init_args", {}).items())
     name = f"{type(model).__name__} ({arguments})" if arguments else type(model).__name__
     count = sum(other == name or other.startswith(f"{name} #") for other in taken)
     return f"{name} #{count + 1}" if count else name
-
-
-def _device(name: str) -> torch.device:
-    """The device of that name; raises Vo3dError when torch does not know it or cannot use it here."""
-    if name == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found if found is not None else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise Vo3dError(
-            f"device {name!r} is unknown to torch: expected auto, cpu or a name that torch knows"
-        ) from error
-    try:
-        torch.zeros(1, device=device).item()
-    # a build of torch without the device's library says so by any of these
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        raise Vo3dError(f"device {name!r} cannot be used here ({reason}): choose auto or cpu") from error
-    return device

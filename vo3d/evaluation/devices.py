@@ -1,0 +1,28 @@
+"""Where a model runs."""
+
+import torch
+
+from vo3d.errors import Vo3dError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name, as torch names it; "auto" is the accelerator where there is one, else the CPU.
+
+    Raises Vo3dError when torch does not know the name, or cannot use the device here.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found if found is not None else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise Vo3dError(
+            f"device {name!r} is unknown to torch: expected auto, cpu or a name that torch knows"
+        ) from error
+    try:
+        torch.zeros(1, device=device).item()
+    # a build of torch without the device's library says so by any of these
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise Vo3dError(f"device {name!r} cannot be used here ({reason}): choose auto or cpu") from error
+    return device
