@@ -172,3 +172,4 @@ def test_switches_need_no_value_and_dashes_are_as_good_as_underscores() -> None:
     words = "scene --num-views 5 --mesh --no-report --refine false --size=480x640 --views a --slab -1 --stereo"
     expected = "scene --num_views 5 --mesh=true --report=false --refine false --size=480x640 --views a --slab -1"
     assert spelled_out(words.split(), {"mesh", "report", "refine", "stereo"}) == [*expected.split(), "--stereo=true"]
+    assert spelled_out([], {"mesh"}) == []

@@ -156,7 +156,7 @@ def spelled_out(words: Sequence[str], switches: Container[str]) -> list[str]:
     is `--mesh=true`, and `--no-mesh` is `--mesh=false`.
     """
     found: list[str] = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         option, sign, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_")
         if not option.startswith("--") or not name:
