@@ -1,0 +1,138 @@
+"""One HTML file in which a point cloud can be turned, moved and zoomed, without a network or anything installed.
+
+`cloud_page.html` beside this file is the page: a small WebGL viewer with holes for a title, a note, facts as JSON and
+the points as base64. Positions are rounded to 16 bits an axis.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt16
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.files import atomic_path
+from vo3d.formats.ply import PointCloud
+from vo3d.report.clouds import extent, upright_axes
+
+AROUND = 5.0  # radii around the middle that are shown: strays far outside would coarsen the positions
+COUNTS = 65535  # of 16 bits; of a scalar the last one means that there is no number
+STOPS = 17  # colours of the ramp, between which the page interpolates
+
+
+def cloud_page(
+    cloud: PointCloud,
+    path: Path,
+    title: str,
+    max_points: int = 300_000,
+    *,
+    up: Sequence[float] | None = None,
+    world_T_cam: Float[Tensor, "n 4 4"] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write the page to `path`, whole or not at all, and return `path`; it says how many of the points it shows.
+
+    More than `max_points` are thinned by chance (`seed`); points farther from the middle than 5 radii (a radius holds
+    98 % of the points) are left out. The page colours by RGB, normals, height along `up` (as in `turntable`) and by
+    each scalar from its 1st to its 99th percentile.
+
+    Raises:
+        Vo3dError: the cloud is empty, or `max_points` is less than 1.
+    """
+    if not len(cloud) or max_points < 1:
+        raise Vo3dError(f"{path}: {max_points} of {len(cloud)} points were to be shown: expected at least one of each")
+    axes = upright_axes(up, world_T_cam)
+    middle, radius = extent(cloud, axes)
+    centred = np.asarray(cloud.points, dtype=np.float64) - middle.numpy()
+    kept = np.flatnonzero(np.linalg.norm(centred, axis=-1) <= AROUND * radius)
+    strays = len(cloud) - len(kept)
+    if len(kept) > max_points:
+        kept = np.sort(np.random.default_rng(seed).choice(kept, max_points, replace=False))
+    arrays, about = _packed(cloud, kept, centred[kept])
+    heights = np.quantile(centred[kept] @ axes[2].numpy(), (0.01, 0.99))
+    about |= {
+        "count": len(kept),
+        "radius": radius,
+        "upright": axes.flatten().tolist(),
+        "height": [heights[0], max(heights[1], heights[0] + 1e-9 * radius)],
+        "ramp": _ramp(),
+    }
+    page = files("vo3d.report").joinpath("cloud_page.html").read_text(encoding="utf-8")
+    holes = {
+        "TITLE": escape(title),
+        "NOTE": escape(_note(len(cloud), len(kept), strays, max(about["size"]) / COUNTS)),
+        "ABOUT": json.dumps(about).replace("<", "\\u003c"),
+        "POINTS": base64.b64encode(b"".join(array.tobytes() for array in arrays)).decode(),
+    }
+    parts = page.split("@@")  # text, hole, text, hole, ..., text
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            "".join(holes[part] if place % 2 else part for place, part in enumerate(parts)), encoding="utf-8"
+        )
+    return path
+
+
+def _packed(
+    cloud: PointCloud, kept: NDArray[Any], centred: Float[np.ndarray, "n 3"]
+) -> tuple[list[NDArray[Any]], dict[str, Any]]:
+    """The arrays of the payload, and where they lie and what they mean."""
+    low, high = centred.min(0), centred.max(0)
+    size = np.maximum(high - low, 1e-12 * max(float(np.abs(centred).max()), 1e-300))
+    found: list[tuple[str, NDArray[Any]]] = [("points", np.rint((centred - low) / size * COUNTS).astype("<u2"))]
+    choices: list[tuple[str, str]] = []
+    ends: dict[str, tuple[str, str]] = {}
+    for place, (name, values) in enumerate(cloud.scalars.items()):
+        counts, least, most = _counts(values[kept])
+        found.append((f"scalar{place}", counts))
+        choices.append((f"scalar{place}", name))
+        ends[f"scalar{place}"] = (f"{least:.4g}", f"{most:.4g}")
+    choices.insert(0, ("height", "height"))
+    if cloud.normals is not None:
+        long = np.linalg.norm(cloud.normals[kept], axis=-1, keepdims=True)
+        found.append(("normals", np.rint(127 * cloud.normals[kept] / np.where(long > 0, long, 1)).astype(np.int8)))
+        choices.insert(0, ("normals", "normal"))
+    if cloud.colours is not None:
+        found.append(("colours", cloud.colours[kept]))
+        choices.insert(0, ("colours", "RGB"))
+    kinds = [
+        {"name": name, "kind": array.dtype.name, "width": 1 if array.ndim == 1 else array.shape[1]}
+        for name, array in found
+    ]
+    about = {"low": low.tolist(), "size": size.tolist(), "arrays": kinds, "choices": choices, "ends": ends}
+    return [array for _, array in found], about
+
+
+def _counts(values: NDArray[Any]) -> tuple[UInt16[np.ndarray, " n"], float, float]:
+    """A scalar from its 1st to its 99th percentile in 16 bits, and these two numbers; the last count is no number."""
+    numbers = values.astype(np.float64)
+    finite = np.isfinite(numbers)
+    least, most = np.quantile(numbers[finite], (0.01, 0.99)) if finite.any() else (0.0, 0.0)
+    share = (np.where(finite, numbers, least) - least) / (most - least if most > least else 1.0)
+    counts = np.rint(np.clip(share, 0, 1) * (COUNTS - 1)).astype("<u2")
+    return np.where(finite, counts, np.uint16(COUNTS)), float(least), float(most)
+
+
+def _ramp() -> list[list[int]]:
+    """RGB of viridis from 0 to 1 (`vo3d.report.depth` says why this map)."""
+    from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
+
+    rows = colormaps["viridis"](torch.linspace(0, 1, STOPS).numpy(), bytes=True)
+    return [[int(value) for value in row[:3]] for row in rows]
+
+
+def _note(total: int, shown: int, strays: int, step: float) -> str:
+    """What of the cloud is on the page."""
+    note = f"{shown:,} points" if shown == total else f"{shown:,} of {total:,} points"
+    if shown < total - strays:
+        note += ", chosen by chance"
+    if strays:
+        note += f"; {strays:,} far outside are left out"
+    return f"{note}. Positions are rounded to {step:.1g} of the cloud's unit."
