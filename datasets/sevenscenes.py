@@ -13,13 +13,12 @@ from torch import Tensor
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
 from vo3d.datasets.transforms import Transform
-from vo3d.datasets.views import check_frames, read_views
+from vo3d.datasets.views import DepthChoice, check_frames, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_depth_png
 from vo3d.formats.trajectories import check_poses
 from vo3d.sample import Recording, Sample
 
-DepthChoice = Literal["none", "required", "where present"]
 _ORIGINAL = (480, 640)  # height and width of colour and depth
 _CENTRE = (320.0, 240.0)  # as the authors state it
 _NO_DEPTH = (0, 65535)  # counts that mean no measurement

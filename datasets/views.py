@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float32, Float64
@@ -11,6 +12,8 @@ from torch import Tensor
 from vo3d.datasets.resize import Size, resize_image
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
+
+DepthChoice = Literal["none", "required", "where present"]
 
 
 def read_views(files: Sequence[Path], size: Size | None) -> tuple[Float32[Tensor, "s 3 h w"], Size]:

@@ -20,17 +20,19 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 # inside entropy-coded data 0xff is followed by 0x00 (stuffing), by a restart marker, or by 0xff (fill)
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
+_JPEG_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
 
 
-def read_image(path: Path, *, grey_to_rgb: bool = True) -> Float32[Tensor, "c h w"]:
+def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = True) -> Float32[Tensor, "c h w"]:
     """Read an 8 or 16-bit image as RGB in [0, 1], shape (3, h, w); with `grey_to_rgb=False` grey stays (1, h, w).
 
-    A transparency channel is dropped; an orientation in the EXIF header is applied, as image viewers do.
+    A transparency channel is dropped; an orientation in the EXIF header is applied, as image viewers do, unless
+    `upright` is False: then the pixels come as they are stored, as COLMAP sees them.
     Raises Vo3dError naming the file when it is missing, truncated, damaged or no image. PNG data are checked by their
     checksums; damage inside the compressed data of a JPEG that leaves its structure whole cannot be seen.
     """
     flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_COLOR if grey_to_rgb else cv2.IMREAD_ANYCOLOR)
-    pixels = _decode(path, flags)
+    pixels = _decode(path, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
     if pixels.ndim == 3:
@@ -39,6 +41,26 @@ def read_image(path: Path, *, grey_to_rgb: bool = True) -> Float32[Tensor, "c h 
         pixels = pixels[None]
     values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def image_size(path: Path, *, upright: bool = True) -> tuple[int, int]:
+    """Height and width of what `read_image` would give, from the header alone where that tells them.
+
+    Raises Vo3dError as `read_image` does; damage behind the header is not looked for.
+    """
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such image file")
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    size = None
+    if head.startswith(_PNG_SIGNATURE) and head[12:16] == b"IHDR" and (b"eXIf" not in head or not upright):
+        size = (int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big"))
+    elif head.startswith(_JPEG_SIGNATURE) and (b"Exif" not in head or not upright):
+        size = _jpeg_size(path)
+    if size is not None and min(size) > 0:
+        return size
+    _, height, width = read_image(path, upright=upright).shape
+    return height, width
 
 
 def read_depth_png(
@@ -139,3 +161,15 @@ def _jpeg_fault(content: bytes) -> str | None:
         position, in_scan = marker.end() + length, code == _JPEG_SCAN
         if length < 2 or position > len(content):
             return f"truncated JPEG: a segment ends at byte {position} of {len(content)}"
+
+
+def _jpeg_size(path: Path) -> tuple[int, int] | None:
+    """Height and width in the frame header of a JPEG (ITU-T T.81 annex B.2.2); None where no frame is found."""
+    with path.open("rb") as file:
+        file.seek(2)
+        while len(marker := file.read(4)) == 4 and marker[0] == 0xFF and marker[1] not in (_JPEG_SCAN, 0xFF):
+            if 0xC0 <= marker[1] <= 0xCF and marker[1] not in _JPEG_NO_FRAME:
+                sides = file.read(5)[1:]
+                return (int.from_bytes(sides[:2], "big"), int.from_bytes(sides[2:], "big")) if len(sides) == 4 else None
+            file.seek(int.from_bytes(marker[2:], "big") - 2, 1)
+    return None

@@ -2,7 +2,7 @@
 
     folder/images/00000000.jpg        or .png; blended_images/ in BlendedMVS
     folder/cams/00000000_cam.txt      or cams_1/ in Tanks and Temples
-    folder/pair.txt                   the sources of each view, best first
+    folder/pair.txt                   the sources of each view, best first; cams/pair.txt in BlendedMVS
 
 Convention: poses map the world into the camera (x right, y down, z forward). Lengths are in the file's own unit,
 millimetres for DTU. K is for the image size that the files were made for; DTU's training cameras are at a quarter.
@@ -177,6 +177,12 @@ def write_pairs(path: Path, pairs: Sequence[ViewSources]) -> None:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def find_pairs(folder: Path) -> Path | None:
+    """The pair.txt of a folder, in it or in its folder of cameras; None: there is none."""
+    places = (folder, *(folder / name for name in CAM_FOLDERS))
+    return next((place / "pair.txt" for place in places if (place / "pair.txt").is_file()), None)
+
+
 def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_DEPTHS) -> dict[int, View]:
     """The views that a folder's pair.txt names, by ascending index, with their cameras; images are not read.
 
@@ -196,7 +202,7 @@ def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_D
     images = {path.stem: path for path in sorted(image_folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     if not images:
         raise Vo3dError(f"{image_folder}: no images: expected 00000000.jpg (or .png) and so on")
-    pair_file = folder / "pair.txt"
+    pair_file = find_pairs(folder) or folder / "pair.txt"
     pairs = read_pairs(pair_file)
     named = {row.view: row.line for row in reversed(pairs)}
     for row in pairs:

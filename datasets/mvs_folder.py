@@ -1,0 +1,127 @@
+"""Folders in the layout of MVSNet (Yao et al., ECCV 2018), as BlendedMVS and Tanks and Temples have it too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtyping import Float32
+from torch import Tensor
+
+from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.photographs import Photograph, Photographs
+from vo3d.datasets.resize import Size
+from vo3d.datasets.transforms import Transform
+from vo3d.datasets.views import DepthChoice
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import image_size
+from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
+from vo3d.formats.pfm import read_pfm
+from vo3d.geometry import se3
+
+DEPTH_FOLDERS = ("depths", "rendered_depth_maps")  # of true depth; the second is BlendedMVS's
+
+
+class MVSFolder(MultiViewDataset):
+    """Samples of one or many folders: `image`, `K`, `world_T_cam`, `depth_range`, and `depth` on request.
+
+    Layout: `scene/{images,blended_images}/00000000.jpg` (or .png), `scene/{cams,cams_1}/00000000_cam.txt`,
+    `scene/pair.txt` (or in cams/), and, for the truth, `scene/{depths,rendered_depth_maps}/00000000.pfm`.
+
+    Args:
+        root: the scene, or the folder of the `scenes`.
+        scenes: names of folders in `root`; None: `root` itself is the scene.
+        size, max_side, depth: of the images and their true depth, see `Photographs`.
+        depth_range: near and far for all views; by default what each cam file says.
+        num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
+
+    Convention: lengths stay in the files' own unit.
+    Raises Vo3dError, with file and line, as `read_scene` and `Photographs` do.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        scenes: Sequence[str] | None = None,
+        *,
+        size: Size | None = None,
+        max_side: int | None = None,
+        depth: DepthChoice = "none",
+        depth_range: tuple[float, float] | None = None,
+        num_views: int = 5,
+        fewer_views: bool = False,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
+        super().__init__(
+            [
+                MVSFolderScene(folder, size=size, max_side=max_side, depth=depth, depth_range=depth_range)
+                for folder in folders
+            ],
+            num_views=num_views,
+            fewer_views=fewer_views,
+            transforms=transforms,
+            seed=seed,
+        )
+
+
+class MVSFolderScene(Photographs):
+    """The views that a folder's pair.txt names, by ascending number; arguments and errors as `MVSFolder` says.
+
+    `num_depths` counts where a cam file does not state the number of its depths; see `read_cam`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        size: Size | None = None,
+        max_side: int | None = None,
+        depth: DepthChoice = "none",
+        depth_range: tuple[float, float] | None = None,
+        num_depths: int = NUM_DEPTHS,
+    ) -> None:
+        views = read_scene(folder, num_depths=num_depths)
+        place = {number: index for index, number in enumerate(views)}
+        truth = next((folder / name for name in DEPTH_FOLDERS if (folder / name).is_dir()), None)
+        if truth is None and depth == "required":
+            wanted = " or ".join(f"{name}/" for name in DEPTH_FOLDERS)
+            raise Vo3dError(f"{folder}: no folder {wanted} of true depth: add it, or leave out depth='required'")
+        super().__init__(
+            folder.resolve().name,
+            [
+                Photograph(
+                    image=view.image,
+                    size=image_size(view.image),
+                    K=view.camera.K,
+                    world_T_cam=se3.inverse(view.camera.cam_T_world),
+                    depth_range=depth_range or (view.camera.depth_min, view.camera.depth_max),
+                    num_depths=view.camera.num_depths,
+                    sources=tuple(place[source] for source in view.sources),
+                    depth=None if truth is None else truth / f"{view.index:08d}.pfm",
+                )
+                for view in views.values()
+            ],
+            size=size,
+            max_side=max_side,
+            depth=depth,
+        )
+
+    def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
+        """The depth map, 0 where there is none; Vo3dError for NaN."""
+        return read_pfm(path)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a folder has a pair.txt and a folder of cameras."""
+    return find_pairs(path) is not None and any((path / name).is_dir() for name in CAM_FOLDERS)
+
+
+def scene(
+    path: Path,
+    *,
+    size: Size | None = None,
+    max_side: int | None = None,
+    depth_range: tuple[float, float] | None = None,
+) -> MVSFolderScene:
+    """The scene that a folder holds, without truth."""
+    return MVSFolderScene(path, size=size, max_side=max_side, depth_range=depth_range)

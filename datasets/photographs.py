@@ -1,0 +1,207 @@
+"""Scenes of photographs with known cameras: files of any sizes in, views of one size with their sources out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float32, Float64, Shaped
+from torch import Tensor
+
+from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
+from vo3d.datasets.views import DepthChoice
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import read_image
+from vo3d.geometry.camera import crop_intrinsics
+from vo3d.sample import MultiViewScene, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photograph:
+    """One image file, its camera, and the views to match it with; `K` and `size` are those of what is read."""
+
+    image: Path
+    size: Size
+    K: Float64[Tensor, "3 3"]
+    world_T_cam: Float64[Tensor, "4 4"]
+    depth_range: tuple[float, float]  # near and far, z
+    num_depths: int  # that suit the range
+    sources: tuple[int, ...] = ()  # places in the scene, best first
+    depth: Path | None = None  # the true depth, where there is a file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """How images of one size become images of another: resized by one factor, then cut evenly at the borders."""
+
+    stored: Size
+    resized: Size
+    size: Size
+
+    @classmethod
+    def of(cls, stored: Size, size: Size | None, max_side: int | None) -> "Window":
+        """The largest centred window of the shape of `size`, or the whole image at a longer side of `max_side`."""
+        factor = 1.0
+        if size is not None:
+            factor = max(size[0] / stored[0], size[1] / stored[1])
+        elif max_side is not None:
+            factor = min(1.0, max_side / max(stored))
+        # rounding must not make an image smaller than its window
+        height, width = (max(1, round(side * factor)) for side in stored)
+        resized = (height, width) if size is None else (max(height, size[0]), max(width, size[1]))
+        return cls(stored=stored, resized=resized, size=size or resized)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the window in the resized image."""
+        return (self.resized[0] - self.size[0]) // 2, (self.resized[1] - self.size[1]) // 2
+
+    def cut(self, pixels: Shaped[Tensor, "*b h w"]) -> Shaped[Tensor, "*b new_h new_w"]:
+        """The window of what has the resized image's size."""
+        top, left = self.corner
+        return pixels[..., top : top + self.size[0], left : left + self.size[1]]
+
+    def intrinsics(self, K: Float64[Tensor, "3 3"]) -> Float64[Tensor, "3 3"]:
+        """K of what the window shows."""
+        top, left = self.corner
+        return crop_intrinsics(resize_intrinsics(K, self.stored, self.resized), left, top)
+
+
+class Photographs(MultiViewScene):
+    """Views that lie in image files; `clip` gives image, K, world_T_cam, depth_range, index, and depth on request.
+
+    Args:
+        name: of the scene.
+        photographs: its views.
+        size: height and width of the images: resized, without a change of their shape, to cover it, and what is left
+            over cut off evenly at two borders.
+        max_side: instead of `size`, the most pixels of the longer side; smaller images stay as they are.
+        depth: "none"; "required", a view without a file of true depth is an error; "where present", it has depth 0.
+
+    Raises:
+        Vo3dError: there is no view, an image has its principal point outside, a depth range is none, images that go
+            together have unequal sizes; and, when they are read, a file that is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        photographs: Sequence[Photograph],
+        *,
+        size: Size | None = None,
+        max_side: int | None = None,
+        depth: DepthChoice = "none",
+    ) -> None:
+        check_size(size)
+        if size is not None and max_side is not None:
+            raise Vo3dError(f"{name}: size {size} and max_side {max_side}: give one of the two")
+        if max_side is not None and max_side < 1:
+            raise Vo3dError(f"{name}: max_side is {max_side}: expected pixels, at least 1")
+        if not photographs:
+            raise Vo3dError(f"{name}: no view: expected at least one image with a camera")
+        self.name = name
+        self.names = unique_names([photograph.image for photograph in photographs])
+        self.photographs = list(photographs)
+        self._depth = depth
+        self._windows = [Window.of(photograph.size, size, max_side) for photograph in photographs]
+        self._K = torch.stack(
+            [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
+        )
+        self._check()
+
+    def __len__(self) -> int:
+        """Number of views."""
+        return len(self.photographs)
+
+    @property
+    def num_depths(self) -> list[int]:
+        """How many depths suit each view's range."""
+        return [photograph.num_depths for photograph in self.photographs]
+
+    def sources(self, index: int) -> tuple[int, ...]:
+        """Indices of the views to match view `index` with, best first."""
+        return self.photographs[index].sources
+
+    def poses(self) -> Float64[Tensor, "n 4 4"]:
+        """`world_T_cam` of every view."""
+        return torch.stack([photograph.world_T_cam for photograph in self.photographs])
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """The views at `indices`; Vo3dError naming the file when one is missing, damaged, or of another size."""
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise Vo3dError(f"view {index} of {self.name!r}: expected 0 to {len(self) - 1}")
+        chosen = [self.photographs[index] for index in indices]
+        return Sample(
+            image=torch.stack([self._image(index) for index in indices]),
+            K=self._K[list(indices)].float(),
+            world_T_cam=torch.stack([photograph.world_T_cam for photograph in chosen]).float(),
+            depth=None if self._depth == "none" else torch.stack([self._truth(index) for index in indices]),
+            depth_range=torch.tensor([photograph.depth_range for photograph in chosen]),
+            scene=self.name,
+            index=torch.tensor(list(indices)),
+        )
+
+    def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
+        """The image of a view, as `Photograph.K` sees it; a scene may undo a lens here."""
+        return read_image(photograph.image)
+
+    def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
+        """The true depth of a view, pixel by pixel with its image, in the unit of the poses."""
+        raise NotImplementedError(f"{type(self).__name__} has no true depth")
+
+    def _image(self, index: int) -> Float32[Tensor, "3 h w"]:
+        photograph, window = self.photographs[index], self._windows[index]
+        image = self.read(photograph)
+        check_shape(photograph.image, image, photograph.size, "its camera is for")
+        return window.cut(resize_image(image, window.resized))
+
+    def _truth(self, index: int) -> Float32[Tensor, "h w"]:
+        photograph, window = self.photographs[index], self._windows[index]
+        path = photograph.depth
+        if path is None or (self._depth == "where present" and not path.exists()):
+            if self._depth == "required":
+                raise Vo3dError(f"{photograph.image}: has no true depth: give it, or leave out depth='required'")
+            return torch.zeros(window.size)
+        depth = self.read_depth(photograph, path)
+        check_shape(path, depth, photograph.size, "its image is")
+        return window.cut(resize_labels(depth, window.resized))
+
+    def _check(self) -> None:
+        """Raise for the first view that cannot be used with the others."""
+        first = self.photographs[0]
+        for photograph, window in zip(self.photographs, self._windows, strict=True):
+            (height, width), K = photograph.size, photograph.K.tolist()
+            if not (-0.5 <= K[0][2] <= width - 0.5 and -0.5 <= K[1][2] <= height - 0.5):
+                raise Vo3dError(
+                    f"{photograph.image}: is {width}x{height} pixels, but its camera has the principal point "
+                    f"({K[0][2]:g}, {K[1][2]:g}), outside of it: K is for images of another size: give the images it "
+                    "was made for, or scale K"
+                )
+            near, far = photograph.depth_range
+            if not 0 < near < far < float("inf"):
+                raise Vo3dError(
+                    f"{photograph.image}: depth range {near:g} to {far:g}: expected 0 < near < far: correct it"
+                )
+            if window.size != self._windows[0].size:
+                (height, width), (first_height, first_width) = window.size, self._windows[0].size
+                raise Vo3dError(
+                    f"{photograph.image}: is {width}x{height} pixels and {first.image.name} is {first_width}x"
+                    f"{first_height}: views that go together need one size: give size=(height, width) to resize all"
+                )
+
+
+def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose: str) -> None:
+    """Raise Vo3dError naming the file unless its pixels have the `size`, which is that of `whose` other thing."""
+    height, width = pixels.shape[-2:]
+    if (height, width) != tuple(size):
+        raise Vo3dError(f"{path}: is {width}x{height} pixels, but {whose} {size[1]}x{size[0]}: make them agree")
+
+
+def unique_names(images: Sequence[Path]) -> list[str]:
+    """A name for each image by which results can be told apart: its stem, with as many folders before it as needed."""
+    for depth in range(1, max((len(path.parts) for path in images), default=1) + 1):
+        names = ["_".join(path.with_suffix("").parts[-depth:]) for path in images]
+        if len(set(names)) == len(names):
+            return names
+    return ["_".join(path.parts[-2:]) for path in images]  # a.jpg beside a.png
