@@ -1,0 +1,281 @@
+"""R-MVSNet: the depth of a view from posed views, its plane sweep regularised plane after plane by a recurrent network.
+
+Yao, Luo, Li, Shen, Fang, Quan, "Recurrent MVSNet for High-resolution Multi-view Stereo Depth Inference", CVPR 2019.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+from torch.utils.checkpoint import checkpoint
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry.camera import subsample_intrinsics
+from vo3d.geometry.plane_sweep import depth_hypotheses, variance_cost, variance_slabs
+from vo3d.layers.conv_block import ConvBlock
+from vo3d.layers.convgru import ConvGRUCell
+from vo3d.layers.downsampling import Pool
+from vo3d.layers.unet2d import UNet2d
+from vo3d.layers.uninet import CHANNELS, STRIDE, UniNet
+from vo3d.model import Model, Prediction
+from vo3d.sample import Sample
+
+Sweep = Literal["near_to_far", "far_to_near", "random"]
+Variant = Literal["code", "paper"]
+States = list[Tensor | None]  # of each cell, b f h w; None before the first depth
+
+
+class RMVSNet(Model):
+    """The depth of the first view at every fourth pixel, as one of `num_depths` hypotheses between near and far.
+
+    Features of all views are warped onto planes of the reference; their variance at each depth goes through recurrent
+    cells, which remember the depths before; the classes are the depths, the loss is the cross entropy, and the winner
+    takes all. `forward` keeps what learning needs for every depth; `stream` keeps the best depth so far, and its memory
+    does not depend on `num_depths`.
+
+    Args:
+        num_depths: hypotheses, near and far included; may be set afterwards, to another number than was learnt with.
+        inverse: whether `forward` spaces the hypotheses evenly in 1 / depth instead of depth.
+        inverse_stream: the same for `stream`; None: as in `forward`. The authors learn with evenly spaced depths and
+            predict with evenly spaced inverse depths.
+        features: "unet", as in the authors' program, or "uninet", the network of MVSNet.
+        variant: "code" has cells of 16, 4 and 2 channels and a convolution behind them, as the authors' program;
+            "paper" is the paper as we recall it, which may be wrong: a convolution of 32 channels, then cells of 16, 4
+            and 1. Its logits are between -1 and 1, so no confidence exceeds e^2 / (e^2 + num_depths - 1).
+        pool: what halves the maps of the feature network, see `vo3d.layers.downsampling`.
+        sweep: the order of the depths while learning; "random" draws one for every batch, so that over the epochs each
+            sample is seen in both (the authors give each twice, once in each order). Evaluation goes from near to far
+            unless this is "far_to_near".
+        sub_interval: the depth is the mean over the winner and its two neighbours, by their probabilities.
+        slab: depths that are warped at once; more take more memory and less time, and change nothing else.
+        checkpoint_slabs: keep of each slab only the states at its beginning, and compute it again on the way back.
+
+    Every image is normalised by its own mean and deviation over all pixels and channels. The confidence is the
+    probability of the winning depth alone, not of four neighbours as MVSNet's, hence the lower `min_confidence`.
+
+    Raises:
+        Vo3dError: an argument is out of its range.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("image", "K", "world_T_cam", "depth_range")
+    loss_needs: ClassVar[tuple[str, ...]] = ("depth",)
+    gives: ClassVar[tuple[str, ...]] = ("depth", "confidence", "log_probability")
+    stride: ClassVar[int] = STRIDE
+    min_confidence: ClassVar[float] = 0.3
+    scale_source: ClassVar[str] = "camera poses"
+
+    def __init__(
+        self,
+        num_depths: int = 192,
+        inverse: bool = False,
+        inverse_stream: bool | None = None,
+        features: Literal["unet", "uninet"] = "unet",
+        variant: Variant = "code",
+        pool: Pool = "stride",
+        sweep: Sweep = "random",
+        sub_interval: bool = False,
+        slab: int = 8,
+        checkpoint_slabs: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_depths < 4 or slab < 1:
+            raise Vo3dError(f"num_depths {num_depths}, slab {slab}: expected at least 4 depths, and 1 in a slab")
+        self.num_depths, self.slab, self.checkpoint_slabs = num_depths, slab, checkpoint_slabs
+        self.inverse = inverse
+        self.inverse_stream = inverse if inverse_stream is None else inverse_stream
+        self.sweep, self.sub_interval = sweep, sub_interval
+        self.features: nn.Module = (
+            UNet2d(pool=pool) if features == "unet" else UniNet(out_bias=False, norm="group", pool=pool)
+        )
+        self.regulariser = RecurrentRegulariser(CHANNELS, variant)
+
+    def forward(self, sample: Sample) -> Prediction:
+        """Depth and confidence (b 1 h' w', h' = ceil(h / 4)) of the first view, and log P of all depths (b d h' w').
+
+        The depth axis is from near to far in either order of the sweep.
+        """
+        features, K, world_T_cam, depth_range = self._views(sample)
+        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
+        backward = self._backward()
+        swept = depths.flip(1) if backward else depths
+        logits = torch.cat(list(self._sweep(features, K, world_T_cam, swept)), dim=1)  # b d h' w'
+        if backward:
+            logits = logits.flip(1)
+        winner = Winner()
+        with torch.no_grad():
+            for logit in logits.unbind(1):
+                winner.add(logit)
+        depth, confidence = winner.result(depths, inverse=self.inverse, sub_interval=self.sub_interval)
+        return {"depth": depth[:, None], "confidence": confidence[:, None], "log_probability": log_softmax(logits, 1)}
+
+    @torch.no_grad()
+    def predict(self, sample: Sample) -> Prediction:
+        """Depth and confidence (b 1 h' w') of the first view, in memory that `num_depths` does not change."""
+        features, K, world_T_cam, depth_range = self._views(sample)
+        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse_stream)  # b d
+        backward = self.sweep == "far_to_near"
+        winner = Winner()
+        for logits in self._sweep(features, K, world_T_cam, depths.flip(1) if backward else depths):
+            for logit in logits.unbind(1):
+                winner.add(logit)
+        if backward:
+            depths = depths.flip(1)
+        depth, confidence = winner.result(depths, inverse=self.inverse_stream, sub_interval=self.sub_interval)
+        return {"depth": depth[:, None], "confidence": confidence[:, None]}
+
+    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+        """`predict` of each sample: without gradients and without `log_probability`."""
+        yield from map(self.predict, samples)
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Cross entropy over the depths, mean over the pixels of a sample that have a class, then over the samples.
+
+        A pixel has a class where the truth lies between the second depth and the last but one; a sample without such a
+        pixel counts as zero.
+
+        Raises:
+            Vo3dError: the sample has no depth to compare with.
+        """
+        if sample.depth is None or sample.depth_range is None:
+            raise Vo3dError(
+                "R-MVSNet learns from depth and depth_range, which the dataset does not give: choose another"
+            )
+        log_probability = prediction["log_probability"].float()  # b d h' w'
+        truth = sample.depth[:, 0, :: self.stride, :: self.stride]  # b h' w'
+        ends = sample.depth_range[:, 0]
+        place = hypothesis_index(truth, ends, log_probability.shape[1], inverse=self.inverse)  # b h' w'
+        counted = (truth > 0) & (place >= 1) & (place <= log_probability.shape[1] - 2)
+        index = torch.where(counted, place, 0).round().long()
+        error = -log_probability.gather(1, index[:, None])[:, 0]
+        total = torch.where(counted, error, 0).sum((1, 2))
+        return {"cross_entropy": (total / counted.sum((1, 2)).clamp(min=1)).mean()}
+
+    def _backward(self) -> bool:
+        if self.sweep == "random" and self.training:
+            return bool(torch.rand(()) < 0.5)
+        return self.sweep == "far_to_near"
+
+    def _views(self, sample: Sample) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """The features of each view (b 32 h' w'), K for their size (b s 3 3), poses, near and far (b 2)."""
+        if sample.world_T_cam is None or sample.depth_range is None:
+            raise Vo3dError(
+                "R-MVSNet needs world_T_cam and depth_range, which the dataset does not give: choose another"
+            )
+        if sample.image.shape[1] < 2:
+            raise Vo3dError("one view: expected a reference and at least one source: raise num_views of the dataset")
+        # a view at a time: at full size the feature network takes more memory than all that follows
+        features = [self.features(_standardised(view)) for view in sample.image.unbind(1)]
+        return features, subsample_intrinsics(sample.K, self.stride), sample.world_T_cam, sample.depth_range[:, 0]
+
+    def _sweep(
+        self, features: list[Tensor], K: Tensor, world_T_cam: Tensor, depths: Float[Tensor, "b d"]
+    ) -> Iterator[Float[Tensor, "b k h w"]]:
+        """The logits of a slab of depths after the other, in the order of `depths`."""
+        states: States = [None] * len(self.regulariser.cells)
+        recompute = self.checkpoint_slabs and torch.is_grad_enabled()
+
+        def slab(part: Tensor, *states: Tensor | None) -> tuple[Tensor, States]:
+            if recompute or not torch.is_grad_enabled():
+                (cost,) = variance_slabs(features, K, world_T_cam, part, slab=self.slab)  # b c k h w
+            else:
+                cost = variance_cost(features, K, world_T_cam, part, slab=self.slab)
+            return self.regulariser(-cost, list(states))  # type: ignore[no-any-return]
+
+        for part in depths.split(self.slab, dim=1):
+            if recompute:
+                logits, states = checkpoint(slab, part, *states, use_reentrant=False, preserve_rng_state=False)
+            else:
+                logits, states = slab(part, *states)
+            yield logits
+
+
+class RecurrentRegulariser(nn.Module):
+    """Cost maps in, depth after depth, one logit for each depth out; what was seen is carried in the cells' states.
+
+    23,437 parameters in the variant "code", see `RMVSNet`.
+    """
+
+    def __init__(self, in_channels: int = CHANNELS, variant: Variant = "code") -> None:
+        super().__init__()
+        widths = (in_channels, 16, 4, 2) if variant == "code" else (in_channels, 16, 4, 1)
+        self.before = nn.Identity() if variant == "code" else ConvBlock(in_channels, in_channels, norm="group")
+        self.cells = nn.ModuleList(ConvGRUCell(x, h) for x, h in pairwise(widths))
+        self.after = nn.Conv2d(widths[-1], 1, 3, padding=1) if variant == "code" else nn.Identity()
+
+    def forward(self, cost: Float[Tensor, "b c k h w"], states: States) -> tuple[Float[Tensor, "b k h w"], States]:
+        """The logits of k depths, and the states to go on with."""
+        b, _, k, *_ = cost.shape
+        x = self.before(cost.permute(2, 0, 1, 3, 4).flatten(0, 1)).unflatten(0, (k, b))  # k b c h w
+        after: States = []
+        for cell, state in zip(self.cells, states, strict=True):
+            x, state = cell(x, state)  # noqa: PLW2901
+            after.append(state)
+        logits = self.after(x.flatten(0, 1)).unflatten(0, (k, b))  # k b 1 h w
+        return logits[:, :, 0].transpose(0, 1).float(), after
+
+
+class Winner:
+    """The best depth of each pixel so far, and the probability that it has among all depths so far."""
+
+    def __init__(self) -> None:
+        self.num = 0
+
+    def add(self, logit: Float[Tensor, "b h w"]) -> None:
+        """Look at one more depth; logits may be as large as floats are."""
+        if not self.num:
+            nothing = torch.full_like(logit, -torch.inf)
+            self.best, self.total = logit, torch.zeros_like(logit)  # total: sum of exp(logit - best)
+            self.before, self.previous, self.after = nothing, nothing, nothing
+            self.index = torch.zeros_like(logit, dtype=torch.long)
+        self.after = torch.where(self.index == self.num - 1, logit, self.after)
+        better = logit > self.best
+        best = torch.maximum(self.best, logit)
+        self.total = self.total * (self.best - best).exp() + (logit - best).exp()
+        self.index = torch.where(better, self.num, self.index)
+        self.before = torch.where(better, self.previous, self.before)
+        self.after = torch.where(better, -torch.inf, self.after)
+        self.best, self.previous, self.num = best, logit, self.num + 1
+
+    def result(
+        self, depths: Float[Tensor, "b d"], *, inverse: bool, sub_interval: bool
+    ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+        """Depth and probability of the winner; with `sub_interval`, depth as the mean over it and its neighbours.
+
+        The probability is that of the winner alone in either case.
+        """
+        depth, confidence = _at(depths, self.index), 1 / self.total
+        if sub_interval:
+            beside = torch.stack((self.before, self.best, self.after))
+            weights = beside.softmax(dim=0)
+            places = torch.stack((self.index - 1, self.index, self.index + 1)).clamp(0, depths.shape[1] - 1)
+            values = torch.stack([_at(1 / depths if inverse else depths, place) for place in places])
+            mean = (weights * values).sum(0)
+            depth = 1 / mean if inverse else mean
+        return depth, confidence
+
+
+def hypothesis_index(
+    depth: Float[Tensor, "b h w"], ends: Float[Tensor, "b 2"], num_depths: int, *, inverse: bool = False
+) -> Float[Tensor, "b h w"]:
+    """Where depths lie among the hypotheses of a sweep from end to end: 0 at the first, `num_depths` - 1 at the last.
+
+    The ends may be far and near: the index is then counted from far. Depths of 0 give no meaningful number.
+    """
+    start, stop = ends[:, 0, None, None], ends[:, 1, None, None]
+    if inverse:
+        depth, start, stop = 1 / torch.where(depth > 0, depth, 1.0), 1 / start, 1 / stop
+    return (depth - start) / (stop - start) * (num_depths - 1)
+
+
+def _standardised(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Each image minus its mean, over its deviation."""
+    deviation, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True, correction=0)
+    return (image - mean) / (deviation + 1e-3)
+
+
+def _at(values: Float[Tensor, "b d"], index: Int[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    return values.gather(1, index.flatten(1)).reshape(index.shape)
