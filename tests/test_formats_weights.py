@@ -243,3 +243,11 @@ def test_the_fingerprint_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
 
     assert sha256_of(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_state_dict_under_model_is_read(tmp_path: Path) -> None:
+    state_dict = _model().state_dict()
+    torch.save({"epoch": 3, "model": state_dict, "optimizer": {"state": {}}}, tmp_path / "a.ckpt")
+    torch.save({"model": torch.zeros(2)}, tmp_path / "b.ckpt")  # a tensor of this name is a weight
+    assert read_weights(tmp_path / "a.ckpt")[0].keys() == state_dict.keys()
+    assert list(read_weights(tmp_path / "b.ckpt")[0]) == ["model"]

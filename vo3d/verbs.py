@@ -146,17 +146,20 @@ def compare(results: list[Path], force: bool = False) -> None:
     compare_results(results, force)
 
 
-def info(model: str | None = None) -> None:
-    """Print versions, devices and threads, and what a model is made of.
+def info(model: str | None = None, weights: str | None = None) -> None:
+    """Print versions, devices, threads and the names of weights; what a model is made of; what weights are.
 
     Example: vo3d info --model deepvo_kitti.yaml
 
+    Example: vo3d info --weights mvsnet_dtu_port
+
     Args:
         model: A class path, or a configuration that names a model.
+        weights: A name or a file: print its card.
     """
     from vo3d.evaluation.overview import print_overview
 
-    print_overview(find_config(model) if model and model.endswith(".yaml") else model)
+    print_overview(find_config(model) if model and model.endswith(".yaml") else model, weights)
 
 
 FUNCTIONS: dict[str, Callable[..., None]] = {

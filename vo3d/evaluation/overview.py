@@ -1,6 +1,7 @@
 """What is installed and what a model is made of."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,34 @@ from rich.table import Table
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build
+from vo3d.formats.pretrained import card_of, find_pretrained, weights_names
 from vo3d.formats.settings import read_settings
 from vo3d.model import Model
 from vo3d.provenance import versions
 
 
-def print_overview(model: str | None = None, console: Console | None = None) -> None:
-    """Print versions, devices and threads; with a class path or a YAML file also the model's parameters by part.
+def print_overview(model: str | None = None, weights: str | None = None, *, console: Console | None = None) -> None:
+    """Print versions, devices and threads; or what `model` is made of, or the card of `weights`.
 
-    Raises Vo3dError when `model` names neither.
+    Args:
+        model: A class path, or a YAML file: the model's parameters by part.
+        weights: A name or a path, see `vo3d.evaluation.pretrained.load_pretrained`.
+        console: Where to print.
+
+    Raises:
+        Vo3dError: `model` or `weights` names nothing.
     """
     console = console or Console()
+    if weights is not None:
+        console.print(card_table(weights))
+        return
     table = Table("", "version or value", title="Installed")
     for name, value in versions().items():
         table.add_row(name, value)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     table.add_row("accelerator", str(found) if found is not None else "none")
     table.add_row("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs")
+    table.add_row("weights", ", ".join(weights_names()))
     console.print(table)
     if model is not None:
         console.print(parameter_table(build(Model, _spec(model), model)))
@@ -43,6 +55,35 @@ def parameter_table(model: Model) -> Table:
     table.add_row("itself", "", f"{own[0]:,}", f"{own[1]:,}")
     table.add_row("all", "", f"{_count(model.parameters()):,}", f"{_count(model.buffers()):,}", style="bold")
     return table
+
+
+def card_table(weights: str) -> Table:
+    """What weights are, by their name or path: the model, how they were made, what they reach, where they are.
+
+    Raises Vo3dError when there are none, or the file does not say what it is.
+    """
+    path, card = find_pretrained(weights, fetch=False)
+    card = card or (card_of(path) if path is not None and path.is_file() else None)
+    if card is None:
+        raise Vo3dError(
+            f"{path}: has no card: expected the safetensors of vo3d, or one of {', '.join(weights_names())}"
+        )
+    table = Table("", "", title=card.name, show_header=False)
+    table.add_row("what", card.about)
+    table.add_row("model", card.class_path)
+    table.add_row("arguments", _lines(card.init_args) or "as its constructor has them")
+    table.add_row("recipe", _lines(card.recipe) if isinstance(card.recipe, Mapping) else card.recipe)
+    table.add_row("figures", _lines(card.figures))
+    table.add_row("licence", card.licence)
+    table.add_row("page", card.page)
+    table.add_row(
+        "file", str(path) if path is not None else "not here: fetched when it is used" if card.file else "none"
+    )
+    return table
+
+
+def _lines(facts: Mapping[str, Any]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in facts.items())
 
 
 def _count(tensors: Any) -> int:

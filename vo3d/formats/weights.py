@@ -4,9 +4,11 @@ import hashlib
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 
+SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
 SHOWN = 8  # keys that an error message lists before it only counts
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 
@@ -64,8 +67,8 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The state dict in a file, on the CPU, and its metadata (empty where the format has none).
 
-    Reads safetensors (by suffix), PyTorch checkpoints that are a state dict or hold one under `state_dict`, and
-    Lightning checkpoints of vo3d (their prefix `net.` is removed). No code that a pickle carries is run.
+    Reads safetensors (by suffix), PyTorch checkpoints that are a state dict or hold one under `state_dict` or `model`,
+    and Lightning checkpoints of vo3d (their prefix `net.` is removed). No code that a pickle carries is run.
 
     Raises:
         Vo3dError: the file is absent, truncated, no checkpoint, would run code, or holds no tensors.
@@ -73,12 +76,35 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected weights (.safetensors, .ckpt, .pth)")
     if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-        except SafetensorError as error:
-            raise Vo3dError(f"{path}: not a whole safetensors file ({error}): copy or download it again") from error
+        with _safetensors(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     return _state_dict_of(_read_pickle(path), path), {}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file without its tensors; Vo3dError when it is damaged."""
+    with _safetensors(path) as file:
+        return file.metadata() or {}
+
+
+def settings_of(path: Path) -> str | None:
+    """The configuration (YAML) that a checkpoint of `vo3d fit` carries; None in any other checkpoint.
+
+    Raises Vo3dError as `read_weights`, but for what is no safetensors file.
+    """
+    content = _read_pickle(path)
+    found = content.get(SETTINGS_KEY) if isinstance(content, dict) else None
+    return found if isinstance(found, str) else None
+
+
+@contextmanager
+def _safetensors(path: Path) -> Iterator[Any]:
+    """The opened file; what it may complain of becomes a Vo3dError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise Vo3dError(f"{path}: not a whole safetensors file ({error}): copy or download it again") from error
 
 
 def import_weights(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: KeyMap) -> ImportReport:
@@ -163,9 +189,11 @@ def _read_pickle(path: Path) -> object:
 
 def _state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     """The named tensors in a checkpoint, without the wrappings of those who wrote it."""
-    inner = content.get("state_dict", content) if isinstance(content, dict) else None
+    inner = content
+    if isinstance(content, dict):
+        inner = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
     if not isinstance(inner, dict) or not inner or not all(isinstance(value, Tensor) for value in inner.values()):
-        raise Vo3dError(f"{path}: holds no state dict: expected named tensors, alone or under 'state_dict'")
+        raise Vo3dError(f"{path}: holds no state dict: expected named tensors, alone, under 'state_dict' or 'model'")
     state_dict = {str(name): tensor for name, tensor in inner.items()}
     if isinstance(content, dict) and "pytorch-lightning_version" in content:
         return {name.removeprefix("net."): tensor for name, tensor in state_dict.items()}

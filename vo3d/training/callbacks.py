@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 from vo3d.formats.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
+from vo3d.formats.weights import SETTINGS_KEY
 from vo3d.provenance import provenance
 from vo3d.training.datamodule import seed_of
 
@@ -109,7 +110,7 @@ class RunFolder(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """A checkpoint describes itself: it carries the whole resolved configuration."""
-        checkpoint["vo3d_config"] = self.config
+        checkpoint[SETTINGS_KEY] = self.config
 
 
 class LastCheckpoint(Checkpoint):

@@ -18,7 +18,7 @@ from lightning.pytorch.trainer import Trainer
 from vo3d.errors import Vo3dError, one_line
 from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.formats.settings import line_of_key, parse_settings, read_settings
-from vo3d.formats.weights import read_weights
+from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.training.callbacks import AtomicCheckpoints, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
@@ -111,10 +111,10 @@ class TrainingCLI(LightningCLI):
 
     def _refuse_other_settings(self, stored: dict[str, Any]) -> None:
         verb = self.config.subcommand
-        if "vo3d_config" not in stored:
+        if SETTINGS_KEY not in stored:
             return
         parts = ("model", "seed_everything") if verb == "fit" else ("model.net",)
-        then = _flat(parse_settings(stored["vo3d_config"], str(self.checkpoint)))
+        then = _flat(parse_settings(stored[SETTINGS_KEY], str(self.checkpoint)))
         now = _flat(parse_settings(self._config_text(), "the command line"))
         for key in sorted(then.keys() | now.keys()):
             if key.startswith(parts) and then.get(key) != now.get(key) and key != "model.init_weights":

@@ -1,0 +1,102 @@
+"""Models with weights, by the name of the weights or by a path."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.build import build, read_spec
+from vo3d.formats.pretrained import Card, card_of, find_pretrained, published_cards, weights_names
+from vo3d.formats.run_folder import find_checkpoint, read_run
+from vo3d.formats.settings import parse_settings
+from vo3d.formats.weights import load_weights, read_weights, settings_of, sha256_of
+from vo3d.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A model in evaluation mode, and where its values came from."""
+
+    model: Model
+    name: str  # of the weights; of the class where there are none
+    class_path: str
+    init_args: Mapping[str, Any]
+    path: Path | None = None  # of the weights
+    sha256: str | None = None
+    card: Card | None = None
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """What results state of their model."""
+        facts: dict[str, object] = {"class_path": self.class_path, "arguments": dict(self.init_args)}
+        return facts | {"weights": self.name, "weights_sha256": self.sha256} if self.path else facts
+
+
+def load_pretrained(
+    weights: str | None = None, *, model: str | None = None, arguments: Mapping[str, Any] | None = None
+) -> Pretrained:
+    """The model that `weights` are for, with these weights in it.
+
+    Args:
+        weights: A name (see `vo3d.formats.pretrained.find_pretrained`), a file, or the folder of a run of `vo3d fit`,
+            which stands for its best checkpoint; None for a model without parameters.
+        model: What the weights are for, where they do not say it: a class path, a table of class_path and init_args in
+            JSON, or a YAML file. Without it the class is that of the card; of the run that wrote the checkpoint; of
+            the published weights that the file equals, or whose keys it has.
+        arguments: Arguments of the class that are other than at the training, such as num_depths.
+
+    Raises:
+        Vo3dError: there are no such weights, they do not say what they are for, or they do not fit it; the class does
+            not take an argument; a model with parameters has no weights.
+    """
+    path, card = find_pretrained(weights) if weights is not None else (None, None)
+    spec = read_spec(model, "--model") if model is not None else None
+    if path is not None and path.is_dir():
+        run, path = path, find_checkpoint("best", path)
+        spec = spec or read_run(run)["model"]["net"]
+    if card is None and path is not None and path.suffix != ".safetensors":
+        card = card_of(path)
+    if card is not None and (spec is None or spec["class_path"] == card.class_path):
+        given = spec.get("init_args", {}) if spec is not None else {}
+        spec = {"class_path": card.class_path, "init_args": {**card.init_args, **given}}
+    if spec is None and path is not None:
+        spec = _recognised(path)
+    if spec is None:
+        raise Vo3dError(f"no weights: expected a file, or one of {', '.join(weights_names())}")
+    spec = {"class_path": spec["class_path"], "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
+    where = f"--weights {weights}" if weights is not None else "--model"
+    net: Model = build(Model, spec, where)
+    if path is not None:
+        load_weights(net, path)
+    elif next(net.parameters(), None) is not None:
+        raise Vo3dError(f"{spec['class_path']} has parameters, and there are no weights for it: name some by --weights")
+    return Pretrained(
+        model=net.eval(),
+        name=card.name if card is not None else path.name if path is not None else type(net).__name__,
+        class_path=spec["class_path"],
+        init_args=spec["init_args"],
+        path=path,
+        sha256=None if path is None else sha256_of(path),
+        card=card,
+    )
+
+
+def _recognised(path: Path) -> dict[str, Any]:
+    """The model that a file of weights without a card is for.
+
+    Raises Vo3dError when neither the configuration in a checkpoint nor the keys of published weights tell.
+    """
+    if path.suffix != ".safetensors" and (settings := settings_of(path)) is not None:
+        spec: dict[str, Any] = parse_settings(settings, str(path))["model"]["net"]
+        return spec
+    keys = read_weights(path)[0].keys()
+    for card in published_cards():
+        spec = {"class_path": card.class_path, "init_args": dict(card.init_args)}
+        published = getattr(build(Model, spec, card.name), "published", {})
+        if any(keys >= set(key_map.signature) for key_map in published.values()):
+            return spec
+    raise Vo3dError(
+        f"{path}: does not say which model it is for, and is none that was published: add --model with the path of its "
+        "class, such as vo3d.models.mvsnet.MVSNet, or a table of class_path and init_args"
+    )
