@@ -206,6 +206,33 @@ class PhotometricJitter(Transform):
         return (image * image.new_tensor(gains)[:, None, None, None]).clamp(0, 1)
 
 
+class DepthRangeJitter(Transform):
+    """Move the near and the far end of the depth range, so that a network does not learn one range by heart.
+
+    Each end is multiplied by a factor drawn evenly from its interval; a truth outside of the new range stays in the
+    sample, and losses leave it out. Where a draw would leave no range, the sample keeps the one that it has.
+
+    Args:
+        near: lowest and highest factor of the near end.
+        far: the same of the far end.
+    """
+
+    def __init__(self, near: tuple[float, float] = (0.8, 1.1), far: tuple[float, float] = (0.9, 1.3)) -> None:
+        for name, (low, high) in (("near", near), ("far", far)):
+            if not 0 < low <= high:
+                raise Vo3dError(f"{name} is ({low}, {high}): expected 0 < lowest <= highest factor")
+        self.near, self.far = near, far
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """The clip with another range in all views; Vo3dError where it has none."""
+        if sample.depth_range is None:
+            raise Vo3dError(f"{sample.scene!r} has no depth_range: leave DepthRangeJitter out")
+        factors = [_uniform(generator, low, high) for low, high in (self.near, self.far)]
+        changed = sample.depth_range * sample.depth_range.new_tensor(factors)
+        valid = bool((changed[..., 0] < changed[..., 1]).all())
+        return replace(sample, depth_range=changed) if valid else sample
+
+
 def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
     """One number in [low, high); drawn even where low = high, so that options do not shift the other draws."""
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
