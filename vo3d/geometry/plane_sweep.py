@@ -40,9 +40,7 @@ def depth_hypotheses(
         depths = near * far / (far + (near - far) * step)
     else:
         depths = near + (far - near) * step
-    if num_depths > 1:
-        depths = torch.cat((depths[..., :-1], far), dim=-1)
-    return depths
+    return torch.cat((near, depths[..., 1:-1], far), dim=-1)[..., :num_depths]
 
 
 @full_precision
