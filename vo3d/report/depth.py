@@ -1,0 +1,289 @@
+"""Pictures of depth maps: depth, confidence, and the error against the truth, beside the image that they belong to.
+
+Depth is drawn in viridis: equal steps of depth look equally large, its lightness only grows, so that it also reads in
+grey and with every common colour blindness, and it has no grey of its own: grey is kept for pixels without a value.
+(cividis passes through that grey; turbo and jet make edges where there are none.) Confidence is drawn in magma. Errors
+stand in steps, so that a reader can tell from the colour whether a pixel is within the step that the title counts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.metrics.depth import depth_metrics
+from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, grid_shape, new_figure
+
+HOLE = "#b4bbc2"  # a pixel without a value
+MAPS = {"depth": "viridis", "truth": "viridis", "confidence": "magma", "error": "inferno_r"}
+STEPS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the error, in intervals or percent of the depth; what is above is one more
+SPAN = (0.01, 0.99)  # percentiles that the colours of depth span: strays do not count
+FONT = 8.0  # points, of a panel's title
+TALLEST = 3.2  # inches of a panel
+THICK = 0.1  # inches of a colour bar
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthView:
+    """One view as it is shown; `confidence`, `truth` and `interval` are None where they are not known.
+
+    Lengths are in one unit, whichever it is. A depth that is 0, negative or not finite is none. `interval` is the
+    distance between two depth hypotheses: errors are in intervals where it is known, else in percent of the true depth.
+    """
+
+    name: str
+    image: Float[Tensor, "3 hi wi"]  # RGB in [0, 1], of any size
+    depth: Float[Tensor, "h w"]  # z
+    confidence: Float[Tensor, "h w"] | None = None  # in [0, 1]
+    truth: Float[Tensor, "h w"] | None = None  # z
+    interval: float | None = None
+
+    @property
+    def error(self) -> Float[Tensor, "h w"] | None:
+        """Distance of the depth from the truth in intervals or percent; NaN where one of them is missing."""
+        if self.truth is None:
+            return None
+        truth, depth = (torch.where(known(values), values, torch.nan) for values in (self.truth, self.depth))
+        return (depth - truth).abs() / (self.interval if self.interval is not None else truth / 100)
+
+    @property
+    def error_unit(self) -> str:
+        """What errors are counted in."""
+        return "%" if self.interval is None else "intervals"
+
+    @property
+    def percent_within(self) -> float | None:
+        """Share of pixels within 1 interval or 1 percent, of those with depth and truth; None where there is none."""
+        if self.truth is None:
+            return None
+        depth, truth = (torch.where(known(values), values, 0.0) for values in (self.depth, self.truth))
+        interval = None if self.interval is None else depth.new_tensor(self.interval)
+        metrics = depth_metrics(depth, truth, interval=interval)
+        share = metrics["depth_within_1pc_percent" if interval is None else "depth_within_1_interval_percent"].item()
+        return share if math.isfinite(share) else None
+
+
+def known(depth: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
+    """Where there is a depth."""
+    return (depth > 0) & depth.isfinite()
+
+
+def colour_depth(depth: Float[Tensor, "h w"], limits: tuple[float, float] | None = None) -> Float[Tensor, "3 h w"]:
+    """A depth map as an RGB image in [0, 1], for `write_image`; pixels without a depth are grey.
+
+    `limits` are the depths of the first and the last colour; unstated, they leave 1 % of the depths out at each end.
+    """
+    from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
+    from matplotlib.colors import to_rgb  # noqa: PLC0415
+
+    low, high = limits or depth_limits([depth])
+    there = known(depth)
+    share = torch.where(there, (depth - low) / (high - low), 0.0).clamp(0, 1)
+    image = torch.from_numpy(colormaps[MAPS["depth"]](share.cpu().numpy())[..., :3]).float()
+    image[~there.cpu()] = torch.tensor(to_rgb(HOLE))
+    return image.permute(2, 0, 1)
+
+
+def depth_limits(maps: Sequence[Float[Tensor, "_ _"]]) -> tuple[float, float]:
+    """The depths between which lie all but 1 % at each end of those in the maps; 0 and 1 where there is none."""
+    depths = torch.cat([values[known(values)].double().cpu() for values in maps]).numpy()
+    low, high = np.quantile(depths, SPAN).tolist() if len(depths) else (0.0, 1.0)
+    return low, high if high > low else low + max(abs(low), 1.0) * 1e-6
+
+
+def plot_depth_view(
+    view: DepthView, *, unit: str = "m", min_confidence: float | None = None
+) -> "matplotlib.figure.Figure":
+    """All that is known of one view in large panels, each with its own colour bar; else as `plot_contact_sheet`."""
+    kinds = _kinds([view])
+    rows, columns = grid_shape(len(kinds))
+    (height,) = _heights([view], columns)
+    figure = new_figure(rows * (height + 0.75))  # the rest is text and colour bar
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    scales = _scales([view])
+    for axes, kind in zip(grid, kinds, strict=False):
+        drawn = _draw(axes, view, kind, scales, min_confidence)
+        if drawn is not None:
+            _bar(figure, drawn, [axes], kind, _label(kind, view, unit), height)
+    for axes in grid[len(kinds) :]:
+        axes.remove()
+    return _finished(figure)
+
+
+def plot_contact_sheet(
+    views: Sequence[DepthView], *, unit: str = "m", min_confidence: float | None = None
+) -> "matplotlib.figure.Figure":
+    """A row for each view: image, depth, and where some view has them confidence, truth and error.
+
+    A column has one scale and one colour bar; depth and truth have the same. `unit` is that of the lengths, empty where
+    it is not known. With `min_confidence` the titles count the pixels that reach it.
+
+    Raises:
+        Vo3dError: there is no view, or some errors are in intervals and others in percent.
+    """
+    if not views:
+        raise Vo3dError("a sheet without views was asked for: expected at least one")
+    if len({view.error_unit for view in views if view.truth is not None}) > 1:
+        raise Vo3dError("some views have an interval and some have none: one sheet needs one unit of errors")
+    kinds = _kinds(views)
+    heights = _heights(views, len(kinds))
+    figure = new_figure(sum(heights) + 0.22 * len(views) + 0.65)  # with titles and colour bars
+    grid = figure.subplots(len(views), len(kinds), squeeze=False, height_ratios=heights)
+    scales = _scales(views)
+    for column, kind in zip(grid.T, kinds, strict=True):
+        drawn = [_draw(axes, view, kind, scales, min_confidence) for axes, view in zip(column, views, strict=True)]
+        one = next((mappable for mappable in drawn if mappable is not None), None)
+        if one is not None:
+            example = next(view for view in views if _values(view, kind) is not None)
+            _bar(figure, one, list(column), kind, _label(kind, example, unit), sum(heights))
+    return _finished(figure)
+
+
+def _kinds(views: Sequence[DepthView]) -> list[str]:
+    """The columns that some view can fill."""
+    kinds = ("confidence", "truth", "error")
+    return ["image", "depth", *(kind for kind in kinds if any(_values(view, kind) is not None for view in views))]
+
+
+def _values(view: DepthView, kind: str) -> Float[Tensor, "h w"] | None:
+    """What a panel shows; NaN where there is nothing to be shown."""
+    if kind in {"depth", "truth"}:
+        depth = view.depth if kind == "depth" else view.truth
+        return None if depth is None else torch.where(known(depth), depth, torch.nan)
+    return view.confidence if kind == "confidence" else view.error
+
+
+def _label(kind: str, view: DepthView, unit: str) -> str:
+    if kind == "error":
+        return f"error ({view.error_unit})"
+    return f"{kind} ({unit})" if unit and kind != "confidence" else kind
+
+
+def _scales(views: Sequence[DepthView]) -> dict[str, dict[str, Any]]:
+    """How values become colours: arguments of `imshow` for each kind."""
+    from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
+    from matplotlib.colors import BoundaryNorm  # noqa: PLC0415
+
+    # what is there is shown in the scale of the truth: a map that is wrong everywhere must not look right
+    truths = [view.truth for view in views if view.truth is not None]
+    low, high = depth_limits(truths if any(bool(known(truth).any()) for truth in truths) else [v.depth for v in views])
+    maps = {kind: colormaps[name].with_extremes(bad=HOLE) for kind, name in MAPS.items()}
+    steps = BoundaryNorm(STEPS, maps["error"].N, extend="max")
+    depth = {"vmin": low, "vmax": high, "cmap": maps["depth"]}
+    return {
+        "depth": depth,
+        "truth": depth,
+        "confidence": {"vmin": 0.0, "vmax": 1.0, "cmap": maps["confidence"]},
+        "error": {"norm": steps, "cmap": maps["error"]},
+    }
+
+
+def _draw(
+    axes: "matplotlib.axes.Axes",
+    view: DepthView,
+    kind: str,
+    scales: dict[str, dict[str, Any]],
+    min_confidence: float | None,
+) -> "matplotlib.image.AxesImage | None":
+    """One panel; what its colour bar needs, None where there are no values."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_anchor("N")  # pictures of a row stand on one line, whether there are colour bars below them or not
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if kind == "image":
+        axes.imshow(view.image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy())
+        _entitle(axes, view.name)
+        return None
+    values = _values(view, kind)
+    if values is None:
+        axes.set_axis_off()
+        return None
+    shown: NDArray[Any] = values.detach().cpu().double().numpy()
+    if np.isnan(shown).any():
+        axes.scatter([], [], marker="s", s=60, color=HOLE, label="no value")
+    # blocks where pixels are enlarged, and the nearest pixel where they are shrunk: depths of an edge must not be mixed
+    drawn = axes.imshow(np.ma.masked_invalid(shown), interpolation="nearest", **scales[kind])
+    _entitle(axes, _title(view, kind, shown, min_confidence))
+    return drawn
+
+
+def _title(view: DepthView, kind: str, shown: NDArray[Any], min_confidence: float | None) -> str:
+    """What kind of picture it is, with the number that matters."""
+    if kind == "error":
+        share, what = view.percent_within, "1 interval" if view.interval is not None else "1 %"
+        return "error: nothing to compare" if share is None else f"error: {share:.1f} % within {what}"
+    if kind == "confidence":
+        if min_confidence is None:
+            return f"confidence: mean {np.nanmean(shown):.2f}"
+        share = 100 * np.mean(shown >= min_confidence)
+        return f"confidence: {share:.0f} % \N{GREATER-THAN OR EQUAL TO} {min_confidence:g}"
+    return f"{kind}: {100 * np.isfinite(shown).mean():.0f} % of pixels"
+
+
+def _entitle(axes: "matplotlib.axes.Axes", text: str) -> None:
+    """A title that stays within its panel: the middle of a long one is left out."""
+    title = axes.set_title(text, fontsize=FONT, color=INK, loc="left", pad=3)
+    figure = axes.get_figure()
+    room = 0.85 * WIDTH * figure.dpi / axes.get_subplotspec().get_gridspec().ncols
+    kept = len(text)
+    while title.get_window_extent(figure.canvas.get_renderer()).width > room and kept > 2:
+        kept -= 1
+        title.set_text(f"{text[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - kept // 2 :]}")
+
+
+def _bar(
+    figure: "matplotlib.figure.Figure",
+    drawn: "matplotlib.image.AxesImage",
+    panels: "list[matplotlib.axes.Axes]",
+    kind: str,
+    label: str,
+    height: float,
+) -> None:
+    """A colour bar below the panels, pointed where values lie beyond its ends."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  matplotlib is imported late
+
+    values = [np.ma.compressed(image.get_array()) for axes in panels for image in axes.get_images()]
+    low, high = drawn.get_clim()
+    below, above = (any((v < low).any() for v in values), any((v > high).any() for v in values))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    width = 0.85 * WIDTH / panels[0].get_subplotspec().get_gridspec().ncols
+    bar = figure.colorbar(
+        drawn,
+        ax=panels,
+        location="bottom",
+        fraction=THICK / height,
+        aspect=width / THICK,
+        pad=0.02,
+        panchor=False,
+        extend=None if kind == "error" else extend,
+    )
+    bar.set_label(label, fontsize=FONT, color=INK)
+    bar.ax.tick_params(labelsize=FONT - 1, colors=SOFT, length=2)
+    bar.outline.set_visible(False)
+    if kind == "error":
+        bar.set_ticks(STEPS, labels=[f"{step:g}" for step in STEPS])
+    elif kind == "confidence":
+        bar.set_ticks([0.0, 0.5, 1.0])
+    else:
+        bar.set_ticks([tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high])
+
+
+def _heights(views: Sequence[DepthView], columns: int) -> list[float]:
+    """Inches of the panels of each view, which have the shape of its image."""
+    width = WIDTH / columns - 0.1
+    return [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]
+
+
+def _finished(figure: "matplotlib.figure.Figure") -> "matplotlib.figure.Figure":
+    """The figure with a legend of the grey, if there is any."""
+    if any(axes.get_legend_handles_labels()[1] for axes in figure.axes):
+        add_legend(figure)
+    return figure
