@@ -16,6 +16,7 @@ from vo3d.models.classic import ClassicOdometry
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
+from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.sample import Sample
 
 
@@ -37,6 +38,7 @@ CASES = [
     Case(
         "MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=100, overfit_rate=1e-2, overfit_to=0.1
     ),
+    Case("PlaneSweep", lambda size: PlaneSweep(num_depths=8), learns=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), learns=False),
     Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), learns=False, any_device=False),
 ]
