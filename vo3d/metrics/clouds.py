@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from math import inf, isfinite, nan
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.ply import PointCloud
 from vo3d.metrics.neighbours import check_finite, nearest
 
 
@@ -42,13 +43,36 @@ def cloud_metrics(
     alignment, cropping and resampling.
     """
     check_distances(distances, cut)
+    return distance_metrics(*cloud_distances(prediction, reference, cut=cut, workers=workers), distances, cut=cut)
+
+
+def cloud_distances(
+    prediction: Float[np.ndarray, "n 3"], reference: Float[np.ndarray, "m 3"], *, cut: float = inf, workers: int = -1
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"]]:
+    """From each predicted point to the nearest reference point, and back; infinity for `cut` or more.
+
+    Raises:
+        Vo3dError: a point is NaN or infinite.
+    """
     check_finite(prediction, "the prediction")
     check_finite(reference, "the reference")
     to_reference, _ = nearest(prediction, reference, bound=cut, workers=workers)
     to_prediction, _ = nearest(reference, prediction, bound=cut, workers=workers)
+    return to_reference, to_prediction
+
+
+def distance_metrics(
+    to_reference: Float64[np.ndarray, " n"],
+    to_prediction: Float64[np.ndarray, " m"],
+    distances: Sequence[float],
+    *,
+    cut: float = inf,
+) -> dict[str, float | int]:
+    """The numbers of `cloud_metrics` out of `cloud_distances` with the same `cut`."""
+    check_distances(distances, cut)
     metrics: dict[str, float | int] = {
-        "cloud_num_predicted": len(prediction),
-        "cloud_num_reference": len(reference),
+        "cloud_num_predicted": len(to_reference),
+        "cloud_num_reference": len(to_prediction),
     }
     for name, values in (("accuracy", to_reference), ("completeness", to_prediction)):
         kept = values[np.isfinite(values) & (values < cut)]
@@ -60,6 +84,24 @@ def cloud_metrics(
         metrics[f"cloud_recall_{distance:g}_percent"] = recall
         metrics[f"cloud_f_score_{distance:g}_percent"] = f_score(precision, recall)
     return metrics
+
+
+def error_cloud(
+    points: Float[np.ndarray, "n 3"],
+    errors: Float64[np.ndarray, " n"],
+    full: float,
+    counted: Bool[np.ndarray, " n"] | None = None,
+) -> PointCloud:
+    """Points in white where the error is 0 to red where it is `full` or more, with the scalar `error`.
+
+    Points that are not `counted` go from blue to green instead.
+    """
+    share = np.minimum(errors / full, 1)[:, None]
+    colours = np.hstack((np.ones_like(share), 1 - share, 1 - share))
+    if counted is not None:
+        colours = np.where(counted[:, None], colours, np.hstack((np.zeros_like(share), share, 1 - share)))
+    rounded = np.rint(255 * colours).astype(np.uint8)
+    return PointCloud(points=points, colours=rounded, scalars={"error": errors.astype(np.float32)})
 
 
 def percent_within(values: Float64[np.ndarray, " n"], distance: float) -> float:

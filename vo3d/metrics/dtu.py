@@ -23,7 +23,7 @@ from scipy.io.matlab import MatReadError
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud, read_cloud
-from vo3d.metrics.clouds import check_distances, f_score, percent_within
+from vo3d.metrics.clouds import check_distances, error_cloud, f_score, percent_within
 from vo3d.metrics.neighbours import check_finite, nearest
 from vo3d.metrics.thinning import thin_points
 
@@ -212,8 +212,8 @@ def error_clouds(distances: DtuDistances) -> tuple[PointCloud, PointCloud]:
     if np.isnan(distances.to_reference).any() or np.isnan(distances.to_prediction).any():
         raise Vo3dError("points that do not count were not measured: expected distances of compare_scan everywhere")
     return (
-        _error_cloud(distances.points, distances.to_reference, distances.masked),
-        _error_cloud(distances.reference, distances.to_prediction, distances.above),
+        error_cloud(distances.points, distances.to_reference, COLOUR_RANGE, distances.masked),
+        error_cloud(distances.reference, distances.to_prediction, COLOUR_RANGE, distances.above),
     )
 
 
@@ -257,14 +257,6 @@ def _distances(
     found, _ = nearest(points[covered], others, bound=rules.cut, workers=workers)
     distances[covered] = np.where(found < rules.cut, found, rules.block)
     return distances
-
-
-def _error_cloud(points: NDArray[Any], distances: NDArray[Any], counted: NDArray[Any]) -> PointCloud:
-    share = np.minimum(distances / COLOUR_RANGE, 1)[:, None]
-    counts = np.hstack((np.ones_like(share), 1 - share, 1 - share))
-    others = np.hstack((np.zeros_like(share), share, 1 - share))
-    colours = np.rint(255 * np.where(counted[:, None], counts, others)).astype(np.uint8)
-    return PointCloud(points=points, colours=colours, scalars={"error": distances.astype(np.float32)})
 
 
 def _read_mat(path: Path, shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 
 from vo3d.errors import Vo3dError
@@ -70,10 +70,11 @@ class DtuTable:
 
 def evaluate_dataset(
     root: Path,
-    pattern: str,
+    pattern: str | Mapping[int, Path],
     scans: Sequence[int] = DTU_TEST_SCANS,
     rules: DtuRules = OFFICIAL,
     *,
+    scale: float = 1.0,
     protocol: Mapping[str, object] | None = None,
     clouds: Path | None = None,
     progress: Callable[[int, Row], None] | None = None,
@@ -83,9 +84,11 @@ def evaluate_dataset(
 
     Args:
         root: The folder that holds `Points` and `ObsMask`.
-        pattern: Where the clouds are, PLY files in millimetres, such as "out/mvsnet{scan:03d}_l3.ply".
+        pattern: Where the clouds are, PLY files in millimetres, such as "out/mvsnet{scan:03d}_l3.ply"; or the file of
+            each scan.
         scans: Numbers of the scans; the benchmark's 22 unless told otherwise.
         rules: Constants of the evaluation.
+        scale: What makes millimetres of the clouds' coordinates: 1000 for clouds in metres.
         protocol: What to print with the numbers beside the rules, see `PROTOCOL`; what is not said is marked so.
         clouds: A folder for the coloured error clouds of each scan; measuring all their points takes longer.
         progress: Called with the number and the row of each scan as soon as it is done.
@@ -95,6 +98,8 @@ def evaluate_dataset(
         Vo3dError: there is no scan, or one twice; a file is absent (all are looked for before the first is read) or
             damaged; a cloud is empty or holds NaN.
     """
+    if not 0 < scale < inf:
+        raise Vo3dError(f"scale {scale}: expected a positive number, 1000 for clouds in metres")
     paths = {scan: _predicted(pattern, scan) for scan in scans}
     if not paths or len(paths) != len(scans):
         raise Vo3dError(f"scans {list(scans)}: expected the numbers of one or more different scans")
@@ -107,6 +112,7 @@ def evaluate_dataset(
     rows: dict[int, Row] = {}
     for scan, path in paths.items():
         points = read_cloud(path).points
+        points = points if scale == 1 else points * scale
         distances = compare_scan(
             points, DtuScan.load(root, scan), rules, everywhere=clouds is not None, workers=workers
         )
@@ -116,10 +122,15 @@ def evaluate_dataset(
                 write_cloud(clouds / f"{path.stem}_{scan:03d}_{name}_error.ply", cloud)
         if progress is not None:
             progress(scan, rows[scan])
-    return DtuTable(rows, _mean(rows), _protocol(rules, [*paths], protocol or {}))
+    said = {"scale to mm": scale, **(protocol or {})} if scale != 1 else protocol or {}
+    return DtuTable(rows, _mean(rows), _protocol(rules, [*paths], said))
 
 
-def _predicted(pattern: str, scan: int) -> Path:
+def _predicted(pattern: str | Mapping[int, Path], scan: int) -> Path:
+    if not isinstance(pattern, str):
+        if scan not in pattern:
+            raise Vo3dError(f"no cloud of scan {scan} was given: expected one for each of the scans")
+        return pattern[scan]
     try:
         return Path(pattern.format(scan=scan))
     except (LookupError, ValueError, AttributeError) as error:

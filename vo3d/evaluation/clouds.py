@@ -1,0 +1,243 @@
+"""Score point clouds against reference clouds, in general and by the rules of the DTU benchmark."""
+
+import json as json_format
+import re
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.progress import progress_bar
+from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.ply import PointCloud, read_cloud, write_cloud
+from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metrics, error_cloud
+from vo3d.metrics.dtu import DtuRules
+from vo3d.metrics.dtu_table import DTU_TEST_SCANS, DtuTable, evaluate_dataset
+from vo3d.metrics.thinning import thin_points
+
+DISTANCES = (0.005, 0.01, 0.02)  # of the general metrics, in the clouds' unit: half a centimetre to two, if metres
+SCAN = re.compile(r"(\d+)(?:_l[37])?$")  # the number of a scan at the end of a file's name
+
+
+def score_clouds(
+    est: str,
+    ref: Path | None = None,
+    dtu: Path | None = None,
+    scans: list[int] | None = None,
+    distances: list[float] | None = None,
+    unit: str = "m",
+    scale: float = 1.0,
+    thin: float = 0.0,
+    cut: float | None = None,
+    seed: int = 0,
+    json: Path | None = None,
+    errors: Path | None = None,
+    protocol: dict[str, Any] | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Score a point cloud against a reference, or a folder of clouds by the DTU benchmark, and print one table.
+
+    With `ref`: accuracy (from the estimate to the reference), completeness (back), precision, recall and F-score at
+    each of `distances`; nothing is aligned. With `dtu`: the numbers of the benchmark's own program, in millimetres.
+
+    Args:
+        est: The estimated cloud, a PLY file. With `dtu`: the folder of the clouds, whose names end in the number of the
+            scan (scan1.ply, mvsnet001_l3.ply), or a pattern such as "out/mvsnet{scan:03d}_l3.ply".
+        ref: The reference cloud, a PLY file in the same frame and unit.
+        dtu: The folder of the DTU evaluation, which holds Points and ObsMask.
+        scans: Numbers of the DTU scans; without it those of the clouds in the folder, or the benchmark's 22.
+        distances: Of the F-scores: in `unit` with `ref` (0.005 0.01 0.02), in millimetres with `dtu` (1 2).
+        unit: The unit of the reference, which the table names; nothing is converted by it.
+        scale: What the coordinates of the estimate are multiplied by first: 1000 makes DTU's millimetres of metres.
+        thin: With `ref`: thin both clouds first, until no two points are within this distance; 0 leaves them.
+        cut: With `ref`: means and medians leave out distances of this or more.
+        seed: Of the order of the thinning.
+        json: A file for the numbers.
+        errors: A folder for the clouds coloured by their errors, white to red.
+        protocol: With `dtu`: what is to be said about the clouds, such as '{"light": 3, "fusion": "gipuma"}'.
+        console: Where the table goes; the standard output if None.
+
+    Returns:
+        What goes into `json`; numbers that are not defined are None.
+
+    Raises:
+        Vo3dError: neither or both of `ref` and `dtu` are given; a file is absent, empty or damaged, or holds NaN; a
+            distance is out of its range.
+
+    Example: `score_clouds("temple.ply", Path("reference.ply"), distances=[0.001, 0.002], errors=Path("errors"))`
+    """
+    if (ref is None) == (dtu is None):
+        what = "neither a reference nor" if ref is None else "both a reference and"
+        raise Vo3dError(f"{what} a DTU folder is given: expected --ref REF.ply or --dtu FOLDER")
+    if not 0 < scale < inf:
+        raise Vo3dError(f"scale {scale}: expected a positive number; 1000 makes millimetres of metres")
+    for path in (json, errors):  # before the work, not after it
+        if path is not None:
+            make_folder(path if path is errors else path.parent)
+    console = console or Console()
+    if ref is not None:
+        if scans or protocol:
+            raise Vo3dError("scans and a protocol are given with a reference: they belong to --dtu FOLDER")
+        content = _score_pair(Path(est), ref, distances or DISTANCES, unit, scale, thin, cut, seed, errors, console)
+        text = json_format.dumps(content, indent=2, allow_nan=False) + "\n"
+    else:
+        assert dtu is not None  # noqa: S101  by the first condition
+        if thin or cut is not None:
+            raise Vo3dError("thin and cut are given with a DTU folder: there they are the benchmark's")
+        table = _score_dtu(
+            est, dtu, scans, DtuRules(within=tuple(distances or (1.0, 2.0)), seed=seed), scale, errors, protocol
+        )
+        _print_dtu(table, console)
+        text = table.to_json()
+        content = json_format.loads(text)
+    if json is not None:
+        with atomic_path(json) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return content
+
+
+def _score_pair(
+    est: Path,
+    ref: Path,
+    distances: Sequence[float],
+    unit: str,
+    scale: float,
+    thin: float,
+    cut: float | None,
+    seed: int,
+    errors: Path | None,
+    console: Console,
+) -> dict[str, Any]:
+    """Numbers and protocol of one cloud against another."""
+    bound = inf if cut is None else cut
+    check_distances(distances, bound)
+    if not 0 <= thin < inf:
+        raise Vo3dError(f"thin {thin}: expected a distance in the unit of the clouds, or 0 for none")
+    clouds = [read_cloud(est).points, read_cloud(ref).points]
+    read = [len(points) for points in clouds]
+    clouds[0] = clouds[0] if scale == 1 else clouds[0] * scale
+    if thin:
+        clouds = [points[thin_points(points, thin, seed)] for points in clouds]
+    found = cloud_distances(*clouds, cut=bound)
+    metrics = {key: _defined(value) for key, value in distance_metrics(*found, distances, cut=bound).items()}
+    protocol = {
+        "estimate": est.name,
+        "reference": ref.name,
+        "unit": unit,
+        "scale": scale,
+        "thin": thin,
+        "cut": cut,
+        "seed": seed,
+        "distances": list(distances),
+        "points_read": read,
+    }
+    _print_pair(console, metrics, protocol)
+    if errors is not None:
+        for path, points, values in zip((est, ref), clouds, found, strict=True):
+            capped = values.clip(max=bound) if isfinite(bound) else values
+            _write_errors(
+                errors, path, error_cloud(points, capped, max(distances)), "estimate" if path is est else "reference"
+            )
+    return {"metrics": metrics, "protocol": protocol}
+
+
+def _write_errors(folder: Path, path: Path, cloud: PointCloud, what: str) -> None:
+    write_cloud(folder / f"{path.stem}_{what}_error.ply", cloud)
+
+
+def _print_pair(console: Console, metrics: Mapping[str, float | int | None], protocol: Mapping[str, Any]) -> None:
+    unit = protocol["unit"]
+    table = Table("", "accuracy", "completeness", title=f"{protocol['estimate']} against {protocol['reference']}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, end in (("mean", ""), ("median", "_median")):
+        cells = [_number(metrics[f"cloud_{side}{end}"]) for side in ("accuracy", "completeness")]
+        table.add_row(f"{name}, {unit}", *cells)
+    table.add_row("points", *(str(metrics[f"cloud_num_{side}"]) for side in ("predicted", "reference")))
+    shares = Table("within", "precision %", "recall %", "F-score %")
+    for column in shares.columns[1:]:
+        column.justify = "right"
+    for d in protocol["distances"]:
+        cells = [_number(metrics[f"cloud_{key}_{d:g}_percent"], 2) for key in ("precision", "recall", "f_score")]
+        shares.add_row(f"{d:g} {unit}", *cells)
+    console.print(table)
+    console.print(shares)
+    console.print("; ".join(f"{key} {value}" for key, value in protocol.items()) + ".", markup=False, highlight=False)
+
+
+def _score_dtu(
+    est: str,
+    root: Path,
+    scans: Sequence[int] | None,
+    rules: DtuRules,
+    scale: float,
+    errors: Path | None,
+    protocol: Mapping[str, Any] | None,
+) -> DtuTable:
+    """The table of the benchmark for a folder, a pattern, or the one file of a single scan."""
+    files: str | dict[int, Path] = est
+    chosen = list(scans) if scans else list(DTU_TEST_SCANS)
+    if Path(est).is_dir():
+        files = _clouds_in(Path(est))
+        chosen = list(scans) if scans else [*files]
+        absent = [scan for scan in chosen if scan not in files]
+        if absent:
+            raise Vo3dError(f"{est}: holds no cloud of scan {absent[0]}: expected a file such as scan{absent[0]}.ply")
+    elif len(chosen) == 1:
+        files = {chosen[0]: Path(est)} if Path(est).is_file() else est
+    elif "{" not in est:
+        raise Vo3dError(f"{est}: no such folder: expected the folder of the clouds, or a pattern with {{scan}} in it")
+    with progress_bar() as bar:
+        task = bar.add_task("scans", total=len(chosen))
+        return evaluate_dataset(
+            root,
+            files,
+            chosen,
+            rules,
+            scale=scale,
+            protocol=protocol,
+            clouds=errors,
+            progress=lambda scan, row: bar.advance(task),
+        )
+
+
+def _clouds_in(folder: Path) -> dict[int, Path]:
+    """The clouds in a folder by the number at the end of their names, ascending."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.glob("*.ply")):
+        number = SCAN.search(path.stem)
+        if number is None:
+            continue
+        scan = int(number[1])
+        if scan in found:
+            raise Vo3dError(f"{folder}: {found[scan].name} and {path.name} are both of scan {scan}: expected one cloud")
+        found[scan] = path
+    if not found:
+        raise Vo3dError(f"{folder}: holds no cloud whose name ends in the number of a scan, such as scan1.ply")
+    return dict(sorted(found.items()))
+
+
+def _print_dtu(table: DtuTable, console: Console) -> None:
+    scores = [key for key in table.mean if key.startswith("dtu_f_score")]
+    keys = ["dtu_accuracy_mm", "dtu_completeness_mm", "dtu_overall_mm", *scores]
+    shown = Table("scan", title="DTU evaluation")
+    for key in keys:
+        shown.add_column(key.removeprefix("dtu_").replace("_", " ").replace("percent", "%"), justify="right")
+    for name, row in [*((str(scan), row) for scan, row in table.rows.items()), ("mean", table.mean)]:
+        cells = [_number(_defined(row[key]), 2 if key in scores else 4) for key in keys]
+        shown.add_row(name, *cells, style="bold" if name == "mean" else None)
+    console.print(shown)
+    text = "; ".join(f"{key} {value}" for key, value in table.protocol.items())
+    console.print(f"{text}.", markup=False, highlight=False)
+
+
+def _defined(value: float | int) -> float | int | None:
+    return value if isfinite(value) else None
+
+
+def _number(value: float | int | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}" if digits == 2 else f"{value:.{digits}g}"
