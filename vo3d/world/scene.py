@@ -158,7 +158,8 @@ class Light:
 class Scene:
     """A built scene: what is seen, and the camera's and the objects' motion through it.
 
-    Convention: the world's axes are x right, y down, z forward, gravity along +y; the first camera is its origin.
+    Convention: the world's axes are x right, y down, z forward, gravity along +y. Its origin is the first camera of a
+    drive, or the middle of a table.
     """
 
     solids: Solids
@@ -168,6 +169,7 @@ class Scene:
     movers: RigidPath | None  # the moving objects, ids 1, 2, ... in order
     lattice: Float[Tensor, "1 2 h w"]
     view_range: float  # metres; solids beyond are not drawn
+    shadows: bool = False  # whether every static solid casts a shadow on all others, found pixel by pixel
 
     def to(self, device: torch.device | str) -> "Scene":
         """The scene with what is drawn on `device`; the paths stay where they are, small and in float64."""

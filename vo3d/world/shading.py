@@ -7,7 +7,7 @@ from torch import Tensor
 from vo3d.world.casting import Camera, Seen
 from vo3d.world.primitives import BOX, PLANE, local_normal
 from vo3d.world.scene import Hits, Light, Scene, Solids
-from vo3d.world.shadows import shaded, shadow_bounds
+from vo3d.world.shadows import lit, shaded, shadow_bounds
 from vo3d.world.textures import fractal_noise
 
 SHADOW_RANGE = 70.0  # metres from the camera within which moving things cast shadows
@@ -51,6 +51,8 @@ def shade(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor,
             part = slice(first, first + len(group))
             albedo[:, part], sunlit[part] = colour(hits.part(part))
             first += len(group)
+    if scene.shadows:
+        sunlit = sunlit * lit(scene.solids, hits.world, hits.normal, scene.light.to_sun)
     sunlit = sunlit * _moving_shadows(scene.light, seen.solids, hits, depth, position)
     radiance = albedo * _illumination(scene.light, hits.normal, sunlit)
     far = 1 - torch.exp(depth * (-1.0 / scene.light.haze))

@@ -1,4 +1,4 @@
-"""Sunlight on level ground: which points the solids shade."""
+"""Sunlight: which points the solids shade."""
 
 import math
 
@@ -8,6 +8,29 @@ from torch import Tensor
 
 from vo3d.world.primitives import ENTER, PLANE
 from vo3d.world.scene import Solids
+
+SKIN = 3e-4  # metres that a point is lifted off its surface, so that no solid shades itself by rounding
+
+
+def lit(
+    solids: Solids, world: Float[Tensor, "3 n"], normal: Float[Tensor, "3 n"], to_sun: tuple[float, float, float]
+) -> Float[Tensor, " n"]:
+    """1 where a surface point (metres) sees the sun past all static solids, else 0; planes cast no shadow."""
+    sun = torch.tensor(to_sun, device=world.device)
+    sunlit = (normal * sun[:, None]).sum(0) > 0
+    solids = solids.select(((solids.object == 0) & (solids.kind != PLANE)).nonzero()[:, 0])
+    facing = sunlit.nonzero()[:, 0]
+    if len(solids) and len(facing):
+        points = (world[:, facing] + SKIN * normal[:, facing]).T.contiguous()
+        # A solid matters to a point whose ray passes its ball of radius |half|, measured across the light's direction.
+        across = torch.linalg.svd(sun[None], full_matrices=True).Vh[1:].T
+        reach = torch.linalg.vector_norm(solids.half, dim=1)
+        flat, centre = points @ across, solids.centre @ across  # n 2, m 2
+        apart = (flat[:, 0] - centre[:, :1]).square() + (flat[:, 1] - centre[:, 1:]).square()  # m n
+        ahead = (points @ sun) < (solids.centre @ sun + reach)[:, None]
+        pairs = ((apart < reach.square()[:, None]) & ahead).nonzero()
+        sunlit[facing[shaded(solids, points, pairs[:, 0], pairs[:, 1], to_sun)]] = False
+    return sunlit.float()
 
 
 def shaded(

@@ -1,0 +1,77 @@
+"""Still views of a table from cameras on a dome, in any order, the same each time."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.world.dome import VIEWS, dome_light, dome_poses, dtu_camera
+from vo3d.world.render import render
+from vo3d.world.scene import Scene, build_scene
+
+
+@dataclass(frozen=True)
+class Still:
+    """One view with its exact truth."""
+
+    image: UInt8[Tensor, "3 h w"]
+    depth: Float[Tensor, "h w"]  # z in metres; 0 = nothing there
+
+
+class Stills:
+    """Takes views of the tabletop of a seed under numbered lights; the scene is built at first use.
+
+    A view depends on the arguments, its index and the light alone.
+
+    Args:
+        seed: of the things on the table, the cameras and the lights.
+        size: height and width in pixels.
+        views: cameras on the dome.
+        samples: rays a pixel in each direction.
+        noise: standard deviation of white noise on the encoded image in [0, 1].
+        exposure: relative standard deviation of the views' exposures.
+        device: where to render.
+
+    Raises:
+        Vo3dError: a seed below 0, fewer than 2 views or too many, a size that cannot be, no ray for a pixel.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: tuple[int, int],
+        *,
+        views: int = VIEWS,
+        samples: int = 1,
+        noise: float = 0.006,
+        exposure: float = 0.03,
+        device: str = "cpu",
+    ) -> None:
+        if seed < 0:
+            raise Vo3dError(f"seed {seed} of a tabletop: expected a whole number of at least 0")
+        if samples < 1:
+            raise Vo3dError(f"{samples} samples a pixel: expected at least 1")
+        self.seed, self.views, self.samples, self.noise = seed, views, samples, noise
+        self.exposure, self.device = exposure, device
+        self.camera = dtu_camera(size)
+        self.world_T_cam: Float64[Tensor, "v 4 4"] = dome_poses(seed, views)
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The built scene."""
+        return build_scene("tabletop", self.seed, 2).to(self.device)
+
+    @torch.no_grad()
+    def take(self, index: int, light: int) -> Still:
+        """The view of camera `index` under a light of 0 to 6."""
+        generator = torch.Generator().manual_seed((self.seed * 1009 + index) * 7 + light)
+        exposure = 1 + self.exposure * float(torch.randn((), generator=generator))
+        scene = replace(self.scene, light=dome_light(self.seed, light))
+        view = render(scene, self.camera, self.world_T_cam[index], 0.0, samples=self.samples, exposure=exposure)
+        image = view.image
+        if self.noise > 0:
+            image = image + self.noise * torch.randn(image.shape, generator=generator).to(image.device)
+        return Still((image.clamp(0, 1) * 255).round().to(torch.uint8).cpu(), view.depth.cpu())
