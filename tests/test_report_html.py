@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vo3d.errors import Vo3dError
-from vo3d.report.html import Code, Column, Definitions, Picture, Section, Table, Text, write_page
+from vo3d.report.html import Code, Column, Definitions, Link, Picture, Section, Table, Text, write_page
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -94,6 +94,13 @@ def test_every_link_inside_the_page_has_a_target(tmp_path: Path) -> None:
     targets = page.attributes("href")
     assert len(targets) == 3
     assert {target.removeprefix("#") for target in targets} <= set(page.attributes("id"))
+
+
+def test_a_link_leads_to_a_file_beside_the_page(tmp_path: Path) -> None:
+    link = Link("turn <it>", 'new folder/a "cloud"#1.html')
+    page = Page(write_page(tmp_path / "page.html", "t", [Section("s", [link])]))
+    assert page.attributes("href")[-1] == "new%20folder/a%20%22cloud%22%231.html"
+    assert page.texts["a"][-1] == "turn <it>"
 
 
 def test_special_characters_are_escaped(tmp_path: Path) -> None:

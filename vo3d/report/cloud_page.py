@@ -21,7 +21,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 from vo3d.formats.ply import PointCloud
-from vo3d.report.clouds import extent, upright_axes
+from vo3d.report.clouds import extent, facing_axes
 
 AROUND = 5.0  # radii around the middle that are shown: strays far outside would coarsen the positions
 COUNTS = 65535  # of 16 bits; of a scalar the last one means that there is no number
@@ -42,14 +42,14 @@ def cloud_page(
 
     More than `max_points` are thinned by chance (`seed`); points farther from the middle than 5 radii (a radius holds
     98 % of the points) are left out. The page colours by RGB, normals, height along `up` (as in `turntable`) and by
-    each scalar from its 1st to its 99th percentile.
+    each scalar from its 1st to its 99th percentile. It opens on the side of the cameras, where they are given.
 
     Raises:
         Vo3dError: the cloud is empty, or `max_points` is less than 1.
     """
     if not len(cloud) or max_points < 1:
         raise Vo3dError(f"{path}: {max_points} of {len(cloud)} points were to be shown: expected at least one of each")
-    axes = upright_axes(up, world_T_cam)
+    axes = facing_axes(cloud, up, world_T_cam)
     middle, radius = extent(cloud, axes)
     centred = np.asarray(cloud.points, dtype=np.float64) - middle.numpy()
     kept = np.flatnonzero(np.linalg.norm(centred, axis=-1) <= AROUND * radius)

@@ -83,15 +83,10 @@ def turntable(
     h, w = size
     focal = 0.5 * min(size) / math.tan(FIELD / 2)
     K = torch.tensor([[focal, 0, (w - 1) / 2], [0, focal, (h - 1) / 2], [0, 0, 1]], dtype=torch.float64)
-    axes = upright_axes(up, world_T_cam)
-    start = 0.0
-    if world_T_cam is not None:
-        centre, radius = extent(cloud, axes)
-        side = axes[:2] @ (world_T_cam[:, :3, 3].double().mean(0) - centre)
-        start = math.atan2(side[1], side[0]) if side.norm() > 0.05 * radius else 0.0
     if point_size is None:  # four points or more a pixel of what is seen, so that few pixels have none
         point_size = max(1, min(4, math.ceil(2 * min(size) / math.sqrt(len(cloud)))))
-    poses = _around(cloud, axes, start + np.linspace(0, 2 * math.pi, frames, endpoint=False), K, size)
+    axes = facing_axes(cloud, up, world_T_cam)
+    poses = _around(cloud, axes, np.linspace(0, 2 * math.pi, frames, endpoint=False), K, size)
     return [render_cloud(cloud, K, pose, size, point_size)[0] for pose in poses]
 
 
@@ -104,7 +99,7 @@ def upright_axes(
         Vo3dError: `up` is not three numbers with a direction.
     """
     if up is None and world_T_cam is not None:
-        mean = -world_T_cam[:, :3, 1].double().mean(0)
+        mean = -world_T_cam[:, :3, 1].double().mean(0).cpu()
         up = mean.tolist() if mean.norm() > 0.1 else None  # cameras that point every way have no common up
     vertical = torch.tensor(UP if up is None else tuple(up), dtype=torch.float64)
     if vertical.shape != (3,) or not 0 < float(vertical.norm()) < math.inf:
@@ -115,6 +110,21 @@ def upright_axes(
     toward = toward - (toward @ vertical) * vertical
     toward = toward / toward.norm()
     return torch.stack((toward, torch.linalg.cross(vertical, toward), vertical))
+
+
+def facing_axes(
+    cloud: PointCloud, up: Sequence[float] | None = None, world_T_cam: Float[Tensor, "n 4 4"] | None = None
+) -> Float64[Tensor, "3 3"]:
+    """`upright_axes`, turned so that the first one leads from the middle of the cloud to the cameras' side."""
+    axes = upright_axes(up, world_T_cam)
+    if world_T_cam is None:
+        return axes
+    centre, radius = extent(cloud, axes)
+    side = axes[:2] @ (world_T_cam[:, :3, 3].double().mean(0).cpu() - centre)
+    if not side.norm() > 0.05 * radius:  # the cameras stand all around
+        return axes
+    toward, across = side / side.norm()
+    return torch.stack((toward * axes[0] + across * axes[1], toward * axes[1] - across * axes[0], axes[2]))
 
 
 def extent(cloud: PointCloud, axes: Float64[Tensor, "3 3"] | None = None) -> tuple[Float64[Tensor, "3"], float]:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from small parts: text, tables, pictures, definitions, code.
+"""One self-contained HTML page from small parts: text, tables, pictures, definitions, code, links.
 
 The page asks nothing of the network: its style is inline and its pictures are embedded. It follows the reader's
 light or dark setting, fits a phone, and prints.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
@@ -75,11 +76,22 @@ class Definitions:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A way to a file that lies beside the page or below it; `target` is its path from there."""
+
+    text: str
+    target: str
+
+
+Part = Text | Code | Table | Picture | Definitions | Link
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what follows it."""
 
     title: str
-    parts: Sequence[Text | Code | Table | Picture | Definitions]
+    parts: Sequence[Part]
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = "") -> Path:
@@ -113,10 +125,10 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
     return path
 
 
-def _part(part: Text | Code | Table | Picture | Definitions) -> str:
+def _part(part: Part) -> str:
     match part:
-        case Text():
-            return f'<p class="note">{escape(part.text)}</p>' if part.kind == "note" else f"<p>{escape(part.text)}</p>"
+        case Text() | Link():
+            return _paragraph(part)
         case Code():
             code = f"<pre><code>{escape(part.text.rstrip())}</code></pre>"
             if part.summary is None:
@@ -128,6 +140,12 @@ def _part(part: Text | Code | Table | Picture | Definitions) -> str:
             return _picture(part)
         case Definitions():
             return _definitions(part)
+
+
+def _paragraph(part: Text | Link) -> str:
+    if isinstance(part, Link):
+        return f'<p><a href="{escape(quote(part.target))}">{escape(part.text)}</a></p>'
+    return f'<p class="note">{escape(part.text)}</p>' if part.kind == "note" else f"<p>{escape(part.text)}</p>"
 
 
 def _table(table: Table) -> str:

@@ -1,0 +1,275 @@
+"""The report of a reconstruction: the cloud from all sides, depth maps, what each view gave, and how it was made."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import write_image
+from vo3d.metrics.depth import depth_metrics
+from vo3d.reconstruction.depth_map import DepthMap
+from vo3d.reconstruction.filtering import FusionRules
+from vo3d.reconstruction.fusion import Fused, ViewCounts
+from vo3d.report.canvas import save_figure
+from vo3d.report.cloud_page import cloud_page
+from vo3d.report.clouds import turntable, write_turntable
+from vo3d.report.depth import DepthView, known, plot_contact_sheet
+from vo3d.report.html import Cell, Code, Column, Definitions, Link, Part, Picture, Section, Table, Text, write_page
+
+MOST = 6  # views on the contact sheet
+SIDES = 8  # pictures of the cloud on the page, four in a row
+ERRORS = {  # key of `depth_metrics`: how its column reads
+    "depth_coverage_percent": Column("measured", "% of truth", 1),
+    "depth_within_1_interval_percent": Column("within 1 interval", "%", 1, "high"),
+    "depth_within_1pc_percent": Column("within 1 %", "%", 1, "high"),
+    "depth_within_5pc_percent": Column("within 5 %", "%", 1, "high"),
+    "depth_abs_rel": Column("mean error", "% of depth", 2, "low"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a reconstruction took; None where it was not measured."""
+
+    seconds: Mapping[str, float]  # of each stage, in order
+    peak_bytes: int | None = None  # of resident memory
+
+
+def write_reconstruction_report(
+    folder: Path,
+    fused: Fused,
+    maps: Sequence[DepthMap],
+    rules: FusionRules,
+    *,
+    title: str,
+    settings: Mapping[str, str],
+    cost: Cost | None = None,
+    truths: Mapping[str, Float[Tensor, "_ _"]] | None = None,
+    num_depths: int | None = None,
+    unit: str = "m",
+    up: Sequence[float] | None = None,
+    frames: int = 36,
+    commands: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
+) -> Path:
+    """Write `folder/report.html`, its pictures into `figures/`, and the pages and pictures of the cloud beside it.
+
+    Beside the report lie `cloud.html`, in which the cloud can be turned, and `turntable/`. `maps` are the depth maps
+    before filtering, in any sequence; each is read once. `rules` are those that `fused` was made with. `settings` says
+    what went in (scene, model, weights, device and so on). `truths` are true depths on the grids of the maps, 0 = none,
+    by the names of the maps. With `num_depths` hypotheses between the ends of each map's depth range, errors are in
+    intervals too. `unit` is that of the poses, empty where it is not known. `up` is as in `turntable`; unstated it is
+    the mean up of the cameras.
+
+    Raises:
+        Vo3dError: there are no maps, the cloud is empty, or a truth has not the size of its map.
+    """
+    if not len(maps) or not len(fused.cloud):
+        raise Vo3dError(f"{folder}: {len(maps)} depth maps and {len(fused.cloud)} points: a report needs some of both")
+    look = _look(maps, truths or {}, num_depths, rules)
+    world_T_cam = torch.stack(look.poses)
+    images = turntable(fused.cloud, frames, up=up, world_T_cam=world_T_cam)
+    write_turntable(folder / "turntable", images)
+    cloud_page(fused.cloud, folder / "cloud.html", title, up=up, world_T_cam=world_T_cam)
+    sections = [
+        Section("The cloud", [*_cloud(folder, fused, images, unit), *_spent(cost)]),
+        Section("Depth maps", [_sheet(folder, look.shown, len(maps), rules, unit)]),
+    ]
+    if look.errors:
+        sections.append(Section("Depth against the truth", [*_against_truth(look, rules)]))
+    sections += [
+        Section("What each view gave", [_counts(fused.views), Definitions(_meanings(rules))]),
+        Section("Settings", [Definitions(dict(settings) | _thresholds(rules))]),
+        Section("How to repeat this", [*_repeat(commands, provenance or {})]),
+    ]
+    return write_page(folder / "report.html", title, sections, _lead(fused, cost))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one walk over the depth maps found."""
+
+    poses: list[Float[Tensor, "4 4"]]
+    shown: list[DepthView]
+    errors: dict[str, tuple[dict[str, float], dict[str, float]]]  # by view: of all depths, of the confident ones
+
+
+def _look(maps: Sequence[DepthMap], truths: Mapping[str, Tensor], num_depths: int | None, rules: FusionRules) -> _Look:
+    chosen = set(np.linspace(0, len(maps) - 1, min(MOST, len(maps))).round().astype(int).tolist())
+    found = _Look([], [], {})
+    for index in range(len(maps)):
+        view = maps[index]
+        found.poses.append(view.world_T_cam.double().cpu())
+        truth = truths.get(view.name)
+        near, far = view.depth_range
+        interval = (far - near) / (num_depths - 1) if num_depths is not None and num_depths > 1 else None
+        if truth is not None:
+            if truth.shape != view.depth.shape:
+                raise Vo3dError(
+                    f"{view.name}: a truth of {tuple(truth.shape)} for a depth map of {tuple(view.depth.shape)}: "
+                    "expected truth on the grid of the map"
+                )
+            sure = view.confidence >= rules.min_confidence
+            found.errors[view.name] = (_errors(view, truth, interval, None), _errors(view, truth, interval, sure))
+        if index in chosen:
+            found.shown.append(
+                DepthView(
+                    name=view.name,
+                    image=view.image.float().cpu(),
+                    depth=view.depth.float().cpu(),
+                    confidence=view.confidence.float().cpu(),
+                    truth=None if truth is None else truth.float().cpu(),
+                    interval=interval,
+                )
+            )
+    return found
+
+
+def _errors(view: DepthMap, truth: Tensor, interval: float | None, sure: Tensor | None) -> dict[str, float]:
+    """The errors that are shown, of the depths where `sure` is true."""
+    depth, true = (torch.where(known(values), values.double().cpu(), 0.0) for values in (view.depth, truth))
+    if sure is not None:
+        depth = torch.where(sure.cpu(), depth, 0.0)
+    step = None if interval is None else torch.tensor(interval, dtype=torch.float64)
+    metrics = depth_metrics(depth, true, interval=step)
+    values = {key: metrics[key].item() for key in ERRORS if key in metrics}
+    return values | {"depth_abs_rel": 100 * values["depth_abs_rel"]}
+
+
+def _lead(fused: Fused, cost: Cost | None) -> str:
+    giving = sum(view.fused > 0 for view in fused.views)
+    lead = f"{len(fused.cloud):,} points from {giving} of {len(fused.views)} views"
+    if cost is not None and cost.seconds:
+        lead += f", in {_duration(sum(cost.seconds.values()))}"
+    if cost is not None and cost.peak_bytes is not None:
+        lead += f", with at most {cost.peak_bytes / 2**30:.2f} GiB of memory"
+    return f"{lead}."
+
+
+def _cloud(folder: Path, fused: Fused, images: Sequence[Tensor], unit: str) -> Iterator[Part]:
+    step = max(1, len(images) // SIDES)
+    some = list(images[::step][:SIDES])
+    rows = [torch.cat(some[start : start + 4], dim=-1) for start in range(0, len(some), 4)]
+    wide = rows[0].shape[-1]
+    rows = [torch.nn.functional.pad(row, (0, wide - row.shape[-1]), value=1.0) for row in rows]
+    path = folder / "figures" / "sides.png"
+    write_image(path, torch.cat(rows, dim=-2))
+    low, high = np.quantile(fused.cloud.points, (0.01, 0.99), axis=0)
+    size = " x ".join(f"{length:.3g}" for length in high - low)
+    caption = (
+        f"The cloud from {len(some)} sides; 98 % of its points lie within {size}{' ' if unit else ''}{unit} along x, y "
+        f"and z. All {len(images)} pictures are in the folder turntable, with turntable.gif, which moves."
+    )
+    yield Picture(path, caption, caption)
+    yield Link("Turn the cloud in the browser (cloud.html)", "cloud.html")
+
+
+def _spent(cost: Cost | None) -> Iterator[Part]:
+    if cost is None or not cost.seconds:
+        return
+    entries = {stage: _duration(seconds) for stage, seconds in cost.seconds.items()}
+    if cost.peak_bytes is not None:
+        entries["peak memory"] = f"{cost.peak_bytes / 2**30:.2f} GiB resident"
+    yield Definitions(entries)
+
+
+def _sheet(folder: Path, shown: Sequence[DepthView], count: int, rules: FusionRules, unit: str) -> Picture:
+    figure = plot_contact_sheet(shown, unit=unit, min_confidence=rules.min_confidence)
+    which = f"{len(shown)} of {count} views, evenly chosen" if len(shown) < count else f"All {count} views"
+    caption = (
+        f"{which}: depth before any filter, how sure the method is of it (confidence), and the share of pixels that "
+        f"reach the least confidence of {rules.min_confidence:g}. A column has one scale."
+    )
+    if any(view.truth is not None for view in shown):
+        caption += " Errors are distances from the truth, in steps; shares are of the pixels with depth and truth."
+    return Picture(save_figure(figure, folder / "figures" / "depth.png"), caption, caption)
+
+
+def _against_truth(look: _Look, rules: FusionRules) -> Iterator[Part]:
+    """Errors of the views and their means, of all depths and of the confident ones."""
+    keys = [key for key in ERRORS if any(key in every for every, _ in look.errors.values())]
+    columns = [Column("view"), Column("depths"), *(ERRORS[key] for key in keys)]
+    plain = [Column("view"), Column("depths"), *(Column(one.name, one.unit, one.digits) for one in columns[2:])]
+    kinds = ("all", f"confidence \N{GREATER-THAN OR EQUAL TO} {rules.min_confidence:g}")
+
+    def cells(name: str, pair: Sequence[Mapping[str, float]]) -> list[list[Cell]]:
+        return [[name, kind, *(each.get(key) for key in keys)] for kind, each in zip(kinds, pair, strict=True)]
+
+    means = [
+        {key: _mean([pair[place][key] for pair in look.errors.values() if key in pair[place]]) for key in keys}
+        for place in range(2)
+    ]
+    caption = f"Mean over {len(look.errors)} views with a truth. The better value of each column is marked."
+    yield Table(columns, cells("mean", means), caption)
+    if len(look.errors) > 1:
+        rows = [row for name, pair in look.errors.items() for row in cells(name, pair)]
+        yield Table(plain, rows, "Each view by itself. A dash stands for no value.")
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of the numbers among the values."""
+    numbers = [value for value in values if np.isfinite(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")
+
+
+def _counts(views: Sequence[ViewCounts]) -> Table:
+    columns = [Column("view"), Column("pixels"), Column("with a depth"), Column("confident"), Column("confirmed")]
+    columns += [Column("points"), Column("points", "% of pixels", 1)]
+    total = ViewCounts(
+        name="all views",
+        pixels=sum(view.pixels for view in views),
+        known=sum(view.known for view in views),
+        confident=sum(view.confident for view in views),
+        consistent=sum(view.consistent for view in views),
+        fused=sum(view.fused for view in views),
+    )
+    rows: list[list[Cell]] = [
+        [one.name, one.pixels, one.known, one.confident, one.consistent, one.fused, 100 * one.fused / one.pixels]
+        for one in (*views, total)
+    ]
+    return Table(columns, rows, "Pixels of each view that were left after each step.")
+
+
+def _meanings(rules: FusionRules) -> dict[str, str]:
+    once = "; a surface point that an earlier view has put into the cloud is left out" if rules.visibility else ""
+    return {
+        "with a depth": "The method gave a depth, whatever its confidence.",
+        "confident": f"Of these, those with a confidence of at least {rules.min_confidence:g}.",
+        "confirmed": f"Of these, those that {rules.min_views} other views confirm, or all where there are fewer.",
+        "points": f"Of these, those that became points of the cloud{once}.",
+    }
+
+
+def _thresholds(rules: FusionRules) -> dict[str, str]:
+    """The rules of the fusion in words."""
+    return {
+        "least confidence": f"{rules.min_confidence:g}",
+        "views that must confirm": f"{rules.min_views}",
+        "largest reprojection error": f"{rules.max_reprojection:g} px",
+        "largest difference of depths": f"{100 * rules.max_depth_difference:g} %",
+        "points seen by several views": "kept once" if rules.visibility else "kept for each view",
+    }
+
+
+def _repeat(commands: Sequence[str], provenance: Mapping[str, str]) -> Iterator[Part]:
+    if commands:
+        yield Code("\n".join(commands))
+    else:
+        yield Text("No commands were given to this report.", "note")
+    if provenance:
+        lines = "\n".join(f"{key}: {value}" for key, value in provenance.items())
+        yield Code(lines, "Where the numbers came from")
+
+
+def _duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
