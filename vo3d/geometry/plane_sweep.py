@@ -120,7 +120,7 @@ def variance_cost(
 
     Source: Yao et al., "MVSNet", ECCV 2018, equation 2.
     """
-    if not (torch.is_grad_enabled() and any(maps.requires_grad for maps in (*features, K, world_T_cam, depths))):
+    if not _wants_gradients(*features, K, world_T_cam, depths):
         b, c, h, w = features[0].shape
         cost = depths.new_empty(b, c, depths.shape[1], h, w)
         for index, part in enumerate(variance_slabs(features, K, world_T_cam, depths, slab=slab)):
@@ -144,18 +144,25 @@ def _variance(features: Sequence[Tensor], K: Tensor, world_T_cam: Tensor, depths
         raise Vo3dError(f"{len(features)} view for a plane sweep: expected at least 2, a reference and a source")
     reference, *sources = (maps.to(torch.promote_types(maps.dtype, torch.float32)) for maps in features)
     size = (reference.shape[-2], reference.shape[-1])
+    in_place = not _wants_gradients(*features, K, world_T_cam, depths)
     total = square = torch.zeros(())
     for index, source in enumerate(sources, start=1):
         source_T_reference = se3.relative(world_T_cam[:, index], world_T_cam[:, 0])
         pixels = sweep_pixels(K[:, 0], K[:, index], source_T_reference, depths, size)  # b d h w 2
-        difference = warp_to_planes(source, pixels) - reference[:, :, None]  # b c d h w
+        warped = warp_to_planes(source, pixels)  # b c d h w
+        difference = warped.sub_(reference[:, :, None]) if in_place else warped - reference[:, :, None]
         if index == 1:
             total, square = difference, difference.square()
-        elif difference.requires_grad:
-            total, square = total + difference, square + difference.square()
-        else:
+        elif in_place:
             total, square = total.add_(difference), square.addcmul_(difference, difference)
+        else:
+            total, square = total + difference, square + difference.square()
+    if in_place:
+        mean = total.div_(len(features))
+        return square.div_(len(features)).addcmul_(mean, mean, value=-1).clamp_(min=0)
     mean = total / len(features)
-    if mean.requires_grad:
-        return (square / len(features) - mean.square()).clamp(min=0)
-    return square.div_(len(features)).addcmul_(mean, mean, value=-1).clamp_(min=0)
+    return (square / len(features) - mean.square()).clamp(min=0)
+
+
+def _wants_gradients(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)

@@ -49,6 +49,8 @@ class VolumeUNet(nn.Module):
         self.conv9 = block(32, 16, 2, transposed=True)
         self.conv11 = block(16, 8, 2, transposed=True)
         self.prob = nn.Conv3d(8, 1, 3, padding=1, bias=topology == "port")
+        # up to twice as fast on a CPU; shapes stay what they are
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, cost: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b d h w"]:
         """The logit of each depth."""
@@ -114,11 +116,31 @@ def _convolve(block: nn.Module, padded: Tensor) -> Tensor:
     conv = block.conv if isinstance(block, ConvBlock) else block
     if not isinstance(conv, nn.Conv3d):
         raise TypeError(f"{type(conv).__name__} where a Conv3d was expected")
-    result = functional.conv3d(padded, conv.weight, conv.bias, conv.stride, (0, 1, 1))
+    if conv.stride[0] == 1:
+        result = _plane_by_plane(padded, conv.weight)
+        if conv.bias is not None:
+            result += conv.bias[:, None, None, None]
+    else:
+        result = functional.conv3d(padded, conv.weight, conv.bias, conv.stride, (0, 1, 1))
     if not isinstance(block, ConvBlock):
         return result
     result = block.norm(result)
     return functional.relu_(result) if block.relu else result
+
+
+def _plane_by_plane(padded: Float[Tensor, "b c n h w"], weight: Float[Tensor, "k c 3 3 3"]) -> Tensor:
+    """A 3-D convolution without padding in depth, as a sum of 2-D ones.
+
+    On a CPU this is up to twice as fast for many channels and eight times for one, in layouts with channels last.
+    """
+    b, _, n, h, w = padded.shape
+    k = weight.shape[0]
+    taps = weight.permute(2, 0, 1, 3, 4).flatten(0, 1)  # 3 k channels out
+    planes = padded.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # b*n c h w
+    parts = functional.conv2d(planes, taps, padding=1).reshape(b, n, 3 * k, h, w)
+    before, here, after = parts.split(k, dim=2)
+    result = (before[:, :-2] + here[:, 1:-1]).add_(after[:, 2:])  # b n-2 k h w
+    return result.transpose(1, 2)
 
 
 def _convolved(slabs: Iterable[Tensor], block: nn.Module) -> Iterator[Tensor]:
@@ -140,7 +162,8 @@ def _collected(slabs: Iterable[Tensor], num_depths: int) -> Tensor:
     volume, begin = None, 0
     for slab in slabs:
         if volume is None:
-            volume = slab.new_empty(*slab.shape[:2], num_depths, *slab.shape[3:])
+            b, c, _, h, w = slab.shape
+            volume = slab.new_empty(b, num_depths, h, w, c).permute(0, 4, 1, 2, 3)  # channels last in memory
         volume[:, :, begin : begin + slab.shape[2]] = slab
         begin += slab.shape[2]
     if volume is None or begin != num_depths:
