@@ -156,7 +156,7 @@ def dtu_like(seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
     return tuple(tensor.to(dtype) for tensor in (K, world_T_cam, depths))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-4)])
 def test_pixels_are_those_of_the_homographies_of_the_paper(dtype, tolerance):
     """H_i(d) = K_i R_i (I - (c_1 - c_i) n^T / d) R_1^T K_1^-1 with the signs that hold: c_i - c_1, R and K as here."""
     h, w = 128, 160
