@@ -14,8 +14,7 @@ from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry.camera import subsample_intrinsics
-from vo3d.geometry.plane_sweep import depth_hypotheses, variance_cost, variance_slabs
+from vo3d.geometry import depth_hypotheses, subsample_intrinsics, variance_cost, variance_slabs
 from vo3d.layers.conv_block import ConvBlock
 from vo3d.layers.convgru import ConvGRUCell
 from vo3d.layers.downsampling import Pool
@@ -167,8 +166,9 @@ class RMVSNet(Model):
             )
         if sample.image.shape[1] < 2:
             raise Vo3dError("one view: expected a reference and at least one source: raise num_views of the dataset")
-        # a view at a time: at full size the feature network takes more memory than all that follows
-        features = [self.features(_standardised(view)) for view in sample.image.unbind(1)]
+        # A view at a time: at full size the feature network takes more memory than all that follows. Contiguous: maps
+        # whose channels come last are warped at half the speed.
+        features = [self.features(_standardised(view)).contiguous() for view in sample.image.unbind(1)]
         return features, subsample_intrinsics(sample.K, self.stride), sample.world_T_cam, sample.depth_range[:, 0]
 
     def _sweep(

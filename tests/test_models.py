@@ -17,6 +17,7 @@ from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.plane_sweep import PlaneSweep
+from vo3d.models.rmvsnet import RMVSNet
 from vo3d.sample import Sample
 
 
@@ -37,6 +38,13 @@ CASES = [
     Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), overfit_steps=150),
     Case(
         "MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=100, overfit_rate=1e-2, overfit_to=0.1
+    ),
+    Case(
+        "RMVSNet",
+        lambda size: RMVSNet(num_depths=8, features="uninet", sweep="near_to_far"),
+        overfit_steps=70,
+        overfit_rate=1e-2,
+        overfit_to=0.4,
     ),
     Case("PlaneSweep", lambda size: PlaneSweep(num_depths=8), learns=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), learns=False),
