@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vo3d.datasets.multiview import MultiViewDataset
-from vo3d.datasets.photographs import Photograph, Photographs, Window, check_shape
+from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.resize import Size
 from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
@@ -92,7 +92,7 @@ class ColmapScene(Photographs):
         num_sources: at most, of each view.
         widen: near is divided and far multiplied by (far / near) ** widen.
         min_points: see above; not needed with `depth_range`.
-        max_depths: upper limit of `num_depths`, which makes steps as fine as a pixel is wide.
+        max_depths: upper limit of `num_depths`.
 
     Convention: lengths stay in the model's own unit, known up to scale.
     Raises Vo3dError naming the file: as `read_model` does; the model has no points, or no view that sees enough;
@@ -112,10 +112,9 @@ class ColmapScene(Photographs):
         min_points: int = 10,
         max_depths: int = 256,
     ) -> None:
-        if num_sources < 1 or widen < 0 or min_points < 2 or max_depths < 2:
+        if num_sources < 1 or widen < 0 or min_points < 2:
             raise Vo3dError(
-                f"num_sources {num_sources}, widen {widen:g}, min_points {min_points}, max_depths {max_depths}: "
-                "expected at least 1, 0, 2 and 2"
+                f"num_sources {num_sources}, widen {widen:g}, min_points {min_points}: expected at least 1, 0 and 2"
             )
         model = read_model(folder)
         point, view = observations(model)
@@ -134,24 +133,21 @@ class ColmapScene(Photographs):
             path, camera = image_folder / image.name, model.cameras[image.camera_id]
             stored = (camera.height, camera.width)
             _check_file(path, stored, model)
-            K = pinhole(camera)
-            visible = Window.of(stored, size, max_side).intrinsics(K)
             near, far = ranges[index].tolist()
             photographs.append(
                 Photograph(
                     image=path,
                     size=stored,
-                    K=K,
+                    K=pinhole(camera),
                     world_T_cam=se3.inverse(cam_T_world[index]),
                     depth_range=(near, far),
-                    num_depths=min(max_depths, int(view_selection.num_depths(visible, ranges[index]))),
                     sources=sources[index] if known[index] else (),
                 )
             )
         name = model.folder.resolve()
         while name.name in ("0", "sparse"):
             name = name.parent
-        super().__init__(name.name, photographs, size=size, max_side=max_side)
+        super().__init__(name.name, photographs, size=size, max_side=max_side, max_depths=max_depths)
         self.without_points = [self.names[index] for index in (~known).nonzero()[:, 0].tolist()]
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:

@@ -13,6 +13,7 @@ from vo3d.datasets.views import DepthChoice
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
 from vo3d.geometry.camera import crop_intrinsics
+from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
 from vo3d.sample import MultiViewScene, Sample
 
 
@@ -25,8 +26,8 @@ class Photograph:
     K: Float64[Tensor, "3 3"]
     world_T_cam: Float64[Tensor, "4 4"]
     depth_range: tuple[float, float]  # near and far, z
-    num_depths: int  # that suit the range
     sources: tuple[int, ...] = ()  # places in the scene, best first
+    num_depths: int | None = None  # that suit the range, where the source states it
     depth: Path | None = None  # the true depth, where there is a file
 
 
@@ -67,6 +68,42 @@ class Window:
         return crop_intrinsics(resize_intrinsics(K, self.stored, self.resized), left, top)
 
 
+def posed_photographs(
+    images: Sequence[Path],
+    sizes: Sequence[Size],
+    K: Float64[Tensor, "v 3 3"],
+    world_T_cam: Float64[Tensor, "v 4 4"],
+    depth_range: tuple[float, float],
+    *,
+    num_sources: int = 10,
+    depths: Sequence[Path | None] | None = None,
+) -> list[Photograph]:
+    """Views of which no sparse points are known: their sources are chosen by their poses (`frustum_scores`).
+
+    The angles between two views are taken at the geometric mean of `depth_range`, which is that of all views.
+
+    Raises Vo3dError when `depth_range` is none, or `num_sources` too small.
+    """
+    near, far = depth_range
+    if not 0 < near < far < float("inf"):
+        raise Vo3dError(f"depth_range {near:g} to {far:g}: expected 0 < near < far")
+    if num_sources < 1:
+        raise Vo3dError(f"num_sources is {num_sources}: expected at least 1")
+    scores = frustum_scores(K, world_T_cam, sizes, (near * far) ** 0.5)
+    return [
+        Photograph(
+            image=image,
+            size=sizes[index],
+            K=K[index],
+            world_T_cam=world_T_cam[index],
+            depth_range=depth_range,
+            sources=tuple(sources),
+            depth=None if depths is None else depths[index],
+        )
+        for index, (image, (sources, _)) in enumerate(zip(images, best_sources(scores, num_sources), strict=True))
+    ]
+
+
 class Photographs(MultiViewScene):
     """Views that lie in image files; `clip` gives image, K, world_T_cam, depth_range, index, and depth on request.
 
@@ -77,6 +114,7 @@ class Photographs(MultiViewScene):
             over cut off evenly at two borders.
         max_side: instead of `size`, the most pixels of the longer side; smaller images stay as they are.
         depth: "none"; "required", a view without a file of true depth is an error; "where present", it has depth 0.
+        max_depths: upper limit of `num_depths`, where the source does not state it.
 
     Raises:
         Vo3dError: there is no view, an image has its principal point outside, a depth range is none, images that go
@@ -91,8 +129,11 @@ class Photographs(MultiViewScene):
         size: Size | None = None,
         max_side: int | None = None,
         depth: DepthChoice = "none",
+        max_depths: int = 256,
     ) -> None:
         check_size(size)
+        if max_depths < 2:
+            raise Vo3dError(f"{name}: max_depths is {max_depths}: expected at least 2")
         if size is not None and max_side is not None:
             raise Vo3dError(f"{name}: size {size} and max_side {max_side}: give one of the two")
         if max_side is not None and max_side < 1:
@@ -103,6 +144,7 @@ class Photographs(MultiViewScene):
         self.names = unique_names([photograph.image for photograph in photographs])
         self.photographs = list(photographs)
         self._depth = depth
+        self._max_depths = max_depths
         self._windows = [Window.of(photograph.size, size, max_side) for photograph in photographs]
         self._K = torch.stack(
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
@@ -115,8 +157,10 @@ class Photographs(MultiViewScene):
 
     @property
     def num_depths(self) -> list[int]:
-        """How many depths suit each view's range."""
-        return [photograph.num_depths for photograph in self.photographs]
+        """How many depths suit each view's range: as the source states, else with steps as fine as a pixel is wide."""
+        ranges = torch.tensor([photograph.depth_range for photograph in self.photographs], dtype=torch.float64)
+        counts = num_depths(self._K, ranges).clamp(max=self._max_depths).tolist()
+        return [one.num_depths or count for one, count in zip(self.photographs, counts, strict=True)]
 
     def sources(self, index: int) -> tuple[int, ...]:
         """Indices of the views to match view `index` with, best first."""

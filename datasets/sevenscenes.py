@@ -11,17 +11,22 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import DepthChoice, check_frames, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_depth_png
 from vo3d.formats.trajectories import check_poses
+from vo3d.geometry.camera import pixel_grid
+from vo3d.geometry.warp import sample_image
 from vo3d.sample import Recording, Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
 _CENTRE = (320.0, 240.0)  # as the authors state it
 _NO_DEPTH = (0, 65535)  # counts that mean no measurement
+ROOM = (0.5, 5.0)  # metres: near and far that hold what is seen in most frames
 
 
 class SevenScenes(ClipDataset):
@@ -83,6 +88,59 @@ class SevenScenes(ClipDataset):
         )
 
 
+class SevenScenesViews(MultiViewDataset):
+    """Samples for multi-view stereo: `image`, `K`, `world_T_cam`, `depth_range`, and `depth` on request.
+
+    Arguments:
+        root, scene, split: as in `SevenScenes`.
+        frames, every, depth_range, num_sources, focal, depth_focal, depth, size, max_side: see `SevenScenesScene`.
+        num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        scene: str,
+        *,
+        split: Literal["train", "test"] | list[str] = "train",
+        frames: tuple[int, int] | None = None,
+        every: int = 10,
+        depth_range: tuple[float, float] = ROOM,
+        num_sources: int = 10,
+        focal: float = 525.0,
+        depth_focal: float = 585.0,
+        depth: DepthChoice = "none",
+        size: Size | None = None,
+        max_side: int | None = None,
+        num_views: int = 5,
+        fewer_views: bool = False,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        folder = Path(root) / scene
+        super().__init__(
+            [
+                SevenScenesScene(
+                    folder / name,
+                    frames=frames,
+                    every=every,
+                    depth_range=depth_range,
+                    num_sources=num_sources,
+                    focal=focal,
+                    depth_focal=depth_focal,
+                    depth=depth,
+                    size=size,
+                    max_side=max_side,
+                )
+                for name in (read_split(folder, split) if isinstance(split, str) else split)
+            ],
+            num_views=num_views,
+            fewer_views=fewer_views,
+            transforms=transforms,
+            seed=seed,
+        )
+
+
 def read_split(folder: Path, split: Literal["train", "test"]) -> list[str]:
     """Names of the sequence folders of an official split: `sequence1` in the file is the folder `seq-01`.
 
@@ -127,14 +185,14 @@ class SevenScenesRecording(Recording):
         self.first_frame = frames[0] if frames is not None else 0
         self._depth: DepthChoice = depth
         self._size = size
-        self._stems, self._files = _colour_files(folder, frames)
-        self._poses = _nearest_rotations(torch.stack([_read_pose(Path(f"{stem}.pose.txt")) for stem in self._stems]))
+        self.stems, self.files = _colour_files(folder, frames)
+        self._poses = _nearest_rotations(torch.stack([_read_pose(Path(f"{stem}.pose.txt")) for stem in self.stems]))
         K = torch.tensor([[focal, 0, _CENTRE[0]], [0, focal, _CENTRE[1]], [0, 0, 1]], dtype=torch.float64)
-        self._K = K if size is None else resize_intrinsics(K, _ORIGINAL, size)
+        self.K = K if size is None else resize_intrinsics(K, _ORIGINAL, size)
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._files)
+        return len(self.files)
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:
         """`world_T_cam` of every frame, metres."""
@@ -142,13 +200,13 @@ class SevenScenesRecording(Recording):
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """The views at `indices`; Vo3dError naming the file when an image or a depth map is missing or damaged."""
-        files = [self._files[index] for index in indices]
+        files = [self.files[index] for index in indices]
         image, original = read_views(files, self._size)
         if original != _ORIGINAL:
             raise Vo3dError(f"{files[0]}: is {original[1]}x{original[0]} pixels: the images of 7-Scenes are 640x480")
         return Sample(
             image=image,
-            K=self._K.float().expand(len(indices), 3, 3).clone(),
+            K=self.K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=self._poses[list(indices)].float(),
             depth=None if self._depth == "none" else torch.stack([self._read_depth(index) for index in indices]),
             scene=self.name,
@@ -157,13 +215,87 @@ class SevenScenesRecording(Recording):
 
     def _read_depth(self, index: int) -> Float32[Tensor, "h w"]:
         """The depth map of one frame, metres; zeros where there is none and that was allowed."""
-        path = Path(f"{self._stems[index]}.depth.png")
+        path = Path(f"{self.stems[index]}.depth.png")
         if self._depth == "where present" and not path.exists():
             return torch.zeros(self._size or _ORIGINAL)
-        depth = read_depth_png(path, metres_per_count=0.001, invalid=_NO_DEPTH)
-        if tuple(depth.shape) != _ORIGINAL:
-            raise Vo3dError(f"{path}: is {depth.shape[1]}x{depth.shape[0]} pixels: those of 7-Scenes are 640x480")
+        depth = _read_depth(path)
         return depth if self._size is None else resize_labels(depth, self._size)
+
+
+class SevenScenesScene(Photographs):
+    """Frames of one sequence folder as views for multi-view stereo; sources are chosen by the poses.
+
+    Depth is moved into the colour camera as if both cameras had one centre and one direction, so that only their focal
+    lengths differ. That is an approximation: they stand a little apart, how much is not known, and the files are not
+    registered; expect errors of some pixels at the borders of near things. Where the depth camera saw nothing, which
+    includes a frame of the colour image, depth is 0.
+
+    Arguments:
+        folder: of the sequence.
+        frames: first and last (exclusive) frame; without it, all.
+        every: take every so many-th frame; neighbours in time are too close to each other to see depth.
+        depth_range: near and far for all views, metres.
+        num_sources: at most, of each view.
+        focal, depth_focal: of the colour camera and of the depth camera, pixels at 640x480.
+        depth, size, max_side: see `Photographs`.
+
+    Raises Vo3dError as `SevenScenes` does.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        frames: tuple[int, int] | None = None,
+        every: int = 10,
+        depth_range: tuple[float, float] = ROOM,
+        num_sources: int = 10,
+        focal: float = 525.0,
+        depth_focal: float = 585.0,
+        depth: DepthChoice = "none",
+        size: Size | None = None,
+        max_side: int | None = None,
+    ) -> None:
+        if every < 1 or not depth_focal > 0:
+            raise Vo3dError(f"every is {every}, depth_focal {depth_focal:g}: expected at least 1, and more than 0")
+        recording = SevenScenesRecording(folder, frames=frames, focal=focal)
+        chosen = slice(None, None, every)
+        images, stems, poses = recording.files[chosen], recording.stems[chosen], recording.poses()[chosen]
+        views = posed_photographs(
+            images,
+            [_ORIGINAL] * len(images),
+            recording.K.expand(len(images), 3, 3),
+            poses,
+            depth_range,
+            num_sources=num_sources,
+            depths=[Path(f"{stem}.depth.png") for stem in stems],
+        )
+        self._zoom = depth_focal / focal
+        super().__init__(recording.name, views, size=size, max_side=max_side, depth=depth)
+
+    def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
+        """The depth of each pixel of the colour image, metres; the nearest measurement, none is mixed."""
+        centre = torch.tensor(_CENTRE)
+        pixels = centre + self._zoom * (pixel_grid(*_ORIGINAL) - centre)
+        moved, _ = sample_image(_read_depth(path)[None], pixels, mode="nearest")
+        return moved[0]
+
+
+def recognises(path: Path) -> bool:
+    """Whether a folder is a sequence of 7-Scenes."""
+    return any(path.glob("frame-*.pose.txt"))
+
+
+def scene(
+    path: Path,
+    *,
+    size: Size | None = None,
+    max_side: int | None = None,
+    depth_range: tuple[float, float] | None = None,
+    every: int = 10,
+) -> SevenScenesScene:
+    """The views of a sequence folder, without truth; near and far are those of rooms unless they are given."""
+    return SevenScenesScene(path, every=every, depth_range=depth_range or ROOM, size=size, max_side=max_side)
 
 
 def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
@@ -185,6 +317,14 @@ def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Pa
             f"between {first} and {last - 1}: complete the folder, or give the range of frames that is there"
         )
     return [folder / name for name in names], [colour[name] for name in names]
+
+
+def _read_depth(path: Path) -> Float32[Tensor, "480 640"]:
+    """The depth map in a file, metres, as the depth camera saw it."""
+    depth = read_depth_png(path, metres_per_count=0.001, invalid=_NO_DEPTH)
+    if tuple(depth.shape) != _ORIGINAL:
+        raise Vo3dError(f"{path}: is {depth.shape[1]}x{depth.shape[0]} pixels: those of 7-Scenes are 640x480")
+    return depth
 
 
 def _read_pose(path: Path) -> Float64[Tensor, "4 4"]:

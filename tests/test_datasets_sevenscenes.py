@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vo3d.datasets.sevenscenes import SevenScenes
+from vo3d.datasets.sevenscenes import SevenScenes, SevenScenesScene, SevenScenesViews, recognises, scene
 from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, se3
 from vo3d.geometry.camera import project
@@ -213,3 +213,66 @@ def test_missing_real_depth_is_an_error_or_zeros(shared_data: Path) -> None:
     depth = SevenScenes(root, "redkitchen", depth="where present", frames=(0, 6), clip_length=6)[0].depth
     assert depth is not None
     assert [bool(view.any()) for view in depth] == [True, False, False, False, False, True]
+
+
+def test_frames_as_views(root: Path) -> None:
+    folder = root / "desk/seq-01"
+    assert recognises(folder)
+    assert not recognises(root)
+    here = scene(folder, every=2, max_side=320)
+    assert (here.name, here.names) == ("desk_seq-01", ["frame-000000.color", "frame-000002.color"])
+    sample = here.clip([0, 1])
+    assert sample.image.shape == (2, 3, 240, 320)
+    assert sample.K[0, 0].tolist() == [262.5, 0, 159.75]
+    assert sample.depth_range is not None
+    assert sample.depth_range.tolist() == [[0.5, 5.0]] * 2
+    assert torch.allclose(sample.image[:, 0, 0, 0], torch.tensor([40, 60]) / 255)
+    poses = SevenScenes(root, "desk").recordings[0].poses()
+    assert poses is not None
+    assert torch.equal(here.poses(), poses[::2])
+    dataset = SevenScenesViews(root, "desk", every=1, depth="required", num_views=3)
+    assert [one.name for one in dataset.recordings] == ["desk_seq-01", "desk_seq-02"]
+    assert dataset[4].given() == ("image", "K", "world_T_cam", "depth", "depth_range", "scene", "index")
+
+
+def test_depth_moves_into_the_colour_camera(root: Path) -> None:
+    """A ray of the colour camera has the depth that the depth camera measured along the same ray."""
+    counts = (np.arange(480 * 640).reshape(480, 640) % 60000 + 1).astype(np.uint16)
+    cv2.imwrite(str(root / "desk/seq-01/frame-000000.depth.png"), counts)
+    depth = SevenScenesScene(root / "desk/seq-01", depth="required").clip([0]).depth
+    assert depth is not None
+    for x, y in ((320, 240), (400, 200), (46, 31), (600, 440)):
+        column, row = (round(centre + (at - centre) * 585 / 525) for at, centre in ((x, 320), (y, 240)))
+        assert float(depth[0, y, x]) == pytest.approx(counts[row, column] / 1000)
+    assert not depth[0, :, :32].any()  # the depth camera sees less
+    assert not depth[0, :24].any()
+    still = SevenScenesScene(root / "desk/seq-01", depth="required", depth_focal=525.0).clip([0]).depth
+    assert still is not None
+    assert torch.allclose(still[0], torch.from_numpy(counts / 1000).float())
+
+
+def test_bad_arguments_of_views(root: Path) -> None:
+    for options, words in (
+        ({"every": 0}, "every is 0"),
+        ({"depth_range": (0.0, 1.0)}, "depth_range 0 to 1"),
+        ({"num_sources": 0}, "num_sources is 0"),
+    ):
+        with pytest.raises(Vo3dError, match=words):
+            SevenScenesScene(root / "desk/seq-01", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.real
+def test_real_partners_see_the_same_room(shared_data: Path) -> None:
+    """Sources by poses alone: the sensor's depth of a view, moved into its first source, is what that measured."""
+    dataset = SevenScenesViews(
+        shared_data / "7scenes", "redkitchen", frames=(0, 300), every=30, depth="required", num_views=2
+    )
+    assert len(dataset) == 10
+    for index in (0, 5):
+        sample = dataset[index]
+        assert sample.depth is not None
+        assert sample.world_T_cam is not None
+        source_T_reference = se3.relative(sample.world_T_cam[1], sample.world_T_cam[0])
+        assert float(median_disagreement(sample.depth, sample.K[0], source_T_reference)) < 0.03
+        baseline = source_T_reference[:3, 3].norm()
+        assert 0.05 < baseline < 0.6

@@ -10,7 +10,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.formats.mvsnet import read_scene
 from vo3d.geometry import se3
-from vo3d.geometry.view_selection import best_sources, depth_ranges, num_depths, pair_scores
+from vo3d.geometry.view_selection import best_sources, depth_ranges, frustum_scores, num_depths, pair_scores
 
 from checks import assert_same
 
@@ -156,3 +156,31 @@ def test_the_sources_of_a_real_scene(shared_data: Path) -> None:
         found = scores[index, list(stated.sources[:6])]
         expected = torch.tensor(stated.scores[:6], dtype=torch.float64)
         torch.testing.assert_close(found / found[0], expected / expected[0], rtol=0.05, atol=5e-3)
+
+
+def test_frustum_scores_equal_the_rule_spelled_out(generator: torch.Generator) -> None:
+    """Pair by pair and point by point, for cameras that look the same way, askew, and away, with unequal images."""
+    world_T_cam = se3.exp(0.25 * torch.randn(6, 6, generator=generator, dtype=torch.float64))
+    world_T_cam[5] = world_T_cam[0] @ se3.exp(torch.tensor([0, 0, 0, 0, math.pi, 0], dtype=torch.float64))
+    K = torch.tensor([[90.0, 2, 48], [0, 80, 37], [0, 0, 1]], dtype=torch.float64).repeat(6, 1, 1)
+    sizes = [(80, 100)] * 5 + [(60, 90)]
+    scores = frustum_scores(K, world_T_cam, sizes, 2.0, grid=(2, 3))
+    expected = torch.zeros_like(scores)
+    for i, (h, w) in enumerate(sizes):
+        for row in range(2):
+            for column in range(3):
+                pixel = torch.tensor([(column + 0.5) / 3 * w - 0.5, (row + 0.5) / 2 * h - 0.5, 1], dtype=torch.float64)
+                point = world_T_cam[i] @ torch.cat([2 * torch.linalg.solve(K[i], pixel), pixel[2:]])
+                for j, (height, width) in enumerate(sizes):
+                    x, y, z = (K[j] @ torch.linalg.solve(world_T_cam[j], point)[:3]).tolist()
+                    if j == i or z <= 0 or not (-0.5 <= x / z <= width - 0.5 and -0.5 <= y / z <= height - 0.5):
+                        continue
+                    a, b = (world_T_cam[k, :3, 3] - point[:3] for k in (i, j))
+                    theta = math.degrees(math.acos(float(a @ b / a.norm() / b.norm())))
+                    weight = math.exp(-((theta - 5) ** 2) / (2 * (1 if theta <= 5 else 10) ** 2))
+                    expected[i, j] += weight
+                    expected[j, i] += weight
+    assert_same(scores, expected, 1e-10)
+    assert int((expected > 1e-3).sum()) > 10
+    assert not scores[5].any()
+    assert not scores.diagonal().any()

@@ -1,4 +1,4 @@
-"""Which views go together and at which depths to look, from sparse points that several cameras see.
+"""Which views go together and at which depths to look, from sparse points that several cameras see, or from poses.
 
 Observation i says that view `view[i]` sees point `point[i]`, both as indices; their order is free, and one that comes
 twice counts once. Everything is computed in float64.
@@ -14,7 +14,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry.se3 import inverse
+from vo3d.geometry.camera import project, rays
+from vo3d.geometry.se3 import inverse, transform
 
 BEST_ANGLE = 5.0  # degrees between the rays of two views to a point
 SIGMA_BELOW, SIGMA_ABOVE = 1.0, 10.0  # degrees: too small a baseline is worse than too large a one
@@ -49,12 +50,56 @@ def pair_scores(
         partner = row[point[end:]]  # observations of later views: the other half is symmetric
         shared = (partner >= 0).nonzero()[:, 0]
         cosine = (ray[end:][shared] * ray[partner[shared]]).sum(-1)
-        angle = cosine.clamp(-1, 1).acos().rad2deg()
-        sigma = torch.where(angle <= best_angle, sigma_below, sigma_above)
-        weight = torch.exp(-((angle - best_angle) ** 2) / (2 * sigma**2))
+        weight = angle_weight(cosine, best_angle, sigma_below, sigma_above)
         scores[index].index_add_(0, view[end:][shared], weight)
         row[point[begin:end]] = -1
     return scores + scores.mT
+
+
+def frustum_scores(
+    K: Float[Tensor, "v 3 3"],
+    world_T_cam: Float[Tensor, "v 4 4"],
+    sizes: Sequence[tuple[int, int]],
+    depth: float,
+    *,
+    grid: tuple[int, int] = (4, 5),
+    best_angle: float = BEST_ANGLE,
+    sigma_below: float = SIGMA_BELOW,
+    sigma_above: float = SIGMA_ABOVE,
+) -> Float64[Tensor, "v v"]:
+    """How well each two views suit each other where no sparse points are known: as `pair_scores`, with made-up points.
+
+    They lie at `depth` (z) before each view, at the centres of a `grid` of rows and columns over its image, whose
+    height and width are in `sizes`. A view shares those of another that lie inside its image; what hides them is
+    unknown.
+    """
+    K, world_T_cam = K.double(), world_T_cam.double()
+    scores = torch.zeros(len(K), len(K), dtype=torch.float64, device=K.device)
+    cells = torch.cartesian_prod(*((torch.arange(count).to(K) + 0.5) / count for count in grid))
+    size = torch.tensor(sizes, dtype=torch.float64, device=K.device)  # v 2: height, width
+    pixels = (cells * size[:, None] - 0.5).flip(-1)  # v g 2
+    points = transform(world_T_cam, rays(K, pixels) * depth)  # v g 3
+    cam_T_world, centre = inverse(world_T_cam), world_T_cam[:, None, :3, 3]  # v 1 3
+    last = (size - 0.5).flip(-1)[:, None]
+    for index, seen in enumerate(points):
+        found, _ = project(K, transform(cam_T_world, seen.expand(len(K), -1, -1)))  # v g 2
+        inside = ((found >= -0.5) & (found <= last)).all(-1)
+        ray = torch.nn.functional.normalize(centre - seen, dim=-1)  # v g 3
+        weight = angle_weight((ray * ray[index]).sum(-1), best_angle, sigma_below, sigma_above)
+        scores[index] = (weight * inside).sum(-1)
+    return (scores + scores.mT).fill_diagonal_(0.0)
+
+
+def angle_weight(
+    cosine: Float[Tensor, "*n"],
+    best_angle: float = BEST_ANGLE,
+    sigma_below: float = SIGMA_BELOW,
+    sigma_above: float = SIGMA_ABOVE,
+) -> Float[Tensor, "*n"]:
+    """What a point counts for two views, by the cosine of the angle between its rays to them; see `pair_scores`."""
+    angle = cosine.clamp(-1, 1).acos().rad2deg()
+    sigma = torch.where(angle <= best_angle, sigma_below, sigma_above)
+    return torch.exp(-((angle - best_angle) ** 2) / (2 * sigma**2))
 
 
 def best_sources(scores: Float[Tensor, "v v"], num_sources: int = 10) -> list[tuple[list[int], list[float]]]:

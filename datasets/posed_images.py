@@ -1,0 +1,263 @@
+"""Folders of images whose poses are in a trajectory file: recordings of robots, trackers, SLAM programs."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.photographs import Photographs, posed_photographs
+from vo3d.datasets.resize import Size
+from vo3d.datasets.transforms import Transform
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import IMAGE_SUFFIXES, image_size
+from vo3d.formats.text import parse_number, read_lines
+from vo3d.formats.trajectories import Trajectory, read_trajectory
+from vo3d.geometry import trajectory as trajectories
+
+IMAGE_FOLDERS = ("images", "rgb", "image_2", "color", ".")
+TRAJECTORIES = ("poses.txt", "trajectory.txt", "groundtruth.txt")
+INTRINSICS = ("intrinsics.txt", "K.txt", "camera-intrinsics.txt")
+NANOSECONDS = 10**14  # a stamp in the name of an image above this is in nanoseconds
+
+Intrinsics = tuple[float, float, float, float]
+
+
+class PosedImages(MultiViewDataset):
+    """Samples of one or many folders: `image`, `K`, `world_T_cam`, `depth_range`; see `PosedImagesScene`.
+
+    Args:
+        root: the scene, or the folder of the `scenes`.
+        scenes: names of folders in `root`; None: `root` itself is the scene.
+        depth_range, trajectory, format, intrinsics, every, num_sources, size, max_side: see `PosedImagesScene`; a
+            relative `trajectory` is below each scene.
+        num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        scenes: Sequence[str] | None = None,
+        *,
+        depth_range: tuple[float, float],
+        trajectory: str | None = None,
+        format: Literal["kitti", "tum"] | None = None,
+        intrinsics: Intrinsics | None = None,
+        every: int = 1,
+        num_sources: int = 10,
+        size: Size | None = None,
+        max_side: int | None = None,
+        num_views: int = 5,
+        fewer_views: bool = False,
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
+        super().__init__(
+            [
+                PosedImagesScene(
+                    folder,
+                    depth_range=depth_range,
+                    trajectory=None if trajectory is None else folder / trajectory,
+                    format=format,
+                    intrinsics=intrinsics,
+                    every=every,
+                    num_sources=num_sources,
+                    size=size,
+                    max_side=max_side,
+                )
+                for folder in folders
+            ],
+            num_views=num_views,
+            fewer_views=fewer_views,
+            transforms=transforms,
+            seed=seed,
+        )
+
+
+class PosedImagesScene(Photographs):
+    """The images of a folder that have a pose, in natural order; sources are chosen by the poses.
+
+    A pose belongs to an image by its place (as many poses as images), by its frame index (13 columns of KITTI: the
+    place of its image), or by time, where a TUM file has stamps and the images are named by theirs, in seconds with a
+    point or in nanoseconds, as in TUM's and EuRoC's recordings. Images without a pose are left out in the latter two.
+
+    Args:
+        folder: holds the images, itself or in images/, rgb/, image_2/, color/.
+        depth_range: near and far for all views, in the unit of the poses.
+        trajectory: the file of poses, camera to world; None: poses.txt, trajectory.txt or groundtruth.txt in `folder`.
+        format: "kitti" or "tum"; None: by the number of columns.
+        intrinsics: fx, fy, cx, cy in pixels of the images, of which the top-left one has its centre at (0, 0); None:
+            from intrinsics.txt, K.txt or camera-intrinsics.txt in `folder`: these four numbers, or a 3x3 or 4x4 matrix.
+        every: take every so many-th of the images that have a pose.
+        num_sources: at most, of each view.
+        max_difference: seconds between an image and its pose, at most.
+        size, max_side: of the images, see `Photographs`.
+
+    Raises Vo3dError naming the file: it is missing or damaged, K is none, poses and images do not go together.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        depth_range: tuple[float, float],
+        trajectory: Path | None = None,
+        format: Literal["kitti", "tum"] | None = None,
+        intrinsics: Intrinsics | None = None,
+        every: int = 1,
+        num_sources: int = 10,
+        max_difference: float = 0.02,
+        size: Size | None = None,
+        max_side: int | None = None,
+    ) -> None:
+        if every < 1:
+            raise Vo3dError(f"every is {every}: expected at least 1")
+        if not folder.is_dir():
+            raise Vo3dError(f"{folder}: no such folder")
+        images = _images(folder)
+        path = trajectory or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): give the trajectory")
+        poses = read_trajectory(path, format or _format(path))
+        chosen, rows = _matched(images, poses, path, max_difference)
+        chosen, rows = chosen[::every], rows[::every]
+        K = _intrinsics(folder, intrinsics)
+        views = posed_photographs(
+            [images[index] for index in chosen],
+            [image_size(images[index]) for index in chosen],
+            K.expand(len(chosen), 3, 3),
+            poses.world_T_cam[rows],
+            depth_range,
+            num_sources=num_sources,
+        )
+        super().__init__(folder.resolve().name, views, size=size, max_side=max_side)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a folder has a file of poses and images."""
+    return any((path / name).is_file() for name in TRAJECTORIES) and bool(_image_files(path))
+
+
+def scene(
+    path: Path,
+    *,
+    size: Size | None = None,
+    max_side: int | None = None,
+    depth_range: tuple[float, float] | None = None,
+    trajectory: Path | None = None,
+    intrinsics: Intrinsics | None = None,
+    every: int = 1,
+) -> PosedImagesScene:
+    """The scene that a folder of posed images holds; Vo3dError without a `depth_range`, which nothing there tells."""
+    if depth_range is None:
+        raise Vo3dError(f"{path}: nothing there tells how far things are: give the depth range, in the poses' unit")
+    return PosedImagesScene(
+        path,
+        depth_range=depth_range,
+        trajectory=trajectory,
+        intrinsics=intrinsics,
+        every=every,
+        size=size,
+        max_side=max_side,
+    )
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The images of the first folder that holds some, in natural order."""
+    for name in IMAGE_FOLDERS:
+        if (folder / name).is_dir():
+            there = (folder / name).iterdir()
+            found = [path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+            if found:
+                return sorted(found, key=_natural_key)
+    return []
+
+
+def _images(folder: Path) -> list[Path]:
+    found = _image_files(folder)
+    if not found:
+        raise Vo3dError(f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/: expected some")
+    return found
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Digits compare as numbers: frame2 before frame10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _find(folder: Path, names: Sequence[str], what: str) -> Path:
+    """The first file of these names in the folder."""
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        raise Vo3dError(f"{folder}: no file {' or '.join(names)} {what}")
+    return found
+
+
+def _format(path: Path) -> Literal["kitti", "tum"]:
+    """The format of a trajectory file, by the columns of its first row."""
+    lines = read_lines(path, "a trajectory in KITTI's rows or TUM's")
+    rows = (line.split() for line in lines if line.strip() and not line.startswith("#"))
+    columns = len(next(rows, []))
+    if columns not in (8, 12, 13):
+        raise Vo3dError(f"{path}: {columns} columns: expected 12 or 13 (KITTI) or 8 (TUM: time, position, quaternion)")
+    return "tum" if columns == 8 else "kitti"
+
+
+def _matched(images: list[Path], poses: Trajectory, path: Path, max_difference: float) -> tuple[list[int], list[int]]:
+    """Places of the images that have a pose, and the rows of their poses."""
+    stamps = None if poses.time is None else _stamps(images)
+    if poses.time is not None and stamps is not None:
+        order = stamps.argsort()  # names whose fractions differ in length sort otherwise
+        first, second = trajectories.associate(stamps[order], poses.time, max_difference)
+        return order[first].tolist(), second.tolist()
+    if poses.frames is not None:
+        frames = poses.frames.tolist()
+        if frames[-1] >= len(images):
+            raise Vo3dError(f"{path}: has a pose of frame {frames[-1]}, but there are {len(images)} images: add them")
+        return frames, list(range(len(frames)))
+    if len(poses) != len(images):
+        raise Vo3dError(
+            f"{path}: has {len(poses)} poses, but {images[0].parent} has {len(images)} images: expected as many, or "
+            "images named by their time stamps, or rows with a frame index"
+        )
+    return list(range(len(images))), list(range(len(images)))
+
+
+def _stamps(images: list[Path]) -> Float64[Tensor, " n"] | None:
+    """Seconds in the names of images, where all are named by a number with a point, or by nanoseconds."""
+    stems = [path.stem for path in images]
+    if all(re.fullmatch(r"\d+\.\d+", stem) for stem in stems):
+        return torch.tensor([float(stem) for stem in stems], dtype=torch.float64)
+    if all(stem.isdecimal() and int(stem) > NANOSECONDS for stem in stems):
+        return torch.tensor([int(stem) / 10**9 for stem in stems], dtype=torch.float64)
+    return None
+
+
+def _intrinsics(folder: Path, given: Intrinsics | None) -> Float64[Tensor, "3 3"]:
+    """K as given, or from a file of the folder."""
+    if given is not None:
+        numbers, place = list(given), f"{folder}: intrinsics"
+    else:
+        path = _find(folder, INTRINSICS, "of the camera: give intrinsics (fx, fy, cx, cy, in pixels)")
+        lines = enumerate(read_lines(path, "fx fy cx cy, or a 3x3 or 4x4 matrix"), start=1)
+        rows = [(line.partition("#")[0].split(), number) for number, line in lines]
+        numbers = [parse_number(token, path, number) for tokens, number in rows for token in tokens]
+        place = f"{path}:"
+    if len(numbers) == 16:
+        numbers = [numbers[4 * row + column] for row in range(3) for column in range(3)]
+    if len(numbers) == 4:
+        fx, fy, cx, cy = numbers
+        numbers = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    if len(numbers) != 9:
+        raise Vo3dError(f"{place} {len(numbers)} numbers: expected fx fy cx cy, or a 3x3 or 4x4 matrix")
+    K = torch.tensor(numbers, dtype=torch.float64).reshape(3, 3)
+    if not (K[0, 0] > 0 and K[1, 1] > 0 and K[1, 0] == 0 and K[2].tolist() == [0, 0, 1] and K.isfinite().all()):
+        raise Vo3dError(
+            f"{place} {' '.join(f'{value:g}' for value in numbers)}: no matrix of a pinhole camera: expected "
+            "fx skew cx, 0 fy cy, 0 0 1 with fx and fy above 0"
+        )
+    return K
