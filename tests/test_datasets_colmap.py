@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import wall
 from torch import Tensor
 
 from vo3d.datasets.colmap import Colmap, ColmapScene, lens_pixels, pinhole, recognises, scene
@@ -15,6 +14,8 @@ from vo3d.formats.colmap import ColmapCamera, ColmapImage, ColmapModel, SparsePo
 from vo3d.formats.colmap_model import CAMERA_MODELS
 from vo3d.formats.images import write_image
 from vo3d.geometry import distort_points, pixel_grid, project, rays, se3, undistort_points
+
+import wall
 
 HEIGHT, WIDTH, VIEWS = 96, 120, 5
 BARREL = (-0.25, 0.05, 0.002, -0.001)

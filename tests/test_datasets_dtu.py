@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import wall
 from torch import Tensor
 
 from vo3d.datasets.dtu import DTU, SPLITS, DTUEvaluation, recognises, scene
@@ -13,6 +12,8 @@ from vo3d.formats.images import write_image
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.geometry import se3
+
+import wall
 
 VIEWS = 4
 HEIGHT, WIDTH = 128, 160  # a quarter of the layout's images

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-import wall
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,6 +17,8 @@ from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.geometry import reproject, sample_image, se3
 from vo3d.sample import Sample
+
+import wall
 
 HEIGHT, WIDTH = 96, 120
 NUMBERS = (0, 2, 5)  # of the views: names of files may have gaps

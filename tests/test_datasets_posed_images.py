@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import wall
 
 from vo3d.datasets.posed_images import PosedImages, PosedImagesScene, recognises, scene
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.geometry import trajectory as trajectories
+
+import wall
 
 HEIGHT, WIDTH, VIEWS = 48, 60, 6
 RANGE = (0.7, 1.4)
