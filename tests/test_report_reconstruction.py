@@ -16,7 +16,7 @@ from vo3d.metrics.depth import depth_metrics
 from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules
 from vo3d.reconstruction.fusion import Fused, ViewCounts
-from vo3d.report.reconstruction import Cost, write_reconstruction_report
+from vo3d.report.reconstruction import write_reconstruction_report
 
 SIZE = (12, 16)
 RULES = FusionRules(min_confidence=0.5, min_views=2)
@@ -78,16 +78,16 @@ def rows(path: Path, place: int) -> list[list[str]]:
 
 
 def test_the_report_says_what_was_found_and_what_it_took(tmp_path: Path) -> None:
-    cost = Cost(seconds={"depth maps": 100.0, "fusion": 50.4}, peak_bytes=3 * 2**29)
-    path = report(tmp_path, cost=cost, unit="mm", commands=["vo3d reconstruct wall"], provenance={"torch": "x.y"})
+    spent = {"seconds": {"depth maps": 100.0, "fusion": 50.4}, "peak_bytes": 1_500_000_000}
+    path = report(tmp_path, **spent, unit="mm", commands=["vo3d reconstruct wall"], provenance={"torch": "x.y"})
     page = Page(path)
     assert page.texts["h1"] == ["A <wall>"]
-    lead = "500 points from 7 of 8 views, in 2 min 30 s, with at most 1.50 GiB of memory."
+    lead = "500 points from 7 of 8 views, in 2 min 30 s, with at most 1.50 GB of memory."
     assert page.texts["p"][0] == lead
     assert "6 of 8 views, evenly chosen" in page.text("figcaption")
     assert re.search(r"98 % of its points lie within 3\.\d+ x 1\.9\d x 0\.19\d mm", page.text("figcaption"))
     stated = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
-    expected = {"depth maps": "100.0 s", "fusion": "50.4 s", "peak memory": "1.50 GiB resident", "scene": "wall",
+    expected = {"depth maps": "100.0 s", "fusion": "50.4 s", "peak memory": "1.50 GB resident", "scene": "wall",
                 "least confidence": "0.5", "views that must confirm": "2", "largest reprojection error": "1 px",
                 "largest difference of depths": "1 %", "points seen by several views": "kept once"}  # fmt: skip
     assert expected.items() <= stated.items()

@@ -1,5 +1,6 @@
 """`view_cloud` takes the best viewer that is there, hands it the whole shape, and says in one line what it did."""
 
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import Mesh, PointCloud, write_cloud, write_mesh
+from vo3d.geometry import se3
 from vo3d.reconstruction.open3d_library import load_open3d
 from vo3d.report import viewer
+from vo3d.report.clouds import up_comment
 from vo3d.report.viewer import open3d_geometry, view_cloud
 
 POINTS = np.random.default_rng(0).normal(size=(200, 3))
@@ -166,6 +170,18 @@ def test_open3d_shows_a_window_where_rerun_is_absent(cloud: Path, open3d: type[W
     np.testing.assert_array_equal(window.shapes[0].points, POINTS)
     assert window.steps == [("up", (1.0, 0.0, 0.0)), ("run",), ("closed",)]
     assert not (cloud.parent / "temple_view").exists()
+
+
+def test_the_file_says_what_is_up(cloud: Path, open3d: type[Window]) -> None:
+    rolled = se3.exp(torch.tensor([[0, 0, 0, 0, 0, math.pi / 2]]))  # y of this camera points along -x
+    write_cloud(cloud, CLOUD, comments=["made by hand", up_comment(rolled)])
+    assert b"comment up 1 " in cloud.read_bytes()
+    view_cloud(cloud)
+    view_cloud(cloud, up=(0.0, 0.0, 5.0))
+    write_cloud(cloud, CLOUD, comments=["up to here"])
+    view_cloud(cloud)
+    ups = [window.steps[0][1] for window in open3d.shown]
+    np.testing.assert_allclose(ups, [[1, 0, 0], [0, 0, 1], [0, -1, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("fault", ["window", "library"])

@@ -1,6 +1,6 @@
 """Point clouds and triangle meshes in PLY files, text or binary, with colours, normals and any further numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,17 @@ def read_mesh(path: Path) -> Mesh:
     return Mesh(vertices=vertices, faces=_triangles(faces.counts, corners.astype(np.int64)))
 
 
-def write_cloud(path: Path, cloud: PointCloud, *, form: PlyForm = "binary_little_endian") -> None:
+def write_cloud(
+    path: Path, cloud: PointCloud, *, form: PlyForm = "binary_little_endian", comments: Sequence[str] = ()
+) -> None:
     """Write points with all that is known of them; positions keep their precision. The file is whole or absent.
+
+    `comments` are lines for the header; `vo3d.report.viewer` takes the upright direction from the line `up x y z`.
 
     Raises:
         Vo3dError: there is no point, a position is NaN or infinite, or a type has no place in PLY (int64).
     """
-    write_elements(path, {"vertex": _vertex_columns(path, cloud)}, form=form)
+    write_elements(path, {"vertex": _vertex_columns(path, cloud)}, form=form, comments=comments)
 
 
 def write_mesh(path: Path, mesh: Mesh, *, form: PlyForm = "binary_little_endian") -> None:

@@ -112,6 +112,11 @@ def upright_axes(
     return torch.stack((toward, torch.linalg.cross(vertical, toward), vertical))
 
 
+def up_comment(world_T_cam: Float[Tensor, "n 4 4"]) -> str:
+    """The up of cameras as a line for the header of a PLY file, by which `vo3d.report.viewer` sets a cloud upright."""
+    return "up " + " ".join(f"{value:.6g}" for value in upright_axes(None, world_T_cam)[2].tolist())
+
+
 def facing_axes(
     cloud: PointCloud, up: Sequence[float] | None = None, world_T_cam: Float[Tensor, "n 4 4"] | None = None
 ) -> Float64[Tensor, "3 3"]:

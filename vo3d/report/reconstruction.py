@@ -32,14 +32,6 @@ ERRORS = {  # key of `depth_metrics`: how its column reads
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a reconstruction took; None where it was not measured."""
-
-    seconds: Mapping[str, float]  # of each stage, in order
-    peak_bytes: int | None = None  # of resident memory
-
-
 def write_reconstruction_report(
     folder: Path,
     fused: Fused,
@@ -48,7 +40,8 @@ def write_reconstruction_report(
     *,
     title: str,
     settings: Mapping[str, str],
-    cost: Cost | None = None,
+    seconds: Mapping[str, float] | None = None,
+    peak_bytes: int | None = None,
     truths: Mapping[str, Float[Tensor, "_ _"]] | None = None,
     num_depths: int | None = None,
     unit: str = "m",
@@ -61,7 +54,8 @@ def write_reconstruction_report(
 
     Beside the report lie `cloud.html`, in which the cloud can be turned, and `turntable/`. `maps` are the depth maps
     before filtering, in any sequence; each is read once. `rules` are those that `fused` was made with. `settings` says
-    what went in (scene, model, weights, device and so on). `truths` are true depths on the grids of the maps, 0 = none,
+    what went in (scene, model, weights, device and so on), `seconds` what each stage took, `peak_bytes` the most memory
+    that was resident. `truths` are true depths on the grids of the maps, 0 = none,
     by the names of the maps. With `num_depths` hypotheses between the ends of each map's depth range, errors are in
     intervals too. `unit` is that of the poses, empty where it is not known. `up` is as in `turntable`; unstated it is
     the mean up of the cameras.
@@ -77,7 +71,7 @@ def write_reconstruction_report(
     write_turntable(folder / "turntable", images)
     cloud_page(fused.cloud, folder / "cloud.html", title, up=up, world_T_cam=world_T_cam)
     sections = [
-        Section("The cloud", [*_cloud(folder, fused, images, unit), *_spent(cost)]),
+        Section("The cloud", [*_cloud(folder, fused, images, unit), *_spent(seconds or {}, peak_bytes)]),
         Section("Depth maps", [_sheet(folder, look.shown, len(maps), rules, unit)]),
     ]
     if look.errors:
@@ -87,7 +81,7 @@ def write_reconstruction_report(
         Section("Settings", [Definitions(dict(settings) | _thresholds(rules))]),
         Section("How to repeat this", [*_repeat(commands, provenance or {})]),
     ]
-    return write_page(folder / "report.html", title, sections, _lead(fused, cost))
+    return write_page(folder / "report.html", title, sections, _lead(fused, seconds or {}, peak_bytes))
 
 
 @dataclass(frozen=True)
@@ -141,13 +135,13 @@ def _errors(view: DepthMap, truth: Tensor, interval: float | None, sure: Tensor 
     return values | {"depth_abs_rel": 100 * values["depth_abs_rel"]}
 
 
-def _lead(fused: Fused, cost: Cost | None) -> str:
+def _lead(fused: Fused, seconds: Mapping[str, float], peak_bytes: int | None) -> str:
     giving = sum(view.fused > 0 for view in fused.views)
     lead = f"{len(fused.cloud):,} points from {giving} of {len(fused.views)} views"
-    if cost is not None and cost.seconds:
-        lead += f", in {_duration(sum(cost.seconds.values()))}"
-    if cost is not None and cost.peak_bytes is not None:
-        lead += f", with at most {cost.peak_bytes / 2**30:.2f} GiB of memory"
+    if seconds:
+        lead += f", in {_duration(sum(seconds.values()))}"
+    if peak_bytes is not None:
+        lead += f", with at most {peak_bytes / 1e9:.2f} GB of memory"
     return f"{lead}."
 
 
@@ -169,13 +163,12 @@ def _cloud(folder: Path, fused: Fused, images: Sequence[Tensor], unit: str) -> I
     yield Link("Turn the cloud in the browser (cloud.html)", "cloud.html")
 
 
-def _spent(cost: Cost | None) -> Iterator[Part]:
-    if cost is None or not cost.seconds:
-        return
-    entries = {stage: _duration(seconds) for stage, seconds in cost.seconds.items()}
-    if cost.peak_bytes is not None:
-        entries["peak memory"] = f"{cost.peak_bytes / 2**30:.2f} GiB resident"
-    yield Definitions(entries)
+def _spent(seconds: Mapping[str, float], peak_bytes: int | None) -> Iterator[Part]:
+    entries = {stage: _duration(time) for stage, time in seconds.items()}
+    if peak_bytes is not None:
+        entries["peak memory"] = f"{peak_bytes / 1e9:.2f} GB resident"
+    if entries:
+        yield Definitions(entries)
 
 
 def _sheet(folder: Path, shown: Sequence[DepthView], count: int, rules: FusionRules, unit: str) -> Picture:

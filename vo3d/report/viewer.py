@@ -21,6 +21,8 @@ from vo3d.report.clouds import points_on_mesh, turntable, upright_axes, write_tu
 Viewer = Literal["auto", "rerun", "open3d", "pictures"]
 Shape = PointCloud | Mesh
 FACES = re.compile(rb"^element[ \t]+face[ \t]+0*[1-9]", re.MULTILINE)  # in the header of a file that holds some
+NUMBER = rb"[ \t]+([-+]?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)"
+UPRIGHT = re.compile(rb"^comment up" + 3 * NUMBER + rb"[ \t]*\r?$", re.MULTILINE)
 NO_DISPLAY = "no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set)"
 HEADER = 65536  # bytes, more than any header has
 
@@ -42,14 +44,16 @@ def view_cloud(
     `auto` takes rerun where it is installed, else a window of open3d, else pictures; it takes pictures too where there
     is no display, and where `out` is given. `pictures` writes a turntable of `frames` pictures, PNG and one
     GIF, and a page to turn the cloud in a browser, into `out` (by default `<name>_view` beside the cloud). `rerun` with
-    `out` writes `<name>.rrd` there instead of opening the viewer. `up` is as in `turntable`.
+    `out` writes `<name>.rrd` there instead of opening the viewer. `up` is as in `turntable`; unstated,
+    it is what a line `comment up x y z` of the file says, and -y without one.
 
     Raises:
         Vo3dError: the file is absent, empty or no PLY; there is no frame; the viewer that was asked for cannot open.
     """
     if frames < 1:
         raise Vo3dError(f"a turntable of {frames} pictures: expected at least 1")
-    shape = _read(cloud)
+    shape, stated = _read(cloud)
+    up = stated if up is None else up
     folder = cloud.with_name(f"{cloud.stem}_view") if out is None else out
     show: dict[str, Callable[[], str]] = {
         "rerun": lambda: _in_rerun(shape, cloud.stem, upright_axes(up).numpy(), out),
@@ -69,15 +73,19 @@ def view_cloud(
     raise AssertionError("pictures are always possible")
 
 
-def _read(path: Path) -> Shape:
-    """A mesh where the file holds faces, else a cloud."""
+def _read(path: Path) -> tuple[Shape, list[float] | None]:
+    """A mesh where the file holds faces, else a cloud; and the up that its header may state."""
     if path.is_dir():
         raise Vo3dError(f"{path}: a folder: expected a PLY file")
     if not path.is_file():
-        return read_cloud(path)  # which says that there is none
+        return read_cloud(path), None  # which says that there is none
     with path.open("rb") as file:
         header, end, _ = file.read(HEADER).partition(b"end_header")
-    return read_mesh(path) if end and FACES.search(header) else read_cloud(path)
+    if not end:
+        return read_cloud(path), None
+    up = UPRIGHT.search(header)
+    shape = read_mesh(path) if FACES.search(header) else read_cloud(path)
+    return shape, None if up is None else [float(value) for value in up.groups()]
 
 
 def _count(shape: Shape) -> str:
