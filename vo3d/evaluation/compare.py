@@ -26,6 +26,18 @@ MUST_AGREE = (
     "origin",
     "rpe",
 )
+# Depth is measured pixel by pixel: the size of the images and the stride say which pixels these are.
+MUST_AGREE_IN_DEPTH = (
+    "task",
+    "dataset",
+    "split",
+    "frames_sha256",
+    "resolution",
+    "stride",
+    "depth_range",
+    "truth",
+    "mean",
+)
 METRICS = {  # key -> title, unit
     "t_rel_percent": ("t_rel", "%"),
     "r_rel_deg_per_100m": ("r_rel", "deg/100m"),
@@ -36,14 +48,25 @@ METRICS = {  # key -> title, unit
     "coverage": ("cover", ""),
     "fps": ("fps", "1/s"),
 }
+METRICS_OF_DEPTH = {
+    "depth_within_1pc_percent": ("in 1 %", "%"),
+    "depth_within_5pc_percent": ("in 5 %", "%"),
+    "depth_median_error_mm": ("median", "mm"),
+    "depth_mae_mm": ("mean", "mm"),
+    "depth_abs_rel": ("abs rel", ""),
+    "depth_coverage_percent": ("cover", "%"),
+    "confident_depth_coverage_percent": ("kept", "%"),
+    "confident_depth_within_1pc_percent": ("kept\nin 1 %", "%"),
+    "fps": ("fps", "1/s"),
+}
 
 
 def compare(paths: Sequence[Path], force: bool = False, console: Console | None = None) -> None:
     """Print one table of results, each a metrics.json or the folder that holds one.
 
-    Raises Vo3dError, naming the fields and their values, when the protocols differ in what must agree (`MUST_AGREE`),
-    when recordings of the same name have truths of different length, or when some recordings of a result failed;
-    with `force` the table comes nevertheless, and marks the rows that differ from the first.
+    Raises Vo3dError, naming the fields and their values, when the protocols differ in what must agree (`MUST_AGREE`,
+    `MUST_AGREE_IN_DEPTH`), when recordings of the same name have truths of different length, or when some recordings of
+    a result failed; with `force` the table comes nevertheless, and marks the rows that differ from the first.
 
     Example: `compare([Path("results/deepvo"), Path("results/classic/metrics.json")])`
     """
@@ -62,7 +85,7 @@ def compare(paths: Sequence[Path], force: bool = False, console: Console | None 
     for number, found in enumerate(differences, start=1):
         for difference in found:
             console.print(f"row {number} differs: {difference}", style="bold red", markup=False, highlight=False)
-    protocol = "; ".join(f"{key} {_show(results[0].protocol.get(key))}" for key in MUST_AGREE)
+    protocol = "; ".join(f"{key} {_show(results[0].protocol.get(key))}" for key in _must_agree(results[0]))
     console.print(f"Protocol{' of row 1' if any(differences) else ''}: {protocol}.", markup=False, highlight=False)
 
 
@@ -70,7 +93,7 @@ def differing(first: Result, other: Result) -> list[str]:
     """Why `other` must not stand in one table with `first`, one sentence part each; empty if it may."""
     found = [
         f"{key} is {_show(other.protocol.get(key))} instead of {_show(first.protocol.get(key))}"
-        for key in MUST_AGREE
+        for key in _must_agree(first)
         if other.protocol.get(key) != first.protocol.get(key)
     ]
     for name in first.sequences.keys() & other.sequences.keys():
@@ -83,6 +106,11 @@ def differing(first: Result, other: Result) -> list[str]:
     return found
 
 
+def _must_agree(result: Result) -> tuple[str, ...]:
+    """The terms of the protocol that results which stand beside `result` must share."""
+    return MUST_AGREE_IN_DEPTH if result.protocol.get("task") == "depth" else MUST_AGREE
+
+
 def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[str]] | None = None) -> Table:
     """One row per result: means over recordings, and the descriptive parts of the protocol that are not all equal.
 
@@ -90,10 +118,13 @@ def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[s
     """
     unequal = differences is not None and any(differences)
     keys = dict.fromkeys(key for result in results for key in result.protocol)
-    shown = ["scale_source"] + [
+    of_depth = results[0].protocol.get("task") == "depth"
+    shown = [] if of_depth else ["scale_source"]
+    shown += [
         key
         for key in keys
-        if key not in (*MUST_AGREE, "scale_source") and len({_show(result.protocol.get(key)) for result in results}) > 1
+        if key not in (*_must_agree(results[0]), "scale_source")
+        and len({_show(result.protocol.get(key)) for result in results}) > 1
     ]
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -103,7 +134,8 @@ def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[s
     )
     table.add_column("model", overflow="fold", min_width=12)
     plain = [key for key in ("scale", "coverage") if all(result.mean.get(key) == 1 for result in results)]
-    metrics = {key: heading for key, heading in METRICS.items() if key not in plain}
+    headings = METRICS_OF_DEPTH if of_depth else METRICS
+    metrics = {key: heading for key, heading in headings.items() if key not in plain}
     for title, unit in metrics.values():
         table.add_column(f"{title}\n{unit}", justify="right", no_wrap=True, min_width=5)
     for key in shown:

@@ -8,11 +8,10 @@ from time import perf_counter
 
 import torch
 from jaxtyping import Float64
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.progress import progress_bar
 from vo3d.evaluation.results import Metrics, Result, frames_sha256, mean_over_recordings
 from vo3d.evaluation.scoring import metric_protocol, score
 from vo3d.formats.trajectories import Trajectory, check_poses, write_trajectory
@@ -77,7 +76,7 @@ def evaluate_odometry(
     result = Result(name or type(model).__name__, fixed, {}, {}, origin)
     failed: dict[str, str] = {}
     done: list[_Run] = []
-    with _evaluating(model, device), _bar(progress) as bar:
+    with evaluating(model, device), progress_bar(progress) as bar:
         task = bar.add_task(result.model, total=sum(map(len, recordings)))
         for recording in recordings:
             bar.update(task, description=f"{result.model} on {recording.name}")
@@ -105,7 +104,7 @@ def evaluate_odometry(
 
 
 @contextmanager
-def _evaluating(model: Model, device: torch.device | str) -> Iterator[None]:
+def evaluating(model: Model, device: torch.device | str) -> Iterator[None]:
     """The model on `device` in evaluation mode, without gradients; its mode comes back at the end."""
     was_training = model.training
     try:
@@ -114,12 +113,6 @@ def _evaluating(model: Model, device: torch.device | str) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-
-
-def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)  # a bar in a log would be noise between the errors
-    return Progress(*columns, console=console, disable=not (shown and console.is_terminal))
 
 
 class _Run:

@@ -92,6 +92,8 @@ def mean_over_recordings(sequences: Mapping[str, Metrics]) -> dict[str, float | 
         values = [value for metrics in sequences.values() if (value := metrics.get(key)) is not None]
         mean[key] = sum(values) / len(values) if values else None
     for key in ("t_rel_percent", "r_rel_deg_per_100m"):
+        if key not in mean:
+            continue
         weighted = [
             (value, count)
             for metrics in sequences.values()
