@@ -93,7 +93,7 @@ def variance_slabs(
     depths: Float[Tensor, "b d"],
     *,
     slab: int = SLAB,
-) -> Iterator[Float[Tensor, "b c n h w"]]:
+) -> Iterator[Float[Tensor, "b c _ h w"]]:
     """The parts of `variance_cost` for `slab` depths after the other; only one of them is alive at a time."""
     for part in depths.split(slab, dim=1):
         yield _variance(features, K, world_T_cam, part)

@@ -70,8 +70,8 @@ class VolumeUNet(nn.Module):
 
     @torch.no_grad()
     def from_slabs(
-        self, slabs: Iterable[Float[Tensor, "b c n h w"]], num_depths: int
-    ) -> Iterator[Float[Tensor, "b n h w"]]:
+        self, slabs: Iterable[Float[Tensor, "b c _ h w"]], num_depths: int
+    ) -> Iterator[Float[Tensor, "b _ h w"]]:
         """`forward` without gradients for a cost volume that comes in slabs of depths; gives the logits in slabs.
 
         Only 8 channels of the volume are ever whole. All slabs but the last must hold the same, even number of depths.
