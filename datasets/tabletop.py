@@ -10,14 +10,9 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
-from vo3d.geometry import se3
-from vo3d.geometry.camera import project
-from vo3d.geometry.view_selection import best_sources, pair_scores
 from vo3d.sample import MultiViewScene, Sample
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
 from vo3d.world.stills import Still, Stills
-
-SOURCES = 10  # of each view, as in DTU's pair.txt
 
 
 class TabletopScene(MultiViewScene):
@@ -45,8 +40,7 @@ class TabletopScene(MultiViewScene):
         self.names = [f"{index:08d}" for index in range(stills.views)]
         self.stills, self.light, self.depth_range = stills, light, depth_range
         self._cache: dict[int, Still] | None = {} if cache else None
-        scores = view_scores(stills)
-        self._sources = best_sources(scores, SOURCES)
+        self._sources = stills.sources
 
     def __len__(self) -> int:
         return self.stills.views
@@ -87,22 +81,6 @@ class TabletopScene(MultiViewScene):
         if index not in self._cache:
             self._cache[index] = self.stills.take(index, self.light)
         return self._cache[index]
-
-
-def view_scores(stills: Stills) -> Float64[Tensor, "v v"]:
-    """Pair scores (`vo3d.geometry.view_selection`) of the views, from a grid of points in the volume above the table.
-
-    A point counts for the views whose image it falls into, hidden or not: no view has to be rendered for this.
-    """
-    across = torch.linspace(-0.12, 0.12, 5, dtype=torch.float64)
-    up = torch.tensor([0.0, 0.05, 0.1], dtype=torch.float64)
-    points = torch.cartesian_prod(across, -up, across)
-    cam_T_world = se3.inverse(stills.world_T_cam)
-    camera = stills.camera
-    pixels = project(camera.K, se3.transform(cam_T_world, points.expand(stills.views, -1, 3)))[0]
-    last = torch.tensor([camera.width - 1, camera.height - 1])
-    view, point = ((pixels >= 0) & (pixels <= last)).all(-1).nonzero(as_tuple=True)
-    return pair_scores(cam_T_world, points, point, view)
 
 
 class Tabletop(MultiViewDataset):

@@ -12,8 +12,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry.camera import crop_intrinsics, scale_intrinsics
+from vo3d.geometry import se3
+from vo3d.geometry.camera import crop_intrinsics, project, scale_intrinsics
 from vo3d.geometry.rotations import axis_rotation
+from vo3d.geometry.view_selection import angle_weight
 from vo3d.world.casting import Camera
 from vo3d.world.scene import Light
 
@@ -86,6 +88,20 @@ def dome_poses(seed: int, views: int = VIEWS) -> Float64[Tensor, "v 4 4"]:
     azimuth = azimuth + math.radians(0.6) * jitter[1] / elevation.cos()
     target = torch.stack((0.008 * jitter[3], 0.008 * jitter[4] - 0.03, 0.008 * jitter[5]), -1)
     return dome_pose(azimuth, elevation, RADIUS + 0.006 * jitter[2], target, math.radians(1.0) * jitter[6])
+
+
+def dome_scores(world_T_cam: Float64[Tensor, "v 4 4"], camera: Camera) -> Float64[Tensor, "v v"]:
+    """Pair scores (`vo3d.geometry.view_selection`) of the views, from a grid of points in the volume above the table.
+
+    A point counts for the views whose image it falls into, hidden or not: no view has to be rendered for this.
+    """
+    across = torch.linspace(-0.1, 0.1, 3, dtype=torch.float64)
+    points = torch.cartesian_prod(across, torch.tensor([-0.09, 0.0], dtype=torch.float64), across)  # p 3
+    pixels = project(camera.K, se3.transform(se3.inverse(world_T_cam), points.expand(len(world_T_cam), -1, 3)))[0]
+    inside = ((pixels >= 0) & (pixels <= torch.tensor([camera.width - 1, camera.height - 1]))).all(-1).mT  # p v
+    ray = torch.nn.functional.normalize(world_T_cam[:, :3, 3] - points[:, None], dim=-1)  # p v 3
+    weight = angle_weight(ray @ ray.mT) * (inside[:, :, None] & inside[:, None])
+    return weight.sum(0).fill_diagonal_(0.0)
 
 
 def dome_light(seed: int, index: int) -> Light:

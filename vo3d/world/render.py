@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from vo3d.errors import Vo3dError
-from vo3d.world.casting import Camera, Seen, cast
-from vo3d.world.scene import Scene
+from vo3d.world.casting import TILE, Camera, Seen, cast
+from vo3d.world.scene import Scene, Solids
 from vo3d.world.shading import shade
 
 FOCAL = 718.856 / 1241.0  # KITTI's focal length as a share of the image's width
+MOST_RAYS = 1 << 20  # that are worked on at once, some 300 bytes each: larger views are rendered in bands of rows
 
 
 def kitti_camera(size: tuple[int, int]) -> Camera:
@@ -49,20 +50,35 @@ def render(
     device = scene.solids.centre.device
     camera, world_T_cam = camera.to(device), world_T_cam.to(device)
     solids = scene.placed(time)
+    rows = max(MOST_RAYS // (camera.width * samples**2) // TILE, 1) * TILE
+    bands = []
+    for top in range(0, camera.height, rows):
+        K = camera.K.clone()
+        K[1, 2] -= top
+        band = Camera(K, min(rows, camera.height - top), camera.width)
+        bands.append(_render_band(scene, solids, band, world_T_cam, samples))
+    radiance, depth, mask = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
+    return View((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+
+
+def _render_band(
+    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, samples: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Radiance, depth (inf: sky) and object ids of some rows of a view."""
     seen = cast(solids, camera, world_T_cam, scene.view_range)
     depth = camera.untile(seen.depth)
     mask = camera.untile(_objects(seen))
     if samples == 1:
         radiance = camera.untile(shade(scene, seen, camera, world_T_cam))
-        radiance = _soften_edges(radiance, camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1)))
-    else:
-        K = camera.K.clone()
-        K[:2] *= samples
-        K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
-        fine = Camera(K, camera.height * samples, camera.width * samples)
-        fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
-        radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam)), samples)
-    return View((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+        solid = camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1))
+        return _soften_edges(radiance, solid), depth, mask
+    K = camera.K.clone()
+    K[:2] *= samples
+    K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
+    fine = Camera(K, camera.height * samples, camera.width * samples)
+    fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
+    radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam)), samples)
+    return radiance, depth, mask
 
 
 def _soften_edges(image: Float[Tensor, "3 h w"], solid: Int[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:

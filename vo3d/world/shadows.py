@@ -15,20 +15,24 @@ SKIN = 3e-4  # metres that a point is lifted off its surface, so that no solid s
 def lit(
     solids: Solids, world: Float[Tensor, "3 n"], normal: Float[Tensor, "3 n"], to_sun: tuple[float, float, float]
 ) -> Float[Tensor, " n"]:
-    """1 where a surface point (metres) sees the sun past all static solids, else 0; planes cast no shadow."""
+    """1 where a surface point (metres) sees the sun past all static solids, else 0; planes cast no shadow.
+
+    The sun stands above the horizon.
+    """
     sun = torch.tensor(to_sun, device=world.device)
     sunlit = (normal * sun[:, None]).sum(0) > 0
     solids = solids.select(((solids.object == 0) & (solids.kind != PLANE)).nonzero()[:, 0])
     facing = sunlit.nonzero()[:, 0]
     if len(solids) and len(facing):
         points = (world[:, facing] + SKIN * normal[:, facing]).T.contiguous()
-        # A solid matters to a point whose ray passes its ball of radius |half|, measured across the light's direction.
+        # A solid matters to a point below its top whose ray passes its ball of radius |half|, as the sun sees them.
         across = torch.linalg.svd(sun[None], full_matrices=True).Vh[1:].T
         reach = torch.linalg.vector_norm(solids.half, dim=1)
         flat, centre = points @ across, solids.centre @ across  # n 2, m 2
         apart = (flat[:, 0] - centre[:, :1]).square() + (flat[:, 1] - centre[:, 1:]).square()  # m n
-        ahead = (points @ sun) < (solids.centre @ sun + reach)[:, None]
-        pairs = ((apart < reach.square()[:, None]) & ahead).nonzero()
+        top = solids.centre[:, 1] - (solids.rotation[:, 1].abs() * solids.half).sum(1)
+        below = points[:, 1] > top[:, None]
+        pairs = ((apart < reach.square()[:, None]) & below).nonzero()
         sunlit[facing[shaded(solids, points, pairs[:, 0], pairs[:, 1], to_sun)]] = False
     return sunlit.float()
 

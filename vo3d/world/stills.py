@@ -8,9 +8,12 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.world.dome import VIEWS, dome_light, dome_poses, dtu_camera
+from vo3d.geometry.view_selection import best_sources
+from vo3d.world.dome import VIEWS, dome_light, dome_poses, dome_scores, dtu_camera
 from vo3d.world.render import render
 from vo3d.world.scene import Scene, build_scene
+
+SOURCES = 10  # of each view, as in DTU's pair.txt
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,10 @@ class Stills:
     A view depends on the arguments, its index and the light alone.
 
     Args:
-        seed: of the things on the table, the cameras and the lights.
+        seed: of the things on the table and the lights, and of the cameras unless these have their own.
         size: height and width in pixels.
         views: cameras on the dome.
+        cameras: seed of their places, for tables that share them.
         samples: rays a pixel in each direction.
         noise: standard deviation of white noise on the encoded image in [0, 1].
         exposure: relative standard deviation of the views' exposures.
@@ -45,19 +49,25 @@ class Stills:
         size: tuple[int, int],
         *,
         views: int = VIEWS,
+        cameras: int | None = None,
         samples: int = 1,
         noise: float = 0.006,
         exposure: float = 0.03,
         device: str = "cpu",
     ) -> None:
-        if seed < 0:
-            raise Vo3dError(f"seed {seed} of a tabletop: expected a whole number of at least 0")
+        if min(seed, cameras or 0) < 0:
+            raise Vo3dError(f"seed {min(seed, cameras or 0)} of a tabletop: expected a whole number of at least 0")
         if samples < 1:
             raise Vo3dError(f"{samples} samples a pixel: expected at least 1")
         self.seed, self.views, self.samples, self.noise = seed, views, samples, noise
         self.exposure, self.device = exposure, device
         self.camera = dtu_camera(size)
-        self.world_T_cam: Float64[Tensor, "v 4 4"] = dome_poses(seed, views)
+        self.world_T_cam: Float64[Tensor, "v 4 4"] = dome_poses(seed if cameras is None else cameras, views)
+
+    @cached_property
+    def sources(self) -> list[tuple[list[int], list[float]]]:
+        """Indices and scores of each view's best partners, best first, as a pair.txt has them."""
+        return best_sources(dome_scores(self.world_T_cam, self.camera), SOURCES)
 
     @cached_property
     def scene(self) -> Scene:

@@ -1,5 +1,7 @@
 """Paints of things on a table: printed packaging, grained wood, stone and cloth. Reflectances are linear, 0..1."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,7 @@ from vo3d.world.paints import AMOUNT, COLOUR, OWN, SECOND, SEED, WAVELENGTH
 from vo3d.world.scene import Hits
 from vo3d.world.textures import LATTICE, fractal_noise, pulses
 
+MOST_OCTAVES = 6
 BRIGHTEST = 0.85  # of a reflectance; white paper has about 0.8
 
 
@@ -16,7 +19,7 @@ def speckled(hits: Hits) -> tuple[Tensor, Tensor]:
     """Two colours mixed by noise of many scales: stone, clay, cloth, plaster."""
     x, y, footprint = _turned(hits, torch.zeros_like(hits.a))
     coarse = fractal_noise(hits.lattice, x, y, footprint, hits.material[WAVELENGTH], 2, 0.7)
-    fine = fractal_noise(hits.lattice, x + 0.71, y, footprint, hits.material[WAVELENGTH] / 4, 3, 0.85)
+    fine = _fine_noise(hits, x + 0.71, y, footprint, hits.material[WAVELENGTH] / 4)
     amount = hits.material[AMOUNT]
     mix = (0.5 + 0.5 * amount * (coarse[0] + fine[0])).clamp(0, 1)
     colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], mix)
@@ -36,7 +39,7 @@ def printed(hits: Hits) -> tuple[Tensor, Tensor]:
     colour = colour * (1 + amount * (0.35 * small[0] + 0.3 * hue))
     stripe = pulses(x, block * 0.6, 0.4, footprint) * (large[1] > 1 - 2 * lines)
     marks = _blocks(hits, x + 0.9, y, footprint, block / 5)
-    fine = fractal_noise(hits.lattice, x, y + 0.5, footprint, block / 3, 2, 0.8)
+    fine = _fine_noise(hits, x, y + 0.5, footprint, block / 3)
     ink = 1 - amount * (0.55 * stripe + contrast * (0.45 * (marks[0] > 0.3) + 0.3 * marks[1] + 0.3 * fine[0]))
     return (colour * ink).clamp(0.01, BRIGHTEST), torch.ones_like(hits.a)
 
@@ -48,7 +51,7 @@ def wooden(hits: Hits) -> tuple[Tensor, Tensor]:
     number = (y / board).floor()
     along = x + 7.3 * number
     wavelength = hits.material[WAVELENGTH]
-    waves = fractal_noise(hits.lattice, along * 0.12, y, footprint, wavelength, 4, 0.8)
+    waves = _fine_noise(hits, along * 0.12, y, footprint, wavelength)
     knots = fractal_noise(hits.lattice, along * 0.5, y + 0.3, footprint, wavelength * 2, 2, 0.6)
     rings = (0.5 + 0.5 * (waves[0] + 0.6 * knots[0])).clamp(0, 1)
     colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], rings)
@@ -62,6 +65,13 @@ def _turned(hits: Hits, angle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     cos, sin, seed = angle.cos(), angle.sin(), hits.material[SEED] + 0.37 * hits.axis
     x, y = cos * hits.a - sin * hits.b, sin * hits.a + cos * hits.b
     return x + seed * 5.3, y + seed * 3.1, torch.sqrt(hits.a_footprint * hits.b_footprint)
+
+
+def _fine_noise(hits: Hits, x: Tensor, y: Tensor, footprint: Tensor, wavelength: Tensor) -> Float[Tensor, "2 n"]:
+    """Fractal noise down to what the closest pixel resolves: an octave that has faded everywhere is not worked out."""
+    resolved = math.log2(max(float(wavelength.max() / footprint.min()), 1.0))
+    octaves = min(max(math.ceil(resolved), 1), MOST_OCTAVES)
+    return fractal_noise(hits.lattice, x, y, footprint, wavelength, octaves, 0.8)
 
 
 def _blocks(hits: Hits, x: Tensor, y: Tensor, footprint: Tensor, size: Tensor) -> Float[Tensor, "2 n"]:
