@@ -31,6 +31,7 @@ class MVSFolder(MultiViewDataset):
         scenes: names of folders in `root`; None: `root` itself is the scene.
         size, max_side, depth: of the images and their true depth, see `Photographs`.
         depth_range: near and far for all views; by default what each cam file says.
+        cams: the folder of the cameras, where there are several, such as cams_1 in Tanks and Temples.
         num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
 
     Convention: lengths stay in the files' own unit.
@@ -46,6 +47,7 @@ class MVSFolder(MultiViewDataset):
         max_side: int | None = None,
         depth: DepthChoice = "none",
         depth_range: tuple[float, float] | None = None,
+        cams: str | None = None,
         num_views: int = 5,
         fewer_views: bool = False,
         transforms: Sequence[Transform] = (),
@@ -54,7 +56,7 @@ class MVSFolder(MultiViewDataset):
         folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
             [
-                MVSFolderScene(folder, size=size, max_side=max_side, depth=depth, depth_range=depth_range)
+                MVSFolderScene(folder, size=size, max_side=max_side, depth=depth, depth_range=depth_range, cams=cams)
                 for folder in folders
             ],
             num_views=num_views,
@@ -78,9 +80,10 @@ class MVSFolderScene(Photographs):
         max_side: int | None = None,
         depth: DepthChoice = "none",
         depth_range: tuple[float, float] | None = None,
+        cams: str | None = None,
         num_depths: int = NUM_DEPTHS,
     ) -> None:
-        views = read_scene(folder, num_depths=num_depths)
+        views = read_scene(folder, cams=cams, num_depths=num_depths)
         place = {number: index for index, number in enumerate(views)}
         truth = next((folder / name for name in DEPTH_FOLDERS if (folder / name).is_dir()), None)
         if truth is None and depth == "required":
@@ -123,5 +126,6 @@ def scene(
     max_side: int | None = None,
     depth_range: tuple[float, float] | None = None,
 ) -> MVSFolderScene:
-    """The scene that a folder holds, without truth."""
-    return MVSFolderScene(path, size=size, max_side=max_side, depth_range=depth_range)
+    """The scene that a folder holds, with its true depth where there is some."""
+    depth: DepthChoice = "where present" if any((path / name).is_dir() for name in DEPTH_FOLDERS) else "none"
+    return MVSFolderScene(path, size=size, max_side=max_side, depth=depth, depth_range=depth_range)

@@ -64,6 +64,8 @@ class Window:
 
     def intrinsics(self, K: Float64[Tensor, "3 3"]) -> Float64[Tensor, "3 3"]:
         """K of what the window shows."""
+        if self.stored == self.size:
+            return K
         top, left = self.corner
         return crop_intrinsics(resize_intrinsics(K, self.stored, self.resized), left, top)
 

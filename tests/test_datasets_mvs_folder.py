@@ -95,6 +95,14 @@ def test_other_spellings(tmp_path: Path, spelling: dict[str, str]) -> None:
     assert consistency(MVSFolder(tmp_path, ["park"], depth="required", num_views=3)[0]) < 0.015
 
 
+def test_the_folder_of_cameras_can_be_chosen(folder: Path) -> None:
+    (folder / "cams_1").mkdir()
+    for path in (folder / "cams").iterdir():
+        (folder / "cams_1" / path.name).write_text(path.read_text().replace(" 1.5\n", " 3.5\n"))
+    far = [MVSFolder(folder, cams=cams, num_views=3)[0].depth_range for cams in (None, "cams", "cams_1")]
+    assert [float(one[0, 1]) for one in far if one is not None] == [1.5, 1.5, 3.5]
+
+
 def test_what_is_no_such_folder_is_not_recognised(folder: Path) -> None:
     assert recognises(folder)
     assert not recognises(folder / "images")
