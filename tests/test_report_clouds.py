@@ -139,11 +139,38 @@ def test_the_turntable_goes_around_once_from_the_side_of_the_cameras() -> None:
     assert shares == pytest.approx([0.0, 0.5, 1.0, 0.5], abs=0.12)
 
 
-def test_up_is_that_of_the_cameras_unless_they_have_none_in_common() -> None:
+def ring(angles: Tensor, elevation: float, roll: float) -> Tensor:
+    """Cameras around the axis -y that look at the origin from above it, rolled about their own axes; all in radians."""
+
+    def turn(axis: int, angle: Tensor | float) -> Tensor:
+        twist = torch.zeros(len(angles), 6, dtype=torch.float64)
+        twist[:, 3 + axis] = torch.as_tensor(angle)
+        return se3.exp(twist)
+
+    poses = turn(1, angles) @ turn(0, -elevation) @ turn(2, roll)
+    poses[:, :3, 3] = -3 * poses[:, :3, 2]
+    return poses
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.3, math.pi / 2, -math.pi / 2])
+@pytest.mark.parametrize("arc", [1.0, 2 * math.pi])
+def test_the_axis_of_a_ring_of_cameras_is_up_however_they_are_rolled(roll: float, arc: float) -> None:
+    cameras = ring(torch.linspace(0, arc, 12, dtype=torch.float64)[:-1], elevation=0.3, roll=roll)
+    assert cameras[0, 1, 3] < 0  # above
+    frame = pose(7)
+    expected = (frame[:3, :3] @ torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)).tolist()
+    assert upright_axes(None, frame @ cameras)[2].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_up_is_the_mean_of_the_cameras_that_turn_around_no_axis_unless_they_point_every_way() -> None:
     rolled = se3.exp(torch.tensor([[0, 0, 0, 0, 0, math.pi / 2]], dtype=torch.float64))
     assert upright_axes(None, rolled)[2].tolist() == pytest.approx([1, 0, 0], abs=1e-9)
-    opposed = torch.cat((rolled, rolled @ rolled @ rolled))
-    assert upright_axes(None, opposed)[2].tolist() == pytest.approx([0, -1, 0], abs=1e-9)
+    dome = torch.cat([ring(torch.linspace(-0.7, 0.7, 9).double(), elevation, 0.0) for elevation in (0.2, 0.8, 1.4)])
+    up = upright_axes(None, dome)[2]
+    mean = -dome[:, :3, 1].mean(0)
+    assert up.tolist() == pytest.approx((mean / mean.norm()).tolist(), abs=1e-9)
+    turns = math.pi * torch.cat((torch.zeros(4, 3), torch.eye(4, 3)), 1).double()
+    assert upright_axes(None, se3.exp(turns))[2].tolist() == pytest.approx([0, -1, 0], abs=1e-9)
     assert upright_axes((0.0, 0.0, 2.0), rolled)[2].tolist() == pytest.approx([0, 0, 1], abs=1e-9)
 
 

@@ -71,9 +71,10 @@ def turntable(
 ) -> list[Float[Tensor, "3 h w"]]:
     """Pictures from a camera that goes once around the cloud, a little above its middle.
 
-    `up` is the direction of the axis in the cloud's frame; unstated, it is the mean up of the cameras, and -y where no
-    camera is known. With cameras, the first picture is taken from their side. Middle and distance leave single points
-    far outside aside. Points are as large as it takes to close the gaps between them, 1 to 4 pixels, unless stated.
+    `up` is the direction of the axis in the cloud's frame; unstated, it is the axis that the cameras turn around where
+    they do so, as on a turntable, else their mean up, and -y where no camera is known. With cameras, the first picture
+    is taken from their side. Middle and distance leave single points far outside aside. Points are as large as it takes
+    to close the gaps between them, 1 to 4 pixels, unless stated.
 
     Raises:
         Vo3dError: the cloud is empty, there is less than one frame, or `up` has no direction.
@@ -99,8 +100,7 @@ def upright_axes(
         Vo3dError: `up` is not three numbers with a direction.
     """
     if up is None and world_T_cam is not None:
-        mean = -world_T_cam[:, :3, 1].double().mean(0).cpu()
-        up = mean.tolist() if mean.norm() > 0.1 else None  # cameras that point every way have no common up
+        up = _common_up(world_T_cam[:, :3, :3].double().cpu())
     vertical = torch.tensor(UP if up is None else tuple(up), dtype=torch.float64)
     if vertical.shape != (3,) or not 0 < float(vertical.norm()) < math.inf:
         raise Vo3dError(f"up {list(up or UP)}: expected three numbers, not all 0")
@@ -110,6 +110,19 @@ def upright_axes(
     toward = toward - (toward @ vertical) * vertical
     toward = toward / toward.norm()
     return torch.stack((toward, torch.linalg.cross(vertical, toward), vertical))
+
+
+def _common_up(world_R_cam: Float64[Tensor, "n 3 3"]) -> list[float] | None:
+    """The up of cameras: `turntable` says which; None where they point every way."""
+    cam_R_world = world_R_cam.mT.mean(0)
+    # the direction that the cameras see most alike, how alike (1: all the same), and how alike the next one
+    _, alike, directions = torch.linalg.svd(cam_R_world)
+    if alike[0] > 0.995 and alike[1] < 0.97:
+        axis = directions[0]
+        seen = cam_R_world @ axis
+        return (axis if seen[1] + seen[2] < 0 else -axis).tolist()  # cameras stand upright, or else look down
+    up = -world_R_cam[:, :, 1].mean(0)
+    return up.tolist() if up.norm() > 0.1 else None
 
 
 def up_comment(world_T_cam: Float[Tensor, "n 4 4"]) -> str:

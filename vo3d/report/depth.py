@@ -223,8 +223,8 @@ def _title(view: DepthView, kind: str, shown: NDArray[Any], min_confidence: floa
     if kind == "confidence":
         if min_confidence is None:
             return f"confidence: mean {np.nanmean(shown):.2f}"
-        share = 100 * np.mean(shown >= min_confidence)
-        return f"confidence: {share:.0f} % \N{GREATER-THAN OR EQUAL TO} {min_confidence:g}"
+        sure = 100 * np.mean(shown >= min_confidence)
+        return f"confidence: {sure:.0f} % \N{GREATER-THAN OR EQUAL TO} {min_confidence:g}"
     return f"{kind}: {100 * np.isfinite(shown).mean():.0f} % of pixels"
 
 
