@@ -181,6 +181,12 @@ def test_an_image_of_one_pixel_can_be_sampled():
     assert valid.tolist() == [[True, False]]
 
 
+def test_no_pixels_have_no_values():
+    values, valid = sample_image(noise(2, H, W), torch.zeros(1, 0, 2, dtype=torch.float64))
+    assert values.shape == (2, 1, 0)
+    assert valid.shape == (1, 0)
+
+
 @properties
 @given(SEEDS, st.floats(0.5, 5))
 def test_a_fronto_parallel_plane_is_its_homography(seed, distance):

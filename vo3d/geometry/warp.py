@@ -8,6 +8,7 @@ Convention: the centre of the top-left pixel is (0, 0) and that of the bottom-ri
 calls this align_corners=True: -1 and 1 are the centres of the corner pixels, so x becomes 2 x / (w - 1) - 1.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -40,17 +41,18 @@ def sample_image(
     image = image.expand(*batch, c, h, w).reshape(-1, c, h, w)
     pixels = pixels.expand(*batch, *pixels.shape[axes:])
     size = pixels.shape[axes:-1]
+    rows = math.prod(size[:-1])
     last = pixels.new_tensor((w - 1.0, h - 1.0))
     valid = ((pixels >= -BORDER_SLACK) & (pixels <= last + BORDER_SLACK)).all(-1)
     grid = torch.where(valid[..., None], pixels, 0.0) * (2 / last.clamp(min=1)) - 1
     values = torch.nn.functional.grid_sample(
         image,
-        grid.reshape(image.shape[0], -1, size[-1], 2),  # 4-D even for a sweep: exporters refuse 5-D grids
+        grid.reshape(image.shape[0], rows, size[-1], 2),  # 4-D even for a sweep: exporters refuse 5-D grids
         mode=mode,
         padding_mode="border",
         align_corners=True,
     )
-    valid_values = valid.reshape(image.shape[0], 1, -1, size[-1])
+    valid_values = valid.reshape(image.shape[0], 1, rows, size[-1])
     values = torch.where(valid_values, values, 0.0)
     return values.reshape(*batch, c, *size), valid
 
