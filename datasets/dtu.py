@@ -272,9 +272,9 @@ def recognises(path: Path) -> bool:
 
 
 def scene(path: Path, *, light: int = ALL_LIGHTS_ON) -> MultiViewScene:
-    """The scan in the folder `path`, such as `Rectified/scan1_train`, without truth."""
+    """The scan in the folder `path`, such as `Rectified/scan1_train`, with its true depth where there is some."""
     scan = re.sub(r"\D", "", path.resolve().name)
-    return DTUScene(path.resolve().parents[1], int(scan), light, depth="none")
+    return DTUScene(path.resolve().parents[1], int(scan), light, depth="where present")
 
 
 def _scans(split: Split | list[int]) -> Sequence[int]:

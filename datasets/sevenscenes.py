@@ -294,8 +294,10 @@ def scene(
     depth_range: tuple[float, float] | None = None,
     every: int = 10,
 ) -> SevenScenesScene:
-    """The views of a sequence folder, without truth; near and far are those of rooms unless they are given."""
-    return SevenScenesScene(path, every=every, depth_range=depth_range or ROOM, size=size, max_side=max_side)
+    """The views of a sequence folder, with depth where it was measured; near and far are those of rooms by default."""
+    return SevenScenesScene(
+        path, every=every, depth_range=depth_range or ROOM, depth="where present", size=size, max_side=max_side
+    )
 
 
 def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:

@@ -21,6 +21,7 @@ VERBS = {
     "validate": "losses of a trained model on the validation set",
     "test": "losses of a trained model on the test set",
     "evaluate": "score a trained model and baselines over whole recordings",
+    "reconstruct": "make a point cloud of posed photographs",
     "trajectory": "score one trajectory file against another",
     "compare": "put results side by side, if their protocols agree",
     "info": "versions and devices; the parameters of a model",
@@ -29,7 +30,7 @@ VERBS = {
 
 def overview() -> str:
     """The text of `vo3d --help`."""
-    lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<12}{text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
             "usage: vo3d <verb> [options]",

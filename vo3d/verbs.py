@@ -50,12 +50,10 @@ def render(
         stereo: Also write the right camera.
         imu: Also write inertial readings, ten between two frames.
     """
-    rows, sign, columns = size.partition("x")
-    if not (sign and rows.isdigit() and columns.isdigit()):
-        raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
+    rows_and_columns = _rows_and_columns(size)
     from vo3d.world.export import render_to_kitti
 
-    render_to_kitti(kind, frames=frames, seed=seed, out=out, size=(int(rows), int(columns)), stereo=stereo, imu=imu)
+    render_to_kitti(kind, frames=frames, seed=seed, out=out, size=rows_and_columns, stereo=stereo, imu=imu)
 
 
 def evaluate(
@@ -101,6 +99,101 @@ def evaluate(
         alignment=alignment,
         clip_length=clip_length,
         lengths=lengths or None,
+        device=device,
+    )
+
+
+def reconstruct(
+    scene: Path,
+    weights: str | None = None,
+    model: str | None = None,
+    out: Path = Path("cloud.ply"),
+    views: list[str] = [],  # noqa: B006 (read only)
+    num_views: int = 5,
+    num_depths: int | None = None,
+    size: str | None = None,
+    max_side: int | None = None,
+    depth_range: list[float] = [],  # noqa: B006 (read only)
+    images: Path | None = None,
+    poses: Path | None = None,
+    intrinsics: list[float] = [],  # noqa: B006 (read only)
+    every: int | None = None,
+    min_confidence: float | None = None,
+    min_consistent: int = 3,
+    max_pixels: float = 1.0,
+    max_relative: float = 0.01,
+    refine: bool = False,
+    mesh: bool = False,
+    report: bool = True,
+    precision: Literal["float32", "bfloat16", "float16"] | None = None,
+    slab: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Make a coloured point cloud of posed photographs by a model of multi-view stereo.
+
+    The scene is a folder in MVSNet's layout, a COLMAP project, or images with poses. Depth maps go to OUT's name with
+    _depth as they are made; the same command after an interruption goes on from there.
+
+    Example: vo3d reconstruct data/temple --weights mvsnet_dtu_port --out temple.ply
+
+    Args:
+        scene: The folder of the scene.
+        weights: A name that `vo3d info` lists, a file, or the folder of a run; plane_sweep needs none.
+        model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
+        out: The cloud, a PLY file.
+        views: Names or numbers of the views to make depth maps of; without it, all.
+        num_views: Views that a depth map is made from, itself included.
+        num_depths: Depths to try between near and far; without it, what the weights were made with.
+        size: Rows and columns that the images are resized and cut to, such as 480x640.
+        max_side: The most pixels of the longer side of the images, instead of a size.
+        depth_range: Near and far, instead of what the scene says.
+        images: The folder of the images of a COLMAP model, where they do not lie beside it.
+        poses: The file of the poses of images (KITTI's rows or TUM's), where it has no usual name.
+        intrinsics: Of images with poses: fx, fy, cx, cy in pixels, where no file of the folder holds them.
+        every: Of images with poses, take every so many-th.
+        min_confidence: The least confidence of a depth; without it, what suits the model.
+        min_consistent: Sources that must confirm a depth, or all where there are fewer.
+        max_pixels: Pixels by which a point may miss itself, seen in a source and back.
+        max_relative: Share of the depth by which it may differ there.
+        refine: Move each depth between the hypotheses so that the images agree better.
+        mesh: Also write a mesh.
+        report: Also write a page with pictures.
+        precision: Of the network, where the model has a choice.
+        slab: Depths that are held at once, where the model has a choice.
+        device: As torch names it; auto takes the accelerator where there is one.
+    """
+    from vo3d.reconstruct import reconstruct as reconstruct_scene
+
+    for option, numbers, count in (("depth-range", depth_range, 2), ("intrinsics", intrinsics, 4)):
+        if len(numbers) not in {0, count}:
+            raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
+    arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
+    rules: dict[str, Any] = {
+        "min_views": min_consistent,
+        "max_reprojection": max_pixels,
+        "max_depth_difference": max_relative,
+    }
+    reconstruct_scene(
+        scene,
+        out=out,
+        weights=weights,
+        model=model,
+        reading={
+            "size": None if size is None else _rows_and_columns(size),
+            "max_side": max_side,
+            "depth_range": tuple(depth_range) or None,
+            "images": images,
+            "trajectory": poses,
+            "intrinsics": tuple(intrinsics) or None,
+            "every": every,
+        },
+        arguments={name: value for name, value in arguments.items() if value is not None},
+        views=views,
+        num_views=num_views,
+        rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
+        refine=refine,
+        mesh=mesh,
+        report=report,
         device=device,
     )
 
@@ -163,7 +256,7 @@ def info(model: str | None = None, weights: str | None = None) -> None:
 
 
 FUNCTIONS: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (demo, render, evaluate, trajectory, compare, info)
+    function.__name__: function for function in (demo, render, evaluate, reconstruct, trajectory, compare, info)
 }
 
 
@@ -187,3 +280,11 @@ def _baseline(name: str) -> str:
     if name.isidentifier() and name not in BASELINES:
         raise Vo3dError(f"there is no baseline {name!r}: expected {', '.join(BASELINES)}, a class path, YAML or JSON")
     return BASELINES.get(name, name)
+
+
+def _rows_and_columns(size: str) -> tuple[int, int]:
+    """`128x416` as numbers."""
+    rows, sign, columns = size.partition("x")
+    if not (sign and rows.isdigit() and columns.isdigit()):
+        raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
+    return int(rows), int(columns)

@@ -1,0 +1,89 @@
+"""Depth maps in files, so that work that was interrupted goes on where it stopped."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.depth_maps import Estimate
+from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.pfm import read_pfm, write_pfm
+from vo3d.sample import Sample
+
+RECORD = "settings.json"  # in the folder of the maps: what they were made with
+
+
+def fingerprint(sample: Sample) -> str:
+    """SHA-256 of what a model sees in a sample: images (8 bits), K, poses, depth ranges."""
+    digest = hashlib.sha256()
+    for tensor in (sample.image.mul(255).round().byte(), sample.K, sample.world_T_cam, sample.depth_range):
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class DepthFolder:
+    """A folder of depth and confidence maps (PFM), with a record of what each was made from.
+
+    Maps that were made with equal `settings` from equal images and cameras are taken from their files.
+
+    Raises Vo3dError when the folder cannot be made, or its record cannot be read.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        self.folder = folder
+        self.settings: dict[str, object] = json.loads(json.dumps(settings))  # as it comes back from a file
+        self._made: dict[str, str] = {}  # name of a view -> fingerprint of its sample
+        self.differences: list[str] = []  # settings that other maps in the folder were made with
+        make_folder(folder)
+        path = folder / RECORD
+        if not path.exists():
+            return
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            before, made = dict(record["settings"]), dict(record["views"])
+        except (UnicodeDecodeError, json.JSONDecodeError, LookupError, TypeError, ValueError) as error:
+            raise Vo3dError(
+                f"{path}: not a record of depth maps ({error}): remove it, or choose another --out"
+            ) from error
+        self.differences = [
+            f"{key} was {before.get(key)}, now {self.settings.get(key)}"
+            for key in sorted(before.keys() | self.settings.keys())
+            if before.get(key) != self.settings.get(key)
+        ]
+        if not self.differences:
+            self._made = made
+
+    def __len__(self) -> int:
+        """Number of views whose maps are here."""
+        return len(self._made)
+
+    def paths(self, name: str) -> tuple[Path, Path]:
+        """The files of a view's depth and confidence."""
+        return self.folder / f"{name}_depth.pfm", self.folder / f"{name}_confidence.pfm"
+
+    def load(self, name: str, made_from: str) -> Estimate | None:
+        """The maps of a view that were made from a sample of this fingerprint; None when there are none."""
+        depth, confidence = self.paths(name)
+        if self._made.get(name) != made_from or not (depth.is_file() and confidence.is_file()):
+            return None
+        return Estimate(depth=read_pfm(depth), confidence=read_pfm(confidence))
+
+    def save(self, name: str, made_from: str, estimate: Estimate) -> None:
+        """Write the maps of a view and note what they were made from.
+
+        The note goes before the old maps do and comes after the new ones: an interruption leaves no wrong one.
+        """
+        depth, confidence = self.paths(name)
+        self._made.pop(name, None)
+        self._write_record()
+        write_pfm(depth, estimate.depth)
+        write_pfm(confidence, estimate.confidence)
+        self._made[name] = made_from
+        self._write_record()
+
+    def _write_record(self) -> None:
+        with atomic_path(self.folder / RECORD) as temporary:
+            record = {"settings": self.settings, "views": self._made}
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
