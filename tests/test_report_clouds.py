@@ -204,7 +204,11 @@ def test_points_lie_evenly_on_the_triangles_of_a_mesh() -> None:
 
 def test_the_turntable_is_written_as_pictures_and_as_one_that_moves(tmp_path: Path) -> None:
     images = turntable(ball(), 6, (40, 56))
+    (tmp_path / "new").mkdir()
+    for name in ("turntable_006.png", "turntable_007.png", "turntable_of_mine.png"):
+        (tmp_path / "new" / name).touch()
     gif, *pictures = write_turntable(tmp_path / "new", images, seconds=3.0)
+    (tmp_path / "new" / "turntable_of_mine.png").unlink()  # it is left alone
     assert [path.name for path in pictures] == [f"turntable_{number:03d}.png" for number in range(6)]
     for path, image in zip(pictures, images, strict=True):
         torch.testing.assert_close(read_image(path), image, rtol=0, atol=0.5 / 255 + 1e-6)

@@ -112,7 +112,7 @@ def upright_axes(
     return torch.stack((toward, torch.linalg.cross(vertical, toward), vertical))
 
 
-def _common_up(world_R_cam: Float64[Tensor, "n 3 3"]) -> list[float] | None:
+def _common_up(world_R_cam: Float64[Tensor, "n 3 3"]) -> tuple[float, float, float] | None:
     """The up of cameras: `turntable` says which; None where they point every way."""
     cam_R_world = world_R_cam.mT.mean(0)
     # the direction that the cameras see most alike, how alike (1: all the same), and how alike the next one
@@ -120,9 +120,11 @@ def _common_up(world_R_cam: Float64[Tensor, "n 3 3"]) -> list[float] | None:
     if alike[0] > 0.995 and alike[1] < 0.97:
         axis = directions[0]
         seen = cam_R_world @ axis
-        return (axis if seen[1] + seen[2] < 0 else -axis).tolist()  # cameras stand upright, or else look down
-    up = -world_R_cam[:, :, 1].mean(0)
-    return up.tolist() if up.norm() > 0.1 else None
+        up = axis if seen[1] + seen[2] < 0 else -axis  # cameras stand upright, or else look down
+    else:
+        up = -world_R_cam[:, :, 1].mean(0)
+    x, y, z = up.tolist()
+    return (x, y, z) if up.norm() > 0.1 else None
 
 
 def up_comment(world_T_cam: Float[Tensor, "n 4 4"]) -> str:
@@ -183,13 +185,15 @@ def points_on_mesh(mesh: Mesh, count: int = 500_000, seed: int = 0) -> PointClou
 def write_turntable(folder: Path, images: Sequence[Float[Tensor, "3 h w"]], seconds: float = 6.0) -> list[Path]:
     """Write `turntable.gif`, one round in `seconds`, and each picture as `turntable_<number>.png`.
 
-    Returns their paths, that of the GIF first.
+    Returns their paths, that of the GIF first. Pictures of such names from an earlier round of more are removed.
     """
     from PIL import Image  # noqa: PLC0415  comes with matplotlib, and is imported as late
 
     paths = [folder / f"turntable_{number:03d}.png" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         write_image(path, image)
+    for old in set(folder.glob("turntable_[0-9][0-9][0-9].png")) - set(paths):
+        old.unlink()
     pages = [Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()) for image in images]
     with atomic_path(folder / "turntable.gif") as temporary:
         first, *rest = (page.quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for page in pages)
