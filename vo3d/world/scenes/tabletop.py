@@ -132,20 +132,21 @@ class _Table:
             sheet = (self.uniform(0.06, 0.11), 0.0005, self.uniform(0.06, 0.11))
             self.solids.add(BOX, centre, sheet, paint=paint, material=material, yaw=self.uniform(-1.5, 1.5))
 
-    def things(self) -> None:
-        """Four to ten things on discs of the table that do not overlap."""
+    def things(self) -> list[Triple]:
+        """Four to ten things on discs of the table that do not overlap; return the discs: x, z, radius in metres."""
         placed: list[Triple] = []
         wanted = int(self.uniform(4.0, 10.99))
         makers = (self.box, self.can, self.ball, self.pile, self.books, self.house, self.plant, self.leaning)
         for _ in range(40 * wanted):
             if len(placed) == wanted:
-                return
+                break
             size = self.uniform(0.022, 0.06)
             angle, distance = self.uniform(0.0, 2 * math.pi), SPREAD * math.sqrt(self.uniform(0.0, 1.0))
             x, z = distance * math.sin(angle), distance * math.cos(angle)
             if all(math.hypot(x - a, z - b) > size + r for a, b, r in placed):
                 placed.append((x, z, size))
                 makers[int(self.uniform(0.0, len(makers) - 1e-6))](x, z, size)
+        return placed
 
     def rest(self, kind: int, x: float, z: float, half: Triple, turn: torch.Tensor, ground: float = 0.0) -> float:
         """Add a solid that rests on the height `ground` (up positive), a hair sunk in; return its height."""
@@ -215,8 +216,8 @@ class _Table:
         half = (0.6 * size, self.uniform(0.6, 1.2) * size, 0.75 * size)
         top = self.rest(BOX, x, z, half, turn)
         gable = turn @ axis_rotation(2, torch.tensor(math.pi / 4, dtype=torch.float64))
-        edge = 0.66 * size * math.sqrt(0.5)
-        self.rest(BOX, x, z, (edge, edge, 0.78 * size), gable, top - edge * math.sqrt(2) + 0.1 * size)
+        edge = 0.64 * size * math.sqrt(0.5)
+        self.rest(BOX, x, z, (edge, edge, 0.76 * size), gable, top - edge * math.sqrt(2) + 0.1 * size)
 
     def plant(self, x: float, z: float, size: float) -> None:
         """A stem with a cluster of balls."""
@@ -231,5 +232,5 @@ class _Table:
 
     def leaning(self, x: float, z: float, size: float) -> None:
         """A box that stands on an edge or a corner."""
-        half = (0.6 * size, self.uniform(0.4, 0.9) * size, 0.5 * size)
+        half = (0.55 * size, self.uniform(0.3, 0.7) * size, 0.45 * size)
         self.rest(BOX, x, z, half, self.turned(self.uniform(-0.7, 0.7), self.uniform(-0.7, 0.7)))

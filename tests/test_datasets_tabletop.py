@@ -1,0 +1,133 @@
+"""Rendered tables and drives as multi-view samples."""
+
+import pickle
+
+import pytest
+import torch
+
+from vo3d.datasets.street_views import StreetScene, StreetViews
+from vo3d.datasets.tabletop import Tabletop, TabletopScene, drawn_light
+from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
+from vo3d.geometry.warp import warp_by_depth
+from vo3d.world.stills import Stills
+
+SIZE = (64, 80)
+
+
+def photometric(sample, source):
+    """Median differences between the reference and a source, warped by the true depth and not, over the same pixels."""
+    source_T_reference = se3.relative(sample.world_T_cam[source].double(), sample.world_T_cam[0].double()).float()
+    warped, valid = warp_by_depth(
+        sample.image[source], sample.depth[0], sample.K[0], source_T_reference, sample.K[source]
+    )
+    assert float(valid.float().mean()) > 0.3
+    good, bad = (
+        float((image - sample.image[0]).abs().mean(0)[valid].median()) for image in (warped, sample.image[source])
+    )
+    return good, bad
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tabletop:
+    return Tabletop(seeds=(0, 3), size=SIZE, num_views=3, views_per_scene=16, cache=True)
+
+
+def test_samples_hold_what_multi_view_models_need(tables):
+    assert len(tables) == 2 * 16
+    sample = tables[20]
+    assert sample.given() == ("image", "K", "world_T_cam", "depth", "depth_range", "scene", "index")
+    assert sample.image.shape == (3, 3, *SIZE)
+    assert sample.depth.shape == (3, *SIZE)
+    assert sample.scene == f"tabletop-0003-light{drawn_light(3)}"
+    assert sample.index[0] == 4
+    near, far = sample.depth_range.unbind(-1)
+    torch.testing.assert_close(torch.stack((near, far)), torch.tensor([[0.425], [0.935]]).expand(2, 3))
+    seen = sample.depth[sample.depth > 0]
+    assert len(seen) > 0.4 * sample.depth.numel()
+    assert float(seen.min()) >= 0.425
+    assert float(seen.max()) <= 0.935
+    for scene in tables.recordings:
+        assert scene.names[3] == "00000003"
+        assert scene.poses().shape == (16, 4, 4)
+        for index in range(16):
+            sources = scene.sources(index)
+            assert len(sources) == 10
+            assert index not in sources
+
+
+@pytest.mark.parametrize("index", [3, 8, 21, 30])
+def test_sources_warped_by_the_depth_look_like_the_reference(tables, index):
+    sample = tables[index]
+    for source in (1, 2):
+        good, bad = photometric(sample, source)
+        assert good < 12 / 255  # exposures differ by some percent
+        assert good < 0.5 * bad
+
+
+def test_the_cache_changes_nothing():
+    stills = Stills(2, SIZE, views=6)
+    plain, cached = TabletopScene(stills, 1), TabletopScene(stills, 1, cache=True)
+    for _ in range(2):
+        one, two = plain.clip([4, 0]), cached.clip([4, 0])
+        assert torch.equal(one.image, two.image)
+        assert torch.equal(one.depth, two.depth)
+    copy = pickle.loads(pickle.dumps(cached))  # noqa: S301 - our own bytes
+    assert torch.equal(copy.clip([4]).image, one.image[:1])
+
+
+def test_lights_are_scenes_of_one_table():
+    tables = Tabletop(seeds=(1,), size=SIZE, views_per_scene=4, lights=(0, 3))
+    assert [scene.name for scene in tables.recordings] == ["tabletop-0001-light0", "tabletop-0001-light3"]
+    lamp, diffuse = tables[0], tables[4]
+    assert torch.equal(lamp.depth, diffuse.depth)
+    assert float((lamp.image - diffuse.image).abs().mean()) > 0.02
+    assert len({drawn_light(seed) for seed in range(40)}) == 7
+
+
+def test_seeds_may_be_a_range():
+    assert [scene.stills.seed for scene in Tabletop("2-4", SIZE, views_per_scene=4).recordings] == [2, 3, 4]
+    for wrong in ("4-2", "a-3", "5"):
+        with pytest.raises(Vo3dError, match="expected whole numbers, or a range"):
+            Tabletop(wrong, SIZE)
+    with pytest.raises(Vo3dError, match="named twice"):
+        Tabletop((1, 1), SIZE)
+
+
+def test_wrong_arguments_are_named():
+    stills = Stills(0, SIZE, views=4)
+    with pytest.raises(Vo3dError, match="view 4 of 'tabletop-0000-light2': expected 0 to 3"):
+        TabletopScene(stills, 2).clip([0, 4])
+    with pytest.raises(Vo3dError, match="light 9"):
+        TabletopScene(stills, 9)
+    for build in (lambda: TabletopScene(stills, 0, depth_range=(1.0, 0.5)), lambda: StreetScene(0, SIZE,
+                  frames=4, depth_range=(0.0, 9.0))):  # fmt: skip
+        with pytest.raises(Vo3dError, match="expected 0 < near < far"):
+            build()
+
+
+@pytest.fixture(scope="module")
+def drives() -> StreetViews:
+    return StreetViews(seeds=(0,), size=SIZE, frames=12, num_views=3)
+
+
+def test_frames_of_a_drive_are_views_too(drives):
+    sample = drives[0]
+    assert sample.given() == ("image", "K", "world_T_cam", "depth", "depth_range", "scene", "index")
+    seen = sample.depth[sample.depth > 0]
+    assert float(seen.min()) >= 3.0
+    assert float(seen.max()) <= 60.0
+    assert sample.index[0] == 0
+    good, bad = photometric(sample, 1)
+    assert good < 0.6 * bad
+
+
+def test_moving_things_have_no_truth_in_a_drive(drives):
+    (scene,) = drives.recordings
+    drive = scene._drive
+    found = 0
+    for index in range(0, 12, 3):
+        mask = drive.clip([index]).mask[0] > 0
+        found += int(mask.sum())
+        assert float(scene.clip([index]).depth[0][mask].sum()) == 0
+    assert found > 0
