@@ -325,7 +325,7 @@ def test_the_temple_as_the_reference_output_was_made(shared_data: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("name", "size"), [("templeRing", (240, 320)), ("tagboard", (180, 320))])
+@pytest.mark.parametrize(("name", "size"), [("templeRing", (120, 160)), ("tagboard", (90, 160))])
 def test_real_views_agree_at_some_depth_of_their_range(shared_data: Path, name: str, size: tuple[int, int]) -> None:
     """A plane sweep without learning: in most textured places one depth within the range fits better than the ends.
 
@@ -352,7 +352,7 @@ def best_difference(sample: Sample) -> float:
     assert sample.world_T_cam is not None
     near, far = sample.depth_range[0].tolist()
     image = sample.image
-    costs = [cost_at(image, sample.K, sample.world_T_cam, depth) for depth in torch.linspace(near, far, 48).tolist()]
+    costs = [cost_at(image, sample.K, sample.world_T_cam, depth) for depth in torch.linspace(near, far, 32).tolist()]
     cost = torch.stack(costs).amin(0)
     grey = image[0].mean(0)
     textured = (grey[1:, 1:] - grey[:-1, :-1]).abs() > 0.03
