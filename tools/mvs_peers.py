@@ -56,14 +56,14 @@ def load_port(folder: Path) -> ModuleType:
 
 
 def sample_of(case: Case) -> Sample:
-    """Smooth noise on a plane that stands before all cameras, which look the same way from places 5 to 10 cm apart."""
+    """Smooth noise on a plane before the cameras, which look the same way from places some centimetres apart."""
     generator = torch.Generator().manual_seed(0)
     h, w = case.size
     noise = torch.rand(1, 3, h // 4, w // 4, generator=generator)
     reference = functional.interpolate(noise, (h, w), mode="bicubic", align_corners=False)[0].clamp(0, 1)
     focal = 1.8 * w
     K = torch.tensor([[focal, 0.0, (w - 1) / 2], [0.0, focal, (h - 1) / 2], [0.0, 0.0, 1.0]])
-    shifts = 0.05 * torch.randn(case.views, 3, generator=generator)
+    shifts = 0.025 * torch.randn(case.views, 3, generator=generator)
     shifts[0] = 0
     world_T_cam = se3.from_rotation_translation(torch.eye(3).expand(case.views, 3, 3), shifts)
     images = []
