@@ -12,7 +12,6 @@ from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import readings_between
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
-from vo3d.world.casting import Camera
 from vo3d.world.imu import ImuErrors
 from vo3d.world.recorder import Frame, Recorder, Sensor
 
@@ -71,11 +70,6 @@ class RenderedRecording(Recording):
     def poses(self) -> Float64[Tensor, "n 4 4"]:
         """`world_T_cam` of every frame, metres; on a street the first is the identity."""
         return self._recorder.poses()
-
-    @property
-    def camera(self) -> Camera:
-        """The lens and the size of the frames."""
-        return self._recorder.camera
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """The views at `indices`; Vo3dError for an index outside, or for unevenly spaced ones with imu."""

@@ -1,7 +1,6 @@
 """Rendered drives for multi-view stereo: frames of a street as views of one scene, with exact depth."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -9,11 +8,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
-from vo3d.datasets.rendered import RenderedRecording
 from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources, frustum_scores
 from vo3d.sample import MultiViewScene, Sample
+from vo3d.world.recorder import Recorder, Sensor
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
 TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric middle of the range
@@ -37,20 +36,19 @@ class StreetScene(MultiViewScene):
     ) -> None:
         if not 0 < depth_range[0] < depth_range[1]:
             raise Vo3dError(f"depth_range {depth_range}: expected 0 < near < far, in metres")
-        self._drive = RenderedRecording("street", seed, frames, size, depth=True, mask=True)
-        self.name, self.depth_range = self._drive.name, depth_range
+        self.recorder = Recorder("street", seed, frames, size, Sensor())
+        self.name, self.depth_range = f"street-{seed:04d}", depth_range
         self.names = [f"{index:06d}" for index in range(frames)]
-        poses = self._drive.poses()
-        K = self._drive.camera.K.expand(frames, 3, 3)
-        scores = frustum_scores(K, poses, [size] * frames, TYPICAL_DEPTH)
+        K = self.recorder.camera.K.expand(frames, 3, 3)
+        scores = frustum_scores(K, self.poses(), [size] * frames, TYPICAL_DEPTH)
         self._sources = [sources for sources, _ in best_sources(scores, SOURCES)]
 
     def __len__(self) -> int:
-        return len(self._drive)
+        return self.recorder.frames
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:
         """`world_T_cam` of every frame, metres; the first is the identity."""
-        return self._drive.poses()
+        return self.recorder.poses()
 
     def sources(self, index: int) -> Sequence[int]:
         """The best partners by `vo3d.geometry.view_selection.frustum_scores`, best first."""
@@ -58,16 +56,22 @@ class StreetScene(MultiViewScene):
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """The frames at `indices`, in that order, with exact depth; Vo3dError for an index outside."""
-        sample = self._drive.clip(indices)
-        depth, mask = cast(Tensor, sample.depth), cast(Tensor, sample.mask)  # which the drive gives as it is asked to
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise Vo3dError(f"frame {index} of {self.name!r}: expected 0 to {len(self) - 1}")
+        frames = [self.recorder.frame(index) for index in indices]
         near, far = self.depth_range
+        depth = torch.stack([cast(Tensor, frame.depth) for frame in frames])
+        mask = torch.stack([cast(Tensor, frame.mask) for frame in frames])
         matched = (mask == 0) & (depth >= near) & (depth <= far)
-        return replace(
-            sample,
+        return Sample(
+            image=torch.stack([frame.image for frame in frames]).float() / 255,
+            K=self.recorder.camera.K.float().expand(len(frames), 3, 3).clone(),
+            world_T_cam=self.poses()[list(indices)].float(),
             depth=torch.where(matched, depth, 0.0),
-            depth_range=torch.tensor(self.depth_range).expand(len(indices), 2).clone(),
-            mask=None,
-            time=None,
+            depth_range=torch.tensor(self.depth_range).expand(len(frames), 2).clone(),
+            scene=self.name,
+            index=torch.tensor(list(indices)),
         )
 
 

@@ -98,6 +98,8 @@ def test_wrong_arguments_are_named():
     stills = Stills(0, SIZE, views=4)
     with pytest.raises(Vo3dError, match="view 4 of 'tabletop-0000-light2': expected 0 to 3"):
         TabletopScene(stills, 2).clip([0, 4])
+    with pytest.raises(Vo3dError, match="frame 4 of 'street-0001': expected 0 to 3"):
+        StreetScene(1, SIZE, frames=4).clip([4])
     with pytest.raises(Vo3dError, match="light 9"):
         TabletopScene(stills, 9)
     for build in (lambda: TabletopScene(stills, 0, depth_range=(1.0, 0.5)), lambda: StreetScene(0, SIZE,
@@ -124,10 +126,9 @@ def test_frames_of_a_drive_are_views_too(drives):
 
 def test_moving_things_have_no_truth_in_a_drive(drives):
     (scene,) = drives.recordings
-    drive = scene._drive
     found = 0
     for index in range(0, 12, 3):
-        mask = drive.clip([index]).mask[0] > 0
+        mask = scene.recorder.frame(index).mask > 0
         found += int(mask.sum())
         assert float(scene.clip([index]).depth[0][mask].sum()) == 0
     assert found > 0
