@@ -56,7 +56,7 @@ def test_a_plane_is_found_between_the_hypotheses(cost: Any, smoothing: Any, matc
     whole = PlaneSweep(
         num, match_stride=match_stride, cost=cost, smoothing=smoothing, window=5, smoothing_window=3, subpixel=False
     )
-    assert error.median() < 0.8 * errors(whole(sample)["depth"], sample, num).median()  # the parabola helps
+    assert error.median() < 0.9 * errors(whole(sample)["depth"], sample, num).median()  # the parabola helps
     assert found["confidence"].median() > 0.7
 
 
@@ -153,7 +153,7 @@ def test_the_better_half_of_the_sources_is_taken_of_those_that_see(half: bool, g
     for place, value in zip(torch.ones(2, 3, 4).nonzero().tolist(), found.flatten().tolist(), strict=True):
         d, y, x = place
         known = sorted(c for c in costs[:, 0, d, y, x].tolist() if c < math.inf)
-        kept = known[: (len(known) + 1) // 2] if half else known
+        kept = known[: max(2, (len(known) + 1) // 2)] if half else known
         assert value == pytest.approx(sum(kept) / len(kept) if kept else math.inf, abs=1e-6)
 
 

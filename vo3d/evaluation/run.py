@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build, read_spec
 from vo3d.evaluation.compare import compare
+from vo3d.evaluation.depth import ViewSamples, evaluate_depth
 from vo3d.evaluation.devices import choose_device
 from vo3d.evaluation.odometry import evaluate_odometry
 from vo3d.formats.files import make_folder
@@ -21,8 +22,9 @@ from vo3d.geometry.trajectory import AlignMode
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.provenance import provenance
+from vo3d.report.depth_page import write_depth_report
 from vo3d.report.odometry import write_odometry_report
-from vo3d.sample import Recording
+from vo3d.sample import MultiViewScene, Recording, Sample
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class _Contestant:
     """One row of the table: who predicts, from which frames, and where it comes from."""
 
     model: Model
-    recordings: list[Recording]
+    dataset: Dataset[Sample]
     origin: Mapping[str, object]
 
 
@@ -46,11 +48,15 @@ def evaluate_run(
     alignment: AlignMode = "none",
     clip_length: int = 16,
     lengths: Sequence[float] | None = None,
+    references: int | None = None,
+    min_confidence: float | None = None,
     device: str = "auto",
 ) -> dict[str, Path]:
-    """Score the run's model and `baselines` on the recordings of `split`; print one table and write one report.
+    """Score the run's model and `baselines` on the data of `split`; print one table and write one report.
 
-    Each result goes to a folder of its own under `out` (`run/evaluation/<split>`), the report beside them.
+    Datasets of clips are scored by the trajectories of their whole recordings (`evaluate_odometry`), datasets of
+    reference views with their sources by depth (`evaluate_depth`). Each result goes to a folder of its own under `out`
+    (`run/evaluation/<split>`), the report beside them.
 
     Args:
         run: The folder that `vo3d fit` made; or a YAML file with `model.net` and `data`, for a method that learns
@@ -66,6 +72,8 @@ def evaluate_run(
         alignment: See `vo3d.geometry.trajectory.align`.
         clip_length: Frames that go through the model at once.
         lengths: Metres of the segments of the KITTI metric; 100 to 800 if None.
+        references: Of depth: reference views of each scene, evenly spaced; all if None.
+        min_confidence: Of depth: the least confidence of depths that are kept; each model's own if None.
         device: As torch names it; "auto" takes the accelerator where there is one.
 
     Returns:
@@ -83,26 +91,44 @@ def evaluate_run(
     make_folder(folder)  # before the work, not after it
     results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in contestants}
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
+    of_depth = isinstance(next(iter(contestants.values())).dataset, ViewSamples)
     for name, contestant in contestants.items():
-        evaluate_odometry(
-            contestant.model,
-            contestant.recordings,
-            results[name],
-            clip_length=clip_length,
-            alignment=alignment,
-            device=chosen,
-            lengths=tuple(lengths) if lengths else DEVKIT_LENGTHS,
-            name=name,
-            protocol=protocol,
-            provenance={"seed": config.get("seed_everything"), **contestant.origin},
-        )
+        said: dict[str, Any] = {
+            "device": chosen,
+            "name": name,
+            "protocol": protocol,
+            "provenance": {"seed": config.get("seed_everything"), **contestant.origin},
+        }
+        if isinstance(contestant.dataset, ViewSamples):
+            evaluate_depth(
+                contestant.model,
+                contestant.dataset,
+                results[name],
+                references=references,
+                min_confidence=min_confidence,
+                **said,
+            )
+        else:
+            evaluate_odometry(
+                contestant.model,
+                _recordings(contestant.dataset),
+                results[name],
+                clip_length=clip_length,
+                alignment=alignment,
+                lengths=tuple(lengths) if lengths else DEVKIT_LENGTHS,
+                **said,
+            )
     # a log or a pipe has no width: 80 columns would break the table
     compare(list(results.values()), console=None if sys.stdout.isatty() else Console(width=160))
     title = f"{next(iter(contestants))} on {protocol['dataset']}, {split}"
-    frames = list(contestants.values())[-1].recordings  # the sharpest: baselines may see larger frames
-    commands = dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))
+    frames = _recordings(list(contestants.values())[-1].dataset)  # the sharpest: baselines may see larger frames
+    commands = list(dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"])))))
     history = run if run.is_dir() else None
-    write_odometry_report(folder, results, title=title, run=history, recordings=frames, commands=list(commands))
+    if of_depth:
+        scenes = [scene for scene in frames if isinstance(scene, MultiViewScene)]
+        write_depth_report(folder, results, title=title, run=history, scenes=scenes, commands=commands)
+    else:
+        write_odometry_report(folder, results, title=title, run=history, recordings=frames, commands=commands)
     return results
 
 
@@ -116,17 +142,17 @@ def _contestants(
 ) -> dict[str, _Contestant]:
     """The run's model, then its baselines, by their names in the table."""
     net: Model = build(Model, config["model"]["net"], str(run))
-    recordings = _recordings(config, split, run)
-    contestants = {type(net).__name__: _Contestant(net, recordings, _trained(net, config, run, weights))}
+    dataset = _dataset(config, split, run)
+    contestants = {type(net).__name__: _Contestant(net, dataset, _trained(net, config, run, weights))}
     specs = [read_spec(text, "--baselines") for text in baselines]
     if specs and baseline_data:
         config = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
-        recordings = _recordings(config, split, run)
+        dataset = _dataset(config, split, run)
     for spec in specs:
         baseline: Model = build(Model, spec, "the baseline")
         _fit(baseline, config, run)
         facts = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}
-        contestants[_name(spec, baseline, contestants)] = _Contestant(baseline, recordings, facts)
+        contestants[_name(spec, baseline, contestants)] = _Contestant(baseline, dataset, facts)
     return contestants
 
 
@@ -143,7 +169,7 @@ def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dic
 def _fit(model: Model, config: dict[str, Any], run: Path) -> None:
     """Let a method that learns without gradients see the training recordings, where there are any."""
     if (fit := getattr(model, "fit", None)) and config["data"].get("train"):
-        fit(_recordings(config, "train", run))
+        fit(_recordings(_dataset(config, "train", run)))
 
 
 def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -151,16 +177,20 @@ def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[
     return {**spec, "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
 
 
-def _recordings(config: dict[str, Any], split: str, run: Path) -> list[Recording]:
-    """The recordings behind one of the run's datasets."""
+def _dataset(config: dict[str, Any], split: str, run: Path) -> Dataset[Sample]:
+    """One of the run's datasets, which has recordings."""
     spec = config["data"].get(split)
     if spec is None:
         raise Vo3dError(f"{run}: there is no data.{split}: train with one, or choose another split")
-    dataset = build(Dataset, spec, f"{run}, data.{split}")
-    recordings = getattr(dataset, "recordings", None)
-    if not recordings:
+    dataset: Dataset[Sample] = build(Dataset, spec, f"{run}, data.{split}")
+    if not _recordings(dataset):
         raise Vo3dError(f"{spec['class_path']} has no recordings: whole trajectories need a dataset of clips")
-    return list(recordings)
+    return dataset
+
+
+def _recordings(dataset: Dataset[Sample]) -> list[Recording]:
+    """The recordings behind a dataset."""
+    return list(getattr(dataset, "recordings", ()))
 
 
 def _name(spec: dict[str, Any], model: Model, taken: dict[str, Any]) -> str:

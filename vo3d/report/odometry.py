@@ -6,9 +6,10 @@ from pathlib import Path
 
 from vo3d.errors import Vo3dError
 from vo3d.report.canvas import line_styles
-from vo3d.report.html import Cell, Code, Column, Definitions, Picture, Section, Table, Text, write_page
+from vo3d.report.html import Cell, Column, Definitions, Section, Table, Text, write_page
 from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored, read_scored
+from vo3d.report.sections import count, origin_parts, protocol_parts, scored_names, training_parts, unlike, words
 from vo3d.sample import Recording
 
 METRICS = {  # key in metrics.json: how its column reads
@@ -65,26 +66,12 @@ def write_odometry_report(
             Section("Frames and the motion ahead", [*pictures.frames(recordings)]),
         ]
     if run is not None:
-        sections.append(Section("Training", [*_training(pictures, run)]))
-    sections += [Section("Protocol", [*_protocol(models)]), Section("How to repeat this", [*_repeat(models, commands)])]
+        sections.append(Section("Training", [*training_parts(pictures, run)]))
+    sections += [
+        Section("Protocol", [*protocol_parts(models)]),
+        Section("How to repeat this", [*origin_parts(models, commands)]),
+    ]
     return write_page(out / "report.html", title, sections, _lead(models))
-
-
-def _names(models: Mapping[str, Scored]) -> list[str]:
-    """Every recording that any model saw."""
-    return list(dict.fromkeys(name for model in models.values() for name in model.sequences))
-
-
-def _unlike(models: Mapping[str, Scored]) -> Iterator[str]:
-    """Why the numbers of the models must not be ranked, one sentence a reason."""
-    for name, model in models.items():
-        absent = [one for one in _names(models) if one not in model.sequences]
-        if absent:
-            yield f"{name} was not scored on {', '.join(absent)}."
-    terms = dict.fromkeys(key for model in models.values() for key in model.protocol if key not in METHOD_TERMS)
-    differ = [term for term in terms if len({_words(model.protocol.get(term)) for model in models.values()}) > 1]
-    if differ:
-        yield f"The protocols differ in {', '.join(term.replace('_', ' ') for term in differ)} (see Protocol)."
 
 
 def _lead(models: Mapping[str, Scored]) -> str:
@@ -92,9 +79,10 @@ def _lead(models: Mapping[str, Scored]) -> str:
     errors = {name: model.mean.get("t_rel_percent") for name, model in models.items()}
     known = {name: error for name, error in errors.items() if error is not None}
     first = next(iter(models))
-    if len(known) < 2 or first not in known or any(_unlike(models)):
-        return f"{', '.join(models)} on {_count(_names(models), 'recording')}."
-    lead = f"{first} is off by {known[first]:.2f} % of the distance travelled on {_count(_names(models), 'recording')}"
+    if len(known) < 2 or first not in known or any(unlike(models, METHOD_TERMS)):
+        return f"{', '.join(models)} on {count(scored_names(models), 'recording')}."
+    recordings = count(scored_names(models), "recording")
+    lead = f"{first} is off by {known[first]:.2f} % of the distance travelled on {recordings}"
     floor = next((name for name in known if name.startswith(FLOOR) and name != first), None)
     if floor and min(known[first], known[floor]) > 0:
         ratio = known[floor] / known[first]
@@ -106,17 +94,17 @@ def _lead(models: Mapping[str, Scored]) -> str:
 
 
 def _summary(models: Mapping[str, Scored]) -> Iterator[Text | Table | Definitions]:
-    names, reasons = _names(models), [*_unlike(models)]
+    names, reasons = scored_names(models), [*unlike(models, METHOD_TERMS)]
     rows = [model.mean for model in models.values()]
     used, ones = _shown(rows)
-    told = [key for key in METHOD_COLUMNS if len({_words(model.protocol.get(key)) for model in models.values()}) > 1]
+    told = [key for key in METHOD_COLUMNS if len({words(model.protocol.get(key)) for model in models.values()}) > 1]
     columns = [Column("model"), *(replace(METRICS[key], best=None if reasons else METRICS[key].best) for key in used)]
     columns += [Column(METHOD_COLUMNS[key]) for key in told]
     over = f"Mean over {len(names)} recordings. " if len(names) > 1 else f"Recording {names[0]}. "
     marks = "" if reasons else "The best value of each column is marked. "
     caption = f"{over}{marks}{ones}A dash stands for no value."
     cells: list[list[Cell]] = [
-        [name, *(model.mean.get(key) for key in used), *(_words(model.protocol.get(key)) for key in told)]
+        [name, *(model.mean.get(key) for key in used), *(words(model.protocol.get(key)) for key in told)]
         for name, model in models.items()
     ]
     yield Table(columns, cells, caption)
@@ -128,7 +116,7 @@ def _summary(models: Mapping[str, Scored]) -> Iterator[Text | Table | Definition
             yield Text(f"No ground truth for {', '.join(blind)}: {name} has no errors there.", "note")
         failed = model.provenance.get("failed")
         if failed:
-            yield Text(f"{name} failed on {_words(failed)}", "note")
+            yield Text(f"{name} failed on {words(failed)}", "note")
     yield Definitions({column.name: MEANINGS[column.name] for column in columns if column.name in MEANINGS})
     if len(names) > 1:
         yield _each(models, names)
@@ -152,57 +140,3 @@ def _shown(rows: Sequence[Mapping[str, float | int | None]]) -> tuple[list[str],
     used = [key for key in METRICS if key not in ones and any(row.get(key) is not None for row in rows)]
     said = f"{' and '.join(ones).capitalize()} {'are' if len(ones) > 1 else 'is'} 1 in all rows. " if ones else ""
     return used, said
-
-
-def _training(pictures: Pictures, run: Path) -> Iterator[Picture | Text | Code]:
-    yield pictures.training(run / "history.csv")
-    config = run / "config.yaml"
-    if config.is_file():
-        yield Code(config.read_text(encoding="utf-8"), "The resolved configuration (config.yaml)")
-    else:
-        yield Text(f"The run folder holds no {config.name}.", "note")
-
-
-def _protocol(models: Mapping[str, Scored]) -> Iterator[Text | Definitions]:
-    """One line a term; where models differ, one for each of them."""
-    terms = list(dict.fromkeys(key for model in models.values() for key in model.protocol))
-    entries: dict[str, str | dict[str, str]] = {}
-    for term in terms:
-        values = {name: _words(model.protocol.get(term)) for name, model in models.items()}
-        same = len(set(values.values())) == 1
-        entries[term.replace("_", " ")] = next(iter(values.values())) if same else values
-    if any(isinstance(meaning, dict) for meaning in entries.values()):
-        yield Text(
-            "A term with one line for each model is one in which the models differ: mind it when comparing.", "note"
-        )
-    yield Definitions(entries)
-
-
-def _repeat(models: Mapping[str, Scored], commands: Sequence[str]) -> Iterator[Text | Code | Definitions]:
-    if commands:
-        yield Code("\n".join(commands))
-    else:
-        yield Text("No commands were given to this report.", "note")
-    for name, model in models.items():
-        if model.provenance:
-            facts = {key.replace("_", " "): _words(value) for key, value in model.provenance.items()}
-            yield Code(
-                "\n".join(f"{key}: {value}" for key, value in facts.items()), f"Where the numbers of {name} came from"
-            )
-
-
-def _words(value: object) -> str:
-    """A value of JSON as a reader expects it: lists and tables without brackets and quotes."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
-        return ", ".join(_words(inner) for inner in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "not stated" if value is None else str(value)
-
-
-def _count(things: Mapping[str, object] | Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
