@@ -95,7 +95,7 @@ def variance_slabs(
     slab: int = SLAB,
 ) -> Iterator[Float[Tensor, "b c _ h w"]]:
     """The parts of `variance_cost` for `slab` depths after the other; only one of them is alive at a time."""
-    for part in depths.split(slab, dim=1):
+    for part in torch.split(depths, slab, dim=1):
         yield _variance(features, K, world_T_cam, part)
 
 
@@ -128,7 +128,7 @@ def variance_cost(
         return cost
     parts = [
         checkpoint(_variance, features, K, world_T_cam, part, use_reentrant=False, preserve_rng_state=False)
-        for part in depths.split(slab, dim=1)
+        for part in torch.split(depths, slab, dim=1)
     ]
     return torch.cat(parts, dim=2)
 
