@@ -152,7 +152,7 @@ class _GrowingCloud:
     def add(self, points: Float[Tensor, "n 3"], colours: UInt8[Tensor, "n 3"]) -> None:
         cell = (points / self.spacing).floor().long() + (1 << 20)  # 21 bits an axis
         key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
-        cubes, which = key.unique(return_inverse=True)
+        cubes, which = torch.unique(key, return_inverse=True)
         first = torch.full_like(cubes, len(key)).scatter_reduce_(0, which, torch.arange(len(key)), "amin")
         place = torch.searchsorted(self._cubes, cubes).clamp(max=max(len(self._cubes) - 1, 0))
         fresh = self._cubes[place] != cubes if len(self._cubes) else torch.ones_like(cubes, dtype=torch.bool)
