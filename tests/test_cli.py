@@ -26,7 +26,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     shown = [line.split()[0] for line in run.stdout.splitlines() if line.startswith("  ")]
-    assert shown == "demo render fit validate test evaluate reconstruct trajectory compare info".split()
+    assert shown == "demo render fit validate test evaluate reconstruct view cloud trajectory compare info".split()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -12,16 +12,19 @@ from importlib.metadata import version
 from typing import Any, get_args, get_origin
 
 from vo3d.errors import Vo3dError, is_mistake, one_line
-from vo3d.verbs import FUNCTIONS, find_config
+from vo3d.verbs import FUNCTIONS
+from vo3d.verbs.learning import find_config
 
 VERBS = {
     "demo": "render, train, score and report in ten minutes, with nothing downloaded",
-    "render": "write recordings of the rendered world in KITTI's layout",
+    "render": "write scenes of the rendered world in the layouts of KITTI and DTU",
     "fit": "train a model from a YAML file",
     "validate": "losses of a trained model on the validation set",
     "test": "losses of a trained model on the test set",
     "evaluate": "score a trained model and baselines over whole recordings",
     "reconstruct": "make a point cloud of posed photographs",
+    "view": "show a point cloud or a mesh",
+    "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "trajectory": "score one trajectory file against another",
     "compare": "put results side by side, if their protocols agree",
     "info": "versions and devices; the parameters of a model",

@@ -22,7 +22,7 @@ OPTIONS = {"trajectory": "poses", "depth_range": "depth-range", "max_side": "max
 
 
 def open_scene(path: Path, reading: Mapping[str, Any]) -> tuple[str, MultiViewScene]:
-    """The scene in a folder, and the layout that it is in.
+    """The scene in a folder, and the name of its layout among `LAYOUTS`.
 
     Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
     """
@@ -37,7 +37,7 @@ def open_scene(path: Path, reading: Mapping[str, Any]) -> tuple[str, MultiViewSc
         strange = [f"--{OPTIONS.get(key, key)}" for key in given if key not in known]
         if strange:
             raise Vo3dError(f"{path}: is {what}, which has no use for {', '.join(strange)}: leave them out")
-        return what, module.scene(path, **given)
+        return name, module.scene(path, **given)
     raise Vo3dError(f"{path}: no scene: expected {'; or '.join(LAYOUTS.values())}")
 
 

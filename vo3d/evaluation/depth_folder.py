@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.depth_maps import Estimate
@@ -34,7 +35,7 @@ class DepthFolder:
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self.folder = folder
         self.settings: dict[str, object] = json.loads(json.dumps(settings))  # as it comes back from a file
-        self._made: dict[str, str] = {}  # name of a view -> fingerprint of its sample
+        self._made: dict[str, dict[str, Any]] = {}  # name of a view -> fingerprint of its sample, seconds
         self.differences: list[str] = []  # settings that other maps in the folder were made with
         make_folder(folder)
         path = folder / RECORD
@@ -59,6 +60,10 @@ class DepthFolder:
         """Number of views whose maps are here."""
         return len(self._made)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the maps of a view are here; `load` says whether its images are still the same."""
+        return name in self._made
+
     def paths(self, name: str) -> tuple[Path, Path]:
         """The files of a view's depth and confidence."""
         return self.folder / f"{name}_depth.pfm", self.folder / f"{name}_confidence.pfm"
@@ -66,9 +71,10 @@ class DepthFolder:
     def load(self, name: str, made_from: str) -> Estimate | None:
         """The maps of a view that were made from a sample of this fingerprint; None when there are none."""
         depth, confidence = self.paths(name)
-        if self._made.get(name) != made_from or not (depth.is_file() and confidence.is_file()):
+        made = self._made.get(name, {})
+        if made.get("from") != made_from or not (depth.is_file() and confidence.is_file()):
             return None
-        return Estimate(depth=read_pfm(depth), confidence=read_pfm(confidence))
+        return Estimate(depth=read_pfm(depth), confidence=read_pfm(confidence), seconds=made["seconds"])
 
     def save(self, name: str, made_from: str, estimate: Estimate) -> None:
         """Write the maps of a view and note what they were made from.
@@ -80,7 +86,7 @@ class DepthFolder:
         self._write_record()
         write_pfm(depth, estimate.depth)
         write_pfm(confidence, estimate.confidence)
-        self._made[name] = made_from
+        self._made[name] = {"from": made_from, "seconds": estimate.seconds}
         self._write_record()
 
     def _write_record(self) -> None:

@@ -23,7 +23,7 @@ class Estimate:
 
     depth: Float[Tensor, "h w"]  # z, in the unit of the poses
     confidence: Float[Tensor, "h w"]  # in [0, 1]
-    seconds: float | None = None  # of the model's work; None where the maps came from files
+    seconds: float  # of the model's work
 
 
 def check_estimates_depth(model: Model) -> None:

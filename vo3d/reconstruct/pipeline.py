@@ -2,11 +2,10 @@
 
 import json
 import math
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from rich.console import Console
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.cost import Cost, forecast, free_memory, memory_in_use, peak_memory
+from vo3d.evaluation.cost import peak_memory
 from vo3d.evaluation.depth_folder import DepthFolder, fingerprint
 from vo3d.evaluation.depth_maps import (
     Estimate,
@@ -27,69 +26,23 @@ from vo3d.evaluation.depth_maps import (
     stride_of,
 )
 from vo3d.evaluation.devices import choose_device
-from vo3d.evaluation.pretrained import Pretrained, load_pretrained
+from vo3d.evaluation.pretrained import load_pretrained
 from vo3d.evaluation.progress import progress_bar
 from vo3d.formats.files import atomic_path
 from vo3d.formats.ply import write_cloud, write_mesh
-from vo3d.layouts import find_references, open_scene
+from vo3d.layouts import LAYOUTS, METRIC, find_references, open_scene
 from vo3d.model import check_needs
 from vo3d.provenance import provenance
-from vo3d.reconstruction.depth_map import DepthMap
+from vo3d.reconstruct.job import Course, Job, beside, check_space, checked_out
+from vo3d.reconstruct.messages import say_plan, say_result
 from vo3d.reconstruction.filtering import FusionRules, filter_map
 from vo3d.reconstruction.fusion import Fused, fuse
 from vo3d.reconstruction.tsdf import tsdf_mesh
-from vo3d.report.words import duration_in_words, size_in_words, span_in_words
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.report.clouds import up_comment
+from vo3d.report.reconstruction import write_reconstruction_report
+from vo3d.sample import Sample
 
 RESULT = "reconstruction.json"  # in the folder of the depth maps
-BYTES_A_PIXEL = 8  # of the depth maps on disk: depth and confidence
-SHOWN_ERRORS = ("depth_median_error_mm", "depth_within_1pc_percent", "depth_within_5pc_percent")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be done, with what, and where it goes."""
-
-    scene: MultiViewScene
-    layout: str
-    references: Sequence[int]  # places of the views that get a depth map
-    num_views: int
-    net: Pretrained
-    device: torch.device
-    rules: FusionRules
-    refine: bool
-    cloud: Path
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the depth maps."""
-        return self.cloud.with_name(f"{self.cloud.stem}_depth")
-
-    def views(self, reference: int) -> list[int]:
-        """Places of a reference and its sources."""
-        return [reference, *list(self.scene.sources(reference))[: self.num_views - 1]]
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """All that depth maps depend on beside their images and cameras."""
-        unimportant = {"slab"}  # it changes memory and time alone
-        arguments = {key: value for key, value in self.net.init_args.items() if key not in unimportant}
-        return {
-            "model": self.net.class_path,
-            "arguments": {"num_depths": getattr(self.net.model, "num_depths", None)} | arguments,
-            "weights_sha256": self.net.sha256,
-            "num_views": self.num_views,
-            "refine": self.refine,
-        }
-
-
-@dataclass(kw_only=True)
-class Course:
-    """What has been made so far."""
-
-    maps: list[DepthMap] = field(default_factory=list)
-    errors: list[dict[str, float]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # of views that were not taken from files
 
 
 def reconstruct(
@@ -153,107 +106,36 @@ def reconstruct(
         device=chosen,
         rules=FusionRules(**{"min_confidence": getattr(net.model, "min_confidence", 0.0), **(rules or {})}),
         refine=refine,
-        cloud=_checked_out(out),
+        cloud=checked_out(out),
     )
     net.model.to(chosen)
     folder = DepthFolder(job.folder, job.settings)
     first = opened.clip(job.views(job.references[0]))
     check_needs(net.model, first, str(scene))
-    _check_space(job, first)
-    _say_plan(job, first, folder, console)
+    check_space(job, first)
+    say_plan(job, first, folder, console)
     with _resumable(job, folder):
         course = _depth_maps(job, folder)
+    began = perf_counter()
     fused = _fused(job, course)
-    write_cloud(job.cloud, fused.cloud)
-    files = {"cloud": job.cloud, "depth": job.folder}
+    world_T_cam = torch.stack([view.world_T_cam for view in course.maps])
+    write_cloud(job.cloud, fused.cloud, comments=[up_comment(world_T_cam)])
+    files = {"cloud": job.cloud}
+    course.stages["fusion"] = perf_counter() - began
     if mesh:
-        files["mesh"] = job.cloud.with_name(f"{job.cloud.stem}_mesh.ply")
+        began = perf_counter()
+        files["mesh"] = beside(job.cloud, "mesh.ply")
         filtered = [filter_map(course.maps, index, job.rules) for index in range(len(course.maps))]
         write_mesh(files["mesh"], tsdf_mesh(filtered))
+        course.stages["mesh"] = perf_counter() - began
     result = _result(job, course, fused, perf_counter() - started, first)
-    with atomic_path(job.folder / RESULT) as temporary:
+    files["depth"], files["figures"] = job.folder, job.folder / RESULT
+    with atomic_path(files["figures"]) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    files["figures"] = job.folder / RESULT
-    _say_result(result, files, console)
+    if report:
+        files["report"] = _report(job, course, fused, result)
+    say_result(job, result, files, console)
     return result
-
-
-def _checked_out(out: Path) -> Path:
-    """`out`, which can be written."""
-    if out.suffix.lower() != ".ply":
-        raise Vo3dError(f"--out {out}: expected a name that ends in .ply")
-    if out.is_dir():
-        raise Vo3dError(f"--out {out}: is a folder: expected the name of a file, such as {out / 'cloud.ply'}")
-    probe = out.with_name(f".{out.name}.probe")
-    with atomic_path(probe) as temporary:
-        temporary.touch()
-    probe.unlink()
-    return out
-
-
-def _check_space(job: Job, sample: Sample) -> None:
-    """Raise Vo3dError unless the depth maps and as much again for the cloud have room."""
-    h, w = _map_size(job, sample)
-    needed = 2 * BYTES_A_PIXEL * h * w * len(job.references)
-    free = shutil.disk_usage(job.folder).free
-    if free < needed:
-        raise Vo3dError(
-            f"{job.folder}: {size_in_words(free)} are free, about {size_in_words(needed)} are needed: make room"
-        )
-
-
-def _map_size(job: Job, sample: Sample) -> tuple[int, int]:
-    stride = stride_of(job.net.model)
-    h, w = sample.image.shape[-2:]
-    return -(-h // stride), -(-w // stride)
-
-
-def _say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) -> None:
-    """What was found, what will be done, and what it will cost."""
-    scene, net = job.scene, job.net
-    height, width = sample.image.shape[-2:]
-    h, w = _map_size(job, sample)
-    num_sources = [len(scene.sources(index)) for index in job.references]
-    few = sum(count < job.num_views - 1 for count in num_sources)
-    near, far = sample.depth_range[0].tolist() if sample.depth_range is not None else (0.0, 0.0)
-
-    def say(what: str, text: str) -> None:
-        console.print(f"{what:<9} {text}", markup=False, highlight=False, soft_wrap=True)
-
-    say(
-        "found",
-        f"{scene.name}: {job.layout}; {len(scene)} views of {width}x{height}, {span_in_words(num_sources)} sources "
-        f"each, depths from {near:.4g} to {far:.4g}",
-    )
-    depths = f", {net.model.num_depths} depths" if hasattr(net.model, "num_depths") else ""
-    say(
-        "plan",
-        f"{len(job.references)} depth maps of {w}x{h} from {job.num_views} views each by {type(net.model).__name__} "
-        f"({net.name}){depths}, on {job.device}",
-    )
-    if few:
-        say("", f"{few} views have fewer than {job.num_views - 1} sources: they are matched with those that they have")
-    if folder.differences:
-        say("", f"{job.folder} holds maps of other settings ({'; '.join(folder.differences)}): all are made anew")
-    elif len(folder):
-        say("", f"{job.folder} holds {len(folder)} maps of these settings: they are taken from there where they fit")
-    left = max(0, len(job.references) - len(folder))
-    if left:
-        say("estimate", _estimate(forecast(net.model, sample, job.device), left, job.device))
-
-
-def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
-    """Time and memory in words."""
-    if cost is None:
-        return "after the first view"
-    text = f"about {duration_in_words(cost.seconds * left)} ({duration_in_words(cost.seconds)} a view)"
-    if cost.memory is None:
-        return text
-    in_use, free = memory_in_use(device) or 0, free_memory(device)
-    text += f", {size_in_words(in_use + cost.memory)} of memory"
-    if free is not None and cost.memory > free:
-        text += f"; only {size_in_words(in_use + free)} are there: take a smaller --max-side or fewer --num-depths"
-    return text
 
 
 def _depth_maps(job: Job, folder: DepthFolder) -> Course:
@@ -270,12 +152,14 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Course:
             if estimate is None:
                 estimate = _estimated(job, sample)
                 folder.save(name, made_from, estimate)
-            if estimate.seconds is not None:
-                course.seconds.append(estimate.seconds)
+            course.seconds.append(estimate.seconds)
             course.errors.append(depth_errors(estimate, sample, stride, job.rules.min_confidence))
+            if course.errors[-1] and sample.depth is not None:
+                course.truths[name] = sample.depth[0, ::stride, ::stride]
             sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
             course.maps.append(depth_map(estimate, sample, stride, name=name, sources=sources))
             bar.update(task, advance=1, description=f"depth map {name}")
+    course.stages["depth maps"] = sum(course.seconds)
     return course
 
 
@@ -286,7 +170,7 @@ def _estimated(job: Job, sample: Sample) -> Estimate:
         return estimate
     started = perf_counter()
     estimate = refined(job.net.model, estimate, sample, job.device)
-    return replace(estimate, seconds=(estimate.seconds or 0) + perf_counter() - started)
+    return replace(estimate, seconds=estimate.seconds + perf_counter() - started)
 
 
 def _fused(job: Job, course: Course) -> Fused:
@@ -305,7 +189,7 @@ def _result(job: Job, course: Course, fused: Fused, seconds: float, sample: Samp
         "settings": job.settings,
         "rules": asdict(job.rules),
         "points": len(fused.cloud),
-        "seconds": {"all": seconds, "a_view": _mean(course.seconds)},
+        "seconds": {"all": seconds, "a_view": _mean(course.seconds)} | course.stages,
         "peak_memory_bytes": peak_memory(job.device),
         "depth_errors": mean,
         "views": [asdict(counts) | {"errors": view} for counts, view in zip(fused.views, course.errors, strict=True)],
@@ -313,23 +197,32 @@ def _result(job: Job, course: Course, fused: Fused, seconds: float, sample: Samp
     }
 
 
-def _say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Console) -> None:
-    def say(what: str, text: str) -> None:
-        console.print(f"{what:<9} {text}", markup=False, highlight=False, soft_wrap=True)
-
-    peak = result["peak_memory_bytes"]
-    memory = f", at most {size_in_words(peak)} of memory" if peak else ""
-    say("done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")
-    errors = result["depth_errors"]
-    if errors:
-        for words, prefix in (("all depths", ""), ("sure depths", "confident_")):
-            median, one, five = (errors[prefix + key] for key in SHOWN_ERRORS)
-            say(
-                "errors",
-                f"{words}: median {median:.1f} mm, {one:.1f} % within 1 %, {five:.1f} % within 5 % of the truth",
-            )
-    for what, path in files.items():
-        say(what, str(path))
+def _report(job: Job, course: Course, fused: Fused, result: Mapping[str, Any]) -> Path:
+    """A page with pictures; figures are those of `result`."""
+    origin = result["provenance"]
+    settings = {
+        "scene": f"{job.scene.name}, {LAYOUTS[job.layout]}",
+        "images": f"{result['scene']['size']}, {job.num_views} views for each depth map",
+        "model": f"{job.net.class_path}, {job.net.name}",
+        "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
+        "device": str(job.device),
+    }
+    return write_reconstruction_report(
+        beside(job.cloud, "report"),
+        fused,
+        course.maps,
+        job.rules,
+        title=f"{job.scene.name} by {type(job.net.model).__name__}",
+        settings=settings,
+        seconds=course.stages,
+        peak_bytes=result["peak_memory_bytes"],
+        truths=course.truths,
+        num_depths=getattr(job.net.model, "num_depths", None),
+        unit="m" if job.layout in METRIC else "",
+        commands=[str(origin["command"])],
+        provenance={key: str(value) for key, value in origin.items() if key not in {"command", "versions"}}
+        | {str(key): str(value) for key, value in origin["versions"].items()},
+    )
 
 
 @contextmanager

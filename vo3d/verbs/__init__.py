@@ -1,0 +1,11 @@
+"""The verbs that are one function each; `vo3d.cli` makes their options out of signatures and docstrings."""
+
+from collections.abc import Callable
+
+from vo3d.verbs.learning import compare, demo, evaluate, info, trajectory
+from vo3d.verbs.scenes import cloud, reconstruct, render, view
+
+FUNCTIONS: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (demo, render, evaluate, reconstruct, view, cloud, trajectory, compare, info)
+}

@@ -1,0 +1,153 @@
+"""Verbs around models: the demonstration, scores, comparison, what is installed."""
+
+# ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from vo3d.errors import Vo3dError
+
+BASELINES = {
+    "classic": "vo3d.models.classic.ClassicOdometry",
+    "constant": "vo3d.models.constant_motion.ConstantMotion",
+}
+Alignment = Literal["none", "scale", "6dof", "7dof"]
+
+
+def demo(out: Path = Path("runs/demo")) -> None:
+    """Render a world, train DeepVO on it, score it beside baselines, write a report.
+
+    Takes at most ten minutes on two cores. Example: vo3d demo --out runs/demo
+
+    Args:
+        out: The folder for the run, its results and the report.
+    """
+    from vo3d.demo import run_demo
+
+    run_demo(out)
+
+
+def evaluate(
+    run: Path,
+    weights: str = "best",
+    data: dict[str, Any] | None = None,
+    baselines: list[str] = [],  # noqa: B006 (read only)
+    baseline_data: dict[str, Any] | None = None,
+    out: Path | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    alignment: Alignment = "none",
+    clip_length: int = 16,
+    lengths: list[float] = [],  # noqa: B006 (read only)
+    device: str = "auto",
+) -> None:
+    """Score the model of a run, and baselines, over whole recordings; print one table and write a report.
+
+    Example: vo3d evaluate runs/deepvo --baselines classic constant
+
+    Args:
+        run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
+        weights: best, last, or a file of weights.
+        data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
+        baselines: classic, constant, class paths, YAML files or JSON with class_path and init_args.
+        baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
+        out: Where the results go; without it, evaluation/<split> in the run folder.
+        split: Which of the run's datasets.
+        alignment: What is fitted to the ground truth before the errors are taken.
+        clip_length: Frames that go through the model at once.
+        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
+        device: As torch names it; auto takes the accelerator where there is one.
+    """
+    from vo3d.evaluation.run import evaluate_run
+
+    evaluate_run(
+        Path(find_config(str(run))) if run.suffix == ".yaml" else run,
+        weights=weights,
+        data=data,
+        baselines=[_baseline(name) for name in baselines],
+        baseline_data=baseline_data,
+        out=out,
+        split=split,
+        alignment=alignment,
+        clip_length=clip_length,
+        lengths=lengths or None,
+        device=device,
+    )
+
+
+def trajectory(
+    ref: Path,
+    est: Path,
+    format: Literal["kitti", "tum", "euroc"] = "kitti",
+    align: Alignment = "none",
+    json: Path | None = None,
+    lengths: list[float] = [],  # noqa: B006 (read only)
+    max_difference: float = 0.01,
+) -> None:
+    """Score an estimated trajectory against the ground truth, by evo's metrics and by KITTI's.
+
+    Example: vo3d trajectory poses/06.txt estimate/06.txt --format kitti --align 7dof --json scores.json
+
+    Args:
+        ref: The file of the ground truth.
+        est: The file of the estimate.
+        format: The format of both files.
+        align: What is fitted to the ground truth before the errors are taken.
+        json: A file for the numbers.
+        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
+        max_difference: Seconds between time stamps that belong together.
+    """
+    from vo3d.evaluation.trajectory import score_files
+
+    score_files(ref, est, format, align=align, json=json, lengths=lengths or None, max_difference=max_difference)
+
+
+def compare(results: list[Path], force: bool = False) -> None:
+    """Put results side by side in one table; refuses results of unequal protocols.
+
+    Example: vo3d compare runs/a/evaluation/test/DeepVO runs/b/evaluation/test/DeepVO
+
+    Args:
+        results: Files metrics.json, or the folders that hold them.
+        force: Print the table in spite of unequal protocols, and mark the rows.
+    """
+    from vo3d.evaluation.compare import compare as compare_results
+
+    compare_results(results, force)
+
+
+def info(model: str | None = None, weights: str | None = None) -> None:
+    """Print versions, devices, threads and the names of weights; what a model is made of; what weights are.
+
+    Example: vo3d info --model deepvo_kitti.yaml
+
+    Example: vo3d info --weights mvsnet_dtu_port
+
+    Args:
+        model: A class path, or a configuration that names a model.
+        weights: A name or a file: print its card.
+    """
+    from vo3d.evaluation.overview import print_overview
+
+    print_overview(find_config(model) if model and model.endswith(".yaml") else model, weights)
+
+
+def find_config(name: str) -> str:
+    """The file of a configuration: `name` in the working folder, else the one of that name that vo3d brings.
+
+    Raises Vo3dError when it is in neither.
+    """
+    if Path(name).is_file():
+        return name
+    brought = {path.name: path for path in resources.files("vo3d.configs").iterdir() if path.name.endswith(".yaml")}
+    if name in brought:
+        return str(brought[name])
+    raise Vo3dError(
+        f"there is no configuration {name!r}: neither a file, nor one that vo3d brings ({', '.join(sorted(brought))})"
+    )
+
+
+def _baseline(name: str) -> str:
+    """The class path behind a short name; class paths, files and JSON as they are."""
+    if name.isidentifier() and name not in BASELINES:
+        raise Vo3dError(f"there is no baseline {name!r}: expected {', '.join(BASELINES)}, a class path, YAML or JSON")
+    return BASELINES.get(name, name)

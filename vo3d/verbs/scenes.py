@@ -1,0 +1,234 @@
+"""Verbs around scenes: the rendered world, reconstruction, point clouds."""
+
+# ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from vo3d.errors import Vo3dError
+
+STILLS = ("tabletop",)  # kinds of scenes that are looked at, not driven through
+
+
+def render(
+    kind: str,
+    frames: int | None = None,
+    seed: int = 0,
+    out: Path = Path("rendered"),
+    size: str | None = None,
+    layout: Literal["kitti", "dtu", "dtu-training"] | None = None,
+    stereo: bool = True,
+    imu: bool = True,
+) -> None:
+    """Write one scene of the rendered world: a drive in KITTI's layout, or a table as a scan in MVSNet's and DTU's.
+
+    Example: vo3d render street --frames 400 --seed 7 --out data/street
+
+    Example: vo3d render tabletop --seed 7 --size 480x640 --out data/tables
+
+    Args:
+        kind: The kind of scene: street or tabletop.
+        frames: Number of frames of a drive (400), of views of a table (49).
+        seed: What the scene and the path are drawn from; equal seeds give equal files.
+        out: The folder that will hold sequences/ and poses/ (kitti), scan7/ (dtu), Rectified/ and so on (dtu-training).
+        size: Rows and columns of the images, such as 480x640; without it 128x416 of a drive, as in DTU of a table.
+        layout: kitti for a drive; for a table dtu (MVSNet's, with true depth and cloud), or dtu-training.
+        stereo: Of a drive, also write the right camera.
+        imu: Of a drive, also write inertial readings, ten between two frames.
+    """
+    layout = layout or ("dtu" if kind in STILLS else "kitti")
+    if (layout == "kitti") == (kind in STILLS):
+        raise Vo3dError(f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, drives to kitti")
+    chosen: dict[str, Any] = {} if size is None else {"size": _rows_and_columns(size)}
+    if layout == "kitti":
+        from vo3d.world.export import render_to_kitti
+
+        drive = {"size": (128, 416)} | chosen
+        render_to_kitti(kind, 400 if frames is None else frames, seed, out, stereo=stereo, imu=imu, **drive)
+        return
+    from vo3d.world.export import render_to_dtu, render_to_dtu_training
+
+    if frames is not None:
+        chosen["views"] = frames
+    (render_to_dtu if layout == "dtu" else render_to_dtu_training)(seed, out, **chosen)
+
+
+def reconstruct(
+    scene: Path,
+    weights: str | None = None,
+    model: str | None = None,
+    out: Path = Path("cloud.ply"),
+    views: list[str] = [],  # noqa: B006 (read only)
+    num_views: int = 5,
+    num_depths: int | None = None,
+    size: str | None = None,
+    max_side: int | None = None,
+    depth_range: list[float] = [],  # noqa: B006 (read only)
+    images: Path | None = None,
+    poses: Path | None = None,
+    intrinsics: list[float] = [],  # noqa: B006 (read only)
+    every: int | None = None,
+    min_confidence: float | None = None,
+    min_consistent: int = 3,
+    max_pixels: float = 1.0,
+    max_relative: float = 0.01,
+    refine: bool = False,
+    mesh: bool = False,
+    report: bool = True,
+    precision: Literal["float32", "bfloat16", "float16"] | None = None,
+    slab: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Make a coloured point cloud of posed photographs by a model of multi-view stereo.
+
+    The scene is a folder in MVSNet's layout, a COLMAP project, or images with poses. Depth maps go to OUT's name with
+    _depth as they are made; the same command after an interruption goes on from there.
+
+    Example: vo3d reconstruct data/temple --weights mvsnet_dtu_port --out temple.ply
+
+    Args:
+        scene: The folder of the scene.
+        weights: A name that `vo3d info` lists, a file, or the folder of a run; plane_sweep needs none.
+        model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
+        out: The cloud, a PLY file.
+        views: Names or numbers of the views to make depth maps of; without it, all.
+        num_views: Views that a depth map is made from, itself included.
+        num_depths: Depths to try between near and far; without it, what the weights were made with.
+        size: Rows and columns that the images are resized and cut to, such as 480x640.
+        max_side: The most pixels of the longer side of the images, instead of a size.
+        depth_range: Near and far, instead of what the scene says.
+        images: The folder of the images of a COLMAP model, where they do not lie beside it.
+        poses: The file of the poses of images (KITTI's rows or TUM's), where it has no usual name.
+        intrinsics: Of images with poses: fx, fy, cx, cy in pixels, where no file of the folder holds them.
+        every: Of images with poses, take every so many-th.
+        min_confidence: The least confidence of a depth; without it, what suits the model.
+        min_consistent: Sources that must confirm a depth, or all where there are fewer.
+        max_pixels: Pixels by which a point may miss itself, seen in a source and back.
+        max_relative: Share of the depth by which it may differ there.
+        refine: Move each depth between the hypotheses so that the images agree better.
+        mesh: Also write a mesh.
+        report: Also write a page with pictures.
+        precision: Of the network, where the model has a choice.
+        slab: Depths that are held at once, where the model has a choice.
+        device: As torch names it; auto takes the accelerator where there is one.
+    """
+    from vo3d.reconstruct import reconstruct as reconstruct_scene
+
+    for option, numbers, count in (("depth-range", depth_range, 2), ("intrinsics", intrinsics, 4)):
+        if len(numbers) not in {0, count}:
+            raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
+    arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
+    rules: dict[str, Any] = {
+        "min_views": min_consistent,
+        "max_reprojection": max_pixels,
+        "max_depth_difference": max_relative,
+    }
+    reconstruct_scene(
+        scene,
+        out=out,
+        weights=weights,
+        model=model,
+        reading={
+            "size": None if size is None else _rows_and_columns(size),
+            "max_side": max_side,
+            "depth_range": tuple(depth_range) or None,
+            "images": images,
+            "trajectory": poses,
+            "intrinsics": tuple(intrinsics) or None,
+            "every": every,
+        },
+        arguments={name: value for name, value in arguments.items() if value is not None},
+        views=views,
+        num_views=num_views,
+        rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
+        refine=refine,
+        mesh=mesh,
+        report=report,
+        device=device,
+    )
+
+
+def view(
+    cloud: Path,
+    out: Path | None = None,
+    viewer: Literal["auto", "rerun", "open3d", "pictures"] = "auto",
+    frames: int = 36,
+    up: list[float] = [],  # noqa: B006 (read only)
+) -> None:
+    """Show a point cloud or a mesh: in rerun or a window where that can be, else as pictures and a page.
+
+    Example: vo3d view temple.ply
+
+    Args:
+        cloud: A PLY file.
+        out: A folder for pictures, a moving one, and a page in which the cloud can be turned.
+        viewer: What to show it in; auto takes the first that works.
+        frames: Number of pictures around the cloud.
+        up: The upright direction, three numbers; without it what the file says, else -y.
+    """
+    from vo3d.report.viewer import view_cloud
+
+    sys.stdout.write(view_cloud(cloud, out=out, viewer=viewer, frames=frames, up=up or None) + "\n")
+
+
+def cloud(
+    est: str,
+    ref: Path | None = None,
+    dtu: Path | None = None,
+    scans: list[int] = [],  # noqa: B006 (read only)
+    distances: list[float] = [],  # noqa: B006 (read only)
+    unit: str = "m",
+    scale: float = 1.0,
+    thin: float = 0.0,
+    cut: float | None = None,
+    seed: int = 0,
+    json: Path | None = None,
+    errors: Path | None = None,
+    protocol: dict[str, Any] | None = None,
+) -> None:
+    """Score a point cloud against a reference, or a folder of clouds by the rules of the DTU benchmark.
+
+    Example: vo3d cloud temple.ply --ref scan.ply --distances 0.001 0.002 --errors errors
+
+    Example: vo3d cloud results --dtu data/dtu_evaluation --scale 1000 --json dtu.json
+
+    Args:
+        est: The estimated cloud, a PLY file; with --dtu the folder of the clouds, or a pattern (out/{scan:03d}.ply).
+        ref: The reference cloud, in the same frame and unit; nothing is aligned.
+        dtu: The folder of the DTU evaluation, which holds Points and ObsMask.
+        scans: Numbers of the DTU scans; without it those of the clouds in the folder, or the benchmark's 22.
+        distances: Of the F-scores, in the unit of the reference, in millimetres with --dtu.
+        unit: The unit of the reference, which the table names.
+        scale: What the coordinates of the estimate are multiplied by first: 1000 makes millimetres of metres.
+        thin: With --ref, thin both clouds first, until no two points are within this distance.
+        cut: With --ref, leave distances of this or more out of means and medians.
+        seed: Of the order of the thinning.
+        json: A file for the numbers.
+        errors: A folder for the clouds coloured by their errors, white to red.
+        protocol: With --dtu, what is to be said about the clouds, such as '{"light": 3}'.
+    """
+    from vo3d.evaluation.clouds import score_clouds
+
+    score_clouds(
+        est,
+        ref,
+        dtu,
+        scans=scans or None,
+        distances=distances or None,
+        unit=unit,
+        scale=scale,
+        thin=thin,
+        cut=cut,
+        seed=seed,
+        json=json,
+        errors=errors,
+        protocol=protocol,
+    )
+
+
+def _rows_and_columns(size: str) -> tuple[int, int]:
+    """`128x416` as numbers."""
+    rows, sign, columns = size.partition("x")
+    if not (sign and rows.isdigit() and columns.isdigit()):
+        raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
+    return int(rows), int(columns)
