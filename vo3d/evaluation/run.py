@@ -16,6 +16,7 @@ from vo3d.evaluation.depth import ViewSamples, evaluate_depth
 from vo3d.evaluation.devices import choose_device
 from vo3d.evaluation.odometry import evaluate_odometry
 from vo3d.formats.files import make_folder
+from vo3d.formats.pretrained import find_pretrained, weights_names
 from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
 from vo3d.formats.weights import load_weights, sha256_of
 from vo3d.geometry.trajectory import AlignMode
@@ -61,7 +62,8 @@ def evaluate_run(
     Args:
         run: The folder that `vo3d fit` made; or a YAML file with `model.net` and `data`, for a method that learns
             nothing or together with a file of weights.
-        weights: "best", "last", or a file of weights; methods without parameters need none.
+        weights: "best", "last", a file, or a name (see `vo3d.formats.pretrained`); methods without parameters need
+            none.
         data: Arguments of the dataset that are other than in the configuration, such as its `root`.
         baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
             baseline with a method `fit` is fitted to the recordings of the run's training set first.
@@ -161,7 +163,8 @@ def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dic
     if next(net.parameters(), None) is None:
         _fit(net, config, run)
         return {"run": run.name, "arguments": config["model"]["net"].get("init_args", {})}
-    checkpoint = find_checkpoint(weights, run)
+    named = find_pretrained(weights)[0] if weights in weights_names() else None
+    checkpoint = named or find_checkpoint(weights, run)
     load_weights(net, checkpoint)
     return {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
 

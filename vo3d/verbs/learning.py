@@ -10,6 +10,7 @@ from vo3d.errors import Vo3dError
 BASELINES = {
     "classic": "vo3d.models.classic.ClassicOdometry",
     "constant": "vo3d.models.constant_motion.ConstantMotion",
+    "plane_sweep": "vo3d.models.plane_sweep.PlaneSweep",
 }
 Alignment = Literal["none", "scale", "6dof", "7dof"]
 
@@ -38,23 +39,31 @@ def evaluate(
     alignment: Alignment = "none",
     clip_length: int = 16,
     lengths: list[float] = [],  # noqa: B006 (read only)
+    references: int | None = None,
+    min_confidence: float | None = None,
     device: str = "auto",
 ) -> None:
     """Score the model of a run, and baselines, over whole recordings; print one table and write a report.
 
+    Models of odometry are scored by their trajectories, models of depth by the depth of reference views.
+
     Example: vo3d evaluate runs/deepvo --baselines classic constant
+
+    Example: vo3d evaluate runs/mvsnet --baselines plane_sweep
 
     Args:
         run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
-        weights: best, last, or a file of weights.
+        weights: best, last, a file of weights, or a name that `vo3d info` lists.
         data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
-        baselines: classic, constant, class paths, YAML files or JSON with class_path and init_args.
+        baselines: classic, constant, plane_sweep, class paths, YAML files or JSON with class_path and init_args.
         baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
         out: Where the results go; without it, evaluation/<split> in the run folder.
         split: Which of the run's datasets.
         alignment: What is fitted to the ground truth before the errors are taken.
         clip_length: Frames that go through the model at once.
         lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
+        references: Of depth, reference views of each scene, evenly spaced; without it, all.
+        min_confidence: Of depth, the least confidence of depths that are kept; without it, what suits the model.
         device: As torch names it; auto takes the accelerator where there is one.
     """
     from vo3d.evaluation.run import evaluate_run
@@ -70,6 +79,8 @@ def evaluate(
         alignment=alignment,
         clip_length=clip_length,
         lengths=lengths or None,
+        references=references,
+        min_confidence=min_confidence,
         device=device,
     )
 
