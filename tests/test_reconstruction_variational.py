@@ -50,17 +50,45 @@ def test_a_tilted_plane_is_found_between_the_hypotheses(inverse: bool) -> None:
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-def test_no_pixel_moves_by_more_than_an_interval(inverse: bool, generator: torch.Generator) -> None:
-    sample = textured_plane(size=(24, 32), baseline=0.2)
-    noise = replace(sample, image=torch.rand(sample.image.shape, generator=generator))
-    start = quantised(sample, inverse)
+@pytest.mark.parametrize("side", [-1, 1])
+def test_no_pixel_moves_by_more_than_an_interval(inverse: bool, side: int) -> None:
+    sample = textured_plane(size=(24, 32), baseline=0.2, cells=12)
+    truth = sample.depth[0, 0]
+    start = 1 / (1 / truth + 1.5 * side * INTERVAL) if inverse else truth + 1.5 * side * INTERVAL
 
-    depth, energies = refine(noise, start, inverse=inverse, smoothness=0.0, iterations=40)
+    depth, energies = refine(sample, start, inverse=inverse, iterations=40)
 
-    moved = (1 / depth - 1 / start if inverse else depth - start) / INTERVAL
+    moved = (1 / depth - 1 / start if inverse else depth - start) / INTERVAL * -side
     assert moved.abs().max() <= 1 + 1e-4
-    assert moved.abs().max() > 0.99  # noise pulls some as far as they may go
+    assert moved.max() > 0.999  # the truth is farther, and some pixels go as far as they may
     assert energies[-1] < energies[0]
+
+
+def test_what_hides_a_surface_does_not_pull_it() -> None:
+    """One of three sources sees something else in the middle of its image."""
+    sample = textured_plane(views=4, baseline=0.2)
+    truth, start = sample.depth[0, 0], quantised(sample, False)
+    hidden = replace(sample, image=sample.image.clone())
+    hidden.image[0, 1, :, 16:48, 20:60] = torch.rand(3, 32, 40, generator=torch.Generator().manual_seed(0))
+
+    depth, _ = refine(hidden, start)
+
+    assert rmse(depth, truth, False) < rmse(start, truth, False) / 2.5
+
+
+def test_two_surfaces_are_not_drawn_together() -> None:
+    start = torch.full((20, 24), 1.0)
+    start[:, 12:] = 1.0 + 3 * INTERVAL  # a step of three intervals, and one of one
+    start[10:] += INTERVAL
+    sample = textured_plane(size=(20, 24), views=2)
+    flat = replace(sample, image=torch.full_like(sample.image, 0.5))  # no texture: the smoothness is alone
+
+    depth, energies = refine(flat, start, iterations=60)
+
+    assert energies[-1] < 0.5 * energies[0]
+    across = (depth[:, 12] - depth[:, 11]) / INTERVAL
+    assert (across - 3).abs().max() < 1e-3
+    assert ((depth[10] - depth[9]) / INTERVAL).max() < 0.5
 
 
 def test_pixels_without_a_depth_stay_so_and_change_no_others() -> None:
@@ -94,9 +122,9 @@ def test_a_map_without_any_depth_comes_back_empty() -> None:
 
 def test_the_energy_is_that_of_its_formula() -> None:
     """Against loops, on a few pixels, with windows that reach over the border."""
-    sample = textured_plane(size=(9, 11), baseline=0.05, cells=96)
-    sample = sample.map(Tensor.double)
+    sample = textured_plane(size=(9, 11), baseline=0.1, cells=48).map(Tensor.double)
     depth = quantised(sample, False)
+    depth[3:6, 4:8] += 3 * INTERVAL
     _, (energy,) = refine(sample, depth, iterations=0, window=3, smoothness=0.3, colour_deviation=0.2)
 
     assert float(energy) == pytest.approx(slow_energy(sample, depth, 0.3, 0.2), rel=1e-6)
@@ -129,7 +157,7 @@ def slow_energy(sample: Sample, depth: Tensor, smoothness: float, deviation: flo
                 ends = [look(source, row, column, z + INTERVAL * side) for side in (-1, 1)]
                 if None not in ends:
                     seen[source, row, column] = look(source, row, column, z)
-    total = 0.0
+    total, alike, joined = 0.0, [], []
     for row in range(h):
         for column in range(w):
             costs = []
@@ -142,13 +170,19 @@ def slow_energy(sample: Sample, depth: Tensor, smoothness: float, deviation: flo
                 b = torch.tensor([seen[source, *place] for place in places]).double()
                 variances = [x.var(correction=0) + (2 / 255) ** 2 for x in (a, b)]
                 covariance = ((a - a.mean()) * (b - b.mean())).mean()
-                costs.append(1 - float(covariance / (variances[0] * variances[1]).sqrt()))
+                correlation = float(covariance / (variances[0] * variances[1]).sqrt())
+                alike.append(correlation > 0.5)
+                if alike[-1]:
+                    costs.append(1 - correlation)
             total += sum(costs) / max(len(costs), 1)
             for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0)):
                 if 0 <= row + i < h and 0 <= column + j < w:
                     colour = (image[0, :, row, column] - image[0, :, row + i, column + j]).square().sum()
                     jump = (depth[row, column] - depth[row + i, column + j]) / INTERVAL
-                    total += smoothness * float(torch.exp(-colour / (2 * deviation**2)) * jump**2)
+                    joined.append(abs(float(jump)) <= 2.5)
+                    if joined[-1]:
+                        total += smoothness * float(torch.exp(-colour / (2 * deviation**2)) * jump**2)
+    assert {*alike} == {*joined} == {False, True}  # both rules are at work
     return total / (h * w)
 
 

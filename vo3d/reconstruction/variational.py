@@ -13,6 +13,8 @@ from vo3d.geometry.precision import full_precision
 from vo3d.geometry.warp import warp_by_depth
 
 NOISE = 2 / 255  # of grey: windows with less contrast than this have no correlation to speak of
+ALIKE = 0.5  # correlation at the start from which on a source is believed to see the pixel's surface
+JUMP = 2.5  # intervals between neighbours at the start that make them two surfaces; hypotheses are whole ones apart
 FIRST_MOVE = 0.1  # intervals, mean over the pixels, of the first step
 GROW, SHRINK = 1.2, 0.5  # what a step is multiplied by after one that lowered the energy, and after one that did not
 
@@ -38,8 +40,9 @@ def refine_depth(
         C(p) + smoothness sum_q exp(-|I(p) - I(q)|^2 / (2 colour_deviation^2)) (v(p) - v(q))^2,
 
     where C is 1 - the normalised correlation of a window of the reference with the same pixels seen in a source by
-    their depths, mean over the sources that see p; q are those of the four neighbours that have a depth; and v is the
-    depth, or 1 / depth if `inverse`, in intervals. Occlusion is not modelled.
+    their depths, mean over the sources that see p and correlate by more than 0.5 before the first iteration (others
+    see what hides it); v is the depth, or 1 / depth if `inverse`, in intervals; and q are those of the four neighbours
+    that have a depth and whose v was not more than 2.5 from that of p then (others belong to another surface).
 
     A step that would not lower the energy is not taken, so the energies that are returned (before the first iteration,
     and after each) never rise. The paper's step sizes are not known to us.
@@ -76,8 +79,9 @@ def refine_depth(
         return torch.where(known, 1 / value if inverse else value, 0.0)
 
     lowest = torch.maximum(-torch.ones_like(start), -start / 2)  # depths stay positive
-    photometric = _photometric(images, K, world_T_cam, window, [moved(lowest), moved(torch.ones_like(start))])
-    smooth = _smooth(images[0], known, smoothness, colour_deviation)
+    depths = tuple(moved(shift) for shift in (lowest, torch.zeros_like(start), torch.ones_like(start)))
+    photometric = _photometric(images, K, world_T_cam, window, depths)
+    smooth = _smooth(images[0], torch.where(known, start, torch.nan), smoothness, colour_deviation)
     num = known.sum().clamp(min=1)
 
     def energy_and_gradient(shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,27 +110,31 @@ def _photometric(
     K: Float[Tensor, "s 3 3"],
     world_T_cam: Float[Tensor, "s 4 4"],
     window: int,
-    extremes: list[Float[Tensor, "h w"]],
+    depths: tuple[Float[Tensor, "h w"], ...],
 ) -> Callable[[Tensor], Tensor]:
-    """The sum of C over the pixels as a function of the depth.
+    """The sum of C over the pixels as a function of the depth; `depths` are the least, the first, the greatest.
 
-    A source counts at a pixel if it sees it at both `extremes` of its depth, and so everywhere between: who counts
-    then does not change with the depth, and the energy has no jumps.
+    A source sees a pixel if it does at the least and at the greatest depth, and so everywhere between. Who counts then
+    does not change with the depth, and the energy has no jumps.
     """
     grey = images.mean(1, keepdim=True)  # s 1 h w
-    sources = range(1, len(images))
     source_T_reference = se3.relative(world_T_cam, world_T_cam[:1])
 
-    def seen(source: int, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def look(source: int, depth: Tensor) -> tuple[Tensor, Tensor]:
         return warp_by_depth(grey[source], depth, K[0], source_T_reference[source], K[source])
 
-    masks = [torch.stack([seen(source, depth)[1] for depth in extremes]).all(0)[None].to(grey) for source in sources]
-    num = torch.stack(masks).sum(0).clamp(min=1)  # 1 h w
+    seen, alike = [], []
+    for source in range(1, len(images)):
+        (_, near), (first, _), (_, far) = (look(source, depth) for depth in depths)
+        mask = (near & far)[None].to(grey)  # 1 h w
+        seen.append(mask)
+        alike.append(mask * (_correlation(grey[0], first, mask, window) > ALIKE))
+    num = torch.stack(alike).sum(0).clamp(min=1)
 
     def total(depth: Tensor) -> Tensor:
         costs = [
-            mask * (1 - _correlation(grey[0], seen(source, depth)[0], mask, window))
-            for source, mask in zip(sources, masks, strict=True)
+            weight * (1 - _correlation(grey[0], look(source, depth)[0], mask, window))
+            for source, (mask, weight) in enumerate(zip(seen, alike, strict=True), start=1)
         ]
         return (torch.stack(costs).sum(0) / num).sum()
 
@@ -134,21 +142,19 @@ def _photometric(
 
 
 def _smooth(
-    image: Float[Tensor, "3 h w"], known: Tensor, smoothness: float, deviation: float
+    image: Float[Tensor, "3 h w"], start: Float[Tensor, "h w"], smoothness: float, deviation: float
 ) -> Callable[[Tensor], Tensor]:
-    """The sum of the second term over the pixels as a function of v; every pair of neighbours is in it twice."""
+    """The sum of the second term over the pixels as a function of v; NaN in `start`: no depth."""
     weights = []
     for axis in (-2, -1):
         colour = image.diff(dim=axis).square().sum(0)
-        n = known.shape[axis]
-        both = known.narrow(axis, 0, n - 1) & known.narrow(axis, 1, n - 1)
-        weights.append(2 * smoothness * both * torch.exp(-colour / (2 * deviation**2)))
+        joined = start.diff(dim=axis).abs() <= JUMP
+        # each pair of neighbours is met twice
+        weights.append(2 * smoothness * joined * torch.exp(-colour / (2 * deviation**2)))
 
     def total(value: Tensor) -> Tensor:
-        rows, columns = (
-            (weight * value.diff(dim=axis).square()).sum() for weight, axis in zip(weights, (-2, -1), strict=True)
-        )
-        return rows + columns
+        rows, columns = (weights[axis] * value.diff(dim=axis).square() for axis in (-2, -1))
+        return rows.sum() + columns.sum()
 
     return total
 
