@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from vo3d.datasets.sevenscenes import SevenScenesRecording
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import PointCloud, read_cloud, write_cloud
-from vo3d.geometry import scale_intrinsics
+from vo3d.geometry import subsample_intrinsics
 from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules, filter_view
 from vo3d.reconstruction.fusion import ViewCounts, fuse
@@ -178,18 +178,15 @@ def test_sensor_depths_of_a_real_room_fuse(shared_data: Path) -> None:
     assert clip.world_T_cam is not None
     maps = []
     for place in range(len(indices)):
-        depth = clip.depth[place, 2::4, 2::4].contiguous()
-        K = scale_intrinsics(clip.K[place], 1.0, 1.0).clone()
-        K[:2] /= 4
-        K[:2, 2] -= 0.5
+        depth = clip.depth[place, ::4, ::4].contiguous()
         maps.append(
             DepthMap(
                 name=str(place),
                 depth=depth,
                 confidence=(depth > 0).float(),
-                K=K,
+                K=subsample_intrinsics(clip.K[place], 4),
                 world_T_cam=clip.world_T_cam[place],
-                image=clip.image[place, :, 2::4, 2::4].contiguous(),
+                image=clip.image[place, :, ::4, ::4].contiguous(),
                 sources=tuple(other for other in range(len(indices)) if other != place),
                 depth_range=(0.3, 8.0),
             )

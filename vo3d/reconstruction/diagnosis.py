@@ -17,6 +17,7 @@ Cause = Literal["no depth", "no sources", "depth range", "overlap", "poses", "vi
 _END = 0.02  # what share of the depth range counts as its end
 _MANY_AT_ENDS = 0.3  # the share of depths at the ends from which the range is to blame
 _FEW = 0.05  # the share of pixels below which a test is to blame
+_CHANCE = 0.1  # the share of pixels that may agree by chance
 
 _ADVICE: dict[Cause, str] = {
     "no depth": "the depth maps are empty: look at the pictures of depth, and at the step that made them",
@@ -26,7 +27,8 @@ _ADVICE: dict[Cause, str] = {
     "whether poses map cameras into the world and not the world into cameras",
     "poses": "the views contradict each other: check the poses (camera into the world, one unit for poses and depths), "
     "that K is that of the size of the maps, and that the depth range holds the scene",
-    "views": "single views agree, too few do so at once: lower the number of views that must agree, or add sources",
+    "views": "pairs of views agree, but too few on the same pixels: lower the number of views that must agree, or add "
+    "sources",
     "free space": "other views look through the points that agree: allow more violations, or do not count them",
     "confidence": "the depths agree but the network is not sure of them: lower the least confidence",
 }
@@ -49,7 +51,7 @@ class Diagnosis:
     overlap: float  # inside the image of the source
     reprojection: float  # of those inside, closer than `max_reprojection`
     depth_difference: float  # of those inside, closer than `max_depth_difference`
-    agree_once: float  # of the known ones, confirmed by any source
+    agreement: float  # of those inside, both
     agree_enough: float  # of the known ones, confirmed by as many sources as are needed
     confidence_for_tenth: float  # the least confidence that a tenth of the known pixels would pass
     cause: Cause
@@ -58,14 +60,14 @@ class Diagnosis:
         """The finding, the figures and what to do, in one line."""
         if not self.known or not self.num_pairs:
             return f"no point is left of {self.num_maps} depth maps: {_ADVICE[self.cause]}"
-        rules = self.rules
+        rules, limit = self.rules, self.rules.max_depth_difference
         return (
             f"no point is left of {self.num_maps} depth maps; of the depths {self.confident:.1%} have the confidence "
             f"{rules.min_confidence:g} ({self.confidence_for_tenth:.2g} would keep 10 %), {self.at_ends:.0%} lie at "
             f"the ends of the depth range, {self.overlap:.0%} fall into a source's image; of those "
             f"{self.reprojection:.0%} come back within {rules.max_reprojection:g} px and {self.depth_difference:.0%} "
-            f"within {rules.max_depth_difference:.1%} of the depth; {self.agree_once:.0%} are confirmed by a source, "
-            f"{self.agree_enough:.0%} by {rules.min_views} or all: {_ADVICE[self.cause]}"
+            f"within {limit:.1%} of the depth, {self.agreement:.0%} both; {self.agree_enough:.0%} are confirmed by "
+            f"{rules.min_views} sources, or all of fewer: {_ADVICE[self.cause]}"
         )
 
 
@@ -77,7 +79,7 @@ def diagnose(maps: Sequence[DepthMap], rules: FusionRules) -> Diagnosis:
     """
     if not maps:
         raise Vo3dError("no depth maps to fuse: expected at least two views with sources")
-    pixels = known = confident = ends = pairs = asked = inside = near = close = once = enough = 0
+    pixels = known = confident = ends = pairs = asked = inside = near = close = both = enough = 0
     confidences = []
     for index in range(len(maps)):
         view = maps[index]
@@ -100,10 +102,10 @@ def diagnose(maps: Sequence[DepthMap], rules: FusionRules) -> Diagnosis:
             near += int((seen.distance < rules.max_reprojection).sum())
             close += int((seen.difference < rules.max_depth_difference).sum())
             agreeing += seen.agrees(rules)
-        once += int((agreeing > 0).sum())
+        both += int(agreeing.sum())
         enough += int((agreeing >= rules.views_needed(len(view.sources))).sum())
     at_ends, overlap = _share(ends, known), _share(inside, asked)
-    agree_once, agree_enough = _share(once, known), _share(enough, known)
+    agreement, agree_enough = _share(both, inside), _share(enough, known)
     cause: Cause = "confidence"  # what is left where every other test lets enough pass
     if not known:
         cause = "no depth"
@@ -113,7 +115,7 @@ def diagnose(maps: Sequence[DepthMap], rules: FusionRules) -> Diagnosis:
         cause = "depth range"
     elif overlap < _FEW:
         cause = "overlap"
-    elif agree_once < _FEW:
+    elif agreement < _CHANCE:
         cause = "poses"
     elif agree_enough < _FEW:
         cause = "views"
@@ -129,7 +131,7 @@ def diagnose(maps: Sequence[DepthMap], rules: FusionRules) -> Diagnosis:
         overlap=overlap,
         reprojection=_share(near, inside),
         depth_difference=_share(close, inside),
-        agree_once=agree_once,
+        agreement=agreement,
         agree_enough=agree_enough,
         confidence_for_tenth=_exceeded_by_a_tenth(torch.cat(confidences)),
         cause=cause,

@@ -130,7 +130,7 @@ def filter_view(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> Sur
         seen = compare(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
         agrees = seen.agrees(rules)
         total += torch.where(agrees, seen.depth, 0.0)
-        colours = sample_image(source.image, seen.pixels[None])[0][:, 0].T  # n 3
+        colours = sample_image(source.image, seen.pixels[:, None])[0][..., 0].T  # n 3
         colour += torch.where(agrees[:, None], colours, 0.0)
         views += agrees
         violations += seen.found > (1 + FREE_SPACE) * seen.expected
@@ -179,7 +179,7 @@ def compare(
     surface = torch.where(source.known, source.depth, 0.0)
     if max_depth_step is None:
         seen = seen.round()
-        found = sample_image(surface[None], seen[None], mode="nearest")[0][0, 0]
+        found = sample_image(surface[None], seen[:, None], mode="nearest")[0][0, :, 0]
     else:
         found = sample_depth(surface, seen, max_depth_step)
     known = found > 0
@@ -208,11 +208,11 @@ def sample_depth(depth: Float[Tensor, "h w"], pixels: Float[Tensor, "n 2"], max_
     padded = torch.nn.functional.pad(depth[None], (0, 1, 0, 1), mode="replicate")
     high = torch.nn.functional.max_pool2d(padded, 2, stride=1)  # of the pixel and its right and lower neighbours
     low = -torch.nn.functional.max_pool2d(-padded, 2, stride=1)
-    corners, _ = sample_image(torch.cat((low, high)), pixels.clamp(min=0).floor()[None], mode="nearest")
-    low, high = corners[:, 0]
+    corners, _ = sample_image(torch.cat((low, high)), pixels.clamp(min=0).floor()[:, None], mode="nearest")
+    low, high = corners[..., 0]
     smooth = (low > 0) & (high - low <= max_step * low)
-    bilinear = sample_image(depth[None], pixels[None])[0][0, 0]
-    nearest = sample_image(depth[None], pixels[None], mode="nearest")[0][0, 0]
+    bilinear = sample_image(depth[None], pixels[:, None])[0][0, :, 0]
+    nearest = sample_image(depth[None], pixels[:, None], mode="nearest")[0][0, :, 0]
     return torch.where(smooth, bilinear, nearest)
 
 

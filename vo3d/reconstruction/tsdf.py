@@ -30,9 +30,7 @@ def default_voxel(maps: Sequence[DepthMap]) -> float:
         if view.known.any()
     ]
     if not sizes:
-        raise Vo3dError(
-            f"no depth in {len(maps)} depth maps to make a mesh of: look at what the filters left, and loosen them"
-        )
+        raise _no_depth(maps)
     return _PIXELS_A_VOXEL * float(np.median(sizes))
 
 
@@ -52,6 +50,8 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
 
     Source: Curless and Levoy, "A volumetric method for building complex models from range images", 1996.
     """
+    if not maps:
+        raise _no_depth(maps)
     if voxel is None:
         voxel = default_voxel(maps)
     truncation = _VOXELS_TO_TRUNCATION * voxel if truncation is None else truncation
@@ -66,12 +66,14 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
     )
     # Positions are kept in single precision: around the first camera they keep their digits.
     origin = maps[0].world_T_cam[:3, 3].double().cpu()
+    seen = 0
     for index in range(len(maps)):
         view = maps[index]
         if view.K[0, 1] != 0:
             raise Vo3dError(f"{view.name}: K has a skew of {float(view.K[0, 1]):g}: expected 0: undistort the images")
         if not view.known.any():
             continue
+        seen += 1
         depth = torch.where(view.known, view.depth, 0.0).float().cpu()
         colours = view.image.clamp(0, 1).float().movedim(0, -1).cpu().contiguous()  # h w 3
         world_T_cam = view.world_T_cam.double().cpu().clone()
@@ -84,17 +86,29 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
         blocks = volume.compute_unique_block_coordinates(depth_image, K, cam_T_world, *limits)
         colour_image = open3d.t.geometry.Image(numbers(colours.numpy()))
         volume.integrate(blocks, depth_image, colour_image, K, K, cam_T_world, *limits)
+    if not seen:
+        raise _no_depth(maps)
     surface = volume.extract_triangle_mesh(weight_threshold=_ONE_VIEW)
     if not len(surface.triangle.indices):
         raise Vo3dError(
             f"no surface in {len(maps)} depth maps with voxels of {voxel:g}: take smaller voxels, or look at the depths"
         )
-    points = surface.vertex.positions.numpy().astype(np.float64) + origin.numpy()
+    # open3d's threads number points and faces as they come: sorted, the same maps give the same file.
+    points = surface.vertex.positions.numpy()
+    order = np.lexsort(points.T)
+    faces = np.argsort(order)[surface.triangle.indices.numpy()]
+    world_points = torch.from_numpy(points[order]).double() + origin
     return Mesh(
         vertices=PointCloud(
-            points=torch.from_numpy(points).to(maps[0].world_T_cam.dtype).numpy(),
-            colours=np.rint(surface.vertex.colors.numpy() * 255).clip(0, 255).astype(np.uint8),
-            normals=surface.vertex.normals.numpy(),
+            points=world_points.to(maps[0].world_T_cam.dtype).numpy(),
+            colours=np.rint(surface.vertex.colors.numpy()[order] * 255).clip(0, 255).astype(np.uint8),
+            normals=surface.vertex.normals.numpy()[order],
         ),
-        faces=surface.triangle.indices.numpy().astype(np.int64),
+        faces=faces[np.lexsort(faces.T)],
+    )
+
+
+def _no_depth(maps: Sequence[DepthMap]) -> Vo3dError:
+    return Vo3dError(
+        f"no depth in {len(maps)} depth maps to make a mesh of: look at what the filters left, and loosen them"
     )
