@@ -17,7 +17,7 @@ from vo3d.geometry.precision import full_precision
 from vo3d.model import Model, Prediction
 from vo3d.sample import Sample
 
-NOISE = 2 / 255  # of a colour: windows with less contrast than this have no correlation to speak of
+NOISE = 1 / 255  # of a colour: windows with less contrast than this have no correlation to speak of
 EDGE = 0.03  # of grey: contrast from which on the guided filter keeps an edge
 INSIDE = 0.999  # share of a source pixel's neighbours that are in the image
 
@@ -59,7 +59,7 @@ class PlaneSweep(Model):
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K", "world_T_cam", "depth_range")
     gives: ClassVar[tuple[str, ...]] = ("depth", "confidence")
-    min_confidence: ClassVar[float] = 0.5
+    min_confidence: ClassVar[float] = 0.4
     scale_source: ClassVar[str] = "camera poses"
 
     def __init__(
@@ -68,10 +68,10 @@ class PlaneSweep(Model):
         stride: int = 4,
         match_stride: int = 1,
         cost: Literal["zncc", "variance"] = "zncc",
-        window: int = 7,
+        window: int = 3,
         views: Literal["best_half", "all"] = "best_half",
         smoothing: Literal["guided", "box", "none"] = "guided",
-        smoothing_window: int = 9,
+        smoothing_window: int = 7,
         inverse: bool = False,
         subpixel: bool = True,
         slab: int = 4,
