@@ -227,6 +227,15 @@ def test_far_worlds_do_not_disturb_single_precision_depths() -> None:
     assert_same(here[both], there[both], 1e-5)
 
 
+def test_fields_of_a_map_may_differ_in_precision() -> None:
+    maps = ball_maps(4, 24, 32, num_sources=3)
+    exact = filter_map(maps, 0, FusionRules()).depth > 0
+    for fields in (("depth",), ("image", "confidence"), ("K", "world_T_cam"), ("depth", "image", "world_T_cam")):
+        mixed = changed(maps, **{name: [getattr(view, name).float() for view in maps] for name in fields})
+        found = filter_map(mixed, 0, FusionRules()).depth > 0
+        assert (found == exact).float().mean() > 0.99
+
+
 def test_the_view_itself_must_look_the_right_way() -> None:
     # Sources turned round see the points behind them: nothing agrees, and nothing is invented.
     maps = ball_maps(4, num_sources=3)

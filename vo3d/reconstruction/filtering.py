@@ -130,7 +130,7 @@ def filter_view(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> Sur
         seen = compare(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
         agrees = seen.agrees(rules)
         total += torch.where(agrees, seen.depth, 0.0)
-        colours = sample_image(source.image, seen.pixels[:, None])[0][..., 0].T  # n 3
+        colours = sample_image(source.image, seen.pixels[:, None].to(source.image.dtype))[0][..., 0].T  # n 3
         colour += torch.where(agrees[:, None], colours, 0.0)
         views += agrees
         violations += seen.found > (1 + FREE_SPACE) * seen.expected
@@ -174,17 +174,18 @@ def compare(
     """
     # Poses far from the origin are subtracted in double precision; what is left is small.
     source_T_view = se3.relative(source.world_T_cam.double(), view.world_T_cam.double()).to(depth.dtype)
-    points = se3.transform(source_T_view, rays(view.K, pixels) * depth[:, None])  # n 3
-    seen, expected = project(source.K, points)
-    surface = torch.where(source.known, source.depth, 0.0)
+    K, source_K = view.K.to(depth.dtype), source.K.to(depth.dtype)
+    points = se3.transform(source_T_view, rays(K, pixels) * depth[:, None])  # n 3
+    seen, expected = project(source_K, points)
+    surface = torch.where(source.known, source.depth, 0.0).to(depth.dtype)
     if max_depth_step is None:
         seen = seen.round()
         found = sample_image(surface[None], seen[:, None], mode="nearest")[0][0, :, 0]
     else:
         found = sample_depth(surface, seen, max_depth_step)
     known = found > 0
-    back = se3.transform(se3.inverse(source_T_view), rays(source.K, seen) * found[:, None])
-    back_pixels, back_depth = project(view.K, back)
+    back = se3.transform(se3.inverse(source_T_view), rays(source_K, seen) * found[:, None])
+    back_pixels, back_depth = project(K, back)
     known &= ~back_pixels[:, 0].isnan()
     last = seen.new_tensor((surface.shape[1] - 1.0, surface.shape[0] - 1.0))
     return Comparison(

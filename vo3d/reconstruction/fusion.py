@@ -69,7 +69,7 @@ def fuse(
     views that see it; Yao et al., MVSNet, 2018, section 4.2, for the filters.
     """
     rules = FusionRules() if rules is None else rules
-    counts: list[ViewCounts | None] = [None] * len(maps)
+    counts: dict[int, ViewCounts] = {}
     clouds: list[PointCloud] = []
     placed: dict[int, DepthMap] = {}  # the points of each view so far, as depth maps
     for index in _finest_first(maps) if rules.visibility else range(len(maps)):
@@ -92,7 +92,7 @@ def fuse(
             progress(counts[index])
     if not sum(map(len, clouds)):
         raise Vo3dError(str(diagnose(maps, rules)))
-    return Fused(cloud=_joined(clouds), views=tuple(count for count in counts if count is not None))
+    return Fused(cloud=_joined(clouds), views=tuple(counts[index] for index in range(len(maps))))
 
 
 def _finest_first(maps: Sequence[DepthMap]) -> list[int]:
