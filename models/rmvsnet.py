@@ -185,7 +185,7 @@ class RMVSNet(Model):
                 cost = variance_cost(features, K, world_T_cam, part, slab=self.slab)
             return self.regulariser(-cost, list(states))  # type: ignore[no-any-return]
 
-        for part in depths.split(self.slab, dim=1):
+        for part in torch.split(depths, self.slab, dim=1):
             if recompute:
                 logits, states = checkpoint(slab, part, *states, use_reentrant=False, preserve_rng_state=False)
             else:

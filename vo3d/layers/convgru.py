@@ -42,7 +42,7 @@ class ConvGRUCell(nn.Module):
         of_x = torch.cat([convolution.weight[:, :c] for convolution in convolutions])
         of_gates, of_candidate = (convolution.weight[:, c:].contiguous() for convolution in convolutions)
         bias = torch.cat([self.gates.bias, self.candidate.bias])  # type: ignore[list-item]
-        from_x = conv2d(x.reshape(k * b, c, h, w), of_x, bias, padding=1).unflatten(0, (k, b))  # k b 3f h w
+        from_x = conv2d(x.reshape(k * b, c, h, w), of_x, bias, padding=1).reshape(k, b, -1, h, w)  # k b 3f h w
         states = []
         for step in from_x:
             gates_x, candidate_x = step.split((2 * self.hidden, self.hidden), dim=1)

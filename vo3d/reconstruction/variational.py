@@ -168,5 +168,5 @@ def _correlation(
     _, mean_one, mean_other, squares_one, squares_other, products = sums / sums[:1].clamp(min=1e-6)
     variance_one = (squares_one - mean_one.square()).clamp(min=0) + NOISE**2
     variance_other = (squares_other - mean_other.square()).clamp(min=0) + NOISE**2
-    correlation = (products - mean_one * mean_other) / (variance_one * variance_other).sqrt()
+    correlation: Tensor = (products - mean_one * mean_other) / (variance_one * variance_other).sqrt()
     return correlation[None]
