@@ -144,12 +144,18 @@ def _variance(features: Sequence[Tensor], K: Tensor, world_T_cam: Tensor, depths
         raise Vo3dError(f"{len(features)} view for a plane sweep: expected at least 2, a reference and a source")
     reference, *sources = (maps.to(torch.promote_types(maps.dtype, torch.float32)) for maps in features)
     size = (reference.shape[-2], reference.shape[-1])
+    # pixels from float32 cameras would be off by 1e-4 of a pixel, which a network can turn into as much of a depth
+    K, world_T_cam, depths = K.double(), world_T_cam.double(), depths.double()
     in_place = not _wants_gradients(*features, K, world_T_cam, depths)
+    warp = warp_to_planes
+    if in_place and reference.device.type == "cpu":
+        warp, reference = _warp_rows, reference.contiguous(memory_format=torch.channels_last)
     total = square = torch.zeros(())
     for index, source in enumerate(sources, start=1):
         source_T_reference = se3.relative(world_T_cam[:, index], world_T_cam[:, 0])
         pixels = sweep_pixels(K[:, 0], K[:, index], source_T_reference, depths, size)  # b d h w 2
-        warped = warp_to_planes(source, pixels)  # b c d h w
+        pixels = pixels.to(reference.dtype)
+        warped = warp(source, pixels)  # b c d h w
         difference = warped.sub_(reference[:, :, None]) if in_place else warped - reference[:, :, None]
         if index == 1:
             total, square = difference, difference.square()
@@ -162,6 +168,28 @@ def _variance(features: Sequence[Tensor], K: Tensor, world_T_cam: Tensor, depths
         return square.div_(len(features)).addcmul_(mean, mean, value=-1).clamp_(min=0)
     mean = total / len(features)
     return (square / len(features) - mean.square()).clamp(min=0)
+
+
+def _warp_rows(features: Tensor, pixels: Tensor) -> Tensor:
+    """`warp_to_planes` without gradients, with channels last in memory: on a CPU several times as fast.
+
+    A bilinear sample is a weighted sum of four rows of a table with a row for each pixel; a ring of zeros around the
+    map stands for all that lies outside or behind.
+    """
+    b, c, hs, ws = features.shape
+    d, h, w = pixels.shape[1:4]
+    table = functional.pad(features, (1, 2, 1, 2)).permute(0, 2, 3, 1).reshape(-1, c)  # b*(hs+3)*(ws+3) c
+    x, y = pixels.nan_to_num(nan=-1.0).unbind(-1)  # b d h w
+    x, y = x.clamp(-1, ws), y.clamp(-1, hs)
+    left, top = x.floor(), y.floor()
+    x, y = x.sub_(left), y.sub_(top)
+    maps = torch.arange(0, len(table), (hs + 3) * (ws + 3), device=x.device)
+    first = (maps + ws + 4)[:, None, None, None] + top.long() * (ws + 3) + left.long()
+    rows = first.reshape(-1, 1) + torch.tensor([0, 1, ws + 3, ws + 4], device=x.device)
+    xy = x * y
+    weights = torch.stack((1 - x - y + xy, x - xy, y - xy, xy), dim=-1).reshape(-1, 4).to(table.dtype)
+    warped = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+    return warped.reshape(b, d, h, w, c).permute(0, 4, 1, 2, 3)
 
 
 def _wants_gradients(*tensors: Tensor) -> bool:
