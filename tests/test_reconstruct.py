@@ -130,7 +130,7 @@ def test_a_second_run_takes_the_maps_from_their_files(
     assert main(words) == 0
     assert len(calls) == VIEWS
     assert (tmp_path / "a.ply").read_bytes() == first
-    assert "holds 5 maps of these settings" in " ".join(capsys.readouterr().out.split())
+    assert "holds maps of these settings (5)" in " ".join(capsys.readouterr().out.split())
 
     assert main([*words[:-1], "--num-depths", "16", "--no-report"]) == 0
     assert len(calls) == 2 * VIEWS

@@ -17,6 +17,7 @@ LAYOUTS = {  # module of vo3d.datasets -> what it reads; the first that recognis
     "posed_images": "images with a file of poses (poses.txt, trajectory.txt, groundtruth.txt, or --poses)",
 }
 POSED = "posed_images"
+MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, that of MVSNet's published results
 METRIC = ("sevenscenes", "dtu")  # layouts that are known to be in metres
 OPTIONS = {"trajectory": "poses", "depth_range": "depth-range", "max_side": "max-side"}  # as the command line has them
 
@@ -37,6 +38,8 @@ def open_scene(path: Path, reading: Mapping[str, Any]) -> tuple[str, MultiViewSc
         strange = [f"--{OPTIONS.get(key, key)}" for key in given if key not in known]
         if strange:
             raise Vo3dError(f"{path}: is {what}, which has no use for {', '.join(strange)}: leave them out")
+        if "max_side" in known and not {"size", "max_side"} & set(given):
+            given["max_side"] = MAX_SIDE
         return name, module.scene(path, **given)
     raise Vo3dError(f"{path}: no scene: expected {'; or '.join(LAYOUTS.values())}")
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vo3d.errors import Vo3dError
@@ -68,22 +70,25 @@ def card_table(weights: str) -> Table:
         raise Vo3dError(
             f"{path}: has no card: expected the safetensors of vo3d, or one of {', '.join(weights_names())}"
         )
+    missing = "not here: fetched when it is used" if card.file else "none"
     table = Table("", "", title=card.name, show_header=False)
-    table.add_row("what", card.about)
-    table.add_row("model", card.class_path)
-    table.add_row("arguments", _lines(card.init_args) or "as its constructor has them")
-    table.add_row("recipe", _lines(card.recipe) if isinstance(card.recipe, Mapping) else card.recipe)
-    table.add_row("figures", _lines(card.figures))
-    table.add_row("licence", card.licence)
-    table.add_row("page", card.page)
-    table.add_row(
-        "file", str(path) if path is not None else "not here: fetched when it is used" if card.file else "none"
-    )
+    for name, text in (
+        ("what", card.about),
+        ("model", card.class_path),
+        ("arguments", _lines(card.init_args) or "as its constructor has them"),
+        ("recipe", _lines(card.recipe) if isinstance(card.recipe, Mapping) else card.recipe),
+        ("figures", _lines(card.figures)),
+        ("licence", card.licence),
+        ("page", card.page),
+        ("file", missing if path is None else str(path)),
+    ):
+        table.add_row(name, escape(text))
     return table
 
 
 def _lines(facts: Mapping[str, Any]) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in facts.items())
+    """Facts as lines, nested ones indented."""
+    return yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000).rstrip() if facts else ""
 
 
 def _count(tensors: Any) -> int:

@@ -50,7 +50,7 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         others = "; ".join(folder.differences)
         _say(console, "", f"{job.folder} holds maps of other settings ({others}): all are made anew")
     elif len(folder):
-        _say(console, "", f"{job.folder} holds {len(folder)} maps of these settings: they are used where they fit")
+        _say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
     left = sum(scene.names[index] not in folder for index in job.references)
     if left:
         _say(console, "estimate", _estimate(forecast(net.model, sample, job.device), left, job.device))

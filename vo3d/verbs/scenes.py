@@ -95,7 +95,7 @@ def reconstruct(
         num_views: Views that a depth map is made from, itself included.
         num_depths: Depths to try between near and far; without it, what the weights were made with.
         size: Rows and columns that the images are resized and cut to, such as 480x640.
-        max_side: The most pixels of the longer side of the images, instead of a size.
+        max_side: The most pixels of the longer side of the images, instead of a size; without either, 1600.
         depth_range: Near and far, instead of what the scene says.
         images: The folder of the images of a COLMAP model, where they do not lie beside it.
         poses: The file of the poses of images (KITTI's rows or TUM's), where it has no usual name.
