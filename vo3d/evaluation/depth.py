@@ -1,6 +1,6 @@
 """Run a model of multi-view stereo over the reference views of a dataset and score its depth maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -76,6 +76,7 @@ def evaluate_depth(
     name: str | None = None,
     protocol: Mapping[str, object] | None = None,
     provenance: Mapping[str, object] | None = None,
+    each: Callable[[int, Estimate], None] | None = None,
     progress: bool = True,
 ) -> Result:
     """Score the depth maps that `model.stream` makes of the references of `samples`, and write everything under `out`.
@@ -95,6 +96,7 @@ def evaluate_depth(
         name: Of the model in tables; its class if None.
         protocol: What only the caller knows: at least `dataset` and `split`.
         provenance: Such as the hash of the weights and the seed; versions, command and date are added.
+        each: Told of the index of each sample and of the maps, as soon as they are there.
         progress: Show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -131,6 +133,8 @@ def evaluate_depth(
                     seen.add(sample, len(sample.image))
                     if index == indices[0] and len(result.sequences) < MOST_MAPS:
                         _write_maps(out / MAPS / scene, samples, index, estimate)
+                    if each is not None:
+                        each(index, estimate)
                     bar.advance(task)
                 result.sequences[scene] = _mean_of_views(rows)
                 seen.frames.append((scene, [samples.place(index)[1][0] for index in indices]))
