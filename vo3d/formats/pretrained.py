@@ -154,8 +154,8 @@ def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card
         return brought, card
     if not card.file:
         return None, card
-    path = _published(card)
-    return (_fetched(card) if path is None and fetch else path), card
+    here = _published(card)
+    return (_fetched(card) if here is None and fetch else here), card
 
 
 def card_of(path: Path) -> Card | None:
