@@ -63,7 +63,7 @@ def load_pretrained(
     if spec is None and path is not None:
         spec = _recognised(path)
     if spec is None:
-        raise Vo3dError(f"no weights: expected a file, or one of {', '.join(weights_names())}")
+        raise Vo3dError(f"no weights: expected a file, or one of {', '.join(weights_names())}: name them by --weights")
     spec = {"class_path": spec["class_path"], "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
     where = f"--weights {weights}" if weights is not None else "--model"
     net: Model = build(Model, spec, where)
