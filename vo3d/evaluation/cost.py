@@ -73,6 +73,8 @@ def peak_memory(device: torch.device) -> int | None:
     """
     if device.type != "cpu":
         return int(torch.accelerator.max_memory_allocated(device))
+    if (peak := _bytes(_STATUS, "VmHWM")) is not None:
+        return peak  # not `ru_maxrss`, which knows of the process that started this one and is never forgotten
     if sys.platform == "win32":
         return None
     import resource  # noqa: PLC0415 (Windows has none)

@@ -1,0 +1,46 @@
+"""What work costs: the peak of a piece of work is its own, and forecasts follow the number of depths."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from vo3d.evaluation import cost
+from vo3d.evaluation.cost import forecast, measured, peak_memory
+from vo3d.models.plane_sweep import PlaneSweep
+from vo3d.sample import Sample
+
+CPU = torch.device("cpu")
+FLOATS = 50_000_000  # 200 MB
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system forgets no peak")
+
+
+def test_the_peak_of_a_piece_of_work_is_its_own() -> None:
+    large = measured(lambda: torch.ones(FLOATS), CPU)
+    small = measured(lambda: torch.ones(10), CPU)
+    assert large.memory is not None
+    assert small.memory is not None
+    assert 0.9 * 4 * FLOATS < large.memory < 1.3 * 4 * FLOATS
+    assert small.memory < 0.1 * 4 * FLOATS
+
+
+def test_the_peak_is_not_that_of_the_process_which_started_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # what Linux tells of a child of a process of a terabyte
+    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=10**9))
+    peak = peak_memory(CPU)
+    assert peak is not None
+    assert peak < 10**11
+
+
+def test_a_forecast_follows_the_number_of_depths(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sweep(model: PlaneSweep, *_: object) -> torch.Tensor:
+        return torch.ones(model.num_depths * 1_000_000)
+
+    monkeypatch.setattr(cost, "estimate_depth", sweep)
+    model = PlaneSweep(num_depths=100)
+    found = forecast(model, Sample(image=torch.zeros(2, 3, 8, 8), K=torch.eye(3).expand(2, 3, 3)), CPU)
+    assert model.num_depths == 100
+    assert found is not None
+    assert found.memory is not None
+    assert found.memory == pytest.approx(4e8, rel=0.15)
