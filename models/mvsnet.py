@@ -240,4 +240,8 @@ def _cameras(sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
 def _rows(sample: Sample) -> Iterator[Sample]:
     """The samples of a batch, one by one, each as a batch of one."""
     for row in range(sample.image.shape[0]):
-        yield sample.map(lambda tensor, row=row: tensor[row : row + 1])
+
+        def of_row(tensor: Tensor, row: int = row) -> Tensor:
+            return tensor[row : row + 1]
+
+        yield sample.map(of_row)

@@ -198,9 +198,9 @@ def _score(model: Model, sample: Sample, estimate: Estimate, threshold: float | 
     if truth is None or not bool((truth > 0).any()):
         raise Vo3dError(f"{scene} has a view without a true depth: depth is scored where there is a truth")
     if truth.shape != estimate.depth.shape:
-        found = f"{estimate.depth.shape[0]}x{estimate.depth.shape[1]}"
+        shape = f"{estimate.depth.shape[0]}x{estimate.depth.shape[1]}"
         raise TypeError(
-            f"{type(model).__name__} gave a map of {found}: expected {truth.shape[0]}x{truth.shape[1]}, every "
+            f"{type(model).__name__} gave a map of {shape}: expected {truth.shape[0]}x{truth.shape[1]}, every "
             f"{stride}th pixel"
         )
     interval = _interval(model, sample)
@@ -225,7 +225,9 @@ def _interval(model: Model, sample: Sample) -> torch.Tensor | None:
     num_depths = getattr(model, "num_depths", None)
     if num_depths is None or num_depths < 2 or sample.depth_range is None:
         return None
-    return (sample.depth_range[0, 1] - sample.depth_range[0, 0]) / (num_depths - 1)
+    near, far = sample.depth_range[0]
+    interval: torch.Tensor = (far - near) / (num_depths - 1)
+    return interval
 
 
 def _mean_of_views(rows: Sequence[Metrics]) -> Metrics:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Norm = Literal["batch", "group"]
+Network = TypeVar("Network", bound=nn.Module)
 _CONVOLUTIONS = {
     (2, False): nn.Conv2d,
     (3, False): nn.Conv3d,
@@ -70,7 +71,7 @@ class ConvBlock(nn.Module):
 
 
 @torch.no_grad()
-def folded(module: nn.Module) -> nn.Module:
+def folded(module: Network) -> Network:
     """A copy for inference in which batch normalisation, with its stored statistics, is part of the convolutions.
 
     The values are those of evaluation mode to rounding; a pass over every map, and its memory, is saved.

@@ -66,7 +66,8 @@ class VolumeUNet(nn.Module):
         quarter = self.conv4(self.conv3(half))  # b 32 d/2 h/2 w/2
         eighth = self.conv6(self.conv5(quarter))  # b 64 d/4 h/4 w/4
         quarter = quarter + self.conv7(eighth, size=quarter.shape[2:])
-        return half + self.conv9(quarter, size=half.shape[2:])
+        decoded: Tensor = self.conv9(quarter, size=half.shape[2:])
+        return half + decoded
 
     @torch.no_grad()
     def from_slabs(
@@ -138,8 +139,8 @@ def _plane_by_plane(padded: Float[Tensor, "b c n h w"], weight: Float[Tensor, "k
     taps = weight.permute(2, 0, 1, 3, 4).flatten(0, 1)  # 3 k channels out
     planes = padded.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # b*n c h w
     parts = functional.conv2d(planes, taps, padding=1).reshape(b, n, 3 * k, h, w)
-    before, here, after = parts.split(k, dim=2)
-    result = (before[:, :-2] + here[:, 1:-1]).add_(after[:, 2:])  # b n-2 k h w
+    before, here, after = torch.split(parts, k, dim=2)
+    result: Tensor = (before[:, :-2] + here[:, 1:-1]).add_(after[:, 2:])  # b n-2 k h w
     return result.transpose(1, 2)
 
 
