@@ -174,7 +174,7 @@ class PlaneSweep(Model):
         sums = _box(sums, self.window)
         c = warped.shape[2]
         means = sums[:, :, 1:] / sums[:, :, :1].clamp(min=1e-6)
-        mean_w, mean_r, ww, rr, wr = torch.split(means, (c, c, 1, 1, 1), dim=2)
+        mean_w, mean_r, ww, rr, wr = torch.split(means, [c, c, 1, 1, 1], dim=2)
         noise = c * NOISE**2
         variance_w = (ww - mean_w.square().sum(2, keepdim=True)).clamp(min=0) + noise
         variance_r = (rr - mean_r.square().sum(2, keepdim=True)).clamp(min=0) + noise
