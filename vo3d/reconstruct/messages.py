@@ -9,12 +9,12 @@ from rich.console import Console
 
 from vo3d.evaluation.cost import Cost, forecast, free_memory, memory_in_use
 from vo3d.evaluation.depth_folder import DepthFolder
-from vo3d.layouts import LAYOUTS, METRIC
+from vo3d.layouts import LAYOUTS
 from vo3d.reconstruct.job import Job, map_size
 from vo3d.report.words import duration_in_words, size_in_words, span_in_words
 from vo3d.sample import Sample
 
-SHOWN_ERRORS = {  # the first has a unit
+SHOWN_ERRORS = {  # the first where the unit is known
     "depth_median_error_mm": "median {:.1f} mm",
     "depth_within_1pc_percent": "{:.1f} % within 1 %",
     "depth_within_5pc_percent": "{:.1f} % within 5 %",
@@ -70,7 +70,7 @@ def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
     return text
 
 
-def say_result(job: Job, result: Mapping[str, Any], files: Mapping[str, Path], console: Console) -> None:
+def say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Console) -> None:
     """What came out, what it took, how near the truth it is where that is known, and where the files are."""
     peak = result["peak_memory_bytes"]
     memory = f", at most {size_in_words(peak)} of memory" if peak else ""
@@ -79,7 +79,7 @@ def say_result(job: Job, result: Mapping[str, Any], files: Mapping[str, Path], c
         errors = {key: result["depth_errors"].get(prefix + key) for key in SHOWN_ERRORS}
         parts = [form.format(errors[key]) for key, form in SHOWN_ERRORS.items() if errors[key] is not None]
         if parts:
-            _say(console, "errors", f"{words}: {', '.join(parts[job.layout not in METRIC :])} of the truth")
+            _say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
     for what, path in files.items():
         _say(console, what, str(path))
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -134,7 +135,7 @@ def reconstruct(
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if report:
         files["report"] = _report(job, course, fused, result)
-    say_result(job, result, files, console)
+    say_result(result, files, console)
     return result
 
 
@@ -153,7 +154,8 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Course:
                 estimate = _estimated(job, sample)
                 folder.save(name, made_from, estimate)
             course.seconds.append(estimate.seconds)
-            course.errors.append(depth_errors(estimate, sample, stride, job.rules.min_confidence))
+            errors = depth_errors(estimate, sample, stride, job.rules.min_confidence)
+            course.errors.append(errors if job.layout in METRIC else _without_lengths(errors))
             if course.errors[-1] and sample.depth is not None:
                 course.truths[name] = sample.depth[0, ::stride, ::stride]
             sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
@@ -236,6 +238,11 @@ def _resumable(job: Job, folder: DepthFolder) -> Iterator[None]:
             f"\n{done} of {len(job.references)} depth maps are in {job.folder}: the same command goes on from there"
         )
         raise
+
+
+def _without_lengths(errors: Mapping[str, float]) -> dict[str, float]:
+    """The errors that mean the same in any unit."""
+    return {key: value for key, value in errors.items() if not re.search(r"mm_percent|_mm?$", key)}
 
 
 def _mean(values: Sequence[float]) -> float | None:
