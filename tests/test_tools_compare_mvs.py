@@ -39,7 +39,7 @@ def test_every_method_is_a_row_with_equal_inputs(tmp_path: Path, capsys: pytest.
     words += ["--num-depths", "8", "--pictures", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert tool.main(words) == 0
     rows = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert list(rows) == ["plane sweep", "plane sweep, variance", "drawn", "protocol"]
+    assert list(rows) == [*tool.BASELINES, "drawn", "protocol"]
     results = {name: Result.load(tmp_path / "out" / name) for name in ("plane_sweep", "plane_sweep__variance", "drawn")}
     assert len({result.protocol["frames_sha256"] for result in results.values()}) == 1
     assert rows["drawn"]["within_1_percent"] == results["drawn"].mean["depth_recall_1pc_percent"]
@@ -47,8 +47,9 @@ def test_every_method_is_a_row_with_equal_inputs(tmp_path: Path, capsys: pytest.
     assert 0 <= rows["drawn"]["scenes_better_than_plane_sweep"] <= 2
     table = (tmp_path / "out" / "table.md").read_text()
     assert table in capsys.readouterr().out
-    assert [line.split(" | ")[0] for line in table.splitlines()[2:5]] == [
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:6]] == [
         "| plane sweep",
+        "| plane sweep, unsmoothed",
         "| plane sweep, variance",
         "| drawn",
     ]

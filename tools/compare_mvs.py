@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from math import nan, sqrt
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,11 @@ STRIDE = 4  # of all methods here: their maps have a pixel on every fourth of th
 WINDOW = 9  # pixels: the contrast around a pixel is taken in a window of this side
 EDGE = 0.02  # share of the depth: a larger step to a neighbour on the map is an edge
 BASELINE = "plane sweep"
+BASELINES: dict[str, dict[str, Any]] = {  # the first is the strongest: costs are smoothed plane by plane
+    BASELINE: {},
+    "plane sweep, unsmoothed": {"smoothing": "none", "window": 7},
+    "plane sweep, variance": {"cost": "variance"},
+}
 SHARES = {  # what the shares are of
     "all": "all",
     "confident": "most confident half",
@@ -244,7 +250,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 def methods(options: argparse.Namespace) -> dict[str, tuple[Model, dict[str, object]]]:
     """The contestants by name, each with where it comes from; the baselines first."""
     found: dict[str, tuple[Model, dict[str, object]]] = {}
-    for name, arguments in ((BASELINE, {}), ("plane sweep, variance", {"cost": "variance"})):
+    for name, arguments in BASELINES.items():
         settings = {"num_depths": options.num_depths, **arguments}
         found[name] = PlaneSweep(**settings), {"arguments": settings}
     for text in options.model:
