@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
-from vo3d.datasets.transforms import Transform
+from vo3d.datasets.transforms import HorizontalFlip, RandomCrop, RandomResizedCrop, Resize, Transform
 from vo3d.datasets.views import DepthChoice
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size, read_image
@@ -42,6 +42,7 @@ LIGHTS = (0, 1, 2, 3, 4, 5, 6)
 ALL_LIGHTS_ON = 3  # the light of validation and test
 STRIDE = 4  # pixels of the image from one pixel of the true depth, and of the training cameras' K, to the next
 METRES = 0.001  # in a millimetre
+MOVE_PIXELS = (HorizontalFlip, RandomCrop, RandomResizedCrop, Resize)  # to where a grid of stride 4 misses the truth
 DEPTH_ROOTS = ("Depths_raw", "Depths")  # of true depth at the size of the evaluation's images
 
 
@@ -53,7 +54,8 @@ class DTU(MultiViewDataset):
 
     The true depth has a quarter of the images' size, 160x128: it stands at the rows and columns that are multiples of
     four, with 0 between them, because pixel i of a network's grid of stride 4 sits on pixel 4i of the image.
-    Augmentations that crop or resize would pull the two apart. `K` is four times that of the files.
+    Augmentations that crop, resize or flip would pull the two apart and are refused. `K` is four times that of the
+    files.
 
     Args:
         root: the folder of the layout.
@@ -64,7 +66,8 @@ class DTU(MultiViewDataset):
             (num_depths - 1) of each cam file; 192 and 1.06 are those of the published results: 425 to 931.15 mm.
         num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
 
-    Raises Vo3dError, naming the file, for what is missing or damaged; for a scan or light that is absent.
+    Raises Vo3dError, naming the file, for what is missing or damaged; for a scan or light that is absent; for an
+    augmentation that moves pixels.
     """
 
     def __init__(
@@ -81,6 +84,12 @@ class DTU(MultiViewDataset):
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
+        moving = next((one for one in transforms if isinstance(one, MOVE_PIXELS)), None)
+        if moving is not None and depth != "none":
+            raise Vo3dError(
+                f"{type(moving).__name__} moves pixels, and the true depth of DTU stands at every fourth: leave it "
+                "out, or give depth='none'"
+            )
         if lights is None:
             lights = LIGHTS if split == "train" else (ALL_LIGHTS_ON,)
         cameras = TrainingCameras(Path(root), num_depths=num_depths, interval_scale=interval_scale)

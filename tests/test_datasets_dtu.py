@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vo3d.datasets.dtu import DTU, SPLITS, DTUEvaluation, recognises, scene
+from vo3d.datasets.transforms import HorizontalFlip
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
@@ -228,6 +229,11 @@ CAM = "Cameras/train/00000002_cam.txt"
             r"rect_003_3_r5000\.png: is 8x8 pixels, but its camera is for 160x128",
         ),
         (lambda root: None, {"num_depths": 1}, "num_depths 1, interval_scale 1.06: expected at least 2"),
+        (
+            lambda root: None,
+            {"transforms": [HorizontalFlip()]},
+            "HorizontalFlip moves pixels, and the true depth of DTU",
+        ),
         (lambda root: None, {"num_views": 5}, "no view of scan2_light3 has 4 source views"),
     ],
 )
