@@ -1,6 +1,7 @@
 """Folders in MVSNet's layout, in all spellings and sizes, written here around a painted wall; and the real ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from vo3d.datasets.mvs_folder import MVSFolder, MVSFolderScene, recognises, scen
 from vo3d.datasets.photographs import Window, unique_names
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size, read_image, write_image
-from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
+from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, write_cam, write_pairs
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.geometry import reproject, sample_image, se3
 from vo3d.sample import Sample
@@ -218,6 +219,14 @@ def nan_truth(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\xc0\x7f")
 
 
+def far_away(folder: Path) -> None:
+    """A camera five thousand kilometres from the origin, as geographic coordinates have it."""
+    camera = read_cam(folder / CAM)
+    cam_T_world = camera.cam_T_world.clone()
+    cam_T_world[0, 3] = 5e6
+    write_cam(folder / CAM, replace(camera, cam_T_world=cam_T_world))
+
+
 CAM = "cams/00000002_cam.txt"
 
 
@@ -265,6 +274,7 @@ CAM = "cams/00000002_cam.txt"
         (lambda folder: None, {"max_side": 0}, "max_side is 0"),
         (lambda folder: None, {"max_side": 9, "size": (5, 5)}, "give one of the two"),
         (lambda folder: None, {"depth_range": (2.0, 1.0)}, "depth range 2 to 1: expected 0 < near < far"),
+        (far_away, {}, r"00000002\.png: its camera lies 5e\+06 from the origin, too far for depths of 0\.52"),
         (lambda folder: None, {"scenes": ["sofa"]}, "sofa: no such folder"),
         (lambda folder: None, {"num_views": 4}, "no view of desk has 3 source views"),
     ],
