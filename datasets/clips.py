@@ -4,11 +4,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
-import torch
 from torch.utils.data import Dataset
 
-from vo3d.datasets.transforms import Transform
+from vo3d.datasets.transforms import Transform, augment
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
 
@@ -95,11 +93,4 @@ class ClipDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Clip `index`, augmented by the transforms in their order."""
         recording, frames = self.place(index)
-        sample = recording.clip(frames)
-        if self.transforms:
-            # SeedSequence spreads neighbouring triples over all 64 bits; a sum would repeat itself across epochs
-            words = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1, np.uint64)
-            generator = torch.Generator().manual_seed(int(words[0]))
-            for transform in self.transforms:
-                sample = transform(sample, generator)
-        return sample
+        return augment(recording.clip(frames), self.transforms, seed=self.seed, epoch=self.epoch, index=index)

@@ -4,11 +4,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
-import torch
 from torch.utils.data import Dataset
 
-from vo3d.datasets.transforms import Transform
+from vo3d.datasets.transforms import Transform, augment
 from vo3d.errors import Vo3dError
 from vo3d.sample import MultiViewScene, Sample
 
@@ -27,7 +25,8 @@ class MultiViewDataset(Dataset[Sample]):
             generator seeded by (`seed`, epoch, `i`) alone.
 
     Raises:
-        Vo3dError: fewer than two views are asked for, there is no scene, or no reference has enough sources.
+        Vo3dError: fewer than two views are asked for, the seed is negative, there is no scene, or no reference has
+            enough sources.
     """
 
     def __init__(
@@ -41,6 +40,8 @@ class MultiViewDataset(Dataset[Sample]):
     ) -> None:
         if num_views < 2:
             raise Vo3dError(f"num_views is {num_views}: expected at least 2, a reference and a source")
+        if seed < 0:
+            raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
         if not scenes:
             raise Vo3dError("no scene to take views from: name at least one")
         self.recordings = list(scenes)
@@ -82,14 +83,4 @@ class MultiViewDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Sample `index`, augmented by the transforms in their order."""
         scene, views = self.place(index)
-        sample = scene.clip(views)
-        generator = self.generator(index)
-        for transform in self.transforms:
-            sample = transform(sample, generator)
-        return sample
-
-    def generator(self, index: int) -> torch.Generator:
-        """The source of what is random in sample `index` of this epoch."""
-        # SeedSequence spreads neighbouring triples over all 64 bits; a sum would repeat itself across epochs
-        words = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(words[0]))
+        return augment(scene.clip(views), self.transforms, seed=self.seed, epoch=self.epoch, index=index)

@@ -8,6 +8,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.seeds import distinct_seeds
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import readings_between
 from vo3d.errors import Vo3dError
@@ -123,7 +124,7 @@ class Rendered(ClipDataset):
 
     Args:
         scene: kind of scene, a file of `vo3d.world.scenes`.
-        seeds: one recording each; keep those of training, validation and test apart.
+        seeds: one recording each, as numbers or as "first-last"; keep those of training, validation and test apart.
         frames: length of every recording.
         size: height and width in pixels.
         clip_length, clip_step, frame_stride, transforms: see `ClipDataset`; `seed` there is `augmentation_seed` here.
@@ -133,7 +134,7 @@ class Rendered(ClipDataset):
     def __init__(
         self,
         scene: str = "street",
-        seeds: Sequence[int] = (0,),
+        seeds: Sequence[int] | str = (0,),
         frames: int = 400,
         size: tuple[int, int] = (128, 416),
         *,
@@ -152,8 +153,6 @@ class Rendered(ClipDataset):
         transforms: Sequence[Transform] = (),
         augmentation_seed: int = 0,
     ) -> None:
-        if len(set(seeds)) < len(seeds):
-            raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every recording needs its own")
         recordings = [
             RenderedRecording(
                 scene,
@@ -170,7 +169,7 @@ class Rendered(ClipDataset):
                 imu_readings=imu_readings,
                 imu_errors=imu_errors,
             )
-            for seed in seeds
+            for seed in distinct_seeds(seeds)
         ]
         super().__init__(
             recordings,

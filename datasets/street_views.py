@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.seeds import distinct_seeds
 from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources, frustum_scores
@@ -79,14 +80,14 @@ class StreetViews(MultiViewDataset):
     """Reference and source views of rendered drives: one sample for each frame of each seed.
 
     Args:
-        seeds: one drive each; keep those of training, validation and test apart.
+        seeds: one drive each, as numbers or as "first-last"; keep those of training, validation and test apart.
         size, frames, depth_range: see `StreetScene`.
         num_views, transforms: see `MultiViewDataset`; `seed` there is `augmentation_seed` here.
     """
 
     def __init__(
         self,
-        seeds: Sequence[int] = (0,),
+        seeds: Sequence[int] | str = (0,),
         size: tuple[int, int] = (128, 160),
         *,
         frames: int = 40,
@@ -95,7 +96,8 @@ class StreetViews(MultiViewDataset):
         transforms: Sequence[Transform] = (),
         augmentation_seed: int = 0,
     ) -> None:
-        if len(set(seeds)) < len(seeds):
-            raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every drive needs its own")
-        scenes = [StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range) for seed in seeds]
+        scenes = [
+            StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range)
+            for seed in distinct_seeds(seeds)
+        ]
         super().__init__(scenes, num_views=num_views, transforms=transforms, seed=augmentation_seed)

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.seeds import distinct_seeds
 from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.sample import MultiViewScene, Sample
@@ -112,11 +113,8 @@ class Tabletop(MultiViewDataset):
         transforms: Sequence[Transform] = (),
         augmentation_seed: int = 0,
     ) -> None:
-        seeds = _seeds(seeds) if isinstance(seeds, str) else seeds
-        if len(set(seeds)) < len(seeds):
-            raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every table needs its own")
         scenes = []
-        for seed in seeds:
+        for seed in distinct_seeds(seeds):
             stills = Stills(seed, (size[0], size[1]), views=views_per_scene, samples=samples, noise=noise)
             chosen = (drawn_light(seed),) if lights is None else lights
             scenes += [TabletopScene(stills, light, depth_range=depth_range, cache=cache) for light in chosen]
@@ -126,11 +124,3 @@ class Tabletop(MultiViewDataset):
 def drawn_light(seed: int) -> int:
     """The light of a table that is seen under one only."""
     return int(torch.randint(LIGHTS, (), generator=torch.Generator().manual_seed(seed)))
-
-
-def _seeds(text: str) -> range:
-    """The numbers that "first-last" stands for, both included."""
-    first, sign, last = text.partition("-")
-    if not (sign and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise Vo3dError(f"seeds {text!r}: expected whole numbers, or a range such as '0-999'")
-    return range(int(first), int(last) + 1)

@@ -6,8 +6,10 @@ of one clip that were cropped or tinted apart would no longer be views of one sc
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from kornia.color import rgb_to_grayscale
 from kornia.enhance import adjust_hue
@@ -26,6 +28,18 @@ class Transform(ABC):
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The changed clip; the given one stays as it is."""
+
+
+def augment(sample: Sample, transforms: Sequence[Transform], *, seed: int, epoch: int, index: int) -> Sample:
+    """The clip after all `transforms` in their order; what they draw depends on these three numbers alone."""
+    if not transforms:
+        return sample
+    # SeedSequence spreads neighbouring triples over all 64 bits; a sum would repeat itself across epochs
+    words = np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(words[0]))
+    for transform in transforms:
+        sample = transform(sample, generator)
+    return sample
 
 
 class Resize(Transform):

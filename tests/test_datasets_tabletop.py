@@ -92,6 +92,10 @@ def test_seeds_may_be_a_range():
             Tabletop(wrong, SIZE)
     with pytest.raises(Vo3dError, match="named twice"):
         Tabletop((1, 1), SIZE)
+    with pytest.raises(Vo3dError, match="seed is -1"):
+        Tabletop((1,), SIZE, views_per_scene=4, augmentation_seed=-1)
+    drives = StreetViews("2-3", SIZE, frames=4, num_views=2)
+    assert [scene.name for scene in drives.recordings] == ["street-0002", "street-0003"]
 
 
 def test_wrong_arguments_are_named():
