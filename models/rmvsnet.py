@@ -43,8 +43,9 @@ class RMVSNet(Model):
             predict with evenly spaced inverse depths.
         features: "unet", as in the authors' program, or "uninet", the network of MVSNet.
         variant: "code" has cells of 16, 4 and 2 channels and a convolution behind them, as the authors' program;
-            "paper" is the paper as we recall it, which may be wrong: a convolution of 32 channels, then cells of 16, 4
-            and 1. Its logits are between -1 and 1, so no confidence exceeds e^2 / (e^2 + num_depths - 1).
+            "paper" follows the paper, but was not checked against it: a convolution of 32 channels, then cells of 16, 4
+            and 1. Its logits are between -1 and 1, so no confidence exceeds e^2 / (e^2 + num_depths - 1), which is
+            below `min_confidence` for 192 depths: give a smaller one.
         pool: what halves the maps of the feature network, see `vo3d.layers.downsampling`.
         sweep: the order of the depths while learning; "random" draws one for every batch, so that over the epochs each
             sample is seen in both (the authors give each twice, once in each order). Evaluation goes from near to far

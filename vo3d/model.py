@@ -36,7 +36,9 @@ class Model(nn.Module, ABC):
     gradients, before an evaluation; `scale_source`, words that say where metres come from; `failures`, the number of
     steps that could not be told so far; `published`, the checkpoints of others that `vo3d.formats.weights` can load;
     `stride`, where dense maps are smaller than the image: their pixel (x, y) is the image's (stride x, stride y);
-    `min_confidence`, the confidence from which on a depth is worth keeping.
+    `min_confidence`, the confidence from which on a depth is worth keeping; `num_depths`, the depth hypotheses of a
+    plane sweep, which may be set from outside, and `inverse`, whether they are evenly spaced in 1 / depth
+    (`inverse_stream`, where `stream` does otherwise than `forward`).
     """
 
     needs: ClassVar[tuple[str, ...]]

@@ -45,7 +45,7 @@ def refine_depth(
     that have a depth and whose v was not more than 2.5 from that of p then (others belong to another surface).
 
     A step that would not lower the energy is not taken, so the energies that are returned (before the first iteration,
-    and after each) never rise. The paper's step sizes are not known to us.
+    and after each) never rise. Steps and weights are not those of the paper.
 
     Args:
         depth: what is refined, in the unit of the poses.
