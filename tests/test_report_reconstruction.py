@@ -17,6 +17,7 @@ from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules
 from vo3d.reconstruction.fusion import Fused, ViewCounts
 from vo3d.report.reconstruction import write_reconstruction_report
+from vo3d.report.words import duration_in_words
 
 SIZE = (12, 16)
 RULES = FusionRules(min_confidence=0.5, min_views=2)
@@ -82,12 +83,12 @@ def test_the_report_says_what_was_found_and_what_it_took(tmp_path: Path) -> None
     path = report(tmp_path, **spent, unit="mm", commands=["vo3d reconstruct wall"], provenance={"torch": "x.y"})
     page = Page(path)
     assert page.texts["h1"] == ["A <wall>"]
-    lead = "500 points from 7 of 8 views, in 2 min 30 s, with at most 1.50 GB of memory."
+    lead = "500 points from 7 of 8 views, in 2 min 30 s, with at most 1.5 GB of memory."
     assert page.texts["p"][0] == lead
     assert "6 of 8 views, evenly chosen" in page.text("figcaption")
     assert re.search(r"98 % of its points lie within 3\.\d+ x 1\.9\d x 0\.19\d mm", page.text("figcaption"))
     stated = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
-    expected = {"depth maps": "100.0 s", "fusion": "50.4 s", "peak memory": "1.50 GB resident", "scene": "wall",
+    expected = {"depth maps": "100 s", "fusion": "50 s", "peak memory": "1.5 GB", "scene": "wall",
                 "least confidence": "0.5", "views that must confirm": "2", "largest reprojection error": "1 px",
                 "largest difference of depths": "1 %", "points seen by several views": "kept once"}  # fmt: skip
     assert expected.items() <= stated.items()
@@ -160,3 +161,12 @@ def test_what_cannot_be_reported_is_said(tmp_path: Path) -> None:
     with pytest.raises(Vo3dError, match="expected truth on the grid of the map"):
         report(tmp_path, 1, truths={"view <0>": torch.ones(3, 4)})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1.26, "1.3 s"), (119.4, "119 s"), (150.0, "2 min 30 s"), (599.8, "10 min 0 s"), (725.0, "12 min"),
+     (12000.0, "3 h 20 min")],
+)  # fmt: skip
+def test_durations_lose_less_than_a_tenth(seconds: float, words: str) -> None:
+    assert duration_in_words(seconds) == words

@@ -20,6 +20,7 @@ from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import turntable, write_turntable
 from vo3d.report.depth import DepthView, known, plot_contact_sheet
 from vo3d.report.html import Cell, Code, Column, Definitions, Link, Part, Picture, Section, Table, Text, write_page
+from vo3d.report.words import duration_in_words, size_in_words
 
 MOST = 6  # views on the contact sheet
 SIDES = 8  # pictures of the cloud on the page, four in a row
@@ -55,10 +56,10 @@ def write_reconstruction_report(
     Beside the report lie `cloud.html`, in which the cloud can be turned, and `turntable/`. `maps` are the depth maps
     before filtering, in any sequence; each is read once. `rules` are those that `fused` was made with. `settings` says
     what went in (scene, model, weights, device and so on), `seconds` what each stage took, `peak_bytes` the most memory
-    that was resident. `truths` are true depths on the grids of the maps, 0 = none,
-    by the names of the maps. With `num_depths` hypotheses between the ends of each map's depth range, errors are in
-    intervals too. `unit` is that of the poses, empty where it is not known. `up` is as in `turntable`; unstated it is
-    the mean up of the cameras.
+    in use. `truths` are true depths on the grids of the maps, 0 = none, by the names of the maps. With `num_depths`
+    hypotheses between the ends of each map's depth range, errors are in intervals too, the mean ones where they differ.
+    `unit` is that of the poses, empty where it is not known. `up` is as in `turntable`; unstated it is the mean up of
+    the cameras.
 
     Raises:
         Vo3dError: there are no maps, the cloud is empty, or a truth has not the size of its map.
@@ -139,9 +140,9 @@ def _lead(fused: Fused, seconds: Mapping[str, float], peak_bytes: int | None) ->
     giving = sum(view.fused > 0 for view in fused.views)
     lead = f"{len(fused.cloud):,} points from {giving} of {len(fused.views)} views"
     if seconds:
-        lead += f", in {_duration(sum(seconds.values()))}"
+        lead += f", in {duration_in_words(sum(seconds.values()))}"
     if peak_bytes is not None:
-        lead += f", with at most {peak_bytes / 1e9:.2f} GB of memory"
+        lead += f", with at most {size_in_words(peak_bytes)} of memory"
     return f"{lead}."
 
 
@@ -164,9 +165,9 @@ def _cloud(folder: Path, fused: Fused, images: Sequence[Tensor], unit: str) -> I
 
 
 def _spent(seconds: Mapping[str, float], peak_bytes: int | None) -> Iterator[Part]:
-    entries = {stage: _duration(time) for stage, time in seconds.items()}
+    entries = {stage: duration_in_words(time) for stage, time in seconds.items()}
     if peak_bytes is not None:
-        entries["peak memory"] = f"{peak_bytes / 1e9:.2f} GB resident"
+        entries["peak memory"] = size_in_words(peak_bytes)
     if entries:
         yield Definitions(entries)
 
@@ -257,12 +258,3 @@ def _repeat(commands: Sequence[str], provenance: Mapping[str, str]) -> Iterator[
     if provenance:
         lines = "\n".join(f"{key}: {value}" for key, value in provenance.items())
         yield Code(lines, "Where the numbers came from")
-
-
-def _duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

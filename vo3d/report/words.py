@@ -12,9 +12,12 @@ def size_in_words(count: int) -> str:
 
 
 def duration_in_words(seconds: float) -> str:
-    """Seconds, such as 1.3 s, 45 s, 12 min or 3 h 20 min."""
+    """Seconds, such as 1.3 s, 45 s, 2 min 30 s, 12 min or 3 h 20 min."""
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
