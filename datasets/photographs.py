@@ -255,9 +255,16 @@ def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose:
 
 
 def unique_names(images: Sequence[Path]) -> list[str]:
-    """A name for each image by which results can be told apart: its stem, with as many folders before it as needed."""
-    for depth in range(1, max((len(path.parts) for path in images), default=1) + 1):
-        names = ["_".join(path.with_suffix("").parts[-depth:]) for path in images]
-        if len(set(names)) == len(names):
-            return names
-    return ["_".join(path.parts[-2:]) for path in images]  # a.jpg beside a.png
+    """A name for each image by which results can be told apart: its stem, with as many folders before it as needed.
+
+    Suffixes stay where nothing else tells images apart, as a.jpg beside a.png.
+    """
+    longest = max((len(path.parts) for path in images), default=1)
+    for paths in ([path.with_suffix("") for path in images], images):
+        below_root = [path.relative_to(path.anchor).parts for path in paths]
+        for depth in range(1, longest + 1):
+            names = ["_".join(parts[-depth:]) for parts in below_root]
+            if len(set(names)) == len(names):
+                return names
+    twice = next(path for path in images if list(images).count(path) > 1)
+    raise Vo3dError(f"{twice}: is among the images of a scene twice: name it once")

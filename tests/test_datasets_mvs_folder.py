@@ -180,7 +180,9 @@ def test_windows(
 def test_names_are_as_long_as_they_have_to_be() -> None:
     assert unique_names([Path("/a/b/1.png"), Path("/a/b/2.jpg")]) == ["1", "2"]
     assert unique_names([Path("/a/left/1.png"), Path("/a/right/1.png")]) == ["left_1", "right_1"]
-    assert unique_names([Path("/a/1.png"), Path("/a/1.jpg")]) == ["a_1.png", "a_1.jpg"]
+    assert unique_names([Path("/a/1.png"), Path("/a/1.jpg")]) == ["1.png", "1.jpg"]
+    images = [Path(f"/{name}") for name in ("x/1/a.jpg", "y/1/a.jpg", "z/b.jpg", "z/b.png")]
+    assert unique_names(images) == ["x_1_a.jpg", "y_1_a.jpg", "z_b.jpg", "z_b.png"]
 
 
 def test_a_loader_with_workers_gives_the_same(folder: Path) -> None:
