@@ -190,7 +190,8 @@ class MVSNet(Model):
 class DepthRefinement(nn.Module):
     """Adds what it sees in the reference image to a depth map that is normalised to [0, 1].
 
-    Source: Yao et al., "MVSNet", ECCV 2018, section 3.4: three blocks of 32 channels and one plain convolution.
+    Source: Yao et al., "MVSNet", ECCV 2018, and the authors' program: three blocks of 32 channels and one plain
+    convolution.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ VERBS = {
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "trajectory": "score one trajectory file against another",
     "compare": "put results side by side, if their protocols agree",
-    "info": "versions and devices; the parameters of a model",
+    "info": "versions, devices and weights; the parameters of a model",
 }
 
 
