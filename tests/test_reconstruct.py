@@ -253,6 +253,7 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
         ([scene, *QUICK, "--out", tmp_path / "a.pcd"], "expected a name that ends in .ply"),
         ([scene, *QUICK, "--out", tmp_path / "file" / "a.ply"], "file"),
         ([scene, *out, *QUICK, "--num-views", "1"], "num_views 1: expected at least 2"),
+        ([scene, *out, *QUICK, "--views", "0"], "--views 0: none of these is a source of another"),
         ([scene, *out, *QUICK, "--size", "48"], "expected rows and columns"),
         ([scene, *out, *QUICK, "--depth-range", "1"], "1 numbers: expected 2"),
         ([scene, *out, *QUICK, "--every", "2"], "has no use for --every"),

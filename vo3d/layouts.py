@@ -48,7 +48,10 @@ def find_references(scene: MultiViewScene, names: Sequence[str]) -> list[int]:
     """Places of the views to make depth maps of."""
     able = scene.references
     if not able:
-        raise Vo3dError(f"{scene.name}: no view has a source to be matched with: name them in pair.txt")
+        raise Vo3dError(
+            f"{scene.name}: no view has a source to be matched with: in MVSNet's layout name "
+            "them in pair.txt, else give more photographs of the same place, or a smaller --every"
+        )
     places = {name: index for index, name in enumerate(scene.names)}
     numbers = {int(name): index for name, index in places.items() if name.isdecimal()}
     chosen = []
@@ -60,4 +63,9 @@ def find_references(scene: MultiViewScene, names: Sequence[str]) -> list[int]:
         if place not in able:
             raise Vo3dError(f"--views {name}: has no sources to be matched with: leave it out, or name some")
         chosen.append(place)
+    if chosen and not any(source in chosen for place in chosen for source in scene.sources(place)):
+        raise Vo3dError(
+            f"--views {' '.join(names)}: none of these is a source of another, so that nothing can confirm their "
+            f"depths: add some, such as {scene.names[scene.sources(chosen[0])[0]]}"
+        )
     return list(dict.fromkeys(chosen)) or able
