@@ -288,6 +288,8 @@ def scene(path: Path, *, light: int = ALL_LIGHTS_ON) -> MultiViewScene:
 
 def _scans(split: Split | list[int]) -> Sequence[int]:
     """The numbers of a split's scans."""
+    if isinstance(split, str) and split not in SPLITS:
+        raise Vo3dError(f"there is no split {split!r} of DTU: expected {', '.join(SPLITS)}, or a list of scans")
     return SPLITS[split] if isinstance(split, str) else split
 
 

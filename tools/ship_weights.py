@@ -63,7 +63,7 @@ def ship(run: Path, name: str, about: str, figures: str, weights: str = "best", 
 def _row(place: str) -> dict[str, Any]:
     """One row of a table in a JSON file."""
     file, _, name = place.rpartition(":")
-    table = json.loads(Path(file).read_text())
+    table = json.loads(Path(file).read_text(encoding="utf-8"))
     if name not in table:
         raise Vo3dError(f"{file}: no row {name!r}: expected one of {', '.join(table)}")
     return dict(table[name])

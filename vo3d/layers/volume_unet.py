@@ -98,7 +98,7 @@ class VolumeUNet(nn.Module):
                 before = torch.zeros_like(slab[:, :, :1])
             after = [torch.zeros_like(slab[:, :, :1])] if slab.shape[2] % 2 else []
             parts.append(_convolve(self.conv1, torch.cat((before, slab, *after), dim=2)))
-            before = slab[:, :, -1:]
+            before = slab[:, :, -1:].clone()  # not a view, which would keep the slab
             yield slab
 
     def _decoded(self, half: Tensor, full: Tensor) -> Iterator[Tensor]:
