@@ -99,6 +99,8 @@ class ColmapScene(Photographs):
     an image is missing or of another size than its camera; a lens cannot be undone.
     """
 
+    metric = False
+
     def __init__(
         self,
         folder: Path,

@@ -72,6 +72,8 @@ class MVSFolderScene(Photographs):
     `num_depths` counts where a cam file does not state the number of its depths; see `read_cam`.
     """
 
+    metric = False
+
     def __init__(
         self,
         folder: Path,

@@ -101,6 +101,8 @@ class PosedImagesScene(Photographs):
     Raises Vo3dError naming the file: it is missing or damaged, K is none, poses and images do not go together.
     """
 
+    metric = False
+
     def __init__(
         self,
         folder: Path,

@@ -139,6 +139,16 @@ def test_errors_are_those_that_were_made(tmp_path: Path) -> None:
     assert result.mean["depth_abs_rel"] == pytest.approx((0.03 / 2 + 0.03 / 2.06) / 2, rel=1e-4)
 
 
+def test_an_unknown_unit_has_no_lengths(tmp_path: Path) -> None:
+    wall = Wall("a")
+    wall.metric = False
+
+    mean = evaluate_depth(Guess(2.1), MultiViewDataset([wall], num_views=2), tmp_path).mean
+
+    assert mean["depth_abs_rel"] == pytest.approx(0.05)
+    assert not [key for key in mean if "mm" in key or key.endswith("_m")]
+
+
 def test_holes_and_doubts_are_counted(tmp_path: Path) -> None:
     found = evaluate(Guess(holes=True), [Wall("a")], tmp_path).sequences["a"]
     # rows 0, 2, 4 of five have no depth; rows 0 and 1 have a truth in their right halves alone

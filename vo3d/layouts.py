@@ -18,7 +18,6 @@ LAYOUTS = {  # module of vo3d.datasets -> what it reads; the first that recognis
 }
 POSED = "posed_images"
 MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, that of MVSNet's published results
-METRIC = ("sevenscenes", "dtu")  # layouts that are known to be in metres
 OPTIONS = {"trajectory": "poses", "depth_range": "depth-range", "max_side": "max-side"}  # as the command line has them
 
 

@@ -114,6 +114,7 @@ class MultiViewScene(Recording):
     """Views of one scene in no order, each with the other views that suit it; indices are places, from 0 on."""
 
     names: Sequence[str]  # of the views' images, without suffixes; results name their files by them
+    metric: bool = True  # whether lengths are metres; else they are in a unit that nobody told, and samples keep it
 
     @abstractmethod
     def sources(self, index: int) -> Sequence[int]:

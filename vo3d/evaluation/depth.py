@@ -14,7 +14,7 @@ from vo3d.evaluation.odometry import evaluating
 from vo3d.evaluation.progress import progress_bar
 from vo3d.evaluation.results import Metrics, Result, frames_sha256, mean_over_recordings
 from vo3d.formats.pfm import write_pfm
-from vo3d.metrics.depth import depth_metrics
+from vo3d.metrics.depth import depth_metrics, without_lengths
 from vo3d.model import Model
 from vo3d.provenance import provenance as current_provenance
 from vo3d.sample import MultiViewScene, Sample
@@ -100,10 +100,11 @@ def evaluate_depth(
         progress: Show a bar on stderr, where that is a terminal.
 
     Returns:
-        The result as written. The metrics of a scene are means over its references, those of the dataset means over
-        its scenes, each of what is defined. To the keys of `vo3d.metrics.depth.depth_metrics` (counts are sums) come
-        `depth_recall_1pc_percent`, the share within 1 percent of all pixels with a truth, whether or not they got a
-        depth; the same with `confident_` before them; `num_references`, and `fps`, references per second of the model.
+        The result as written; lengths only of scenes that are `metric`. The metrics of a scene are means over its
+        references, those of the dataset means over its scenes, each of what is defined. To the keys of
+        `vo3d.metrics.depth.depth_metrics` (counts are sums) come `depth_recall_1pc_percent`, the share within 1 percent
+        of all pixels with a truth, whether or not they got a depth; the same with `confident_` before them;
+        `num_references`, and `fps`, references per second of the model.
 
     Raises:
         Vo3dError: Nothing to evaluate, no truth, or after the others were written, a scene that failed.
@@ -129,7 +130,8 @@ def evaluate_depth(
                 for index in indices:
                     sample = samples[index]
                     estimate = estimate_depth(model, sample, device)
-                    rows.append(_score(model, sample, estimate, threshold, scene))
+                    row = _score(model, sample, estimate, threshold, scene)
+                    rows.append(row if samples.place(index)[0].metric else without_lengths(row))
                     seen.add(sample, len(sample.image))
                     if index == indices[0] and len(result.sequences) < MOST_MAPS:
                         _write_maps(out / MAPS / scene, samples, index, estimate)

@@ -1,12 +1,16 @@
 """How near depth maps are to the truth: errors in metres, millimetres and depth intervals, ratios, shares of pixels."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+
+Value = TypeVar("Value")
 
 
 @torch.no_grad()
@@ -84,6 +88,11 @@ def depth_metrics(
         metrics["depth_within_1_interval_percent"] = 100 * mean(intervals <= 1)
         metrics["depth_within_3_intervals_percent"] = 100 * mean(intervals <= 3)
     return metrics
+
+
+def without_lengths(metrics: Mapping[str, Value]) -> dict[str, Value]:
+    """The metrics of `depth_metrics` that mean the same in any unit, for depths whose unit is not known."""
+    return {key: value for key, value in metrics.items() if not re.search(r"mm_percent|_mm?$", key)}
 
 
 def _check_thresholds(above_mm: Sequence[float], within_percent: Sequence[float], interval: Tensor | None) -> None:

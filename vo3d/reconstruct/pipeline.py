@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,8 @@ from vo3d.evaluation.pretrained import load_pretrained
 from vo3d.evaluation.progress import progress_bar
 from vo3d.formats.files import atomic_path
 from vo3d.formats.ply import write_cloud, write_mesh
-from vo3d.layouts import LAYOUTS, METRIC, find_references, open_scene
+from vo3d.layouts import LAYOUTS, find_references, open_scene
+from vo3d.metrics.depth import without_lengths
 from vo3d.model import check_needs
 from vo3d.provenance import provenance
 from vo3d.reconstruct.job import Course, Job, beside, check_space, checked_out
@@ -155,7 +155,7 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Course:
                 folder.save(name, made_from, estimate)
             course.seconds.append(estimate.seconds)
             errors = depth_errors(estimate, sample, stride, job.rules.min_confidence)
-            course.errors.append(errors if job.layout in METRIC else _without_lengths(errors))
+            course.errors.append(errors if job.scene.metric else without_lengths(errors))
             if course.errors[-1] and sample.depth is not None:
                 course.truths[name] = sample.depth[0, ::stride, ::stride]
             sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
@@ -220,7 +220,7 @@ def _report(job: Job, course: Course, fused: Fused, result: Mapping[str, Any]) -
         peak_bytes=result["peak_memory_bytes"],
         truths=course.truths,
         num_depths=getattr(job.net.model, "num_depths", None),
-        unit="m" if job.layout in METRIC else "",
+        unit="m" if job.scene.metric else "",
         commands=[str(origin["command"])],
         provenance={key: str(value) for key, value in origin.items() if key not in {"command", "versions"}}
         | {str(key): str(value) for key, value in origin["versions"].items()},
@@ -238,11 +238,6 @@ def _resumable(job: Job, folder: DepthFolder) -> Iterator[None]:
             f"\n{done} of {len(job.references)} depth maps are in {job.folder}: the same command goes on from there"
         )
         raise
-
-
-def _without_lengths(errors: Mapping[str, float]) -> dict[str, float]:
-    """The errors that mean the same in any unit."""
-    return {key: value for key, value in errors.items() if not re.search(r"mm_percent|_mm?$", key)}
 
 
 def _mean(values: Sequence[float]) -> float | None:
