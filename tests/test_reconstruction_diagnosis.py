@@ -85,7 +85,7 @@ def alone(maps: Maps) -> Maps:
         (far_apart, "overlap", "[0-4]% fall into a source's image.* do not see the same surface"),
         (unsure, "confidence", r"0.0% have the confidence 0.8 \(0.45 would keep 10 %\).* lower the least confidence"),
         (one_partner, "views", "lower the number of views that must agree"),
-        (empty, "no depth", "the depth maps are empty"),
+        (empty, "no depth", "depth maps are empty, as where no source sees the depths"),
         (alone, "no sources", "name the pairs of views"),
     ],
 )

@@ -68,7 +68,8 @@ def card_table(weights: str) -> Table:
     card = card or (card_of(path) if path is not None and path.is_file() else None)
     if card is None:
         raise Vo3dError(
-            f"{path}: has no card: expected the safetensors of vo3d, or one of {', '.join(weights_names())}"
+            f"{path}: has no card, as runs and checkpoints have none: expected safetensors of vo3d, or one of "
+            f"{', '.join(weights_names())}"
         )
     missing = "not here: fetched when it is used" if card.file else "none"
     table = Table("", "", title=card.name, show_header=False)

@@ -20,7 +20,8 @@ _FEW = 0.05  # the share of pixels below which a test is to blame
 _CHANCE = 0.1  # the share of pixels that may agree by chance
 
 _ADVICE: dict[Cause, str] = {
-    "no depth": "the depth maps are empty: look at the pictures of depth, and at the step that made them",
+    "no depth": "the depth maps are empty, as where no source sees the depths that are tried: check that the depth "
+    "range has the unit of the poses, and that the sources look at the same place",
     "no sources": "no view has a source to confirm its depths: name the pairs of views that see the same (pair.txt)",
     "depth range": "the depth range misses the scene: set the near and far depth of the views anew",
     "overlap": "the views do not see the same surface, or the poses put them apart: check the pairs of views, and "
