@@ -104,6 +104,14 @@ def test_poses_the_wrong_way_round_are_recognised_though_some_points_agree_by_ch
     assert sum(count.fused for count in fuse(wrong).views) < 0.01 * NUM * 24 * 32
 
 
+def test_confidence_that_nothing_has_is_told_beside_another_cause() -> None:
+    maps = ball_maps(NUM, 24, 32, num_sources=5)
+    assert "lower it too" not in str(diagnose(turned(maps), FusionRules()))
+    assert str(diagnose(unsure(turned(maps)), FusionRules())).endswith(
+        "no depth has the least confidence: lower it too"
+    )
+
+
 def test_points_refused_for_free_space_are_told() -> None:
     maps = ball_maps(NUM, 24, 32, num_sources=5)
     assert diagnose(maps, FusionRules(max_violations=0)).cause == "free space"

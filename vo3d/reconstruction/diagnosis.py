@@ -62,13 +62,16 @@ class Diagnosis:
         if not self.known or not self.num_pairs:
             return f"no point is left of {self.num_maps} depth maps: {_ADVICE[self.cause]}"
         rules, limit = self.rules, self.rules.max_depth_difference
+        unsure = (
+            "" if self.confident or self.cause == "confidence" else "; no depth has the least confidence: lower it too"
+        )
         return (
             f"no point is left of {self.num_maps} depth maps; of the depths {self.confident:.1%} have the confidence "
             f"{rules.min_confidence:g} ({self.confidence_for_tenth:.2g} would keep 10 %), {self.at_ends:.0%} lie at "
             f"the ends of the depth range, {self.overlap:.0%} fall into a source's image; of those "
             f"{self.reprojection:.0%} come back within {rules.max_reprojection:g} px and {self.depth_difference:.0%} "
             f"within {limit:.1%} of the depth, {self.agreement:.0%} both; {self.agree_enough:.0%} are confirmed by "
-            f"{rules.min_views} sources, or all of fewer: {_ADVICE[self.cause]}"
+            f"{rules.min_views} sources, or all of fewer: {_ADVICE[self.cause]}{unsure}"
         )
 
 
