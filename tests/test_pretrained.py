@@ -162,6 +162,13 @@ def test_weights_without_a_class_need_one(tmp_path: Path) -> None:
     assert load_pretrained(str(path), model=table).path == path
 
 
+def test_a_card_s_class_is_not_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    _save(path, TinyModel(hidden=4))
+    with pytest.raises(Vo3dError, match=r"are for .*TinyModel, and --model says vo3d\.models\.mvsnet\.MVSNet"):
+        load_pretrained(str(path), model="vo3d.models.mvsnet.MVSNet")
+
+
 def test_models_and_weights_that_do_not_go_together(tmp_path: Path) -> None:
     still = load_pretrained(model="vo3d.models.constant_motion.ConstantMotion")
     assert (still.path, still.name) == (None, "ConstantMotion")

@@ -256,6 +256,7 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
         ([scene, *out, *QUICK, "--views", "0"], "--views 0: none of these is a source of another"),
         ([scene, *out, *QUICK, "--size", "48"], "expected rows and columns"),
         ([scene, *out, *QUICK, "--depth-range", "1"], "1 numbers: expected 2"),
+        ([scene, *out, *QUICK, "--depth-range", "9", "4"], "--depth-range 9 4: expected 0 < near < far"),
         ([scene, *out, *QUICK, "--every", "2"], "has no use for --every"),
         ([scene, *out, *QUICK, "--precision", "float16"], "'precision' is not accepted"),
         ([scene, *out, *QUICK, "--device", "tpu9"], "device 'tpu9'"),

@@ -207,7 +207,7 @@ def test_sources_that_do_not_exist_and_rules_without_sense_are_told() -> None:
             Vo3dError, match=r"00000000: source -?\d of view 0: expected positions of other views, 0 to 2"
         ):
             filter_view([replace(maps[0], sources=sources), *maps[1:]], 0, FusionRules())
-    with pytest.raises(Vo3dError, match="min_views 0"):
+    with pytest.raises(Vo3dError, match="0 sources confirm"):
         FusionRules(min_views=0)
 
 

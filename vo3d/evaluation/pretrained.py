@@ -60,6 +60,10 @@ def load_pretrained(
     if card is not None and (spec is None or spec["class_path"] == card.class_path):
         given = spec.get("init_args", {}) if spec is not None else {}
         spec = {"class_path": card.class_path, "init_args": {**card.init_args, **given}}
+    elif card is not None and spec is not None:
+        raise Vo3dError(
+            f"--weights {weights} are for {card.class_path}, and --model says {spec['class_path']}: leave --model out"
+        )
     if spec is None and path is not None:
         spec = _recognised(path)
     if spec is None:

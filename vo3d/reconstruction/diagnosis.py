@@ -28,8 +28,8 @@ _ADVICE: dict[Cause, str] = {
     "whether poses map cameras into the world and not the world into cameras",
     "poses": "the views contradict each other: check the poses (camera into the world, one unit for poses and depths), "
     "that K is that of the size of the maps, and that the depth range holds the scene",
-    "views": "pairs of views agree, but too few on the same pixels: lower the number of views that must agree, or add "
-    "sources",
+    "views": "pairs of views agree, but too few on the same pixels: lower the number of views that must agree "
+    "(--min-consistent), or add sources",
     "free space": "other views look through the points that agree: allow more violations, or do not count them",
     "confidence": "the depths agree but the network is not sure of them: lower the least confidence",
 }

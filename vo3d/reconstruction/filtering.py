@@ -47,8 +47,8 @@ class FusionRules:
     def __post_init__(self) -> None:
         if self.min_views < 1 or self.max_reprojection <= 0 or self.max_depth_difference <= 0:
             raise Vo3dError(
-                f"fusion with min_views {self.min_views}, max_reprojection {self.max_reprojection}, "
-                f"max_depth_difference {self.max_depth_difference}: expected at least one view and limits above 0"
+                f"fusion of points that {self.min_views} sources confirm, to {self.max_reprojection:g} pixels and "
+                f"{self.max_depth_difference:g} of the depth: expected at least one source and limits above 0"
             )
 
     def views_needed(self, num_sources: int) -> int:

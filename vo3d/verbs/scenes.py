@@ -117,6 +117,8 @@ def reconstruct(
     for option, numbers, count in (("depth-range", depth_range, 2), ("intrinsics", intrinsics, 4)):
         if len(numbers) not in {0, count}:
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
+    if depth_range and not 0 < depth_range[0] < depth_range[1]:
+        raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
     rules: dict[str, Any] = {
         "min_views": min_consistent,
