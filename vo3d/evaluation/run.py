@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.console import Console
 from torch.utils.data import Dataset
@@ -93,7 +93,7 @@ def evaluate_run(
     make_folder(folder)  # before the work, not after it
     results = {name: folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in contestants}
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
-    of_depth = isinstance(next(iter(contestants.values())).dataset, ViewSamples)
+    of_depth = _is_of_views(next(iter(contestants.values())).dataset)
     for name, contestant in contestants.items():
         said: dict[str, Any] = {
             "device": chosen,
@@ -101,7 +101,7 @@ def evaluate_run(
             "protocol": protocol,
             "provenance": {"seed": config.get("seed_everything"), **contestant.origin},
         }
-        if isinstance(contestant.dataset, ViewSamples):
+        if _is_of_views(contestant.dataset):
             evaluate_depth(
                 contestant.model,
                 contestant.dataset,
@@ -189,6 +189,11 @@ def _dataset(config: dict[str, Any], split: str, run: Path) -> Dataset[Sample]:
     if not _recordings(dataset):
         raise Vo3dError(f"{spec['class_path']} has no recordings: whole trajectories need a dataset of clips")
     return dataset
+
+
+def _is_of_views(dataset: Dataset[Sample]) -> TypeGuard[ViewSamples]:
+    """Whether samples are a reference and its sources, not clips in the order of time."""
+    return all(isinstance(recording, MultiViewScene) for recording in _recordings(dataset))
 
 
 def _recordings(dataset: Dataset[Sample]) -> list[Recording]:
