@@ -1,6 +1,6 @@
 """Put the weights of a training run among those that vo3d brings, with a card that says how they were made.
 
-    python tools/ship_weights.py runs/mvsnet_tabletop --name mvsnet_tabletop \
+    python tools/ship_weights.py --run runs/mvsnet_tabletop --name mvsnet_tabletop \
         --about "MVSNet trained on rendered tables only" --figures runs/compare_mvs/table.json:MVSNet
 
 The card holds the model, the data, the optimiser and its schedule, the steps taken and the versions, all read from the
@@ -72,7 +72,7 @@ def _row(place: str) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 2 after a mistake that the user can mend."""
     try:
-        path = auto_cli(ship, args=arguments, as_positional=True, allow_abbrev=False)
+        path = auto_cli(ship, args=arguments, as_positional=False, allow_abbrev=False)
     except Vo3dError as error:
         print(f"ship_weights: {error}", file=sys.stderr)
         return 2
