@@ -81,8 +81,7 @@ class ColmapScene(Photographs):
 
     Sources are those that share the most and best seen sparse points (`pair_scores`); depth ranges hold the points that
     a view sees but for one percent at either end (`depth_ranges`), widened. A view that sees fewer than `min_points`
-    points gets no sources, so it is never a reference; it is named in `without_points`, and its `depth_range` spans
-    those of all other views.
+    points gets no sources, so it is never a reference, and its `depth_range` spans those of all other views.
 
     Args:
         folder: of the project: the model lies there or in sparse/ or sparse/0/, the images beside it in images/.
@@ -150,7 +149,6 @@ class ColmapScene(Photographs):
         while name.name in ("0", "sparse"):
             name = name.parent
         super().__init__(name.name, photographs, size=size, max_side=max_side, max_depths=max_depths)
-        self.without_points = [self.names[index] for index in (~known).nonzero()[:, 0].tolist()]
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
         """The image without the distortion of its lens."""

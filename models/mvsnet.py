@@ -18,7 +18,7 @@ from vo3d.layers.conv_block import ConvBlock, folded
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.uninet import CHANNELS, STRIDE, UniNet
 from vo3d.layers.volume_unet import Topology, VolumeUNet
-from vo3d.model import Model, Prediction
+from vo3d.model import Model, Prediction, reference_and_sources
 from vo3d.sample import Sample
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -111,7 +111,8 @@ class MVSNet(Model):
         Raises:
             Vo3dError: the sample has fewer than two views.
         """
-        K, world_T_cam, depth_range = _cameras(sample)
+        world_T_cam, depth_range = reference_and_sources(self, sample)
+        K = subsample_intrinsics(sample.K, STRIDE)
         features = [self.features(view) for view in sample.image.unbind(1)]  # b 32 h/4 w/4
         depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
         cost = variance_cost(features, K, world_T_cam, depths, slab=self.slab)  # b 32 d h/4 w/4
@@ -132,7 +133,8 @@ class MVSNet(Model):
         self, sample: Sample, features: nn.Module, regulariser: VolumeUNet, refinement: nn.Module | None
     ) -> Prediction:
         """The prediction for one sample (b = 1) by networks that are ready for inference."""
-        K, world_T_cam, depth_range = _cameras(sample)
+        world_T_cam, depth_range = reference_and_sources(self, sample)
+        K = subsample_intrinsics(sample.K, STRIDE)
         maps = [features(view) for view in sample.image.unbind(1)]  # 1 32 h/4 w/4
         depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)
         logits = torch.empty(1, self.num_depths, *maps[0].shape[2:], device=maps[0].device)
@@ -227,15 +229,6 @@ def mass_around(probability: Float[Tensor, "b d h w"]) -> Float[Tensor, "b h w"]
     inside = (around >= 0) & (around < d)
     mass = probability.gather(1, around.clamp(0, d - 1))
     return torch.where(inside, mass, 0).sum(dim=1).clamp(max=1)
-
-
-def _cameras(sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
-    """K of the feature maps (b s 3 3), poses, and near and far of the reference (b 2)."""
-    if sample.world_T_cam is None or sample.depth_range is None:
-        raise Vo3dError("MVSNet needs world_T_cam and depth_range: choose a dataset of posed views with depth ranges")
-    if sample.image.shape[1] < 2:
-        raise Vo3dError("a sample of one view: MVSNet needs at least 2, a reference and a source; raise num_views")
-    return subsample_intrinsics(sample.K, STRIDE), sample.world_T_cam, sample.depth_range[:, 0]
 
 
 def _rows(sample: Sample) -> Iterator[Sample]:

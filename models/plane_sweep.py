@@ -14,7 +14,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import subsample_intrinsics
 from vo3d.geometry.plane_sweep import depth_hypotheses, sweep_pixels, warp_to_planes
 from vo3d.geometry.precision import full_precision
-from vo3d.model import Model, Prediction
+from vo3d.model import Model, Prediction, reference_and_sources
 from vo3d.sample import Sample
 
 NOISE = 1 / 255  # of a colour: windows with less contrast than this have no correlation to speak of
@@ -92,11 +92,7 @@ class PlaneSweep(Model):
     @torch.no_grad()
     def forward(self, sample: Sample) -> Prediction:
         """Depth and confidence (`b 1 h' w'`, h' = ceil(h / stride)) of the first view."""
-        if sample.world_T_cam is None or sample.depth_range is None:
-            raise Vo3dError("a sample without poses or depth range: expected both for a plane sweep")
-        if sample.image.shape[1] < 2:
-            raise Vo3dError("one view for a plane sweep: expected at least 2, a reference and a source")
-        found = self._sweep(sample.image, sample.K, sample.world_T_cam, sample.depth_range[:, 0])
+        found = self._sweep(sample.image, sample.K, *reference_and_sources(self, sample))
         return {"depth": found[0][:, None], "confidence": found[1][:, None]}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:

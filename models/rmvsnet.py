@@ -20,7 +20,7 @@ from vo3d.layers.convgru import ConvGRUCell
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.unet2d import UNet2d
 from vo3d.layers.uninet import CHANNELS, STRIDE, UniNet
-from vo3d.model import Model, Prediction
+from vo3d.model import Model, Prediction, reference_and_sources
 from vo3d.sample import Sample
 
 Sweep = Literal["near_to_far", "far_to_near", "random"]
@@ -161,16 +161,10 @@ class RMVSNet(Model):
 
     def _views(self, sample: Sample) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         """The features of each view (b 32 h' w'), K for their size (b s 3 3), poses, near and far (b 2)."""
-        if sample.world_T_cam is None or sample.depth_range is None:
-            raise Vo3dError(
-                "R-MVSNet needs world_T_cam and depth_range, which the dataset does not give: choose another"
-            )
-        if sample.image.shape[1] < 2:
-            raise Vo3dError("one view: expected a reference and at least one source: raise num_views of the dataset")
-        # A view at a time: at full size the feature network takes more memory than all that follows. Contiguous: maps
-        # whose channels come last are warped at half the speed.
-        features = [self.features(_standardised(view)).contiguous() for view in sample.image.unbind(1)]
-        return features, subsample_intrinsics(sample.K, self.stride), sample.world_T_cam, sample.depth_range[:, 0]
+        world_T_cam, depth_range = reference_and_sources(self, sample)
+        # a view at a time: at full size the feature network takes more memory than all that follows
+        features = [self.features(_standardised(view)) for view in sample.image.unbind(1)]
+        return features, subsample_intrinsics(sample.K, self.stride), world_T_cam, depth_range
 
     def _sweep(
         self, features: list[Tensor], K: Tensor, world_T_cam: Tensor, depths: Float[Tensor, "b d"]

@@ -111,7 +111,6 @@ def test_partners_and_ranges_come_from_the_points(tmp_path: Path) -> None:
     assert here.sources(1)[0] == 3
     assert here.sources(2)[0] == 0  # not 4, which saw little
     assert here.sources(4) == ()
-    assert here.without_points == ["right_2"]
     assert here.references == [0, 1, 2, 3]
     model = read_model(folder)
     for index, one in enumerate(model.images[:4]):
@@ -135,7 +134,6 @@ def test_partners_and_ranges_come_from_the_points(tmp_path: Path) -> None:
 def test_a_given_range_needs_no_points_of_a_view(tmp_path: Path) -> None:
     here = scene(write_project(tmp_path, [camera(3, "PINHOLE")]), depth_range=(0.5, 2.0))
     assert {one.depth_range for one in here.photographs} == {(0.5, 2.0)}
-    assert here.without_points == []
     assert len(here.sources(4)) == 4
 
 

@@ -373,7 +373,7 @@ def test_bad_arguments_are_told(arguments: dict[str, int], words: str) -> None:
 def test_what_a_sample_lacks_is_told() -> None:
     model, sample = make_model(), textured_plane(size=(16, 20))
 
-    with pytest.raises(Vo3dError, match="a reference and at least one source"):
+    with pytest.raises(Vo3dError, match="needs at least 2, a reference and a source: raise num_views"):
         model(views(sample, 0))
     with pytest.raises(Vo3dError, match="needs world_T_cam and depth_range"):
         model(replace(sample, depth_range=None))

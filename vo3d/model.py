@@ -75,6 +75,20 @@ def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = F
         )
 
 
+def reference_and_sources(model: Model, sample: Sample) -> tuple[Tensor, Tensor]:
+    """`world_T_cam` (b s 4 4) of a sample for multi-view stereo, and near and far of its reference (b 2).
+
+    Raises Vo3dError where the sample has no poses, no depth range, or one view alone.
+    """
+    if sample.world_T_cam is None or sample.depth_range is None:
+        raise Vo3dError(
+            f"{type(model).__name__} needs world_T_cam and depth_range: choose a dataset of posed views that has both"
+        )
+    if sample.image.shape[1] < 2:
+        raise Vo3dError(f"one view: {type(model).__name__} needs at least 2, a reference and a source: raise num_views")
+    return sample.world_T_cam, sample.depth_range[:, 0]
+
+
 def check_gives(model: Model, prediction: Prediction) -> None:
     """Raise TypeError unless the keys of `prediction` are those that `model` declares: a defect of the model."""
     if set(prediction) != set(model.gives):

@@ -12,7 +12,7 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.depth_maps import Estimate, estimate_depth, stride_of
 from vo3d.evaluation.odometry import evaluating
 from vo3d.evaluation.progress import progress_bar
-from vo3d.evaluation.results import Metrics, Result, frames_sha256, mean_over_recordings
+from vo3d.evaluation.results import Metrics, Result, frames_sha256, mean_over_recordings, raise_failed
 from vo3d.formats.pfm import write_pfm
 from vo3d.metrics.depth import depth_metrics, without_lengths
 from vo3d.model import Model
@@ -149,12 +149,7 @@ def evaluate_depth(
                 provenance=origin | ({"failed": failed} if failed else {}),
             )
             result.save(out)
-    if failed:
-        first = next(iter(failed))
-        raise Vo3dError(
-            f"{len(failed)} of {len(scenes)} scenes failed, the first being {first}: {failed[first]} (results of the "
-            f"others are in {out / 'metrics.json'})"
-        )
+    raise_failed(failed, len(scenes), "scenes", out)
     return result
 
 

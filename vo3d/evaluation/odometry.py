@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.progress import progress_bar
-from vo3d.evaluation.results import Metrics, Result, frames_sha256, mean_over_recordings
+from vo3d.evaluation.results import Metrics, Result, frames_sha256, mean_over_recordings, raise_failed
 from vo3d.evaluation.scoring import metric_protocol, score
 from vo3d.formats.trajectories import Trajectory, check_poses, write_trajectory
 from vo3d.geometry import rotations
@@ -94,12 +94,7 @@ def evaluate_odometry(
                 provenance=origin | ({"failed": failed} if failed else {}),
             )
             result.save(out)
-    if failed:
-        first = next(iter(failed))
-        raise Vo3dError(
-            f"{len(failed)} of {len(recordings)} recordings failed, the first being {first}: {failed[first]} (results "
-            f"of the others are in {out / 'metrics.json'})"
-        )
+    raise_failed(failed, len(recordings), "recordings", out)
     return result
 
 

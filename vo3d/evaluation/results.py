@@ -80,6 +80,17 @@ def _check_metrics(metrics: object, where: str, path: Path) -> None:
             raise Vo3dError(f"{path}: {where}.{key} is {value!r}; expected a finite number or null")
 
 
+def raise_failed(failed: Mapping[str, str], total: int, what: str, out: Path) -> None:
+    """Raise Vo3dError if any of `total` recordings or scenes (`what`) failed, with the reason of the first."""
+    if not failed:
+        return
+    first = next(iter(failed))
+    raise Vo3dError(
+        f"{len(failed)} of {total} {what} failed, the first being {first}: {failed[first]} (results of the others are "
+        f"in {out / FILE_NAME})"
+    )
+
+
 def mean_over_recordings(sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
     """Plain mean of every metric over the recordings that define it; None where none does.
 

@@ -147,15 +147,17 @@ def _variance(features: Sequence[Tensor], K: Tensor, world_T_cam: Tensor, depths
     # pixels from float32 cameras would be off by 1e-4 of a pixel, which a network can turn into as much of a depth
     K, world_T_cam, depths = K.double(), world_T_cam.double(), depths.double()
     in_place = not _wants_gradients(*features, K, world_T_cam, depths)
-    warp = warp_to_planes
     if in_place and reference.device.type == "cpu":
-        warp, reference = _warp_rows, reference.contiguous(memory_format=torch.channels_last)
+        warp, layout = _warp_rows, torch.channels_last
+    else:
+        warp, layout = warp_to_planes, torch.contiguous_format  # grid_sample takes twice as long for channels last
+    reference = reference.contiguous(memory_format=layout)
     total = square = torch.zeros(())
     for index, source in enumerate(sources, start=1):
         source_T_reference = se3.relative(world_T_cam[:, index], world_T_cam[:, 0])
         pixels = sweep_pixels(K[:, 0], K[:, index], source_T_reference, depths, size)  # b d h w 2
         pixels = pixels.to(reference.dtype)
-        warped = warp(source, pixels)  # b c d h w
+        warped = warp(source.contiguous(memory_format=layout), pixels)  # b c d h w
         difference = warped.sub_(reference[:, :, None]) if in_place else warped - reference[:, :, None]
         if index == 1:
             total, square = difference, difference.square()

@@ -21,8 +21,8 @@ class VolumeUNet(nn.Module):
     that followed it) at the 8 channels of the first convolution, in the "authors" code at the raw volume; and in the
     bias of the last convolution. A skip is added after the rectifier of the decoder's block.
 
-    In three parts, so that neither the raw volume nor the decoder's last has to exist as a whole: `head` and `tail`
-    look one depth to either side, `body` at the whole halved volume.
+    Above and below `body`, which needs the whole halved volume, a convolution looks one depth to either side: so
+    `from_slabs` never holds the raw volume or the decoder's last as a whole.
 
     Source: Yao et al., "MVSNet", ECCV 2018, and the two programs.
 

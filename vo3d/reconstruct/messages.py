@@ -14,6 +14,7 @@ from vo3d.reconstruct.job import Job, map_size
 from vo3d.report.words import duration_in_words, size_in_words, span_in_words
 from vo3d.sample import Sample
 
+SHOWN_NAMES = 5  # of views, in one line
 SHOWN_ERRORS = {  # the first where the unit is known
     "depth_median_error_mm": "median {:.1f} mm",
     "depth_within_1pc_percent": "{:.1f} % within 1 %",
@@ -36,7 +37,14 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         f"{scene.name}: {LAYOUTS[job.layout]}; {len(scene)} views of {width}x{height}, "
         f"{span_in_words(num_sources)} sources each, depths from {near:.4g} to {far:.4g}",
     )
+    alone = [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]
+    if alone:
+        names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
+        _say(console, "", f"without sources, and so without a depth map: {names}")
     depths = f", {net.model.num_depths} depths" if hasattr(net.model, "num_depths") else ""
+    suits = getattr(scene, "num_depths", None)  # of scenes of photographs
+    if depths and suits:
+        depths += f" ({span_in_words([suits[index] for index in job.references])} would suit the scene)"
     _say(
         console,
         "plan",
