@@ -20,7 +20,7 @@ ROWS = (
     ("reconstruction", "report"),
     ("models", "datasets"),
     ("training", "evaluation"),
-    ("configs", "demo", "layouts", "reconstruct", "verbs", "cli"),
+    ("configs", "demo", "layouts", "reconstruct", "survey", "verbs", "cli"),
 )
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # Rooms that must not meet although their row would allow it: they meet in a YAML file or as arguments.
