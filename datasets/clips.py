@@ -2,13 +2,41 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from vo3d.datasets.transforms import Transform, augment
 from vo3d.errors import Vo3dError
 from vo3d.sample import Recording, Sample
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Clips by temporal segments: one frame out of each of `clip_length` equal parts of a recording.
+
+    The frames ascend, so steps between them are those of a faster camera. A recording with fewer frames than a clip has
+    views gives some of them several times, one after the other. Inertial readings want views at one distance: give the
+    dataset no `imu` beside random frames.
+
+    Source: Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool, "Temporal Segment Networks", ECCV 2016.
+
+    Args:
+        random: a random frame of each segment, anew in each epoch, for training; otherwise its middle, for evaluation.
+        frames: of the window that is cut into segments, one window every `clip_step` frames; None: the whole recording,
+            which then gives one clip.
+    """
+
+    random: bool = True
+    frames: int | None = None
+
+    def borders(self, num_frames: int, clip_length: int) -> tuple[list[int], list[int]]:
+        """First frame of each segment of `num_frames` frames, and the frame behind its last; none is empty."""
+        starts = [part * num_frames // clip_length for part in range(clip_length)]
+        stops = [max((part + 1) * num_frames // clip_length, start + 1) for part, start in enumerate(starts)]
+        return starts, stops
 
 
 class ClipDataset(Dataset[Sample]):
@@ -18,13 +46,13 @@ class ClipDataset(Dataset[Sample]):
     of its own, so that a network also learns motions faster than the recorded ones. `clip_step=1` gives a sliding
     window; `clip_step=(clip_length - 1) * frame_stride` gives segments in which the last view of one is the first view
     of the next, so that their relative poses chain without a gap. Frames at the end of a recording that do not fill a
-    clip are left out.
+    clip are left out. With `segments`, clips are cut as `Segments` says, and `frame_stride` stays 1.
 
-    Augmentation: the transforms of clip `i` draw from a generator seeded by (`seed`, epoch, `i`) and by nothing else.
-    The same clip of the same epoch is therefore augmented alike whatever worker or process makes it, in whatever order,
-    and a run that is resumed in the middle of an epoch sees what the uninterrupted one saw, with no state of a random
-    generator to restore. `set_epoch` speaks to the copy of the dataset in its own process: a loader with workers has to
-    send the epoch along with each index, as that of `vo3d.training` does.
+    Augmentation: random frames and the transforms of clip `i` draw from generators seeded by (`seed`, epoch, `i`) and
+    by nothing else. The same clip of the same epoch is therefore augmented alike whatever worker or process makes it,
+    in whatever order, and a run that is resumed in the middle of an epoch sees what the uninterrupted one saw, with no
+    state of a random generator to restore. `set_epoch` speaks to the copy of the dataset in its own process: a loader
+    with workers has to send the epoch along with each index, as that of `vo3d.training` does.
 
     Raises Vo3dError when there is no recording, one comes twice, or one is too short for a clip.
     """
@@ -36,6 +64,7 @@ class ClipDataset(Dataset[Sample]):
         clip_length: int,
         clip_step: int = 1,
         frame_stride: int | Sequence[int] = 1,
+        segments: Segments | None = None,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
@@ -44,6 +73,8 @@ class ClipDataset(Dataset[Sample]):
         for name, value in lowest.items():
             if value < 1:
                 raise Vo3dError(f"{name} is {value}: expected a whole number of at least 1")
+        if segments is not None:
+            _check_segments(segments, clip_length, strides)
         if seed < 0:
             raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
         if not recordings:
@@ -54,6 +85,7 @@ class ClipDataset(Dataset[Sample]):
         self.recordings = list(recordings)
         self.clip_length = clip_length
         self.clip_step = clip_step
+        self.segments = segments
         self.transforms = list(transforms)
         self.seed = seed
         self.epoch = 0
@@ -61,7 +93,7 @@ class ClipDataset(Dataset[Sample]):
         self._groups = [(recording, stride) for recording in self.recordings for stride in strides]
         numbers = []
         for recording, stride in self._groups:
-            span = (clip_length - 1) * stride + 1
+            span = max(self._span(recording, stride), 1)
             if len(recording) < span:
                 raise Vo3dError(
                     f"recording {recording.name!r} has {len(recording)} frames: a clip of {clip_length} views at "
@@ -88,9 +120,34 @@ class ClipDataset(Dataset[Sample]):
         which = bisect_right(self._ends, index)
         recording, stride = self._groups[which]
         first = (index - (self._ends[which - 1] if which else 0)) * self.clip_step
-        return recording, [first + view * stride for view in range(self.clip_length)]
+        if self.segments is None:
+            return recording, [first + view * stride for view in range(self.clip_length)]
+        starts, stops = self.segments.borders(self._span(recording, stride), self.clip_length)
+        if self.segments.random:
+            # a key of its own: the transforms go on drawing what they draw without segments
+            words = np.random.SeedSequence([self.seed, self.epoch, index], spawn_key=(1,))
+            places: list[int] = np.random.default_rng(words).integers(starts, stops).tolist()
+        else:
+            places = [start + (stop - start) // 2 for start, stop in zip(starts, stops, strict=True)]
+        return recording, [first + place for place in places]
+
+    def _span(self, recording: Recording, stride: int) -> int:
+        """Number of frames from the first to the last that a clip may take."""
+        if self.segments is None:
+            return (self.clip_length - 1) * stride + 1
+        return min(len(recording), self.segments.frames or len(recording))
 
     def __getitem__(self, index: int) -> Sample:
         """Clip `index`, augmented by the transforms in their order."""
         recording, frames = self.place(index)
         return augment(recording.clip(frames), self.transforms, seed=self.seed, epoch=self.epoch, index=index)
+
+
+def _check_segments(segments: Segments, clip_length: int, strides: Sequence[int]) -> None:
+    """Raise Vo3dError unless there is a frame for each segment of a window, and no stride beside them."""
+    if segments.frames is not None and segments.frames < clip_length:
+        raise Vo3dError(
+            f"segments.frames is {segments.frames}: expected at least clip_length, which is {clip_length}, or null"
+        )
+    if list(strides) != [1]:
+        raise Vo3dError(f"frame_stride is {strides} beside segments: expected 1, the segments space the frames")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views
@@ -34,7 +34,7 @@ class ImageFolder(ClipDataset):
         trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
         trajectory_format: "kitti" or "tum"; a TUM file also gives `time` where there is no fps.
         size: height and width to resize to at load.
-        clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
+        clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Raises Vo3dError when there is no image, the video cannot be read, neither or both of `intrinsics` and
     `field_of_view` are given, or the trajectory has another length than the source.
@@ -54,6 +54,7 @@ class ImageFolder(ClipDataset):
         clip_length: int = 2,
         clip_step: int = 1,
         frame_stride: int | Sequence[int] = 1,
+        segments: Segments | None = None,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
@@ -72,6 +73,7 @@ class ImageFolder(ClipDataset):
             clip_length=clip_length,
             clip_step=clip_step,
             frame_stride=frame_stride,
+            segments=segments,
             transforms=transforms,
             seed=seed,
         )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views, readings_between
@@ -35,7 +35,7 @@ class KITTIOdometry(ClipDataset):
         frames: first and last (exclusive) frame to take of every sequence, for excerpts and splits within a sequence.
             Without it images, poses and times must be equally many; with it the files must reach that far.
         size: height and width to resize to at load.
-        clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
+        clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Convention: the files hold poses of camera 0; `world_T_cam` is that of the camera that took `image`, moved by the
     offset in its projection matrix, in the world of camera 0.
@@ -55,6 +55,7 @@ class KITTIOdometry(ClipDataset):
         clip_length: int = 2,
         clip_step: int = 1,
         frame_stride: int | Sequence[int] = 1,
+        segments: Segments | None = None,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
@@ -69,6 +70,7 @@ class KITTIOdometry(ClipDataset):
             clip_length=clip_length,
             clip_step=clip_step,
             frame_stride=frame_stride,
+            segments=segments,
             transforms=transforms,
             seed=seed,
         )

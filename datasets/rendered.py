@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.seeds import distinct_seeds
 from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import readings_between
@@ -127,7 +127,8 @@ class Rendered(ClipDataset):
         seeds: one recording each, as numbers or as "first-last"; keep those of training, validation and test apart.
         frames: length of every recording.
         size: height and width in pixels.
-        clip_length, clip_step, frame_stride, transforms: see `ClipDataset`; `seed` there is `augmentation_seed` here.
+        clip_length, clip_step, frame_stride, segments, transforms: see `ClipDataset`; `seed` there is
+            `augmentation_seed` here.
         stereo, depth, flow, mask, imu, cache, sensor, imu_readings, imu_errors: see `RenderedRecording`.
     """
 
@@ -141,6 +142,7 @@ class Rendered(ClipDataset):
         clip_length: int = 2,
         clip_step: int = 1,
         frame_stride: int | Sequence[int] = 1,
+        segments: Segments | None = None,
         stereo: bool = False,
         depth: bool = False,
         flow: bool = False,
@@ -176,6 +178,7 @@ class Rendered(ClipDataset):
             clip_length=clip_length,
             clip_step=clip_step,
             frame_stride=frame_stride,
+            segments=segments,
             transforms=transforms,
             seed=augmentation_seed,
         )

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
@@ -45,7 +45,7 @@ class SevenScenes(ClipDataset):
             of the depth camera: take focal=585 to back-project it.
         depth: "none"; "required", a missing depth file is an error; "where present", a view without one has depth 0.
         size: height and width to resize to at load.
-        clip_length, clip_step, frame_stride, transforms, seed: see `ClipDataset`.
+        clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Convention: the files hold world_T_cam in metres, x right, y down, z forward; their rotations, which are off by up
     to 4e-4, are made orthonormal.
@@ -65,6 +65,7 @@ class SevenScenes(ClipDataset):
         clip_length: int = 2,
         clip_step: int = 1,
         frame_stride: int | Sequence[int] = 1,
+        segments: Segments | None = None,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
@@ -83,6 +84,7 @@ class SevenScenes(ClipDataset):
             clip_length=clip_length,
             clip_step=clip_step,
             frame_stride=frame_stride,
+            segments=segments,
             transforms=transforms,
             seed=seed,
         )

@@ -1,7 +1,9 @@
 """Clips: which frames, never across a border, and augmentation that depends on seed, epoch and index alone."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.clips import ClipDataset, Segments
+from vo3d.datasets.rendered import Rendered
 from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
 from vo3d.sample import Recording, Sample
 
 
@@ -145,3 +149,85 @@ def test_workers_make_what_the_main_process_makes() -> None:
         for workers in (0, 2)
     ]
     assert all(torch.equal(alone, shared) for alone, shared in zip(*batches, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 3))
+def test_each_segment_gives_one_of_its_frames(length: int, clip_length: int, epoch: int) -> None:
+    """Segment k of K holds the frames from floor(k n / K) to before floor((k + 1) n / K)."""
+    for random in (True, False):
+        dataset = ClipDataset([Counted("r", length)], clip_length=clip_length, segments=Segments(random=random))
+        dataset.set_epoch(epoch)
+        frames = dataset.place(0)[1]
+        assert len(dataset) == 1
+        assert len(frames) == clip_length
+        assert all(earlier <= later for earlier, later in pairwise(frames))
+        for part, frame in enumerate(frames):
+            first, last = part * length // clip_length, (part + 1) * length // clip_length
+            own = list(range(first, last)) or [first]  # fewer frames than segments: frames come again
+            assert frame in own
+            if not random:
+                assert frame == own[len(own) // 2]
+
+
+def test_segments_in_the_middle_are_those_of_the_paper_code() -> None:
+    """Windows of equal segments: floor((2 k + 1) n / (2 K))."""
+    for length, clip_length in ((10, 5), (9, 3), (400, 8), (3, 3)):
+        dataset = ClipDataset([Counted("r", length)], clip_length=clip_length, segments=Segments(random=False))
+        expected = [(2 * part + 1) * length // (2 * clip_length) for part in range(clip_length)]
+        assert dataset.place(0)[1] == expected
+
+
+def test_random_segments_draw_every_frame_equally_often() -> None:
+    dataset = ClipDataset([Counted("r", 12)], clip_length=3, segments=Segments())
+    drawn: Counter[int] = Counter()
+    for epoch in range(2000):
+        dataset.set_epoch(epoch)
+        drawn.update(dataset.place(0)[1])
+    assert set(drawn) == set(range(12))
+    # each of 4 frames of a segment 500 times of 2000, with a deviation of sqrt(2000 / 4 * 3 / 4) = 19
+    assert all(abs(count - 500) < 5 * 19.4 for count in drawn.values())
+
+
+def test_random_segments_depend_on_seed_epoch_and_index_alone() -> None:
+    def places(seed: int, epoch: int, order: Sequence[int]) -> dict[int, list[int]]:
+        dataset = ClipDataset([Counted("r", 100)], clip_length=4, clip_step=10, segments=Segments(frames=40), seed=seed)
+        dataset.set_epoch(epoch)
+        return {index: [frame - 10 * index for frame in dataset.place(index)[1]] for index in order}
+
+    first = places(0, 0, range(7))
+    assert places(0, 0, range(6, -1, -1)) == first
+    assert len({tuple(frames) for frames in first.values()}) > 1  # neighbours draw for themselves
+    assert places(0, 1, range(7)) != first != places(1, 0, range(7))
+    transformed = ClipDataset([Counted("r", 12)], clip_length=2, transforms=[AddNoise()], segments=Segments())
+    plain = ClipDataset([Counted("r", 12)], clip_length=2, transforms=[AddNoise()])
+    noise = [float((one[0].image[0] - one.place(0)[1][0])[0, 0, 0]) for one in (transformed, plain)]
+    assert noise[0] == pytest.approx(noise[1], abs=1e-6)  # the transforms draw what they drew
+
+
+def test_windows_of_segments_slide() -> None:
+    dataset = ClipDataset(
+        [Counted("a", 10), Counted("b", 3)], clip_length=2, clip_step=3, segments=Segments(random=False, frames=4)
+    )
+    places = [(recording.name, frames) for recording, frames in map(dataset.place, range(len(dataset)))]
+    assert places == [("a", [1, 3]), ("a", [4, 6]), ("a", [7, 9]), ("b", [0, 2])]
+
+
+def test_segments_give_poses_that_chain() -> None:
+    dataset = Rendered(frames=9, size=(8, 16), clip_length=4, segments=Segments())
+    sample, truth = dataset[0], dataset.recordings[0].poses()
+    assert sample.world_T_cam is not None
+    assert truth is not None
+    assert sample.index is not None
+    steps = se3.relative(sample.world_T_cam[:-1], sample.world_T_cam[1:])
+    assert (steps[:, 2, 3] > 0).all()  # the camera drives forward
+    torch.testing.assert_close(sample.world_T_cam, truth[sample.index].float())
+
+
+def test_segments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(Vo3dError, match=r"segments\.frames is 2: expected at least clip_length, which is 3"):
+        ClipDataset([Counted("r", 9)], clip_length=3, segments=Segments(frames=2))
+    with pytest.raises(Vo3dError, match="frame_stride is"):
+        ClipDataset([Counted("r", 9)], clip_length=3, frame_stride=2, segments=Segments())
+    with pytest.raises(Vo3dError, match="'empty' has 0 frames"):
+        ClipDataset([Counted("empty", 0)], clip_length=3, segments=Segments())
