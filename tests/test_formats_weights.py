@@ -10,7 +10,15 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import KeyMap, import_weights, load_weights, read_weights, save_weights, sha256_of
+from vo3d.formats.weights import (
+    KeyMap,
+    import_weights,
+    load_matching,
+    load_weights,
+    read_weights,
+    save_weights,
+    sha256_of,
+)
 
 PUBLISHED = KeyMap(
     source="a port",
@@ -251,3 +259,93 @@ def test_a_state_dict_under_model_is_read(tmp_path: Path) -> None:
     torch.save({"model": torch.zeros(2)}, tmp_path / "b.ckpt")  # a tensor of this name is a weight
     assert read_weights(tmp_path / "a.ckpt")[0].keys() == state_dict.keys()
     assert list(read_weights(tmp_path / "b.ckpt")[0]) == ["model"]
+
+
+def test_what_matches_is_loaded_and_every_other_key_is_named(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"trunk": nn.Linear(3, 2), "head": nn.Linear(2, 4), "norm": nn.BatchNorm1d(2)})
+    donor = nn.ModuleDict({"trunk": nn.Linear(3, 2), "head": nn.Linear(2, 5), "extra": nn.Linear(1, 1, bias=False)})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    save_weights(tmp_path / "w.safetensors", donor, {})
+
+    report = load_matching(model, tmp_path / "w.safetensors")
+
+    fresh = donor.state_dict()
+    after = model.state_dict()
+    assert report.matched == {"trunk.bias": "trunk.bias", "trunk.weight": "trunk.weight"}
+    assert set(report.dropped) == {"head.weight", "head.bias", "extra.weight"}
+    assert set(report.kept) == set(before) - {"trunk.weight", "trunk.bias"}
+    assert set(report.misfits) == {
+        "head.weight (5, 2) where head.weight is (4, 2)",
+        "head.bias (5,) where head.bias is (4,)",
+    }
+    assert all(torch.equal(after[name], fresh[name]) for name in ("trunk.weight", "trunk.bias"))
+    assert all(torch.equal(after[name], before[name]) for name in report.kept)
+    assert "2 tensors loaded" in str(report)
+    assert "head.bias (5,) where head.bias is (4,)" in str(report)
+
+
+def test_keys_are_renamed_on_the_way(tmp_path: Path) -> None:
+    model, port = _model(), _port()
+    torch.save(port, tmp_path / "port.pth")
+
+    report = load_matching(model, tmp_path / "port.pth", rename={r"fc\.(.*)": r"0.\1"})
+
+    assert report.matched == {"fc.weight": "0.weight", "fc.bias": "0.bias"}
+    assert (report.dropped, report.kept) == (("decoder.weight",), ("1.weight", "1.bias"))
+    assert torch.equal(model[0].weight, port["fc.weight"])
+
+
+def test_a_published_checkpoint_matches_through_its_map(tmp_path: Path) -> None:
+    class Method(nn.Sequential):
+        published = {"port": PUBLISHED}  # noqa: RUF012  (as a Model declares it)
+
+    torch.save({**_port(), "fc.weight": torch.rand(7, 3)}, tmp_path / "port.pth")
+
+    report = load_matching(model := Method(*_model()), tmp_path / "port.pth")
+
+    assert report.matched == {"fc.bias": "0.bias"}
+    assert model[0].bias.tolist() == [2.0, 1.0]  # converted
+    assert report.misfits == ("fc.weight (7, 3) where 0.weight is (2, 3)",)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"0.weight": torch.rand(9, 9)}, r"0\.weight \(9, 9\) where 0\.weight is \(2, 3\)"),
+        ({"other": torch.rand(1)}, r"expects 0\.bias, 0\.weight; found other"),
+        ({"1.running_mean": torch.rand(2)}, r"nothing in it fits"),  # a buffer alone is no sign of a like model
+    ],
+)
+def test_a_file_of_which_nothing_fits_is_refused(tmp_path: Path, state: dict[str, Tensor], told: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, affine=False))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "other.pth")
+
+    with pytest.raises(Vo3dError, match=told) as caught:
+        load_matching(model, tmp_path / "other.pth")
+
+    assert str(caught.value).startswith(str(tmp_path / "other.pth"))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_buffers_of_a_model_without_parameters_match(tmp_path: Path) -> None:
+    model = nn.BatchNorm1d(2, affine=False)
+    save_weights(tmp_path / "w.safetensors", {"running_mean": torch.tensor([3.0, 4.0])}, {})
+    assert load_matching(model, tmp_path / "w.safetensors").kept == ("running_var", "num_batches_tracked")
+    assert model.running_mean.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_checkpoint_saved_on_an_accelerator_loads_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:7")  # where no test machine has one
+    torch.save(_port(), tmp_path / "port.pth", _use_new_zipfile_serialization=zipped)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(tmp_path / "port.pth", weights_only=True)
+
+    state_dict, _ = read_weights(tmp_path / "port.pth")
+
+    assert {value.device.type for value in state_dict.values()} == {"cpu"}
+    assert state_dict["fc.bias"].tolist() == [1.0, 2.0]

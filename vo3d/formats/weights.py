@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,10 +47,24 @@ class ImportReport:
     matched: Mapping[str, str]  # published key -> our key
     dropped: tuple[str, ...] = ()  # published keys
     kept: tuple[str, ...] = ()  # our keys
+    misfits: tuple[str, ...] = ()  # keys that meet but differ in shape, with both shapes; also in `dropped` and `kept`
 
     def __str__(self) -> str:
         dropped, kept = ", ".join(self.dropped) or "none", ", ".join(self.kept) or "none"
-        return f"{self.source}: {len(self.matched)} tensors loaded; dropped: {dropped}; left as they were: {kept}"
+        misfits = f"; other shapes: {', '.join(self.misfits)}" if self.misfits else ""
+        loaded = f"{self.source}: {len(self.matched)} tensors loaded"
+        return f"{loaded}; dropped: {dropped}; left as they were: {kept}{misfits}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Match:
+    """Where every key of a state dict belongs."""
+
+    loaded: Mapping[str, Tensor]  # our key -> its value
+    matched: Mapping[str, str]  # their key -> our key
+    dropped: tuple[str, ...]  # their keys that a map drops
+    homeless: tuple[str, ...]  # their other keys without a place
+    misfits: Mapping[str, str]  # our key -> what differs
 
 
 def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -115,33 +129,21 @@ def import_weights(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: 
             the model is left as it was.
     """
     ours = model.state_dict()
-    loaded: dict[str, Tensor] = {}
-    matched: dict[str, str] = {}
-    dropped, homeless, misfits = [], [], []
-    for theirs, tensor in state_dict.items():
-        name = _rename(theirs, key_map.rename)
-        if _any_match(key_map.drop, theirs):
-            dropped.append(theirs)
-        elif name is None or name not in ours or name in loaded:
-            homeless.append(theirs)
-        else:
-            value = key_map.convert.get(name, _same)(tensor)
-            if value.shape != ours[name].shape:
-                misfits.append(f"{theirs} {tuple(value.shape)} where {name} is {tuple(ours[name].shape)}")
-            loaded[name], matched[theirs] = value, name
-    absent = [name for name in ours if name not in loaded]
+    match = _match(ours, state_dict, key_map)
+    absent = [name for name in ours if name not in match.loaded and name not in match.misfits]
     kept = tuple(name for name in absent if _any_match(key_map.keep, name))
     missing = [name for name in absent if name not in kept]
+    misfits = list(match.misfits.values())
     problems = [
         f"{what}: {_listed(keys)}"
-        for what, keys in (("no place for", homeless), ("no value for", missing), ("other shapes", misfits))
+        for what, keys in (("no place for", match.homeless), ("no value for", missing), ("other shapes", misfits))
         if keys
     ]
     if problems:
         advice = f"; build the model with {key_map.needs}" if key_map.needs else ""
         raise Vo3dError(f"{key_map.source} does not fit {type(model).__name__}: {'; '.join(problems)}{advice}")
-    model.load_state_dict({**ours, **loaded})
-    return ImportReport(source=key_map.source, matched=matched, dropped=tuple(dropped), kept=kept)
+    model.load_state_dict({**ours, **match.loaded})
+    return ImportReport(source=key_map.source, matched=match.matched, dropped=match.dropped, kept=kept)
 
 
 def load_weights(model: nn.Module, path: Path) -> ImportReport:
@@ -151,15 +153,76 @@ def load_weights(model: nn.Module, path: Path) -> ImportReport:
         Vo3dError: as `read_weights` and `import_weights`, with the file's name.
     """
     state_dict, _ = read_weights(path)
-    own = KeyMap(
-        source="a state dict of vo3d", signature=(), rename={r"(.*)": r"\1"}, needs="the arguments of its training"
-    )
-    published: Mapping[str, KeyMap] = getattr(model, "published", {})
-    recognised = [key_map for key_map in published.values() if all(key in state_dict for key in key_map.signature)]
     try:
-        return import_weights(model, state_dict, recognised[0] if recognised else own)
+        return import_weights(model, state_dict, _key_map(model, state_dict))
     except Vo3dError as error:
         raise Vo3dError(f"{path}: {error}") from error
+
+
+def load_matching(model: nn.Module, path: Path, *, rename: Mapping[str, str] | None = None) -> ImportReport:
+    r"""Load what fits `model` in name and shape out of a file, and leave the rest of the model as it is.
+
+    Args:
+        model: What to load into.
+        path: The file, see `read_weights`.
+        rename: Pattern of a key in the file (a regular expression for the whole key) to the key of the model, with \1
+            for groups; other keys keep their names. Without it, published checkpoints go through the model's maps.
+
+    Returns:
+        What was loaded; every other key of the file (`dropped`) and of the model (`kept`); and which of them met with
+        unequal shapes (`misfits`).
+
+    Raises:
+        Vo3dError: as `read_weights`; or no parameter fits, and the model is left as it was.
+    """
+    state_dict, _ = read_weights(path)
+    ours = model.state_dict()
+    match = _match(ours, state_dict, _key_map(model, state_dict, rename))
+    learnt = {name for name, _ in model.named_parameters()} or set(ours)
+    if not learnt & set(match.loaded):
+        misfits = f"; other shapes: {_listed(list(match.misfits.values()))}" if match.misfits else ""
+        raise Vo3dError(
+            f"{path}: nothing in it fits {type(model).__name__}, which expects {_listed(sorted(learnt))}; found "
+            f"{_listed(list(state_dict))}{misfits}: choose weights of a like model, or rename their keys"
+        )
+    model.load_state_dict({**ours, **match.loaded})
+    return ImportReport(
+        source=str(path),
+        matched=match.matched,
+        dropped=tuple(name for name in state_dict if name not in match.matched),
+        kept=tuple(name for name in ours if name not in match.loaded),
+        misfits=tuple(match.misfits.values()),
+    )
+
+
+def _key_map(model: nn.Module, state_dict: Mapping[str, Tensor], rename: Mapping[str, str] | None = None) -> KeyMap:
+    """The published map that knows these keys; without one, or with `rename`, all other keys as they are."""
+    published: Mapping[str, KeyMap] = getattr(model, "published", {})
+    recognised = [key_map for key_map in published.values() if all(key in state_dict for key in key_map.signature)]
+    if recognised and rename is None:
+        return recognised[0]
+    patterns = {**(rename or {}), r"(.*)": r"\1"}
+    return KeyMap(source="a state dict of vo3d", signature=(), rename=patterns, needs="the arguments of its training")
+
+
+def _match(ours: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], key_map: KeyMap) -> _Match:
+    """Pair the keys of a state dict with ours through `key_map`."""
+    loaded: dict[str, Tensor] = {}
+    matched: dict[str, str] = {}
+    dropped, homeless, misfits = [], [], dict[str, str]()
+    for theirs, tensor in state_dict.items():
+        name = _rename(theirs, key_map.rename)
+        if _any_match(key_map.drop, theirs):
+            dropped.append(theirs)
+        elif name is None or name not in ours or name in loaded or name in misfits:
+            homeless.append(theirs)
+        else:
+            value = key_map.convert.get(name, _same)(tensor)
+            if value.shape == ours[name].shape:
+                loaded[name], matched[theirs] = value, name
+            else:
+                misfits[name] = f"{theirs} {tuple(value.shape)} where {name} is {tuple(ours[name].shape)}"
+    return _Match(loaded=loaded, matched=matched, dropped=tuple(dropped), homeless=tuple(homeless), misfits=misfits)
 
 
 def sha256_of(path: Path) -> str:
@@ -216,7 +279,7 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _listed(keys: list[str]) -> str:
+def _listed(keys: Sequence[str]) -> str:
     """The first few keys, and how many more."""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return ", ".join(keys[:SHOWN]) + more
