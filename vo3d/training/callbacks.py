@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
@@ -136,6 +137,37 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
 
 
+class EarlyStop(EarlyStopping):
+    """Stops after `patience` validations in a row that are not better than the best by more than `min_delta`.
+
+    A value that is not a number is no improvement. Validations before step `after` are not looked at. Best weights are
+    not put back: best.ckpt keeps them.
+    """
+
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, after: int = 0) -> None:
+        # after validations, not after epochs: one may end before the first validation
+        super().__init__(
+            monitor, min_delta=min_delta, patience=patience, check_finite=False, check_on_train_epoch_end=False
+        )
+        self.after = after
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the validation, unless it comes too early."""
+        if trainer.global_step >= self.after:
+            super().on_validation_end(trainer, pl_module)
+
+    def reason(self) -> str | None:
+        """Why training stopped, in words; None where it did not."""
+        if self.stopping_reason == EarlyStoppingReason.NOT_STOPPED:
+            return None
+        than = f" by more than {-self.min_delta:g}" if self.min_delta else ""  # Lightning keeps it with its sign
+        times = "validation" if self.wait_count == 1 else f"{self.wait_count} validations"
+        return (
+            f"stopped early: {self.monitor} did not improve{than} in the last {times}; the best was "
+            f"{float(self.best_score):.6g}"
+        )
+
+
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes each checkpoint beside its place and renames it: a kill while it is written leaves the old one whole.
 
@@ -166,7 +198,14 @@ class ProgressBar(RichProgressBar):
 
 
 def standard_callbacks(
-    folder: Path, *, monitor: str | None, checkpoint_every: int, patience: int | None, bar: bool = True
+    folder: Path,
+    *,
+    monitor: str | None,
+    checkpoint_every: int,
+    patience: int | None,
+    min_delta: float = 0.0,
+    patience_after: int = 0,
+    bar: bool = True,
 ) -> list[Callback]:
     """Progress bar, learning-rate curve, best and last weights, early stopping.
 
@@ -175,6 +214,8 @@ def standard_callbacks(
         monitor: The logged value whose minimum is the best; None keeps the last weights only.
         checkpoint_every: Steps between two writings of last.ckpt, which is also written after each epoch.
         patience: Validations without a better value after which training stops; None never stops it.
+        min_delta: How much smaller a value has to be to count as better.
+        patience_after: Steps before validations count.
         bar: Show the progress bar.
     """
     callbacks: list[Callback] = [LearningRateMonitor(logging_interval="step")]
@@ -186,7 +227,9 @@ def standard_callbacks(
         if patience is not None:
             if patience < 0:
                 raise Vo3dError(f"patience is {patience}: expected validations, at least 0, or null to train on")
-            # after validations, not after epochs: one may end before the first validation
-            stop = EarlyStopping(monitor=monitor, mode="min", patience=patience, check_on_train_epoch_end=False)
-            callbacks.append(stop)
+            if not 0 <= min_delta < float("inf") or patience_after < 0:
+                raise Vo3dError(
+                    f"min_delta is {min_delta:g}, patience_after {patience_after}: expected at least 0 of both"
+                )
+            callbacks.append(EarlyStop(monitor, patience, min_delta, patience_after))
     return [*callbacks, LastCheckpoint(folder / CHECKPOINTS / "last.ckpt", checkpoint_every)]

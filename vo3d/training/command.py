@@ -13,13 +13,14 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer import Trainer
 
 from vo3d.errors import Vo3dError, one_line
 from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.formats.settings import line_of_key, parse_settings, read_settings
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
-from vo3d.training.callbacks import AtomicCheckpoints, History, RunFolder, StepSeed, standard_callbacks
+from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
 
@@ -87,6 +88,10 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--patience", type=int | None, default=None, help="Validations without improvement before training stops."
         )
+        parser.add_argument(
+            "--min_delta", type=float, default=0.0, help="What counts as improvement is more than this."
+        )
+        parser.add_argument("--patience_after", type=int, default=0, help="Steps before validations count.")
         parser.link_arguments("seed_everything", "data.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -154,6 +159,8 @@ class TrainingCLI(LightningCLI):
                 monitor=monitor,
                 checkpoint_every=config["checkpoint_every"],
                 patience=config["patience"],
+                min_delta=config["min_delta"],
+                patience_after=config["patience_after"],
                 bar=config["trainer"]["enable_progress_bar"] is not False,
             )
             if config["trainer"]["logger"] is None:
@@ -162,9 +169,13 @@ class TrainingCLI(LightningCLI):
         else:
             options["logger"] = False
         try:
-            return self._instantiate_trainer({**config["trainer"], **options}, callbacks)
+            trainer = self._instantiate_trainer({**config["trainer"], **options}, callbacks)
         except (MisconfigurationException, ValueError) as error:  # an accelerator that is absent or has no such name
             raise Vo3dError(f"the trainer refuses its settings: {error}") from error
+        profiler = trainer.profiler  # type: ignore[attr-defined]
+        profiler.dirpath = profiler.dirpath or folder  # else it would report to the log, which is silent
+        profiler.filename = profiler.filename or "profile"
+        return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         keywords = {"model": self.model, "datamodule": self.datamodule}
@@ -187,10 +198,16 @@ class TrainingCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where everything is."""
         if self.trainer.is_global_zero:
+            stops = [stop.reason() for stop in self.trainer.callbacks if isinstance(stop, EarlyStop)]  # type: ignore[attr-defined]
+            sys.stdout.writelines(f"{reason}\n" for reason in stops if reason)
             folder = self.config_init["fit"]["out"]
             names = sorted(path.name for path in (folder / CHECKPOINTS).glob("*.ckpt"))
             last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
             found = ", ".join(names)
+            if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
+                sys.stdout.writelines(
+                    f"{path}: the times of the parts\n" for path in sorted(folder.glob("*profile*.txt"))
+                )
             sys.stdout.write(f"{folder / CHECKPOINTS}: {found}; score it with: vo3d evaluate {folder}{last}\n")
 
 
