@@ -15,9 +15,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 import torch
 import yaml
@@ -36,11 +35,11 @@ from vo3d.layers.downsampling import Pool
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
+from vo3d.survey.sweep import ERRORS, keep_budget, markdown, plain, spread, street_net
 from vo3d.world.export import render_to_kitti
 
 COST = "cost.json"  # in the folder of a finished run: what its training took
 BUDGET = "budget.json"  # in the folder of all runs: what they have in common
-ERRORS = {"t_rel_percent": "t_rel %", "r_rel_deg_per_100m": "r_rel deg/100 m", "ape_rmse_m": "APE m"}
 POOLS: tuple[Pool, ...] = ("stride", "max", "avg", "soft", "edscw", "ada")
 
 
@@ -94,19 +93,7 @@ class Run:
 
 def experiment(pool: str, seed: int, folder: Path, data: Path, budget: Budget) -> dict[str, object]:
     """The configuration of one run: that of deepvo_rendered.yaml, but for the budget and for frames from files."""
-    net = {
-        "size": budget.size,
-        "width": budget.width,
-        "batch_norm": True,
-        "leaky_slope": 0.1,
-        "hidden": budget.hidden,
-        "pool": pool,
-        "kappa": 300.0,
-        "image_mean": [0.443, 0.443, 0.443],
-        "image_std": [0.174, 0.167, 0.176],
-        "step_mean": [0.0, 0.0, 0.747, 0.0, 0.0, 0.0],
-        "step_std": [0.01, 0.004, 0.333, 0.016, 0.004, 0.004],
-    }
+    net = street_net(budget.size, budget.width, budget.hidden) | {"pool": pool}
     jitter = {"class_path": "vo3d.datasets.transforms.PhotometricJitter", "init_args": {"hue": 0.0}}
     flip = {"class_path": "vo3d.datasets.transforms.HorizontalFlip"}
 
@@ -152,15 +139,6 @@ def experiment(pool: str, seed: int, folder: Path, data: Path, budget: Budget) -
     }
 
 
-def keep_budget(path: Path, budget: Budget) -> None:
-    """Write the budget to `path`; raises Vo3dError when runs of another one are there already."""
-    if path.is_file() and (found := json.loads(path.read_text())) != _plain(asdict(budget)):
-        raise Vo3dError(f"{path}: the runs there have another budget ({found}): choose another --out, or remove them")
-    make_folder(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(asdict(budget), indent=2) + "\n")
-
-
 def render_streets(data: Path, budget: Budget) -> None:
     """Render what is not there yet of the streets to train, choose weights and test on, as `vo3d render` would."""
     frames = dict.fromkeys((*budget.train_seeds, *budget.val_seeds), budget.frames)
@@ -180,7 +158,7 @@ def train_and_test(pool: str, seed: int, folder: Path, data: Path, budget: Budge
     print(f"{folder}: training", flush=True)
     make_folder(folder)
     config = folder / "experiment.yaml"
-    config.write_text(yaml.safe_dump(_plain(experiment(pool, seed, folder, data, budget)), sort_keys=False))
+    config.write_text(yaml.safe_dump(plain(experiment(pool, seed, folder, data, budget)), sort_keys=False))
     start, processor = time.perf_counter(), time.process_time()
     if vo3d(["fit", "-c", str(config), "--overwrite", "true"]):
         raise Vo3dError(f"{folder}: training failed, see above")
@@ -228,12 +206,6 @@ def read_result(folder: Path) -> Run:
     )
 
 
-def spread(values: Iterable[float | None]) -> str:
-    """Mean, least and largest value: `mean (least to largest)`; "none" where a run has no value."""
-    known = [value for value in values if value is not None]
-    return f"{mean(known):.3g} ({min(known):.3g} to {max(known):.3g})" if known else "none"
-
-
 def table(runs: Sequence[Run]) -> str:
     """The runs as Markdown: one row for each way of halving, means over its seeds; then what AdaPool learnt."""
     titles = ["pool", "seeds", *ERRORS.values(), "validation loss", "training, processor s"]
@@ -245,10 +217,10 @@ def table(runs: Sequence[Run]) -> str:
         rows.append([pool, str(len(ours)), *cells])
     constant = [spread([runs[0].constant[name]]).partition(" ")[0] for name in ERRORS]
     rows.append(["constant motion", "", *constant, "", ""])
-    text = _markdown(titles, rows)
+    text = markdown(titles, rows)
     learnt = [run.betas for run in runs if run.betas]
     if learnt:
-        text += "\n" + _markdown(
+        text += "\n" + markdown(
             ["layer", "beta after training"], [[name, spread(b[name] for b in learnt)] for name in learnt[0]]
         )
     return text
@@ -299,17 +271,6 @@ def compare(
     if not finished:
         raise Vo3dError(f"{out}: no finished run of {', '.join(pools)}: run this without --report first")
     write_report([read_result(folder) for folder in finished], out)
-
-
-def _plain(settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings as they come back out of JSON, with lists for tuples."""
-    plain: dict[str, object] = json.loads(json.dumps(settings))
-    return plain
-
-
-def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
