@@ -1,0 +1,172 @@
+"""Gradient descent with and without momentum.
+
+Notation, here and in the neighbouring files: theta the parameters, eta the learning rate `lr`, g_t the gradient at
+theta_t, all of it element by element; buffers begin at 0. Ruder is S. Ruder, "An overview of gradient descent
+optimization algorithms", arXiv:1609.04747, 2016. With `weight_decay` lambda, g_t + lambda theta_t stands for g_t.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.optim.first_order import Closure, FirstOrder, Parameters
+from vo3d.optim.settings import Checked, check_settings
+
+
+class SGD(Checked, torch.optim.SGD):
+    """theta <- theta - eta g_t.
+
+    On the gradient of all data it is batch gradient descent, of one sample stochastic, of some mini-batch descent.
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        weight_decay: lambda.
+
+    Source: Ruder, section 2. `torch.optim.SGD` does the same. Takes sparse gradients.
+    """
+
+    def __init__(self, params: Parameters, lr: float, weight_decay: float = 0.0) -> None:
+        check_settings("SGD", {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+
+class Momentum(FirstOrder):
+    """Gradient descent that keeps a part of its last step.
+
+    accumulated: v_t = gamma v_{t-1} + eta g_t, theta <- theta - v_t.
+    averaged: m_t = gamma m_{t-1} + (1 - gamma) g_t, theta <- theta - eta m_t.
+
+    While eta is constant, the first with eta (1 - gamma) in place of eta is the second. When a schedule changes eta,
+    the first keeps its earlier steps as they were taken, which `torch.optim.SGD` does not: there eta multiplies v.
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        momentum: gamma.
+        form: Which of the two.
+        weight_decay: lambda.
+
+    Source: Ruder, section 4.1.
+    """
+
+    buffers = ("velocity",)
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float,
+        momentum: float = 0.9,
+        form: Literal["accumulated", "averaged"] = "accumulated",
+        weight_decay: float = 0.0,
+    ) -> None:
+        if form not in {"accumulated", "averaged"}:
+            raise Vo3dError(f"Momentum: form is {form!r}: expected accumulated or averaged")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "form": form, "weight_decay": weight_decay})
+
+    def update(
+        self,
+        group: dict[str, Any],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        steps: list[int],
+        buffers: list[list[Tensor]],
+    ) -> None:
+        """One step of the rule."""
+        (velocity,) = buffers
+        eta, gamma, summed = group["lr"], group["momentum"], group["form"] == "accumulated"
+        torch._foreach_mul_(velocity, gamma)
+        torch._foreach_add_(velocity, gradients, alpha=eta if summed else 1 - gamma)
+        torch._foreach_sub_(parameters, velocity, alpha=1 if summed else eta)
+
+
+class NAG(FirstOrder):
+    """Nesterov's accelerated gradient: momentum whose gradient is taken where the momentum leads.
+
+    v_t = gamma v_{t-1} + eta g(theta_{t-1} - gamma v_{t-1}), theta_t = theta_{t-1} - v_t.
+
+    Two forms with the same iterates theta. look_ahead keeps the points phi = theta - gamma v, where gradients are
+    taken, in the parameters (phi <- phi - eta g(phi) - gamma v_t), so that it needs no closure; `at_iterate` puts
+    theta there for as long as a block lasts. closure keeps theta in the parameters, and a step evaluates its closure
+    at phi. A schedule that changes gamma needs the second. `torch.optim.SGD(nesterov=True)` gives the look-ahead points
+    while eta is constant.
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        momentum: gamma.
+        form: What the parameters hold.
+        weight_decay: lambda; it sees what the gradient sees, phi.
+
+    Source: Ruder, section 4.2.
+    """
+
+    buffers = ("velocity",)
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float,
+        momentum: float = 0.9,
+        form: Literal["look_ahead", "closure"] = "look_ahead",
+        weight_decay: float = 0.0,
+    ) -> None:
+        if form not in {"look_ahead", "closure"}:
+            raise Vo3dError(f"NAG: form is {form!r}: expected look_ahead or closure")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "form": form, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+        """Take one step; raises Vo3dError when the form is closure and there is none."""
+        if self.defaults["form"] == "look_ahead":
+            return super().step(closure)
+        if closure is None:
+            raise Vo3dError("NAG of the form closure needs a closure that computes the gradients: step(closure)")
+        self._shift(-1.0)  # from theta to phi
+        try:
+            return super().step(closure)
+        finally:
+            self._shift(1.0)
+
+    @contextmanager
+    def at_iterate(self) -> Iterator[None]:
+        """Let the parameters be the iterates theta inside of the block, as for an evaluation."""
+        if self.defaults["form"] == "closure":
+            yield
+            return
+        kept = [parameter.detach().clone() for group in self.param_groups for parameter in group["params"]]
+        self._shift(1.0)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip((p for g in self.param_groups for p in g["params"]), kept, strict=True):
+                    parameter.copy_(value)
+
+    @torch.no_grad()
+    def _shift(self, sign: float) -> None:
+        """Add `sign` gamma v to the parameters."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter in self.state:
+                    parameter.add_(self.state[parameter]["velocity"], alpha=sign * group["momentum"])
+
+    def update(
+        self,
+        group: dict[str, Any],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        steps: list[int],
+        buffers: list[list[Tensor]],
+    ) -> None:
+        """One step of the rule, on phi."""
+        (velocity,) = buffers
+        eta, gamma = group["lr"], group["momentum"]
+        torch._foreach_mul_(velocity, gamma)
+        torch._foreach_add_(velocity, gradients, alpha=eta)
+        torch._foreach_sub_(parameters, gradients, alpha=eta)
+        torch._foreach_sub_(parameters, velocity, alpha=gamma)

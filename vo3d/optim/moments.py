@@ -1,0 +1,209 @@
+"""The survey's common frame: a step is the first moment of the gradients over the root of the second.
+
+theta <- theta - eta m_t / sqrt(V_t). Which m and V make which method:
+
+| method   | m_t                   | V_t                             |                                                |
+|----------|-----------------------|---------------------------------|------------------------------------------------|
+| SGD      | Gradient()            | One()                           |                                                |
+| Momentum | Average(b)            | One()                           | the averaged form; DecayedSum(b) the other     |
+| NAG      | Average(b)            | One()                           | look_ahead=b, eta / (1 - b) for eta            |
+| Adagrad  | Gradient()            | SquareSum()                     | eps inside of the root                         |
+| Adadelta | Gradient()            | SquareAverage(rho)              | past_steps=rho, eps inside, eta = 1            |
+| RMSprop  | Gradient()            | SquareAverage(alpha)            | eps inside                                     |
+| Adam     | Average(b1, True)     | SquareAverage(b2, True)         |                                                |
+| AdaMax   | Average(b1, True)     | LargestSquare(b2)               |                                                |
+| Nadam    | NesterovAverage(b1)   | SquareAverage(b2, True)         | the variant of Ruder                           |
+
+What buffers begin with is 0, and "True" stands for the correction of that, division by 1 - b^t.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.optim.first_order import Closure, FirstOrder, Parameters
+from vo3d.optim.settings import check_settings
+
+
+class Moment(ABC):
+    """What is made of the gradients g_1 .. g_t, of one parameter, with one buffer of its size."""
+
+    @abstractmethod
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """The moment at step `t` (1 at the first); changes `buffer` in place, and nothing else."""
+
+
+class FirstMoment(Moment):
+    """m_t."""
+
+
+class SecondMoment(Moment):
+    """V_t."""
+
+
+@dataclass(frozen=True)
+class Gradient(FirstMoment):
+    """m_t = g_t."""
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """m_t."""
+        return gradient
+
+
+@dataclass(frozen=True)
+class DecayedSum(FirstMoment):
+    """m_t = beta m_{t-1} + g_t."""
+
+    beta: float = 0.9
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """m_t."""
+        return buffer.mul_(self.beta).add_(gradient)
+
+
+@dataclass(frozen=True)
+class Average(FirstMoment):
+    """m_t = beta m_{t-1} + (1 - beta) g_t; if `corrected`, over 1 - beta^t."""
+
+    beta: float = 0.9
+    corrected: bool = False
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """m_t."""
+        buffer.mul_(self.beta).add_(gradient, alpha=1 - self.beta)
+        return buffer / (1 - self.beta**t) if self.corrected else buffer
+
+
+@dataclass(frozen=True)
+class NesterovAverage(FirstMoment):
+    """(beta m_t + (1 - beta) g_t) / (1 - beta^t), where m_t is the average of the gradients."""
+
+    beta: float = 0.9
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """m_t."""
+        buffer.mul_(self.beta).add_(gradient, alpha=1 - self.beta)
+        return (self.beta * buffer + (1 - self.beta) * gradient) / (1 - self.beta**t)
+
+
+@dataclass(frozen=True)
+class One(SecondMoment):
+    """V_t = 1."""
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """V_t."""
+        return torch.ones_like(gradient)
+
+
+@dataclass(frozen=True)
+class SquareSum(SecondMoment):
+    """V_t = V_{t-1} + g_t^2."""
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """V_t."""
+        return buffer.addcmul_(gradient, gradient)
+
+
+@dataclass(frozen=True)
+class SquareAverage(SecondMoment):
+    """V_t = beta V_{t-1} + (1 - beta) g_t^2; if `corrected`, over 1 - beta^t."""
+
+    beta: float = 0.999
+    corrected: bool = False
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """V_t."""
+        buffer.mul_(self.beta).addcmul_(gradient, gradient, value=1 - self.beta)
+        return buffer / (1 - self.beta**t) if self.corrected else buffer
+
+
+@dataclass(frozen=True)
+class LargestSquare(SecondMoment):
+    """V_t = u_t^2 where u_t = max(beta u_{t-1}, |g_t|)."""
+
+    beta: float = 0.999
+
+    def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
+        """V_t."""
+        return torch.maximum(buffer.mul_(self.beta), gradient.abs(), out=buffer).square()
+
+
+class MomentOptimizer(FirstOrder):
+    """theta <- theta - eta m_t / sqrt(V_t), with any first and any second moment.
+
+    Made to show what the methods share and to try others; the named classes do the same faster.
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        first: m.
+        second: V.
+        eps: Added to the root, so that it is not 0.
+        eps_inside: Add eps to V instead.
+        look_ahead: Take the gradient at theta - look_ahead d, d the last step; needs a closure. The survey's frame
+            has 1, which is not Nesterov's method; that has the decay of the average.
+        past_steps: Multiply by the root of the decayed average of squared steps, with this decay, as Adadelta does.
+        weight_decay: Times theta, a part of the gradient.
+
+    Source: the table above; Ruder, section 4, for the methods.
+    """
+
+    buffers = ("first", "second", "last", "past")
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float,
+        first: FirstMoment = Gradient(),
+        second: SecondMoment = One(),
+        eps: float = 0.0,
+        eps_inside: bool = False,
+        look_ahead: float = 0.0,
+        past_steps: float | None = None,
+        weight_decay: float = 0.0,
+    ) -> None:
+        for decay in (getattr(first, "beta", 0.0), getattr(second, "beta", 0.0), past_steps or 0.0):
+            check_settings("MomentOptimizer", {"beta": decay})
+        self.first, self.second = first, second
+        self.eps_inside, self.look_ahead, self.past_steps = eps_inside, look_ahead, past_steps
+        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+        """Take one step; raises Vo3dError when `look_ahead` needs a closure and there is none."""
+        if self.look_ahead and closure is None:
+            raise Vo3dError("MomentOptimizer with look_ahead needs a closure that computes the gradients")
+        if not self.look_ahead:
+            return super().step(closure)
+        kept = [parameter.clone() for group in self.param_groups for parameter in group["params"]]
+        for parameter in self.state:
+            parameter.sub_(self.state[parameter]["last"], alpha=self.look_ahead)
+        loss = self.evaluate(closure)
+        for parameter, value in zip((p for g in self.param_groups for p in g["params"]), kept, strict=True):
+            parameter.copy_(value)
+        super().step()
+        return loss
+
+    def update(
+        self,
+        group: dict[str, Any],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        steps: list[int],
+        buffers: list[list[Tensor]],
+    ) -> None:
+        """One step of the frame."""
+        eps = group["eps"]
+        rows = zip(parameters, gradients, steps, *buffers, strict=True)
+        for parameter, gradient, t, first, second, last, past in rows:
+            m, v = self.first.update(gradient, first, t), self.second.update(gradient, second, t)
+            step = m / ((v + eps).sqrt() if self.eps_inside else v.sqrt() + eps)
+            if self.past_steps is not None:
+                step = step * (past + eps).sqrt()
+                past.mul_(self.past_steps).addcmul_(step, step, value=1 - self.past_steps)
+            last.copy_(group["lr"] * step)
+            parameter.sub_(last)

@@ -1,0 +1,93 @@
+"""Gradient noise, around any optimiser."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vo3d.optim.first_order import Closure, Parameters
+from vo3d.optim.settings import check_settings
+
+OptimizerCallable = Callable[[Any], Optimizer]
+
+
+class GradientNoise(Optimizer):
+    """Adds N(0, s_t^2) to every gradient before another optimiser steps: s_t^2 = eta / (1 + t)^gamma.
+
+    t counts the steps, from 0. The noise is a function of seed and step, and of no other random generator; within one
+    step all evaluations of a closure get the same, so that line searches see one function.
+
+    Args:
+        params: Tensors, or parameter groups.
+        optimizer: Makes the optimiser of `params` that steps.
+        eta: Variance at the first step; the paper tries 0.01, 0.3 and 1.
+        gamma: How fast it falls.
+        seed: Of the noise.
+
+    Source: Neelakantan et al., "Adding gradient noise improves learning for very deep networks", arXiv:1511.06807,
+    2015; Ruder, section 6.4.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        optimizer: OptimizerCallable,
+        eta: float = 0.3,
+        gamma: float = 0.55,
+        seed: int = 0,
+    ) -> None:
+        check_settings("GradientNoise", {"eta": eta})
+        self.optimizer = optimizer(params)
+        self.eta, self.gamma, self.seed, self.steps = eta, gamma, seed, 0
+        super().__init__(self.optimizer.param_groups, self.optimizer.defaults)
+        self._share()
+
+    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+        """Add the noise and let the optimiser step; gives its loss."""
+        if closure is None:
+            self._add_noise()
+            loss = self.optimizer.step()
+        else:
+
+            def noisy() -> Any:
+                value = closure()
+                self._add_noise()
+                return value
+
+            loss = self.optimizer.step(noisy)
+        self.steps += 1
+        return loss
+
+    def deviation(self) -> float:
+        """s_t, the standard deviation at the step to come."""
+        return float(np.sqrt(self.eta / (1 + self.steps) ** self.gamma))
+
+    @torch.no_grad()
+    def _add_noise(self) -> None:
+        seed = int(np.random.SeedSequence((self.seed, self.steps)).generate_state(1, np.uint64)[0] >> 1)
+        generators: dict[torch.device, torch.Generator] = {}
+        for gradient in self._gradients():
+            device = gradient.device
+            if device not in generators:
+                generators[device] = torch.Generator(device).manual_seed(seed)
+            noise = torch.randn(gradient.shape, generator=generators[device], device=device, dtype=gradient.dtype)
+            gradient.add_(noise, alpha=self.deviation())
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the optimiser, and the number of steps."""
+        return {**self.optimizer.state_dict(), "noise_steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.steps = state_dict["noise_steps"]
+        self.optimizer.load_state_dict({name: value for name, value in state_dict.items() if name != "noise_steps"})
+        self._share()
+
+    def _share(self) -> None:
+        self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state
