@@ -18,6 +18,7 @@ from vo3d.layers.conv_block import ConvBlock, folded
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.uninet import CHANNELS, STRIDE, UniNet
 from vo3d.layers.volume_unet import Topology, VolumeUNet
+from vo3d.losses import absolute, huber
 from vo3d.model import Model, Prediction, reference_and_sources
 from vo3d.sample import Sample
 
@@ -177,9 +178,9 @@ class MVSNet(Model):
 
         def term(depth: Tensor) -> Tensor:
             if self.loss_name == "authors":
-                error = (depth - truth).abs() / interval
+                error = absolute(depth - truth) / interval
             else:
-                error = functional.smooth_l1_loss(depth, truth, beta=PORT_BETA, reduction="none") / PORT_BETA
+                error = huber(depth - truth, PORT_BETA) / PORT_BETA**2
             total = torch.where(counted, error, 0).sum(dim=(1, 2, 3))
             return (total / counted.sum(dim=(1, 2, 3)).clamp(min=1)).mean()
 
