@@ -126,3 +126,10 @@ def test_a_batch_keeps_its_doubles() -> None:
     batch = Batch(Sample.collate([TinyClips()[0], TinyClips()[1]])).to("cpu")
     assert batch.sample.time is not None
     assert batch.sample.time.dtype == torch.float64
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_memory_is_pinned_where_there_is_an_accelerator(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    pinned = [DataModule(TinyClips(), pin_memory=pin).train_dataloader().pin_memory for pin in (None, False, True)]
+    assert pinned == [False, False, there]  # None asks the trainer, and there is none

@@ -172,6 +172,8 @@ class DataModule(LightningDataModule):
         batch_size: Clips in a batch of one process.
         num_workers: Processes that read clips ahead; 0 reads in the training process.
         shuffle: Draw a new order of the training clips each epoch.
+        pin_memory: Put batches into page-locked memory, from which an accelerator fetches them faster; None: where
+            one trains. Without an accelerator there is no such memory, and it says nothing.
         seed: Seed of that order; the command line sets it from `seed_everything`.
     """
 
@@ -184,6 +186,7 @@ class DataModule(LightningDataModule):
         batch_size: int = 8,
         num_workers: int = 0,
         shuffle: bool = True,
+        pin_memory: bool | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -191,6 +194,7 @@ class DataModule(LightningDataModule):
             raise Vo3dError(f"data.num_workers is {num_workers}: expected a number of processes, or 0")
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.num_workers, self.shuffle, self.seed = batch_size, num_workers, shuffle, seed
+        self.pin_memory = pin_memory
 
     def train_dataloader(self) -> ClipLoader:
         """Batches for `vo3d fit`; raises Vo3dError without a training set."""
@@ -209,6 +213,9 @@ class DataModule(LightningDataModule):
         if dataset is None:
             raise Vo3dError(f"there is no data.{split}: name a dataset by its class_path in the configuration")
         trainer = self.trainer
+        pin = trainer is not None and trainer.strategy.root_device.type != "cpu"
+        if self.pin_memory is not None:
+            pin = self.pin_memory and torch.accelerator.is_available()
         sampler = ClipSampler(
             len(dataset),  # type: ignore[arg-type]
             self.batch_size,
@@ -222,6 +229,6 @@ class DataModule(LightningDataModule):
             sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=trainer is not None and trainer.strategy.root_device.type != "cpu",
+            pin_memory=pin,
             generator=torch.Generator().manual_seed(self.seed),
         )
