@@ -120,7 +120,7 @@ class NAG(FirstOrder):
         super().__init__(params, {"lr": lr, "momentum": momentum, "form": form, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> Any:
         """Take one step; raises Vo3dError when the form is closure and there is none."""
         if self.defaults["form"] == "look_ahead":
             return super().step(closure)

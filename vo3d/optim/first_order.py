@@ -39,7 +39,7 @@ class FirstOrder(Checked, ABC):
         """
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> Any:
         """Take one step by the gradients that `closure` leaves, or that are there without one; gives its loss."""
         loss = self.evaluate(closure)
         for group in self.param_groups:

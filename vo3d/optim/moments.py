@@ -173,7 +173,7 @@ class MomentOptimizer(FirstOrder):
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> Any:
         """Take one step; raises Vo3dError when `look_ahead` needs a closure and there is none."""
         if self.look_ahead and closure is None:
             raise Vo3dError("MomentOptimizer with look_ahead needs a closure that computes the gradients")

@@ -45,7 +45,7 @@ class GradientNoise(Optimizer):
         super().__init__(self.optimizer.param_groups, self.optimizer.defaults)
         self._share()
 
-    def step(self, closure: Closure | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure | None = None) -> Any:
         """Add the noise and let the optimiser step; gives its loss."""
         if closure is None:
             self._add_noise()

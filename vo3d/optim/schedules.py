@@ -41,7 +41,7 @@ class ThresholdDecay(LRScheduler):
         self.previous: float | None = None
         super().__init__(optimizer)
 
-    def step(self, loss: float | Tensor | None = None) -> None:  # type: ignore[override]
+    def step(self, loss: float | Tensor | None = None) -> None:
         """Look at the loss of an iteration (or of an epoch); without one nothing changes."""
         if loss is not None:
             value = float(loss)
@@ -51,7 +51,7 @@ class ThresholdDecay(LRScheduler):
             self.previous = value
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The rates now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
