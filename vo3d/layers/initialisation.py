@@ -15,7 +15,7 @@ NORMAL_STD = 0.01
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-_NORMS = (
+NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
     *(nn.GroupNorm, nn.LayerNorm, nn.RMSNorm),
@@ -57,7 +57,7 @@ def initialise(module: nn.Module, scheme: str) -> tuple[str, ...]:
             _draw_convolution(layer, own, _draws(scheme, rectified=True))
         elif isinstance(layer, _RECURRENT):
             _draw_recurrent(layer, own, _draws(scheme, rectified=False))
-        elif isinstance(layer, _NORMS):
+        elif isinstance(layer, NORMS):
             for name, parameter in own.items():
                 parameter.fill_(1 if name == "weight" else 0)
         else:

@@ -1,5 +1,7 @@
 """The one LightningModule: it trains any `Model` by the sum of the terms of its loss."""
 
+import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -7,15 +9,21 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import ReduceLROnPlateau
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import load_weights
+from vo3d.formats.weights import load_matching, load_weights
+from vo3d.layers.initialisation import Scheme, initialise
 from vo3d.model import Model, check_gives, check_needs
+from vo3d.optim import Adam
 from vo3d.sample import Sample
+from vo3d.training.closures import Evaluations, check_trainer, clips, wants_closure
 from vo3d.training.datamodule import Batch
+from vo3d.training.groups import GroupRule, build_optimizer, freeze, keep_rates, weights_of
 
 LOOK_EVERY = 10  # steps between two looks for a loss that is not finite: an accelerator has to wait for each
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -27,11 +35,16 @@ class Learner(LightningModule):
 
     Args:
         net: The method to train.
-        optimizer: What steps the parameters; None: `torch.optim.Adam` with its own defaults. Left out of base
+        optimizer: What steps the parameters; None: `vo3d.optim.Adam` with its own defaults. Left out of base
             configurations on purpose, see `configs/optim_*.yaml`.
-        scheduler: What changes the learning rate; None keeps it.
+        scheduler: What changes the learning rate; None keeps it. One that has a `monitor` is told that logged value.
         interval: Whether the scheduler counts epochs or steps (a one-cycle schedule counts steps).
+        groups: Rules that give some parameters another rate or decay, or freeze them.
+        l1: Weight of the penalty l1 * sum |w| over all weights that learn, without biases and normalisation layers;
+            added to the training loss alone, and logged as train/l1.
+        init: Scheme of `vo3d.layers.initialisation` for the weights at the start; None: as the method initialises them.
         init_weights: A file of weights to start from; it brings no optimiser state and no settings with it.
+        partial: Take from init_weights what fits the method by name and shape, say what that was, and leave the rest.
     """
 
     def __init__(
@@ -40,16 +53,42 @@ class Learner(LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         interval: Literal["epoch", "step"] = "epoch",
+        groups: list[GroupRule] = [],  # noqa: B006 (read only)
+        l1: float = 0.0,
+        init: Scheme | None = None,
         init_weights: Path | None = None,
+        partial: bool = False,
     ) -> None:
         super().__init__()
+        if not 0 <= l1 < math.inf:
+            raise Vo3dError(f"model.l1 is {l1}: expected a number, at least 0")
         self.net = net
-        self.optimizer = optimizer or torch.optim.Adam
+        self.optimizer = optimizer or Adam
         self.scheduler = scheduler
         self.interval = interval
+        self.groups = groups
+        self.l1 = l1
         self.checked: set[str] = set()
-        if init_weights is not None:
+        self.again = False  # whether this is not the first evaluation of a step
+        if init is not None:
+            left = initialise(net, init)
+            if left:
+                _say(f"init {init}: no rule knows {', '.join(left)}; they begin as {type(net).__name__} sets them")
+        if init_weights is not None and partial:
+            _say(str(load_matching(net, init_weights)))
+        elif init_weights is not None:
             load_weights(net, init_weights)
+        elif partial:
+            raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
+        self.resting = freeze(net, groups)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Learner":
+        """As torch's, but normalisation layers that are frozen stay as in evaluation."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def forward(self, sample: Sample) -> Any:
         """Predict, as `net` does."""
@@ -58,7 +97,7 @@ class Learner(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective of one batch."""
         loss = self._objective(batch, "train")
-        look = loss.device.type == "cpu" or batch_idx % LOOK_EVERY == 0
+        look = not self.again and (loss.device.type == "cpu" or batch_idx % LOOK_EVERY == 0)
         if look and not torch.isfinite(loss):
             raise Vo3dError(
                 f"the training loss is {loss.item()} at step {self.global_step}: lower the learning rate, "
@@ -76,14 +115,57 @@ class Learner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser over the parameters that learn, and the schedule when there is one."""
-        optimizer = self.optimizer([parameter for parameter in self.net.parameters() if parameter.requires_grad])
+        optimizer, rates = build_optimizer(self.optimizer, self.net, self.groups)
+        check_trainer(optimizer, self.trainer)
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(optimizer)
+        keep_rates(optimizer, scheduler, rates)
         plan: dict[str, Any] = {"scheduler": scheduler, "interval": self.interval}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            plan["monitor"] = scheduler.monitor
+        if isinstance(monitor := getattr(scheduler, "monitor", None), str):
+            plan |= {"monitor": monitor, "reduce_on_plateau": True}  # Lightning's word for: step(value)
         return {"optimizer": optimizer, "lr_scheduler": plan}
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step; a closure that may be called several times is the same function each time."""
+        inner = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        if optimizer_closure is None or not wants_closure(inner):
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            return
+        evaluations = Evaluations(optimizer_closure, self.net, self.device, self._mean)
+
+        def evaluate() -> Tensor:
+            self.again = evaluations.count > 0
+            return evaluations()
+
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, evaluate)
+        finally:
+            self.again = False
+            evaluations.finish()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, where the optimiser allows it."""
+        if clips(optimizer):
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _mean(self, loss: Tensor) -> Tensor:
+        """The mean over all processes."""
+        if self.trainer.world_size == 1:
+            return loss
+        mean: Tensor = self.trainer.strategy.reduce(loss, reduce_op="mean")
+        return mean
 
     def _objective(self, batch: Batch, stage: str) -> Tensor:
         sample = batch.sample
@@ -94,9 +176,14 @@ class Learner(LightningModule):
             check_gives(self.net, prediction)
             self.checked.add(stage)
         terms = self.net.loss(prediction, sample)
-        loss = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-        values = {f"{stage}/{name}": term.detach() for name, term in terms.items() if name != "loss"}
         training = stage == "train"
+        if training and self.l1 > 0:
+            penalty = torch.stack([weight.abs().sum() for weight in weights_of(self.net)]).sum()
+            terms = {**terms, "l1": self.l1 * penalty}
+        loss = torch.stack([term.reshape(()) for term in terms.values()]).sum()
+        if self.again:
+            return loss
+        values = {f"{stage}/{name}": term.detach() for name, term in terms.items() if name != "loss"}
         when: dict[str, Any] = {"on_step": training, "on_epoch": not training, "sync_dist": not training}
         self.log_dict(values, batch_size=sample.image.shape[0], **when)
         self.log(f"{stage}/loss", loss.detach(), batch_size=sample.image.shape[0], prog_bar=True, **when)
@@ -105,3 +192,8 @@ class Learner(LightningModule):
     def _source(self, stage: str) -> str:
         dataset = getattr(getattr(self.trainer, "datamodule", None), stage, None)
         return type(dataset).__name__ if dataset is not None else f"the {stage} data"
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
