@@ -52,6 +52,8 @@ class RMVSNet(Model):
             unless this is "far_to_near".
         sub_interval: the depth is the mean over the winner and its two neighbours, by their probabilities.
         slab: depths that are warped at once; more take more memory and less time, and change nothing else.
+        label_smoothing: share of a label that is spread evenly over all depths, 0 (none) to 1, as torch's cross entropy
+            has it (Szegedy et al., CVPR 2016, section 7). It counts while learning only: losses of validation compare.
         checkpoint_slabs: keep of each slab only the states at its beginning, and compute it again on the way back.
 
     Every image is normalised by its own mean and deviation over all pixels and channels. The confidence is the
@@ -80,8 +82,12 @@ class RMVSNet(Model):
         sub_interval: bool = False,
         slab: int = 8,
         checkpoint_slabs: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= label_smoothing <= 1:
+            raise Vo3dError(f"label_smoothing is {label_smoothing:g}: expected a share, 0 to 1")
+        self.label_smoothing = label_smoothing
         if num_depths < 4 or slab < 1:
             raise Vo3dError(f"num_depths {num_depths}, slab {slab}: expected at least 4 depths, and 1 in a slab")
         self.num_depths, self.slab, self.checkpoint_slabs = num_depths, slab, checkpoint_slabs
@@ -135,7 +141,7 @@ class RMVSNet(Model):
         """Cross entropy over the depths, mean over the pixels of a sample that have a class, then over the samples.
 
         A pixel has a class where the truth lies between the second depth and the last but one; a sample without such a
-        pixel counts as zero.
+        pixel counts as zero. While learning, labels are smoothed by `label_smoothing`.
 
         Raises:
             Vo3dError: the sample has no depth to compare with.
@@ -151,6 +157,8 @@ class RMVSNet(Model):
         counted = (truth > 0) & (place >= 1) & (place <= log_probability.shape[1] - 2)
         index = torch.where(counted, place, 0).round().long()
         error = -log_probability.gather(1, index[:, None])[:, 0]
+        if self.training and self.label_smoothing:
+            error = torch.lerp(error, -log_probability.mean(1), self.label_smoothing)
         total = torch.where(counted, error, 0).sum((1, 2))
         return {"cross_entropy": (total / counted.sum((1, 2)).clamp(min=1)).mean()}
 

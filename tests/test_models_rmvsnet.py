@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry.camera import subsample_intrinsics
@@ -175,9 +176,9 @@ def test_the_classes_of_the_two_sweeps_mirror_each_other(inverse: bool, generato
     assert torch.equal(index.round().long(), nearest)
 
 
-@pytest.mark.parametrize("inverse", [False, True])
-def test_the_loss_equals_a_loop_over_pixels(inverse: bool, generator: torch.Generator) -> None:
-    model = make_model(num_depths=12, inverse=inverse)
+@pytest.mark.parametrize(("inverse", "smoothing"), [(False, 0.0), (True, 0.0), (False, 0.1), (True, 1.0)])
+def test_the_loss_equals_a_loop_over_pixels(inverse: bool, smoothing: float, generator: torch.Generator) -> None:
+    model = make_model(num_depths=12, inverse=inverse, label_smoothing=smoothing)
     logits = torch.randn(2, 12, 4, 5, generator=generator)
     full = torch.zeros(2, 3, 13, 17)
     truth = 0.4 + 2.2 * torch.rand(2, 4, 5, generator=generator)  # beyond both ends of 0.5 .. 2 too
@@ -188,11 +189,13 @@ def test_the_loss_equals_a_loop_over_pixels(inverse: bool, generator: torch.Gene
     image, eye = torch.zeros(2, 3, 3, 13, 17), torch.eye(3).expand(2, 3, 3, 3)
     sample = Sample(image=image, K=eye, depth=full, depth_range=ends[:, None].expand(2, 3, 2))
 
-    (loss,) = model.loss({"log_probability": logits.log_softmax(1)}, sample).values()
+    prediction = {"log_probability": logits.log_softmax(1)}
+    (loss,) = model.loss(prediction, sample).values()
+    (validation_loss,) = model.eval().loss(prediction, sample).values()
 
-    means, left_out = [], 0
+    means, plain_means, left_out = [], [], 0
     for b in range(2):
-        errors = []
+        errors, plain = [], []
         grid = depth_hypotheses(ends[b : b + 1], 12, inverse=inverse)[0]
         for row in range(4):
             for column in range(5):
@@ -201,10 +204,20 @@ def test_the_loss_equals_a_loop_over_pixels(inverse: bool, generator: torch.Gene
                     left_out += 1
                     continue
                 classes = (1 / grid - 1 / t).abs() if inverse else (grid - t).abs()
-                errors.append(-logits[b, :, row, column].log_softmax(0)[classes.argmin()])
+                scores, nearest = logits[b, :, row, column], classes.argmin()
+                errors.append(cross_entropy(scores, nearest, label_smoothing=smoothing))
+                plain.append(-scores.log_softmax(0)[nearest])
         means.append(torch.stack(errors).mean())
+        plain_means.append(torch.stack(plain).mean())
     assert left_out > 6
     torch.testing.assert_close(loss, torch.stack(means).mean())
+    torch.testing.assert_close(validation_loss, torch.stack(plain_means).mean())  # without smoothing, to compare
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, float("nan")])
+def test_smoothing_beyond_a_share_is_refused(smoothing: float) -> None:
+    with pytest.raises(Vo3dError, match=r"label_smoothing is .*expected a share, 0 to 1"):
+        RMVSNet(label_smoothing=smoothing)
 
 
 def test_a_sample_without_truth_counts_as_zero() -> None:
