@@ -27,10 +27,35 @@ def versions() -> dict[str, str]:
     return found
 
 
+def accelerator() -> dict[str, str]:
+    """The CUDA that torch was built with, its cuDNN, the names of the GPUs; "none" where there is none."""
+    import torch  # noqa: PLC0415 (versions alone must not wait for it)
+
+    cudnn = torch.backends.cudnn.version()
+    names: list[str] = []
+    if torch.accelerator.is_available():
+        device = torch.accelerator.current_accelerator()
+        name_of = getattr(torch.get_device_module(device), "get_device_name", lambda index: str(device))
+        names = [name_of(index) for index in range(torch.accelerator.device_count())]
+    counted = [f"{names.count(name)} x {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
+    return {
+        "CUDA": torch.version.cuda or "none",
+        "cuDNN": "none" if cudnn is None else _cudnn_version(cudnn),
+        "GPU": ", ".join(counted) or "none",
+    }
+
+
+def _cudnn_version(number: int) -> str:
+    """The version that cuDNN packs into a number: 91002 is 9.10.2, 8902 is 8.9.2."""
+    major, rest = divmod(number, 10000 if number >= 90000 else 1000)
+    return f"{major}.{rest // 100}.{rest % 100}"
+
+
 def provenance() -> dict[str, object]:
-    """Versions, platform, number of CPUs, the command and the date (UTC, ISO 8601)."""
+    """Versions, platform, accelerator, number of CPUs, the command and the date (UTC, ISO 8601)."""
     return {
         "versions": versions(),
+        "accelerator": accelerator(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),

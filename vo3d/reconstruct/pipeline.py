@@ -222,8 +222,10 @@ def _report(job: Job, course: Course, fused: Fused, result: Mapping[str, Any]) -
         num_depths=getattr(job.net.model, "num_depths", None),
         unit="m" if job.scene.metric else "",
         commands=[str(origin["command"])],
-        provenance={key: str(value) for key, value in origin.items() if key not in {"command", "versions"}}
-        | {str(key): str(value) for key, value in origin["versions"].items()},
+        provenance={
+            key: str(value) for key, value in origin.items() if key not in {"command", "versions", "accelerator"}
+        }
+        | {str(key): str(value) for key, value in (*origin["accelerator"].items(), *origin["versions"].items())},
     )
 
 
