@@ -3,13 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vo3d.errors import Vo3dError
 from vo3d.report.canvas import (
+    COLOURS,
     INK,
     SOFT,
     add_legend,
     dress,
+    grid_shape,
     line_styles,
     new_figure,
     panel_columns,
@@ -36,12 +39,13 @@ def plot_bands(bands: Mapping[str, Band], ylabel: str) -> "matplotlib.figure.Fig
         raise Vo3dError("curves of no optimiser were asked for: expected those of at least one")
     figure, columns = panel_columns(list(bands), 1.75)
     styles = line_styles(list(bands))
+    _, wide = grid_shape(len(bands))
     low = min(min(band.least) for band in bands.values())
     high = max(max(band.largest) for band in bands.values())
     ticks = [tick for tick in _ticks(low, high) if low / 1.1 <= tick <= high * 1.1]
     for place, (name, (axes,)) in enumerate(zip(bands, columns, strict=True)):
-        last_row, first_column = place >= len(bands) - 3, place % 3 == 0
-        dress(axes, "optimiser step" if last_row else "", f"{ylabel}\n(log scale)" if first_column else "")
+        lowest, first = place + wide >= len(bands), place % wide == 0
+        dress(axes, "optimiser step" if lowest else "", f"{ylabel}\n(log scale)" if first else "")
         for other, band in bands.items():
             if other != name:
                 axes.plot(band.steps, band.mean, color="#c9cfd4", linewidth=1.0, label="mean of each other optimiser")
@@ -73,10 +77,15 @@ def plot_rates(tried: Mapping[str, Mapping[float, float]], ylabel: str) -> "matp
     axes.set_yscale("log")
     low, high = min(finite) / 1.15, max(finite) * 1.15
     above = high * (high / low) ** 0.05
-    for name, style in line_styles(list(tried)).items():
-        ended = {rate: loss for rate, loss in sorted(tried[name].items()) if math.isfinite(loss)}
-        failed = [rate for rate in sorted(tried[name]) if rate not in ended]
-        axes.plot(list(ended), list(ended.values()), label=name, **style, markersize=5)
+    for place, (name, style) in enumerate(line_styles(list(tried)).items()):
+        runs = sorted(tried[name].items())
+        ended = [run for run in runs if math.isfinite(run[1])]
+        again = {"markerfacecolor": "white"} if place >= len(COLOURS) else {}  # tells a colour's second line apart
+        axes.plot([rate for rate, _ in ended], [loss for _, loss in ended], label=name, **style, **again, markersize=5)
+        for one, two in pairwise((rate, min(loss, above)) for rate, loss in runs):
+            if above in {one[1], two[1]}:
+                axes.plot(*zip(one, two, strict=True), color=style["color"], linewidth=0.7, zorder=1)
+        failed = [rate for rate, loss in runs if not math.isfinite(loss)]
         axes.plot(failed, [above] * len(failed), color=style["color"], marker="x", markersize=7, linestyle="none")
     if len(finite) < sum(map(len, tried.values())):
         axes.plot([], [], color=INK, marker="x", markersize=7, linestyle="none", label="diverged")
