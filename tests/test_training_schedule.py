@@ -116,7 +116,7 @@ def rates(out: Path, scheduler: str, steps: int, *more: str) -> list[float]:
     """The learning rate of each step of SGD, from 1."""
     words = ["-c", "optim_sgd.yaml", "--model.optimizer.lr", "1", "--model.scheduler", scheduler, *more]
     assert fit(out, *words, "--model.interval", "step", "--trainer.max_steps", str(steps), "--monitor", "null") == 0
-    return [value for name in ("lr-SGD", "lr-Momentum") for value in column(out, name)]
+    return column(out, "lr-SGD")
 
 
 def test_milestones(tmp_path: Path) -> None:
@@ -130,7 +130,18 @@ def test_cosine(tmp_path: Path) -> None:
     assert rates(tmp_path, SCHEDULERS + "CosineAnnealingLR", 5, *words) == pytest.approx(torch.stack(expected).tolist())
 
 
-def test_the_rate_falls_where_the_validation_loss_does_not(tmp_path: Path) -> None:
+def test_a_warm_up_then_another_schedule(tmp_path: Path) -> None:
+    words = ["--model.scheduler.steps", "2", "--model.scheduler.start", "0.5"]
+    words += ["--model.scheduler.then", "CosineAnnealingLR", "--model.scheduler.then.T_max", "2"]
+    assert rates(tmp_path, "vo3d.optim.Warmup", 5, *words) == pytest.approx([0.5, 0.75, 1, 0.5, 0])
+
+
+def test_the_rate_falls_where_the_loss_hardly_changes(tmp_path: Path) -> None:
+    words = ("--model.scheduler.threshold", "100", "--model.scheduler.factor", "0.1")
+    assert rates(tmp_path, "vo3d.optim.ThresholdDecay", 4, *words) == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_the_rate_falls_where_the_validation_the_validation_loss_does_not(tmp_path: Path) -> None:
     plateau = "lightning.pytorch.cli.ReduceLROnPlateau"
     words = ["-c", "optim_sgd.yaml", "--model.optimizer.lr", "1e-3", "--model.scheduler", plateau]
     words += ["--model.scheduler.monitor", "val/loss", "--model.scheduler.patience", "1"]
