@@ -148,7 +148,8 @@ def _draw(count: int, regime: str, size: int, shuffle: bool, generator: torch.Ge
         elif regime == "batch":
             yield every
         else:
-            yield from (torch.randperm(count, generator=generator) if shuffle else every).split(size)
+            order = torch.randperm(count, generator=generator) if shuffle else every
+            yield from (order[first : first + size] for first in range(0, count, size))
 
 
 def _size(count: int, regime: str, batch_size: int) -> int:
