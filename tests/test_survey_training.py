@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.results import Result
 from vo3d.models.deepvo import DeepVO
+from vo3d.optim import NAG
 from vo3d.sample import Sample
 from vo3d.survey import optimizer_runs
 from vo3d.survey.optimizer_runs import Budget, Run, Streets, rate_at, train_and_test, try_rates
@@ -168,6 +170,19 @@ def test_a_run_that_diverges_is_recorded(tmp_path: Path) -> None:
     assert run.errors == {}
     again = train_and_test("SGD", torch.optim.SGD, 1e9, seed=0, streets=streets, folder=tmp_path)
     assert again == run
+
+
+def test_nesterov_is_validated_at_its_iterate_not_ahead_of_it(tmp_path: Path) -> None:
+    """Both forms have the same iterates; only one of them keeps these in the parameters."""
+    streets = Streets(LITTLE)
+    runs = [
+        train_and_test("NAG", partial(NAG, form=form), 0.05, seed=0, streets=streets, folder=tmp_path / form)
+        for form in ("look_ahead", "closure")
+    ]
+
+    assert runs[0].losses == pytest.approx(runs[1].losses, rel=1e-5)
+    assert runs[0].validation == pytest.approx(runs[1].validation, rel=1e-5)
+    assert runs[0].errors["ape_rmse_m"] == pytest.approx(runs[1].errors["ape_rmse_m"], rel=1e-3)
 
 
 def test_a_grid_grows_until_its_best_rate_lies_inside() -> None:
