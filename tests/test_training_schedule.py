@@ -149,6 +149,21 @@ def test_the_rate_falls_where_the_validation_the_validation_loss_does_not(tmp_pa
     assert column(tmp_path, "lr-SGD") == pytest.approx([1e-3] * 4 + [1e-4] * 2)
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["torch.optim.lr_scheduler.ReduceLROnPlateau"], "take lightning.pytorch.cli.ReduceLROnPlateau with"),
+        (["OneCycleLR", "--model.scheduler.max_lr", "1", "--model.scheduler.total_steps", "-5"], "positive integer"),
+    ],
+)
+def test_bad_schedules_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
+) -> None:
+    assert fit(tmp_path, "-c", "optim_sgd.yaml", "--model.scheduler", *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+
+
 @pytest.mark.parametrize("name", ["simple", "advanced"])
 def test_profilers_write_into_the_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert fit(tmp_path, "--trainer.max_epochs", "1", "--trainer.profiler", name) == 0

@@ -23,7 +23,7 @@ from vo3d.optim import Adam
 from vo3d.sample import Sample
 from vo3d.training.closures import Evaluations, check_trainer, clips, wants_closure
 from vo3d.training.datamodule import Batch
-from vo3d.training.groups import GroupRule, build_optimizer, freeze, keep_rates, weights_of
+from vo3d.training.groups import OPTIMIZER_FAULTS, GroupRule, build_optimizer, freeze, keep_rates, weights_of
 
 LOOK_EVERY = 10  # steps between two looks for a loss that is not finite: an accelerator has to wait for each
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -119,11 +119,21 @@ class Learner(LightningModule):
         check_trainer(optimizer, self.trainer)
         if self.scheduler is None:
             return optimizer
-        scheduler = self.scheduler(optimizer)
+        try:
+            scheduler = self.scheduler(optimizer)
+        except Vo3dError:
+            raise
+        except OPTIMIZER_FAULTS as error:
+            raise Vo3dError(f"the schedule refuses its settings: {error}: correct model.scheduler") from error
         keep_rates(optimizer, scheduler, rates)
         plan: dict[str, Any] = {"scheduler": scheduler, "interval": self.interval}
         if isinstance(monitor := getattr(scheduler, "monitor", None), str):
             plan |= {"monitor": monitor, "reduce_on_plateau": True}  # Lightning's word for: step(value)
+        elif isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise Vo3dError(
+                "torch's ReduceLROnPlateau does not say which loss it watches: take "
+                "lightning.pytorch.cli.ReduceLROnPlateau with model.scheduler.monitor, such as val/loss"
+            )
         return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def optimizer_step(
