@@ -3,6 +3,9 @@
 from vo3d.optim.adam import Adam, AdaMax, Nadam
 from vo3d.optim.adaptive import Adadelta, Adagrad, RMSprop
 from vo3d.optim.classic import NAG, SGD, Momentum
+from vo3d.optim.closures import BFGS, DFP, LBFGS, SR1, ConjugateGradient, Newton
+from vo3d.optim.linear import linear_cg
+from vo3d.optim.minimum import Minimum, minimize
 from vo3d.optim.moments import (
     Average,
     DecayedSum,
@@ -18,25 +21,34 @@ from vo3d.optim.noise import GradientNoise
 from vo3d.optim.schedules import ThresholdDecay, Warmup
 
 __all__ = [
+    "BFGS",
+    "DFP",
+    "LBFGS",
     "NAG",
     "SGD",
+    "SR1",
     "AdaMax",
     "Adadelta",
     "Adagrad",
     "Adam",
     "Average",
+    "ConjugateGradient",
     "DecayedSum",
     "Gradient",
     "GradientNoise",
     "LargestSquare",
+    "Minimum",
     "MomentOptimizer",
     "Momentum",
     "Nadam",
     "NesterovAverage",
+    "Newton",
     "One",
     "RMSprop",
     "SquareAverage",
     "SquareSum",
     "ThresholdDecay",
     "Warmup",
+    "linear_cg",
+    "minimize",
 ]

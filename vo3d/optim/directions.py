@@ -1,0 +1,142 @@
+"""Where to go: the contract of a direction rule, and the rules that need nothing but gradients.
+
+A rule holds settings; what it learns on the way is in a `Memory`, a dict of tensors and numbers that the caller owns,
+so that a checkpoint can hold it. An empty memory is a fresh start.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vo3d.errors import Vo3dError
+from vo3d.optim.choice import choose
+from vo3d.optim.line_search import Line, Trial
+from vo3d.optim.objective import Iterate, Objective, Vector
+
+Memory = dict[str, Any]
+
+
+class Direction(ABC):
+    """A rule for the direction of the next step."""
+
+    line_search = "strong_wolfe"  # the search that suits the rule
+    c2 = 0.9  # and the flattening that it should ask for
+
+    @abstractmethod
+    def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
+        """The direction to search along from `at`."""
+
+    def first_step(self, line: Line, memory: Memory) -> float:
+        """The length to try first, before the learning rate multiplies it."""
+        return 1.0
+
+    def accepts(self, line: Line, trial: Trial) -> bool:
+        """Whether the step leads where the rule can go on."""
+        return True
+
+    def remember(self, line: Line, trial: Trial, memory: Memory) -> None:  # noqa: B027 - most rules have nothing to learn
+        """Learn from the step that was taken: both ends of it were evaluated on the same function."""
+
+
+def cautious_step(line: Line) -> float:
+    """The first length where nothing is known of the scale: 1 / |g|, at most 1."""
+    return min(1.0, 1.0 / float(line.start.gradient.norm()))
+
+
+class SteepestDescent(Direction):
+    """p = -g."""
+
+    line_search = "backtracking"
+
+    def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
+        """Straight down."""
+        return -at.gradient
+
+
+Beta = Callable[[Vector, Vector, Vector], float]
+
+
+def fletcher_reeves(g: Vector, new: Vector, p: Vector) -> float:
+    """Beta = g'.g' / g.g (Fletcher and Reeves 1964)."""
+    return float(new @ new / (g @ g))
+
+
+def polak_ribiere(g: Vector, new: Vector, p: Vector) -> float:
+    """Beta = g'.(g' - g) / g.g (Polak and Ribiere 1969)."""
+    return float(new @ (new - g) / (g @ g))
+
+
+def polak_ribiere_plus(g: Vector, new: Vector, p: Vector) -> float:
+    """Beta = max(0, g'.(g' - g) / g.g) (Gilbert and Nocedal 1992)."""
+    return max(0.0, polak_ribiere(g, new, p))
+
+
+def hestenes_stiefel(g: Vector, new: Vector, p: Vector) -> float:
+    """Beta = g'.y / p.y, y = g' - g (Hestenes and Stiefel 1952)."""
+    return float(new @ (new - g) / (p @ (new - g)))
+
+
+def dai_yuan(g: Vector, new: Vector, p: Vector) -> float:
+    """Beta = g'.g' / p.y, y = g' - g (Dai and Yuan 1999)."""
+    return float(new @ new / (p @ (new - g)))
+
+
+BETAS: Mapping[str, Beta] = {
+    "fr": fletcher_reeves,
+    "pr": polak_ribiere,
+    "pr+": polak_ribiere_plus,
+    "hs": hestenes_stiefel,
+    "dy": dai_yuan,
+}
+ENOUGH = 0.01  # a direction descends enough where p.g <= -0.01 |g|^2
+
+
+class NonlinearCG(Direction):
+    """p' = -g' + beta p, with beta by name: fr, pr, pr+, hs or dy.
+
+    Begins anew with -g after n steps, where p' would not descend and, if `powell` is given (0.1 is usual), where
+    |g'.g| >= `powell` |g'|^2 (Powell 1977). With pr+ the line search goes on until p'.g' <= -0.01 |g'|^2.
+    Source: Nocedal and Wright 2006, section 5.2. Raises Vo3dError for an unknown beta and a `powell` below 0.
+    """
+
+    c2 = 0.2
+
+    def __init__(self, beta: str = "pr+", powell: float | None = None) -> None:
+        if powell is not None and not powell >= 0:
+            raise Vo3dError(f"conjugate gradients: powell is {powell}: expected a number of at least 0, or none")
+        self.name = beta
+        self.beta = choose("beta of conjugate gradients", beta, BETAS)
+        self.powell = powell
+
+    def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
+        """-g + beta p, or -g where that does not descend."""
+        if memory.get("beta"):
+            p: Vector = memory["beta"] * memory["p"] - at.gradient
+            if float(p @ at.gradient) < 0:
+                return p
+        memory["age"] = 0
+        return -at.gradient
+
+    def first_step(self, line: Line, memory: Memory) -> float:
+        """As long as if f fell as much as in the last step: 2 (f - f_last) / p.g."""
+        if memory.get("fall", 0.0) > 0:
+            return float(2.02 * memory["fall"] / -line.slope)
+        return cautious_step(line)
+
+    def accepts(self, line: Line, trial: Trial) -> bool:
+        """For pr+: whether the next direction will descend enough."""
+        if self.name != "pr+":
+            return True
+        g, new = line.start.gradient, trial.point.gradient
+        square = float(new @ new)
+        return self.beta(g, new, line.direction) * trial.slope - square <= -ENOUGH * square
+
+    def remember(self, line: Line, trial: Trial, memory: Memory) -> None:
+        """Keep p, beta, how far f fell, and how many steps ago -g was followed."""
+        g, new = line.start.gradient, trial.point.gradient
+        age = memory.get("age", 0) + 1
+        anew = age >= g.numel()
+        if self.powell is not None:
+            anew = anew or abs(float(new @ g)) >= self.powell * float(new @ new)
+        beta = 0.0 if anew else self.beta(g, new, line.direction)
+        memory.update(p=line.direction, beta=beta, age=age, fall=line.start.f - trial.f)

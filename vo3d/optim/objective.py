@@ -1,0 +1,171 @@
+"""What the second-order methods minimise: a value and a gradient over one flat vector, and products with the Hessian.
+
+Two sources: a function that torch differentiates as often as needed (`FunctionObjective`), and the closure of a
+training step, which gives gradients and no graph (`ClosureObjective`).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+
+Vector = Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """A point that was evaluated: where it is, its value, and its gradient."""
+
+    x: Vector
+    f: float
+    gradient: Vector
+
+    @property
+    def finite(self) -> bool:
+        """Whether value and gradient are numbers."""
+        return math.isfinite(self.f) and bool(self.gradient.isfinite().all())
+
+
+class Objective(ABC):
+    """A function of one flat vector, and how often it was asked: `nfev` values, `njev` gradients, `nhev` products.
+
+    A whole Hessian counts as n products.
+    """
+
+    def __init__(self) -> None:
+        self.nfev = self.njev = self.nhev = 0
+
+    def evaluate(self, x: Vector) -> Iterate:
+        """Value and gradient at `x` (n)."""
+        self.nfev += 1
+        self.njev += 1
+        f, gradient = self._value_and_gradient(x)
+        return Iterate(x, f, gradient)
+
+    def hessian_product(self, x: Vector, v: Vector) -> Vector:
+        """The Hessian at `x` times `v`."""
+        self.nhev += 1
+        return self._hessian_product(x, v)
+
+    def hessian(self, x: Vector) -> Float[Tensor, "n n"]:
+        """The Hessian at `x`, symmetric."""
+        self.nhev += x.numel()
+        hessian = self._hessian(x)
+        return (hessian + hessian.mT) / 2
+
+    def _hessian(self, x: Vector) -> Float[Tensor, "n n"]:
+        identity = torch.eye(x.numel(), dtype=x.dtype, device=x.device)
+        return torch.stack([self._hessian_product(x, axis) for axis in identity])
+
+    @abstractmethod
+    def _value_and_gradient(self, x: Vector) -> tuple[float, Vector]: ...
+
+    @abstractmethod
+    def _hessian_product(self, x: Vector, v: Vector) -> Vector: ...
+
+
+class FunctionObjective(Objective):
+    """A differentiable function of a tensor of any shape and device; its value is a tensor of one element.
+
+    Hessian products are the forward derivative of the gradient (Pearlmutter 1994); where an operator in the function
+    has no forward rule, the gradient of the gradient's product with v instead, which is the same at twice the cost.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], shape: torch.Size) -> None:
+        super().__init__()
+        self.f = f
+        self.shape = shape
+        self._forward_rules = True  # until an operator lacks one
+
+    def _scalar(self, x: Tensor) -> Tensor:
+        value = self.f(x.view(self.shape))
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            found = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise Vo3dError(f"the function to minimise returned {found}: expected a tensor of one element")
+        return value.reshape(())
+
+    def _value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self._scalar(x)
+        if not value.requires_grad:
+            raise Vo3dError("the function to minimise returned a value without a gradient: compute it from x by torch")
+        (gradient,) = torch.autograd.grad(value, x)
+        return float(value.detach()), gradient
+
+    def _hessian_product(self, x: Vector, v: Vector) -> Vector:
+        if self._forward_rules:
+            try:
+                product: Vector = torch.func.jvp(torch.func.grad(self._scalar), (x.detach(),), (v,))[1]
+                return product.detach()
+            except RuntimeError:  # also NotImplementedError: no forward rule, or no support of torch.func
+                self._forward_rules = False
+        return self._double_backward(x, v)
+
+    def _double_backward(self, x: Vector, v: Vector) -> Vector:
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self._scalar(x), x, create_graph=True)
+        if not gradient.requires_grad:  # the function is linear
+            return torch.zeros_like(v)
+        (product,) = torch.autograd.grad(gradient, x, v, materialize_grads=True)
+        return product
+
+
+class ClosureObjective(Objective):
+    """The loss of a closure as a function of `params`, laid end to end in one vector.
+
+    The closure is torch's usual one: it zeroes the gradients, computes the loss, goes backward and returns the loss. A
+    parameter without a gradient counts as one whose gradient is zero. Every evaluation moves the parameters; the caller
+    puts them where it wants them at the end. Hessian products are central differences of two gradients, at a distance
+    of cube root eps * (1 + |x|) to either side, since a closure leaves no graph to differentiate.
+    """
+
+    def __init__(self, params: Sequence[Tensor], closure: Callable[[], Tensor | float]) -> None:
+        super().__init__()
+        self.params = params
+        self.closure = closure
+        self.loss: Tensor | float = math.nan  # what the closure returned last
+
+    def position(self) -> Vector:
+        """Where the parameters are."""
+        return torch.cat([parameter.detach().reshape(-1) for parameter in self.params])
+
+    @torch.no_grad()
+    def move(self, x: Vector) -> None:
+        """Put the parameters at `x`."""
+        for parameter, values in zip(self.params, self._parts(x), strict=True):
+            parameter.copy_(values.view_as(parameter))
+
+    def _parts(self, x: Vector) -> Iterator[Tensor]:
+        return iter(x.split([parameter.numel() for parameter in self.params]))
+
+    def _value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        self.move(x)
+        with torch.enable_grad():
+            loss = self.closure()
+        if loss is None:
+            raise Vo3dError("the closure returned nothing: expected the loss that it went backward from")
+        self.loss = loss.detach() if isinstance(loss, Tensor) else loss
+        return float(self.loss), torch.cat([_flat_gradient(parameter) for parameter in self.params])
+
+    def _hessian_product(self, x: Vector, v: Vector) -> Vector:
+        length = float(v.norm())
+        if length == 0:
+            return torch.zeros_like(v)
+        distance = torch.finfo(x.dtype).eps ** (1 / 3) * (1 + float(x.norm())) / length
+        ahead, behind = self.evaluate(x + distance * v), self.evaluate(x - distance * v)
+        return (ahead.gradient - behind.gradient) / (2 * distance)
+
+
+def _flat_gradient(parameter: Tensor) -> Tensor:
+    """A copy of the parameter's gradient in one row: the next evaluation may write over the gradient itself."""
+    if parameter.grad is None:
+        return torch.zeros_like(parameter.detach()).reshape(-1)
+    return parameter.grad.detach().to_dense().reshape(-1)
