@@ -1,4 +1,4 @@
-"""DeepVO trained with each optimiser, on a budget of two steps."""
+"""DeepVO trained with each optimiser, on a budget of three steps."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ LITTLE = Budget(
     size=(32, 64),
     width=0.0625,
     hidden=8,
-    steps=2,
+    steps=3,
     validate_every=1,
     batch_size=2,
     clip_length=3,
@@ -79,9 +79,9 @@ def test_the_tables_hold_what_the_runs_found(out: Path) -> None:
             result = Result.load(place / "test")
             assert float(row["t_rel_percent"]) == pytest.approx(result.mean["t_rel_percent"])
             assert result.protocol["segment_lengths_m"] == [1.0]
-            assert len(json.loads((place / "run.json").read_text())["losses"]) == 2
+            assert len(json.loads((place / "run.json").read_text())["losses"]) == 3
     looks = read(out / "training" / "curves.csv")
-    assert [row["step"] for row in looks] == ["0", "1", "2"] * 4
+    assert [row["step"] for row in looks] == ["0", "1", "2", "3"] * 4
     lines = (out / "training" / "table.md").read_text().splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == ["SGD", "Adam", "constant motion"]
 
@@ -101,11 +101,13 @@ def test_a_run_is_what_a_hand_written_loop_gives(out: Path) -> None:
     torch.manual_seed(0)
     net = DeepVO(**street_net(LITTLE.size, LITTLE.width, LITTLE.hidden))
     optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
-    order = torch.randperm(len(streets.train), generator=torch.Generator().manual_seed(0)).tolist()
+    generator = torch.Generator().manual_seed(0)
+    order = [torch.randperm(3, generator=generator).tolist() for _ in range(2)]  # three clips: two batches an epoch
     losses = []
-    for step in range(2):
-        optimizer.param_groups[0]["lr"] = 0.001 * (1 + math.cos(math.pi * step / 2)) / 2
-        sample = Sample.collate([streets.train[number] for number in order[2 * step : 2 * step + 2]])
+    for step, batch in enumerate((order[0][:2], order[0][2:], order[1][:2])):
+        optimizer.param_groups[0]["lr"] = 0.001 * (1 + math.cos(math.pi * step / 3)) / 2
+        streets.train.set_epoch(step // 2)
+        sample = Sample.collate([streets.train[number] for number in batch])
         loss = sum(net.loss(net(sample), sample).values(), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
@@ -139,7 +141,7 @@ def test_a_finished_run_is_not_repeated(out: Path, monkeypatch: pytest.MonkeyPat
 
 def test_runs_of_two_budgets_are_not_mixed(out: Path) -> None:
     with pytest.raises(Vo3dError, match="the runs there have another budget"):
-        run_training(out, optimizers=TWO, budget=replace(LITTLE, steps=3))
+        run_training(out, optimizers=TWO, budget=replace(LITTLE, steps=4))
 
 
 @pytest.mark.parametrize(

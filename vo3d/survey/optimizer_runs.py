@@ -2,8 +2,8 @@
 
 The rates of a small grid around each optimiser's default are tried with the first seed; the rate whose validation loss
 is the smallest in the end is trained with the other seeds too. Everything else is equal: steps, batches, their order
-and the first weights for equal seeds, the cosine along which rates fall to 0; no augmentation, no weight decay, no
-clipping of gradients, which would hide that a rate is too large.
+and the first weights for equal seeds, what augments the clips (that of deepvo_rendered.yaml), the cosine along which
+rates fall to 0. No weight decay, and no clipping of gradients, which would hide that a rate is too large.
 """
 
 import json
@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from vo3d import optim
 from vo3d.datasets.rendered import Rendered
+from vo3d.datasets.transforms import HorizontalFlip, PhotometricJitter, Transform
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.odometry import evaluate_odometry, evaluating
 from vo3d.evaluation.results import FILE_NAME, Result
@@ -30,7 +31,7 @@ from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
-from vo3d.optim.regimes import train
+from vo3d.optim.regimes import train, updates_per_epoch
 from vo3d.sample import Recording, Sample
 from vo3d.survey.sweep import ERRORS, keep_budget, street_net
 
@@ -75,8 +76,8 @@ class Budget:
     size: tuple[int, int] = (32, 104)
     width: float = 0.25
     hidden: int = 128
-    steps: int = 400
-    validate_every: int = 40
+    steps: int = 600
+    validate_every: int = 50
     batch_size: int = 16
     clip_length: int = 5
     frames: int = 250
@@ -117,24 +118,30 @@ class Streets:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.train = self._clips(budget.train_seeds, budget.frames, step=2)
+        self.train = self._clips(budget.train_seeds, budget.frames, 2, PhotometricJitter(hue=0.0), HorizontalFlip())
 
     @cached_property
     def validation(self) -> list[Sample]:
         """All clips to choose the rate by, in batches of at most 64."""
-        clips = self._clips(self.budget.val_seeds, self.budget.frames, step=self.budget.clip_length - 1)
+        clips = self._clips(self.budget.val_seeds, self.budget.frames, self.budget.clip_length - 1)
         samples = [clips[number] for number in range(len(clips))]
         return [Sample.collate(samples[first : first + 64]) for first in range(0, len(samples), 64)]
 
     @cached_property
     def test(self) -> Sequence[Recording]:
         """The recordings to test on."""
-        return self._clips(self.budget.test_seeds, self.budget.test_frames, step=1).recordings
+        return self._clips(self.budget.test_seeds, self.budget.test_frames, 1).recordings
 
-    def _clips(self, seeds: Sequence[int], frames: int, step: int) -> Rendered:
-        budget = self.budget
+    def _clips(self, seeds: Sequence[int], frames: int, step: int, *transforms: Transform) -> Rendered:
         return Rendered(
-            "street", seeds, frames, budget.size, clip_length=budget.clip_length, clip_step=step, cache=True
+            "street",
+            seeds,
+            frames,
+            self.budget.size,
+            clip_length=self.budget.clip_length,
+            clip_step=step,
+            cache=True,
+            transforms=transforms,
         )
 
 
@@ -208,8 +215,12 @@ def train_and_test(
     at_iterate = getattr(optimizer, "at_iterate", nullcontext)  # NAG's parameters are ahead of it
     looks = [(0, validation_loss(net, streets))]
 
+    per_epoch = updates_per_epoch(len(streets.train), "mini_batch", budget.batch_size)
+    streets.train.set_epoch(0)
+
     def watch(step: int) -> None:
         schedule.step()
+        streets.train.set_epoch(step // per_epoch)
         if step % budget.validate_every == 0 or step == budget.steps:
             with at_iterate():
                 looks.append((step, validation_loss(net, streets)))
