@@ -13,7 +13,9 @@ from vo3d.errors import Vo3dError
 from vo3d.optim import SGD, Momentum, RMSprop
 from vo3d.optim.landscapes import LANDSCAPES, beale, star
 from vo3d.optim.races import (
+    MINIMIZERS,
     RACES,
+    MinimizerRace,
     Race,
     Trace,
     noisy,
@@ -43,7 +45,7 @@ def beale_traces() -> dict[str, Trace]:
 
 def made(*points: tuple[float, float]) -> Trace:
     positions = torch.tensor(points, dtype=torch.float64)
-    return Trace(positions, beale(positions))
+    return Trace(positions, beale(positions), gradients=len(points) - 1)
 
 
 def escape(trace: Trace) -> int | None:
@@ -121,8 +123,27 @@ def test_all_reach_the_star_and_stop_there() -> None:
 def test_every_first_order_method_of_the_survey_races() -> None:
     assert list(RACES["beale_nine"].racers) == [*END_POINTS, "Adam", "AdaMax", "Nadam"]
     for shown in RACES.values():
-        short = race(shown.landscape, shown.racers, 5)
-        assert all(trace.steps == 5 and trace.values.isfinite().all() for trace in short.values())
+        if isinstance(shown, Race):
+            short = race(shown.landscape, shown.racers, 5)
+            assert all(trace.steps == trace.gradients == 5 for trace in short.values())
+            assert all(trace.values.isfinite().all() for trace in short.values())
+
+
+def test_methods_with_curvature_race_too() -> None:
+    shown = RACES["beale_second"]
+    assert isinstance(shown, MinimizerRace)
+    traces = shown.run()
+    assert list(traces) == list(shown.settings()) == list(MINIMIZERS)
+    for name, trace in traces.items():
+        assert trace.positions[0].tolist() == [1.0, 1.5]
+        assert torch.allclose(trace.values, beale(trace.positions), rtol=1e-12, atol=0)
+        assert trace.gradients >= trace.steps
+        end = torch.tensor((0.0, 1.0) if name == "Newton, pure" else (3.0, 0.5), dtype=torch.float64)
+        if name != "gradient descent":  # which is still on its way
+            assert float((trace.positions[-1] - end).abs().max()) < 1e-4, name
+        assert (trace.hessian_products > 0) == name.startswith("Newton")
+    assert shown.settings()["BFGS"] == "step length: strong wolfe"
+    assert shown.settings()["Newton, pure"] == "step length: fixed"
 
 
 def test_a_trace_leaves_the_domain_for_good() -> None:

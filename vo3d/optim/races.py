@@ -22,7 +22,10 @@ from vo3d.formats.files import atomic_path
 from vo3d.optim.adam import Adam, AdaMax, Nadam
 from vo3d.optim.adaptive import Adadelta, Adagrad, RMSprop
 from vo3d.optim.classic import NAG, SGD, Momentum
+from vo3d.optim.directions import Direction
 from vo3d.optim.landscapes import LANDSCAPES, Landscape, Point, star
+from vo3d.optim.minimum import METHODS, minimize
+from vo3d.optim.newton import ExactNewton
 from vo3d.optim.noise import GradientNoise
 
 Racer = Callable[[list[Tensor]], Optimizer]
@@ -38,6 +41,8 @@ class Trace:
 
     positions: Float64[Tensor, "n 2"]
     values: Float64[Tensor, " n"]
+    gradients: int  # computed on the way
+    hessian_products: int = 0  # products of the Hessian with a vector
 
     @property
     def steps(self) -> int:
@@ -57,6 +62,35 @@ class Race:
     def run(self) -> dict[str, Trace]:
         """The trace of each racer."""
         return race(self.landscape, self.racers, self.steps, within=self.within)
+
+    def settings(self) -> dict[str, str]:
+        """The settings of each racer, in words."""
+        return {name: settings_in_words(racer) for name, racer in self.racers.items()}
+
+
+@dataclass(frozen=True)
+class MinimizerRace:
+    """A landscape, and how long methods that also use curvature run on it: until they stop, or for `steps`."""
+
+    landscape: Landscape
+    minimizers: Mapping[str, str | Direction]  # the method of `minimize`
+    steps: int
+    within: None = None
+
+    def run(self) -> dict[str, Trace]:
+        """The trace of each racer; a step of theirs may compute several values and gradients."""
+        traces = {}
+        start = torch.tensor(self.landscape.start, dtype=torch.float64)
+        for name, method in self.minimizers.items():
+            found = minimize(self.landscape.function, start, method, max_iter=self.steps, history=True)
+            assert found.history is not None and found.values is not None  # noqa: S101, PT018  it was asked for
+            traces[name] = Trace(found.history, found.values, found.njev, found.nhev)
+        return traces
+
+    def settings(self) -> dict[str, str]:
+        """The settings of each racer, in words."""
+        rules = {name: METHODS[one]() if isinstance(one, str) else one for name, one in self.minimizers.items()}
+        return {name: f"step length: {rule.line_search.replace('_', ' ')}" for name, rule in rules.items()}
 
 
 def race(
@@ -166,7 +200,7 @@ def _run(landscape: Landscape, make: Racer, steps: int, within: float | None) ->
             break
         positions.append(position)
         values.append(value)
-    return Trace(torch.stack(positions), torch.stack(values))
+    return Trace(torch.stack(positions), torch.stack(values), gradients=len(values) - 1)
 
 
 def _in_words(value: object) -> str:
@@ -175,9 +209,20 @@ def _in_words(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+MINIMIZERS: Mapping[str, str | Direction] = {
+    "gradient descent": "gd",
+    "conjugate gradients": "cg",
+    "BFGS": "bfgs",
+    "DFP": "dfp",
+    "SR1": "sr1",
+    "L-BFGS": "lbfgs",
+    "Newton": "newton",
+    "Newton, CG": "newton-cg",
+    "Newton, pure": ExactNewton(remedy="none"),
+}
 BEALE, SADDLE = LANDSCAPES["beale"], LANDSCAPES["saddle"]
 RIDGE = replace(SADDLE, name="ridge", title="The saddle x² - y², from y = 0 exactly", start=(1.0, 0.0))
-RACES: Mapping[str, Race] = {
+RACES: Mapping[str, Race | MinimizerRace] = {
     "beale": Race(BEALE, plain_six(0.005), 300),
     "beale_limit": Race(BEALE, {name: plain_six(0.01)[name] for name in ("SGD", "Momentum", "NAG")}, 300),
     "saddle": Race(SADDLE, plain_six(0.01), 200),
@@ -187,4 +232,6 @@ RACES: Mapping[str, Race] = {
     "rosenbrock_nine": Race(LANDSCAPES["rosenbrock"], plain_six(0.001, 0.0005, eps=1e-4) | adam_kin(0.05), 500),
     "himmelblau_nine": Race(LANDSCAPES["himmelblau"], plain_six(0.01, 0.002, rmsprop=0.05) | adam_kin(0.05), 200),
     "long_valley_nine": Race(LANDSCAPES["long_valley"], plain_six(5.0, rmsprop=0.05) | adam_kin(0.05), 200),
+    "beale_second": MinimizerRace(BEALE, MINIMIZERS, 50),
+    "rosenbrock_second": MinimizerRace(LANDSCAPES["rosenbrock"], MINIMIZERS, 100),
 }

@@ -42,8 +42,8 @@ def method_styles(names: Sequence[str]) -> dict[str, Style]:
     Names that are not the survey's must not stand beside those that are.
     """
     fixed = line_styles(METHODS) | {name: {**style, "linewidth": 1.8} for name, style in MORE.items()}
-    known = {name: fixed[name.removesuffix(NOISE)] for name in names if name.removesuffix(NOISE) in fixed}
-    return line_styles(names) | known
+    by_place = line_styles(names) | dict(zip(names, fixed.values(), strict=False))
+    return {name: fixed.get(name.removesuffix(NOISE), by_place[name]) for name in names}
 
 
 def plot_race(
