@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any, get_args, get_origin
 
 from vo3d.errors import Vo3dError, is_mistake, one_line
-from vo3d.verbs import FUNCTIONS
+from vo3d.verbs import FIRST, FUNCTIONS
 from vo3d.verbs.learning import find_config
 
 VERBS = {
@@ -27,7 +27,7 @@ VERBS = {
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "trajectory": "score one trajectory file against another",
     "compare": "put results side by side, if their protocols agree",
-    "info": "versions, devices and weights; the parameters of a model",
+    "info": "versions, devices and weights; layers, shapes, parameters and multiply-adds of a model",
 }
 
 
@@ -149,6 +149,8 @@ def _call(verb: str, words: list[str]) -> None:
     switches = {
         name for name, parameter in inspect.signature(function).parameters.items() if parameter.annotation is bool
     }
+    if verb in FIRST and words and not words[0].startswith("-"):
+        words = [f"--{FIRST[verb]}", *words]
     words = spelled_out(words, switches)
     function(**parser.instantiate(parser.parse_args(words)).as_dict())
 

@@ -1,62 +1,144 @@
-"""What is installed and what a model is made of."""
+"""What is installed, and what a model is made of, layer by layer."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.build import build
+from vo3d.evaluation.summary import NOT_COUNTED, Layer, Views, count, summarise
 from vo3d.formats.pretrained import card_of, find_pretrained, weights_names
 from vo3d.formats.settings import read_settings
 from vo3d.model import Model
-from vo3d.provenance import versions
+from vo3d.provenance import accelerator, versions
+
+DEPTH = 2  # levels of nested layers that the table shows
+SIZE = (480, 640)  # rows and columns of the views, where neither model nor data tell
+NUM_VIEWS = 3
+SPLITS = ("train", "val", "test")
 
 
-def print_overview(model: str | None = None, weights: str | None = None, *, console: Console | None = None) -> None:
-    """Print versions, devices and threads; or what `model` is made of, or the card of `weights`.
+def print_overview(
+    model: str | None = None,
+    weights: str | None = None,
+    *,
+    size: Sequence[int] | None = None,
+    num_views: int | None = None,
+    depth: int = DEPTH,
+    console: Console | None = None,
+) -> None:
+    """Print versions, devices and threads; then what `model` is made of; or only the card of `weights`.
 
     Args:
-        model: A class path, or a YAML file: the model's parameters by part.
+        model: A class path, or a YAML file.
         weights: A name or a path, see `vo3d.evaluation.pretrained.load_pretrained`.
+        size: Rows and columns of the views that the model is counted for; None: the model's, or those of its data.
+        num_views: Views of a clip; None: as in the model's data.
+        depth: Levels of nested layers that are shown.
         console: Where to print.
 
     Raises:
-        Vo3dError: `model` or `weights` names nothing.
+        Vo3dError: `model` or `weights` names nothing, or the model does not take such views.
     """
     console = console or Console()
     if weights is not None:
         console.print(card_table(weights))
         return
-    table = Table("", "version or value", title="Installed")
-    for name, value in versions().items():
-        table.add_row(name, value)
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    table.add_row("accelerator", str(found) if found is not None else "none")
-    table.add_row("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs")
-    table.add_row("weights", ", ".join(weights_names()))
-    console.print(table)
+    if depth < 0:
+        raise Vo3dError(f"depth is {depth}: expected 0, which shows the whole alone, or more levels")
+    tables = [installed_table()]
     if model is not None:
-        console.print(parameter_table(build(Model, _spec(model), model)))
+        tables.append(model_table(model, size, num_views, depth))
+    for table in tables:
+        console.print(table)
 
 
-def parameter_table(model: Model) -> Table:
-    """Parameters and buffers of each direct part of `model`, and their sum."""
-    table = Table("part", "kind", "parameters", "buffers", title=type(model).__name__)
-    table.add_row("needs", ", ".join(model.needs))
-    table.add_row("gives", ", ".join(model.gives))
-    for name, part in model.named_children():
-        table.add_row(name, type(part).__name__, f"{_count(part.parameters()):,}", f"{_count(part.buffers()):,}")
-    own = _count(model.parameters(recurse=False)), _count(model.buffers(recurse=False))
-    table.add_row("itself", "", f"{own[0]:,}", f"{own[1]:,}")
-    table.add_row("all", "", f"{_count(model.parameters()):,}", f"{_count(model.buffers()):,}", style="bold")
+def installed_table() -> Table:
+    """Versions, devices, threads and the weights that have a name."""
+    table = Table("", "version or value", title="Installed")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    for name, value in (
+        *versions().items(),
+        *accelerator().items(),
+        ("accelerator", str(found) if found is not None else "none"),
+        ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
+        ("weights", ", ".join(weights_names())),
+    ):
+        table.add_row(name, value)
     return table
+
+
+def model_table(model: str, size: Sequence[int] | None, num_views: int | None, depth: int) -> Table:
+    """Layers, shapes, parameters and multiply-adds of the model that a class path or a YAML file names.
+
+    Raises:
+        Vo3dError: there is no such model, or it does not take such views.
+    """
+    if size is not None and len(size) != 2:
+        raise Vo3dError(f"size is {' '.join(map(str, size)) or 'empty'}: expected two numbers, rows and columns")
+    spec, content = _spec(model)
+    net, views, layers = summarise(partial(build, Model, spec, model), partial(_views, content, size, num_views))
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=type(net).__name__,
+        caption=f"Needs {', '.join(net.needs)}; gives {layers[0].output}.\n{views.source}. A layer counts with all "
+        f"that is in it. Multiply-adds are those of products and convolutions, without {NOT_COUNTED}.",
+    )
+    for name in ("layer", "kind", "output", "runs", "parameters", "multiply-adds"):
+        words = name in {"layer", "output"}
+        right = name in {"runs", "parameters", "multiply-adds"}
+        table.add_column(name, overflow="fold", no_wrap=not words, justify="right" if right else "left")
+    for layer in layers[1:]:
+        if layer.name.count(".") < depth:
+            table.add_row(*_cells(layer), end_section=layer is layers[-1])
+    table.add_section()
+    table.add_row("all", layers[0].kind, "", "", *_cells(layers[0])[-2:], style="bold")
+    trainable = count(parameter for parameter in net.parameters() if parameter.requires_grad)
+    for name, text in (
+        ("trainable", f"{trainable:,}"),
+        ("buffers", f"{count(net.buffers()):,}"),
+        ("size", f"{sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers())) / 1e6:,.2f} MB"),
+    ):
+        table.add_row(name, "", "", "", text)
+    return table
+
+
+def _cells(layer: Layer) -> tuple[str, ...]:
+    """Name below its parent's, kind, output, how often it ran, parameters, multiply-adds."""
+    name = "  " * layer.name.count(".") + layer.name.rpartition(".")[2]
+    runs = str(layer.calls) if layer.calls else ""
+    return name, layer.kind, escape(layer.output), runs, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
+
+
+def _views(content: Mapping[str, Any], size: Sequence[int] | None, num_views: int | None, model: Model) -> Views:
+    """The views that `model` is counted for: as asked, else its own size, else those of its data in `content`."""
+    data = content.get("data")
+    datasets = [data.get(split) for split in SPLITS] if isinstance(data, Mapping) else []
+    arguments = [one["init_args"] for one in datasets if isinstance(one, Mapping) and "init_args" in one]
+
+    def of_data(*names: str) -> Any:
+        return next((one[name] for one in arguments for name in names if one.get(name)), None)
+
+    sizes = {
+        "as asked": size,
+        "of the model": getattr(model, "size", None),
+        "of its data": of_data("size"),
+        "by default": SIZE,
+    }
+    numbers = {"as asked": num_views, "of its data": of_data("num_views", "clip_length"), "by default": NUM_VIEWS}
+    (rows, columns), of_size = next((value, why) for why, value in sizes.items() if value is not None)
+    number, of_number = next((value, why) for why, value in numbers.items() if value is not None)
+    source = f"For one clip of {number} views ({of_number}) of {rows} rows and {columns} columns ({of_size})"
+    return Views(size=(rows, columns), num=number, source=source)
 
 
 def card_table(weights: str) -> Table:
@@ -92,17 +174,13 @@ def _lines(facts: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000).rstrip() if facts else ""
 
 
-def _count(tensors: Any) -> int:
-    return sum(tensor.numel() for tensor in tensors)
-
-
-def _spec(text: str) -> dict[str, Any] | str:
-    """A class path as it is; of a YAML file the part under model.net, or the whole."""
+def _spec(text: str) -> tuple[dict[str, Any] | str, dict[str, Any]]:
+    """A class path as it is; of a YAML file the part under model.net, or the whole. And the file's content."""
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
-        return text
+        return text, {}
     content = read_settings(path)
     spec = content.get("model", {}).get("net", content)
     if not isinstance(spec, dict) or "class_path" not in spec:
         raise Vo3dError(f"{path}: names no model: expected class_path under model.net")
-    return spec
+    return spec, content

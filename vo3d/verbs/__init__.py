@@ -9,3 +9,6 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (demo, render, evaluate, reconstruct, view, cloud, trajectory, compare, info)
 }
+
+
+FIRST = {"info": "model"}  # verb -> the option that its first word means if it is no option

@@ -126,20 +126,35 @@ def compare(results: list[Path], force: bool = False) -> None:
     compare_results(results, force)
 
 
-def info(model: str | None = None, weights: str | None = None) -> None:
+def info(
+    model: str | None = None,
+    weights: str | None = None,
+    size: list[int] = [],  # noqa: B006 (read only)
+    views: int | None = None,
+    depth: int = 2,
+) -> None:
     """Print versions, devices, threads and the names of weights; what a model is made of; what weights are.
 
-    Example: vo3d info --model deepvo_kitti.yaml
+    Of a model: each layer with its output's shape, parameters and multiply-adds. The model may stand first, without
+    --model. No data are read, and large models take no memory.
+
+    Example: vo3d info deepvo_kitti.yaml
+
+    Example: vo3d info vo3d.models.mvsnet.MVSNet --size 512 640 --views 5 --depth 1
 
     Example: vo3d info --weights mvsnet_dtu_port
 
     Args:
         model: A class path, or a configuration that names a model.
         weights: A name or a file: print its card.
+        size: Rows and columns of the views; without it those of the model, or of its data, or 480 and 640.
+        views: Views of a clip; without it as in the model's data, or 3.
+        depth: Levels of layers within layers that are shown; 0 is the whole alone.
     """
     from vo3d.evaluation.overview import print_overview
 
-    print_overview(find_config(model) if model and model.endswith(".yaml") else model, weights)
+    path = find_config(model) if model and model.endswith(".yaml") else model
+    print_overview(path, weights, size=size or None, num_views=views, depth=depth)
 
 
 def find_config(name: str) -> str:
