@@ -170,3 +170,15 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
             write_page(out, "t", sections)
         assert "\n" not in str(error.value)
     assert not out.exists()
+
+
+def test_a_moving_picture_is_embedded_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "one.gif"
+    path.write_bytes(b"GIF89a" + struct.pack("<HH", 784, 300) + b"and so on")
+    page = Page(write_page(tmp_path / "page.html", "t", [Section("s", [Picture(path, "moves", "moves")])]))
+    (source,) = page.attributes("src")
+    kind, _, content = source.partition(",")
+    assert kind == "data:image/gif;base64"
+    assert base64.b64decode(content) == path.read_bytes()
+    assert page.attributes("width") == ["784"]
+    assert page.attributes("height") == ["300"]

@@ -18,6 +18,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
 PIXELS_PER_CSS_PIXEL = 2  # figures are saved twice as fine as they are shown, so that they stay sharp
 BROAD = 560  # CSS pixels; on a phone a broader picture is scrolled sideways rather than shrunk beyond reading
 
@@ -61,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file with what is seen (`caption`) and what to read aloud where it cannot be seen (`alt`)."""
+    """A PNG or GIF file with what is seen (`caption`) and what to read aloud where it cannot be seen (`alt`)."""
 
     path: Path
     caption: str
@@ -97,7 +98,8 @@ class Section:
 def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = "") -> Path:
     """Write the page to `path`, whole or not at all, and return `path`.
 
-    Raises Vo3dError when there is no section, a row is not as long as its table's columns, or a picture is no PNG.
+    Raises Vo3dError when there is no section, a row is not as long as its table's columns, or a picture is neither PNG
+    nor GIF.
     """
     if not sections:
         raise Vo3dError(f"{path}: a page without sections was asked for: give write_page at least one Section")
@@ -200,10 +202,17 @@ def _side(column: Column, table: Table, place: int) -> str:
 
 def _picture(picture: Picture) -> str:
     content = picture.path.read_bytes() if picture.path.is_file() else b""
-    if not content.startswith(PNG_SIGNATURE) or len(content) < 24:
-        raise Vo3dError(f"{picture.path}: no PNG picture is there: save the figure before the page is written")
-    width, height = (side // PIXELS_PER_CSS_PIXEL for side in struct.unpack(">II", content[16:24]))
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    if content.startswith(PNG_SIGNATURE) and len(content) >= 24:
+        kind = "png"
+        width, height = (side // PIXELS_PER_CSS_PIXEL for side in struct.unpack(">II", content[16:24]))
+    elif content.startswith(GIF_SIGNATURES) and len(content) >= 10:
+        kind = "gif"  # made for the screen: its pixels are shown as they are
+        width, height = struct.unpack("<HH", content[6:10])
+    else:
+        raise Vo3dError(
+            f"{picture.path}: no PNG picture is there, and no GIF: save the figure before the page is written"
+        )
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     image = f'<img src="{source}" width="{width}" height="{height}" alt="{escape(picture.alt)}">'
     frame = "wide paper broad" if width > BROAD else "wide paper"
     return f'<figure><div class="{frame}">{image}</div><figcaption>{escape(picture.caption)}</figcaption></figure>'
