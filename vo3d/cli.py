@@ -27,6 +27,7 @@ VERBS = {
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "trajectory": "score one trajectory file against another",
     "compare": "put results side by side, if their protocols agree",
+    "optimizers": "watch optimisers on surfaces, data regimes and a small network: pictures, tables, a page",
     "info": "versions, devices and weights; layers, shapes, parameters and multiply-adds of a model",
 }
 
