@@ -31,7 +31,7 @@ def accelerator() -> dict[str, str]:
     """The CUDA that torch was built with, its cuDNN, the names of the GPUs; "none" where there is none."""
     import torch  # noqa: PLC0415 (versions alone must not wait for it)
 
-    cudnn = torch.backends.cudnn.version()
+    cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     names: list[str] = []
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator()

@@ -177,7 +177,7 @@ def _fused_recurrences() -> dict[Any, Callable[..., int]]:
     fused = getattr(torch.ops.aten, "mkldnn_rnn_layer", None)
 
     def operations(x: Sequence[int], of_x: Sequence[int], of_state: Sequence[int], *_: object, **__: object) -> int:
-        steps, batch, _ = x
+        steps, batch = x[:2]
         return 2 * steps * batch * (of_x[0] * of_x[1] + of_state[0] * of_state[1])
 
     return {} if fused is None else {fused: operations}

@@ -1,6 +1,6 @@
 """Starting weights by the kind of layer, chosen by a name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod, sqrt
 from typing import Literal, get_args
 
@@ -84,7 +84,7 @@ def _draws(scheme: str, *, rectified: bool) -> Draw:
     return draw
 
 
-def _draw_convolution(layer: nn.Module, own: dict[str, Tensor], draw: Draw) -> None:
+def _draw_convolution(layer: nn.Module, own: Mapping[str, Tensor], draw: Draw) -> None:
     """A linear layer is a convolution whose kernel has no axes."""
     weight = own.get("weight")
     if weight is not None:
@@ -97,7 +97,7 @@ def _draw_convolution(layer: nn.Module, own: dict[str, Tensor], draw: Draw) -> N
         own["bias"].zero_()
 
 
-def _draw_recurrent(layer: nn.Module, own: dict[str, Tensor], draw: Draw) -> None:
+def _draw_recurrent(layer: nn.Module, own: Mapping[str, Tensor], draw: Draw) -> None:
     """Gates are stacked along the first axis; those of an LSTM are input, forget, cell, output."""
     hidden = int(layer.hidden_size)  # type: ignore[arg-type]
     for name, parameter in own.items():
@@ -106,7 +106,7 @@ def _draw_recurrent(layer: nn.Module, own: dict[str, Tensor], draw: Draw) -> Non
         elif name.startswith("weight_hr"):  # the projection of an LSTM's output
             draw(parameter, float(parameter.shape[1]), float(parameter.shape[0]))
         else:
-            for gate in parameter.split(hidden):
+            for gate in torch.split(parameter, hidden):
                 draw(gate, float(gate.shape[1]), float(gate.shape[0]))
         if isinstance(layer, nn.LSTM | nn.LSTMCell) and name.startswith("bias_hh"):
             parameter[hidden : 2 * hidden] = 1  # added to bias_ih: of the two one is enough
