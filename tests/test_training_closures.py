@@ -12,7 +12,7 @@ from torch import nn
 
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
-from vo3d.optim import NAG, SGD, Average, GradientNoise, MomentOptimizer, One
+from vo3d.optim import BFGS, NAG, SGD, Average, ConjugateGradient, GradientNoise, MomentOptimizer, Newton, One
 from vo3d.training.closures import check_trainer, clips, wants_closure
 
 from checks import complaint
@@ -102,6 +102,9 @@ def test_who_wants_a_closure_and_whose_gradients_are_clipped() -> None:
         (MomentOptimizer(some(), lr=0.1, **frame), False, True),
         (MomentOptimizer(some(), lr=0.1, look_ahead=0.9, **frame), True, True),
         (torch.optim.LBFGS(some()), True, False),
+        (BFGS(some()), True, False),
+        (ConjugateGradient(some()), True, False),
+        (Newton(some()), True, False),
         (GradientNoise(some(), lambda params: SGD(params, lr=0.1)), False, True),
         (GradientNoise(some(), torch.optim.LBFGS), True, False),
     ]

@@ -25,7 +25,7 @@ def test_a_run_folder_says_how_it_was_made(tmp_path: Path) -> None:
     assert fit(tmp_path, "-c", "optim_sgd.yaml", "--seed_everything", "5") == 0
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert config["model"]["optimizer"]["class_path"] == "torch.optim.SGD"
+    assert config["model"]["optimizer"]["class_path"] == "vo3d.optim.SGD"
     assert config["model"]["net"]["init_args"]["hidden"] == 8
     facts = json.loads((tmp_path / "versions.json").read_text())
     assert facts["seed"] == 5
@@ -57,9 +57,9 @@ def test_the_saved_configuration_replays_the_run(tmp_path: Path) -> None:
 def test_one_cycle_steps_with_the_batches(tmp_path: Path) -> None:
     schedule = "torch.optim.lr_scheduler.OneCycleLR"
     words = ["--model.scheduler", schedule, "--model.scheduler.max_lr", "0.1", "--model.scheduler.total_steps", "9"]
-    assert fit(tmp_path, "-c", "optim_sgd.yaml", *words, "--model.interval", "step") == 0
+    assert fit(tmp_path, "-c", "optim_momentum.yaml", *words, "--model.interval", "step") == 0
     with (tmp_path / "history.csv").open(newline="") as file:
-        rates = [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "lr-SGD"]
+        rates = [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "lr-Momentum"]
     assert len(rates) == 9
     assert max(rates) == pytest.approx(0.1, rel=0.05)
     assert rates[-1] < rates[0] < max(rates)

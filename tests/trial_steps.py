@@ -16,7 +16,6 @@ from tiny import TinyModel
 class Looking(Optimizer):
     """Gradient descent that evaluates its closure at trial points first, and there may find losses that are nan."""
 
-    needs_closure = True
     seen: ClassVar[list[tuple[float, float]]] = []  # at the iterate: the loss of the first evaluation and of the last
 
     def __init__(self, params: Iterable[Any], lr: float, trials: int = 2) -> None:

@@ -12,12 +12,13 @@ from torch.optim import Optimizer
 
 from vo3d.errors import Vo3dError
 from vo3d.optim import NAG, MomentOptimizer
+from vo3d.optim.closures import ClosureOptimizer
 
 
 def wants_closure(optimizer: Optimizer) -> bool:
     """Whether a step of the optimiser, or of the one that it wraps, evaluates the loss by itself."""
     inner = _inner(optimizer)
-    if getattr(inner, "needs_closure", False) or _looks_ahead(inner):
+    if isinstance(inner, ClosureOptimizer) or _looks_ahead(inner):
         return True
     closure = inspect.signature(inner.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty  # torch's own way to demand one
