@@ -66,8 +66,12 @@ class Line:
         return NOISE * torch.finfo(self.start.x.dtype).eps * abs(self.start.f)
 
     def falls(self, trial: Trial, c1: float) -> bool:
-        """Whether f fell enough: f(t) <= f(0) + c1 t f'(0), up to the noise (Armijo 1966)."""
-        return trial.finite and trial.f <= self.start.f + c1 * trial.step * self.slope + self.noise
+        """Whether f fell enough: f(t) <= f(0) + c1 t f'(0) (Armijo 1966); within the noise, whether |f'| fell."""
+        if not trial.finite:
+            return False
+        if abs(trial.f - self.start.f) <= self.noise and abs(trial.slope) < abs(self.slope):
+            return True
+        return self.start.f > trial.f <= self.start.f + c1 * trial.step * self.slope
 
 
 LineSearch = Callable[[Line, float], Trial | None]

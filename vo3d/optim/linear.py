@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -28,14 +27,14 @@ class LinearSolution:
 
 
 def linear_cg(
-    A: Float[Tensor, "n n"] | Product,
+    A: Tensor | Product,
     b: Vector,
     x0: Vector | None = None,
     *,
     tolerance: float = 1e-10,
     max_iter: int | None = None,
 ) -> LinearSolution:
-    """Solve A x = b for a symmetric positive definite A, given as a matrix or as the function v -> A v.
+    """Solve A x = b for a symmetric positive definite A, given as a matrix (n n) or as v -> A v.
 
     From r = b - A x and p = r: alpha = r.r / p.Ap, x' = x + alpha p, r' = r - alpha Ap, beta = r'.r' / r.r,
     p' = r' + beta p. Ends where |r| <= tolerance |b|, or after `max_iter` iterations (default: 2 n, as rounding may

@@ -73,15 +73,14 @@ class Objective(ABC):
 class FunctionObjective(Objective):
     """A differentiable function of a tensor of any shape and device; its value is a tensor of one element.
 
-    Hessian products are the forward derivative of the gradient (Pearlmutter 1994); where an operator in the function
-    has no forward rule, the gradient of the gradient's product with v instead, which is the same at twice the cost.
+    Hessian products are the gradient of g.v (double backward), which works through every operator that torch can
+    differentiate twice, grid_sample too.
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor], shape: torch.Size) -> None:
         super().__init__()
         self.f = f
         self.shape = shape
-        self._forward_rules = True  # until an operator lacks one
 
     def _scalar(self, x: Tensor) -> Tensor:
         value = self.f(x.view(self.shape))
@@ -90,32 +89,33 @@ class FunctionObjective(Objective):
             raise Vo3dError(f"the function to minimise returned {found}: expected a tensor of one element")
         return value.reshape(())
 
-    def _value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+    def _differentiate(self, x: Vector, again: bool) -> tuple[Vector, Tensor, Vector]:
+        """A leaf at x, the value and the gradient there; with `again` the gradient can be differentiated, too."""
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             value = self._scalar(x)
         if not value.requires_grad:
             raise Vo3dError("the function to minimise returned a value without a gradient: compute it from x by torch")
-        (gradient,) = torch.autograd.grad(value, x)
+        (gradient,) = torch.autograd.grad(value, x, create_graph=again)
+        return x, value, gradient
+
+    def _value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        _, value, gradient = self._differentiate(x, again=False)
         return float(value.detach()), gradient
 
     def _hessian_product(self, x: Vector, v: Vector) -> Vector:
-        if self._forward_rules:
-            try:
-                product: Vector = torch.func.jvp(torch.func.grad(self._scalar), (x.detach(),), (v,))[1]
-                return product.detach()
-            except RuntimeError:  # also NotImplementedError: no forward rule, or no support of torch.func
-                self._forward_rules = False
-        return self._double_backward(x, v)
+        return self._products(x, v[None])[0]
 
-    def _double_backward(self, x: Vector, v: Vector) -> Vector:
-        x = x.detach().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self._scalar(x), x, create_graph=True)
+    def _hessian(self, x: Vector) -> Float[Tensor, "n n"]:
+        return self._products(x, torch.eye(x.numel(), dtype=x.dtype, device=x.device))
+
+    def _products(self, x: Vector, vectors: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]:
+        """The Hessian times each row of `vectors`, from one graph."""
+        x, _, gradient = self._differentiate(x, again=True)
         if not gradient.requires_grad:  # the function is linear
-            return torch.zeros_like(v)
-        (product,) = torch.autograd.grad(gradient, x, v, materialize_grads=True)
-        return product
+            return torch.zeros_like(vectors)
+        products = [torch.autograd.grad(gradient, x, v, retain_graph=True, materialize_grads=True)[0] for v in vectors]
+        return torch.stack(products)
 
 
 class ClosureObjective(Objective):
