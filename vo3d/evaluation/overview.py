@@ -89,6 +89,8 @@ def model_table(model: str, size: Sequence[int] | None, num_views: int | None, d
     net, views, layers = summarise(partial(build, Model, spec, model), partial(_views, content, size, num_views))
     table = Table(
         box=SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
         title=type(net).__name__,
         caption=f"Needs {', '.join(net.needs)}; gives {layers[0].output}.\n{views.source}. A layer counts with all "
         f"that is in it. Multiply-adds are those of products and convolutions, without {NOT_COUNTED}.",
@@ -113,10 +115,18 @@ def model_table(model: str, size: Sequence[int] | None, num_views: int | None, d
 
 
 def _cells(layer: Layer) -> tuple[str, ...]:
-    """Name below its parent's, kind, output, how often it ran, parameters, multiply-adds."""
+    """Name below its parent's, kind, first output, how often it ran, parameters, multiply-adds."""
     name = "  " * layer.name.count(".") + layer.name.rpartition(".")[2]
+    first, more, _ = layer.output.partition(", ")
     runs = str(layer.calls) if layer.calls else ""
-    return name, layer.kind, escape(layer.output), runs, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
+    return (
+        name,
+        layer.kind,
+        escape(first) + (", ..." if more else ""),
+        runs,
+        f"{layer.parameters:,}",
+        f"{layer.multiply_adds:,}",
+    )
 
 
 def _views(content: Mapping[str, Any], size: Sequence[int] | None, num_views: int | None, model: Model) -> Views:
