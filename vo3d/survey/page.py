@@ -48,7 +48,7 @@ def write_survey_page(out: Path, command: str = "vo3d optimizers") -> Path:
     sections = [Section("How to read this", [Text(text) for text in READING])]
     sections += [Section(show.title, [*_race(out, name, show)]) for name, show in SHOWS.items() if _there(out, name)]
     if (out / "regimes.png").is_file():
-        parts = [Text(REGIMES), *_pictures(out, ["regimes.png"]), *_links(out, ["regimes.csv"])]
+        parts: list[Part] = [Text(REGIMES), *_pictures(out, ["regimes.png"]), *_links(out, ["regimes.csv"])]
         sections.append(Section("Data regimes", parts))
     if (out / "training").is_dir():
         sections.append(Section("A network trained with each", [*_training(out)]))

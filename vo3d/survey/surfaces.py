@@ -84,8 +84,8 @@ SHOWS: Mapping[str, Show] = {  # by the name of the race
     ),
     "long_valley_nine": Show(
         "A long valley, all nine methods",
-        "Walls that are steep beside the floor, which falls evenly and for ever. With these rates Adagrad, RMSprop, Adam "
-        "and its kin go along the floor as fast as across it from the first step on; the others cross it first.",
+        "Walls that are steep beside the floor, which falls evenly and for ever. With these rates Adagrad, RMSprop, "
+        "Adam and its kin go along the floor as fast as across it from the first step on; the others cross it first.",
         moving=True,
     ),
     "beale_second": Show(
