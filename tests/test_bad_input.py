@@ -25,6 +25,8 @@ from vo3d.sample import Sample
 from checks import complaint, the_one_line
 
 TINY = Path(__file__).with_name("tiny.yaml")
+SGD = ["fit", "-c", str(TINY), "-c", "optim_sgd.yaml"]
+MOMENTUM = ["fit", "-c", str(TINY), "-c", "optim_momentum.yaml"]
 FRAMES = 6
 SEQUENCE = Path("data/sequences/00")
 POSES = Path("data/poses/00.txt")
@@ -219,6 +221,23 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["fit"], "model.net"),
         (["fit", "-c"], "expected one argument"),
         (["fit", "-c", "nowhere.yaml"], "deepvo_kitti.yaml"),
+        (["fit", "-c", "optim_adm.yaml"], "there is no configuration 'optim_adm.yaml'"),
+        (["fit", "-c", "optim_adm.yaml"], "did you mean optim_adam.yaml?"),
+        (["fit", "-c", str(TINY), "--model.optimizer", "vo3d.optim.Adm"], "no vo3d.optim.Adm: did you mean Adam?"),
+        (["fit", "-c", str(TINY), "--model.optimizer", "torch.optim.Sgd"], "no torch.optim.Sgd: did you mean SGD?"),
+        (["fit", "-c", str(TINY), "--model.optimizer", "Adam"], "torch.optim.Adam, vo3d.optim.Adam"),
+        (["fit", "-c", str(TINY), "--model.optimizer", "vo3d.optim.SGD"], "required: lr"),
+        ([*SGD, "--model.optimizer.lr", "-1"], "SGD: lr is -1.0: expected a number of at least 0"),
+        ([*SGD, "--model.optimizer.weight_decay", "-1"], "SGD: weight_decay is -1.0"),
+        ([*SGD, "--model.optimizer.momentum", "0.9"], "'momentum' is not accepted by vo3d.optim.SGD"),
+        ([*MOMENTUM, "--model.optimizer.momentum", "1.0"], "momentum is 1.0: expected at least 0 and less than 1"),
+        ([*MOMENTUM, "--model.optimizer.form", "avaraged"], "found 'avaraged', expected one of accumulated, averaged"),
+        (["fit", "-c", str(TINY), "-c", "optim_bfgs.yaml", "--model.optimizer.most_parameters", "9"], "use LBFGS"),
+        (["fit", "-c", str(TINY), "-c", "optim_lbfgs.yaml", "--model.optimizer.lr", "-1"], "LBFGS: lr is -1.0"),
+        (["fit", "-c", str(TINY), "-c", "optim_cg.yaml", "--model.optimizer.beta", "rp"], "'rp'"),
+        (["fit", "-c", str(TINY), "--model.init", "kaimin"], "found 'kaimin', expected one of kaiming, xavier"),
+        (["fit", "-c", str(TINY), "--model.l1", "-1"], "model.l1 is -1.0: expected a number, at least 0"),
+        (["fit", "-c", str(TINY), "--model.partial", "true"], "give --model.init_weights"),
         (["fit", "-c", str(TINY), "--trainer.max_epoch", "1"], "--trainer.max_epoch"),
         (["fit", "-c", str(TINY), "--trainer.max_epochs", "x"], "max_epochs: found 'x', expected a whole number"),
         (["fit", "-c", str(TINY), "--model.net.hiden", "4"], "Option 'hiden' is not accepted"),

@@ -2,8 +2,10 @@
 
 import errno
 import re
+import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 
 class Vo3dError(ValueError):
@@ -37,6 +39,8 @@ KINDS = {  # what a type is called in a configuration
 }
 _TYPE = re.compile(r"<class '[^']+'>|[\w.]+(?:\[[^\]]*\])?")
 _UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]")
+_ABSENT = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
+_MAKER = re.compile(r"Type .* expects a function or a callable class: .*Namespace\(class_path='([^']+)'", re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 
 
@@ -85,7 +89,7 @@ def _parser_fault(error: BaseException) -> str:
         text = str(link)
         if (key := re.match(r'Parser key "([^"]+)"', text)) and keys[-1:] != [key[1]]:
             keys.append(key[1])
-        if found := _CLASS.match(text):
+        if found := _CLASS.match(text) or _MAKER.match(text):
             owner, union = found[1], ""
         elif found := _UNION.match(text):
             union = found[1]
@@ -93,10 +97,19 @@ def _parser_fault(error: BaseException) -> str:
         text = f"found {wrong[2]!r}, expected {_kinds(union or wrong[1])}"
     elif text.startswith("Expected a dot import path string: "):
         text = f"found {text.rpartition(': ')[2]!r}, expected the path of a class, such as vo3d.models.deepvo.DeepVO"
+    elif absent := _ABSENT.search(text):
+        text = _no_such_name(absent[1], absent[2])
     if owner and "not accepted" in text:
         text += f" by {owner}"
     where = ".".join(keys)
     return f"{where}: {text}" if where else text
+
+
+def _no_such_name(module: str, name: str) -> str:
+    """That a module lacks a class, and which of its names is nearest."""
+    classes = {each.lower(): each for each, value in vars(sys.modules[module]).items() if isinstance(value, type)}
+    near = get_close_matches(name.lower(), classes, n=1)
+    return f"there is no {module}.{name}" + (f": did you mean {classes[near[0]]}?" if near else "")
 
 
 def _kinds(types: str) -> str:

@@ -1,6 +1,7 @@
 """Verbs around models: the demonstration, scores, comparison, what is installed."""
 
 # ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -167,8 +168,11 @@ def find_config(name: str) -> str:
     brought = {path.name: path for path in resources.files("vo3d.configs").iterdir() if path.name.endswith(".yaml")}
     if name in brought:
         return str(brought[name])
+    near = get_close_matches(name, brought, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
     raise Vo3dError(
         f"there is no configuration {name!r}: neither a file, nor one that vo3d brings ({', '.join(sorted(brought))})"
+        + hint
     )
 
 
