@@ -96,3 +96,17 @@ def test_history_of_a_resumed_run_counts_each_step_once(whole: Path, tmp_path: P
 
     assert len(losses(whole)) == 3 * STEPS
     assert losses(tmp_path) == losses(whole)
+
+
+@pytest.mark.parametrize("name", ["momentum", "nag", "adadelta", "nadam", "noise", "lbfgs", "bfgs", "newton_cg"])
+def test_every_kind_of_optimiser_resumes_exactly(name: str, tmp_path: Path) -> None:
+    words = ["-c", f"optim_{name}.yaml", "--trainer.max_epochs", "2", "--data.batch_size", "8"]  # 4 batches an epoch
+    assert main(command(tmp_path / "whole", *words)) == 0
+    with pytest.raises(Stopped):
+        main(command(tmp_path / "cut", *words, "--checkpoint_every", "3", *stop_at(4, kill=False)))
+    assert last(tmp_path / "cut")["global_step"] == 3  # between two steps that know of each other
+    assert main(command(tmp_path / "cut", *words, "--checkpoint_every", "3", "--ckpt_path", "last")) == 0
+    ours, theirs = last(tmp_path / "cut"), last(tmp_path / "whole")
+    assert ours["global_step"] == theirs["global_step"] == 8
+    for key, tensor in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], tensor), key
