@@ -48,7 +48,8 @@ def solve_gradient(H: Matrix, g: Vector) -> Vector:
 
 def solve_none(H: Matrix, g: Vector) -> Vector:
     """-H^-1 g whatever H is: pure Newton, which may climb. Raises Vo3dError where H is singular."""
-    p, info = torch.linalg.solve_ex(H, -g)
+    solution, info = torch.linalg.solve_ex(H, -g)
+    p: Vector = solution
     if int(info) or not bool(p.isfinite().all()):
         raise Vo3dError("pure Newton: the Hessian is singular: choose another remedy, such as 'absolute'")
     return p

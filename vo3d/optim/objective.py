@@ -6,7 +6,7 @@ training step, which gives gradients and no graph (`ClosureObjective`).
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -140,11 +140,10 @@ class ClosureObjective(Objective):
     @torch.no_grad()
     def move(self, x: Vector) -> None:
         """Put the parameters at `x`."""
-        for parameter, values in zip(self.params, self._parts(x), strict=True):
-            parameter.copy_(values.view_as(parameter))
-
-    def _parts(self, x: Vector) -> Iterator[Tensor]:
-        return iter(x.split([parameter.numel() for parameter in self.params]))
+        end = 0
+        for parameter in self.params:
+            start, end = end, end + parameter.numel()
+            parameter.copy_(x[start:end].view_as(parameter))
 
     def _value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
         self.move(x)
@@ -153,19 +152,21 @@ class ClosureObjective(Objective):
         if loss is None:
             raise Vo3dError("the closure returned nothing: expected the loss that it went backward from")
         self.loss = loss.detach() if isinstance(loss, Tensor) else loss
+        # cat copies: the next evaluation may write over the gradients themselves
         return float(self.loss), torch.cat([_flat_gradient(parameter) for parameter in self.params])
 
     def _hessian_product(self, x: Vector, v: Vector) -> Vector:
         length = float(v.norm())
         if length == 0:
             return torch.zeros_like(v)
-        distance = torch.finfo(x.dtype).eps ** (1 / 3) * (1 + float(x.norm())) / length
+        distance: float = torch.finfo(x.dtype).eps ** (1 / 3) * (1 + float(x.norm())) / length
         ahead, behind = self.evaluate(x + distance * v), self.evaluate(x - distance * v)
         return (ahead.gradient - behind.gradient) / (2 * distance)
 
 
 def _flat_gradient(parameter: Tensor) -> Tensor:
-    """A copy of the parameter's gradient in one row: the next evaluation may write over the gradient itself."""
+    """The gradient of the parameter in one row."""
     if parameter.grad is None:
         return torch.zeros_like(parameter.detach()).reshape(-1)
-    return parameter.grad.detach().to_dense().reshape(-1)
+    flat: Tensor = parameter.grad.detach().to_dense().reshape(-1)
+    return flat
