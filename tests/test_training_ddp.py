@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from vo3d.cli import main
 
 
-def test_two_processes_equal_the_doubled_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["optim_sgd.yaml", "optim_lbfgs.yaml"])  # the second's steps depend on the loss
+def test_two_processes_equal_the_doubled_batch(optimizer: str, tmp_path: Path) -> None:
     config = Path(__file__).with_name("tiny.yaml")
-    words = ["fit", "-c", str(config), "-c", "optim_sgd.yaml", "--model.net.dropout", "0"]
+    words = ["fit", "-c", str(config), "-c", optimizer, "--model.net.dropout", "0"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert main([*words, "--out", str(one), "--data.batch_size", "8"]) == 0
     parallel = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]

@@ -103,3 +103,55 @@ def test_a_model_names_what_the_data_lacks(tmp_path: Path, capsys: pytest.Captur
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(tmp_path, "-c", "optim_sgd.yaml", "--model.optimizer.lr", "1e30") == 2
     assert "lower the learning rate" in capsys.readouterr().err
+
+
+STILL = ["-c", "optim_sgd.yaml", "--model.optimizer.lr", "0"]  # weights stay as they begin
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return {name.removeprefix("net."): tensor for name, tensor in stored.items()}
+
+
+def test_the_penalty_is_on_weights_in_training_alone(tmp_path: Path) -> None:
+    assert fit(tmp_path / "bare", *STILL) == 0
+    assert fit(tmp_path / "l1", *STILL, "--model.l1", "0.5") == 0
+
+    def values(folder: Path, name: str) -> list[float]:
+        with (folder / "history.csv").open(newline="") as file:
+            return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == name]
+
+    start = weights(tmp_path / "l1")
+    penalty = 0.5 * sum(float(start[name].abs().sum()) for name in ("layers.0.weight", "layers.3.weight"))
+    assert values(tmp_path / "l1", "train/l1") == pytest.approx([penalty] * 9, rel=1e-6)
+    before = values(tmp_path / "bare", "train/loss")
+    assert values(tmp_path / "l1", "train/loss") == pytest.approx([loss + penalty for loss in before], rel=1e-6)
+    assert values(tmp_path / "l1", "val/loss") == values(tmp_path / "bare", "val/loss")
+
+
+def test_weights_begin_as_the_scheme_says(tmp_path: Path) -> None:
+    assert fit(tmp_path, *STILL, "--model.init", "orthogonal") == 0
+    start = weights(tmp_path)
+    first = start["layers.0.weight"]  # 8 6
+    torch.testing.assert_close(first.mT @ first, torch.eye(6))
+    assert start["layers.0.bias"].count_nonzero() == 0
+
+
+def test_a_part_of_a_file_is_taken_and_named(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = trained / "checkpoints" / "last.ckpt"
+    words = [*STILL, "--model.net.hidden", "7", "--model.init_weights", str(source)]
+    assert fit(tmp_path / "whole", *words) == 2
+    assert fit(tmp_path / "part", *words, "--model.partial", "true") == 0
+    said = capsys.readouterr().out
+    assert f"{source}: 1 tensors loaded; dropped: layers.0.weight, layers.0.bias, layers.3.weight" in said
+    assert "layers.3.weight (6, 8) where layers.3.weight is (6, 7)" in said
+    assert torch.equal(weights(tmp_path / "part")["layers.3.bias"], weights(trained)["layers.3.bias"])
+
+
+def test_frozen_normalisation_keeps_its_statistics_in_training(tmp_path: Path) -> None:
+    rules = ["--model.net", "trial_steps.NormedModel", "--model.groups", '[{"kind": "norm", "freeze": true}]']
+    assert fit(tmp_path / "frozen", *rules) == 0
+    assert weights(tmp_path / "frozen")["normed.num_batches_tracked"] == 0
+    assert torch.equal(weights(tmp_path / "frozen")["normed.running_mean"], torch.zeros(3))
+    assert fit(tmp_path / "free", *rules[:2]) == 0
+    assert weights(tmp_path / "free")["normed.num_batches_tracked"] == 9

@@ -29,6 +29,7 @@ EXAMPLES = {
     "validate": "losses of the validation set; example: vo3d validate -c runs/deepvo/config.yaml --ckpt_path best",
     "test": "losses of the test set; example: vo3d test -c runs/deepvo/config.yaml --ckpt_path best",
 }
+START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
 STRICT = {"allow_abbrev": False, "exit_on_error": False}
 
 # Warnings about Lightning's own code, which its users can do nothing about; seen with lightning 2.6.6, November 2026.
@@ -37,6 +38,7 @@ UPSTREAM_WARNINGS = (
     (UserWarning, r"Checkpoint directory .* exists and is not empty"),  # `before_fit` decides that
     (UserWarning, r"Precision .* is not supported by the model summary"),  # which then counts 32 bits a parameter
     (UserWarning, r"Total length of `list` across ranks is zero"),  # no validation set: data.val is null
+    (UserWarning, r"Found \d+ module\(s\) in eval mode"),  # normalisation that model.groups freezes
     (UserWarning, r"Be aware that when using `ckpt_path`"),  # callbacks follow the command line; tests need none
     (UserWarning, r"The dirpath has changed from"),  # a run folder that was moved, then resumed
     (UserWarning, r"The '\w+_dataloader' does not have many workers"),  # data.num_workers is the user's choice
@@ -122,7 +124,7 @@ class TrainingCLI(LightningCLI):
         then = _flat(parse_settings(stored[SETTINGS_KEY], str(self.checkpoint)))
         now = _flat(parse_settings(self._config_text(), "the command line"))
         for key in sorted(then.keys() | now.keys()):
-            if key.startswith(parts) and then.get(key) != now.get(key) and key != "model.init_weights":
+            if key.startswith(parts) and then.get(key) != now.get(key) and key not in START:
                 raise Vo3dError(
                     f"{self.checkpoint}: made with {key} = {then.get(key)}, now asked for {now.get(key)}: "
                     f"give the same value, or start anew from these weights with --model.init_weights {self.checkpoint}"
