@@ -95,17 +95,17 @@ def test_the_verb_runs_the_parts_that_are_asked_for(
     monkeypatch.setattr("vo3d.survey.training.run_training", lambda out: ran.append(f"training {out.name}"))
     for parts in ([], ["--parts", "training"], ["--parts", "regimes", "surfaces"]):
         assert main(["optimizers", "--out", str(tmp_path / "new"), *parts]) == 0
-    assert ran == ["surfaces new", "regimes new", "training new", "surfaces new", "regimes new"]
+    assert ran == ["surfaces new", "regimes new", "training new", "regimes new", "surfaces new"]
     assert capsys.readouterr().out.splitlines()[-1] == f"Open {tmp_path / 'new' / 'index.html'} for the pictures."
     assert "--parts regimes surfaces" in (tmp_path / "new" / "index.html").read_text(encoding="utf-8")
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(capsys, "optimizers", "--out", tmp_path / "new", "--parts", "surfaces", "regime")
-    assert line == "--parts: there is no part 'regime': did you mean regimes?"
+    assert line == "--parts 'regime': expected one of surfaces, regimes, training; did you mean regimes?"
     assert not (tmp_path / "new").exists()
     line = complaint(capsys, "optimizers", "--parts", "xyz")
-    assert line == "--parts: there is no part 'xyz': expected some of surfaces, regimes, training"
+    assert line == "--parts 'xyz': expected one of surfaces, regimes, training"
     (tmp_path / "file").write_text("")
     line = complaint(capsys, "optimizers", "--out", tmp_path / "file" / "below")
     assert line.startswith(f"cannot write to {tmp_path / 'file' / 'below'}: ")

@@ -3,12 +3,10 @@
 # ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
 import shlex
 import sys
-from difflib import get_close_matches
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from vo3d.errors import Vo3dError
-
-PARTS = ("surfaces", "regimes", "training")
 DEFAULT_PARTS = ["surfaces", "regimes"]
 
 
@@ -27,27 +25,31 @@ def optimizers(out: Path = Path("runs/optimizers"), parts: list[str] = []) -> No
         parts: Some of surfaces, regimes, training; without it surfaces and regimes.
     """
     from vo3d.formats.files import make_folder
-
-    for part in parts:
-        if part not in PARTS:
-            near = get_close_matches(part, PARTS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(PARTS)}"
-            raise Vo3dError(f"--parts: there is no part {part!r}: {hint}")
-    make_folder(out)
-    wanted = parts or DEFAULT_PARTS
-    if "surfaces" in wanted:
-        from vo3d.survey.surfaces import run_surfaces
-
-        run_surfaces(out)
-    if "regimes" in wanted:
-        from vo3d.survey.regimes import run_regimes
-
-        run_regimes(out)
-    if "training" in wanted:
-        from vo3d.survey.training import run_training
-
-        run_training(out)
+    from vo3d.optim.choice import choose
     from vo3d.survey.page import write_survey_page
+    from vo3d.survey.regimes import run_regimes
+    from vo3d.survey.surfaces import run_surfaces
+    from vo3d.survey.training import run_training
 
+    every = {"surfaces": run_surfaces, "regimes": run_regimes, "training": run_training}
+    wanted = parts or DEFAULT_PARTS
+    chosen = [choose("--parts", part, every) for part in wanted]
+    make_folder(out)
+    with one_thread():
+        for run in chosen:
+            run(out)
     words = ["vo3d", "optimizers", "--out", str(out), "--parts", *wanted]
     sys.stdout.write(f"Open {write_survey_page(out, shlex.join(words))} for the pictures.\n")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread: on a few numbers at a time, others only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
