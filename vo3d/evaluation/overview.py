@@ -36,7 +36,7 @@ def print_overview(
     depth: int = DEPTH,
     console: Console | None = None,
 ) -> None:
-    """Print versions, devices and threads; then what `model` is made of; or only the card of `weights`.
+    """Print versions, devices and threads; or what `model` is made of; or the card of `weights`.
 
     Args:
         model: A class path, or a YAML file.
@@ -55,11 +55,7 @@ def print_overview(
         return
     if depth < 0:
         raise Vo3dError(f"depth is {depth}: expected 0, which shows the whole alone, or more levels")
-    tables = [installed_table()]
-    if model is not None:
-        tables.append(model_table(model, size, num_views, depth))
-    for table in tables:
-        console.print(table)
+    console.print(installed_table() if model is None else model_table(model, size, num_views, depth))
 
 
 def installed_table() -> Table:
