@@ -11,6 +11,7 @@ from torch import nn
 
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
+from vo3d.optim import SGD
 from vo3d.training.groups import GroupRule, build_optimizer, freeze, groups_of, keep_rates, weights_of
 
 from checks import complaint
@@ -145,6 +146,18 @@ def test_a_schedule_that_makes_the_rates_equal_is_refused() -> None:
     outer = torch.optim.lr_scheduler.SequentialLR(optimizer, [inner], [])
     with pytest.raises(Vo3dError, match="SequentialLR gives all groups one rate"):
         keep_rates(optimizer, outer, rates)
+
+
+def test_a_schedule_that_gives_plain_descent_a_momentum_is_refused() -> None:
+    def schedule(**options: bool) -> None:
+        optimizer, rates = build_optimizer(lambda some: SGD(some, lr=0.5), Net(), [])
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.3, total_steps=12, **options)
+        keep_rates(optimizer, cycle, rates)
+        assert optimizer.param_groups[0]["momentum"] == 0
+
+    schedule(cycle_momentum=False)
+    with pytest.raises(Vo3dError, match="OneCycleLR gives SGD a momentum: take --model.scheduler.cycle_momentum false"):
+        schedule()
 
 
 @pytest.mark.parametrize(

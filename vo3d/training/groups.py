@@ -155,8 +155,13 @@ def build_optimizer(
 def keep_rates(optimizer: Optimizer, scheduler: object, rates: Sequence[float]) -> None:
     """Scale the schedules that bring rates of their own, the same for all groups, by the rate of each group.
 
-    Raises Vo3dError when a schedule still has made the groups equal.
+    Raises Vo3dError when another schedule has made the groups equal, and when one gives plain descent a momentum.
     """
+    if optimizer.defaults.get("momentum") == 0 and any(group["momentum"] for group in optimizer.param_groups):
+        raise Vo3dError(
+            f"the schedule {type(scheduler).__name__} gives {type(optimizer).__name__} a momentum: take "
+            "--model.scheduler.cycle_momentum false, or an optimiser with momentum"
+        )
     before = [group.get("initial_lr", group.get("lr")) for group in optimizer.param_groups]
     if isinstance(scheduler, OneCycleLR | CyclicLR):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
