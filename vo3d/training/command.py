@@ -175,8 +175,9 @@ class TrainingCLI(LightningCLI):
         except (MisconfigurationException, ValueError) as error:  # an accelerator that is absent or has no such name
             raise Vo3dError(f"the trainer refuses its settings: {error}") from error
         profiler = trainer.profiler  # type: ignore[attr-defined]
-        profiler.dirpath = profiler.dirpath or folder  # else it would report to the log, which is silent
-        profiler.filename = profiler.filename or "profile"
+        if not isinstance(profiler, PassThroughProfiler):
+            profiler.dirpath = profiler.dirpath or folder  # else it would report to the log, which is silent
+            profiler.filename = profiler.filename or "profile"
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
