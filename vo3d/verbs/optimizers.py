@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,11 @@ def optimizers(out: Path = Path("runs/optimizers"), parts: list[str] = []) -> No
     from vo3d.survey.surfaces import run_surfaces
     from vo3d.survey.training import run_training
 
-    every = {"surfaces": run_surfaces, "regimes": run_regimes, "training": run_training}
+    every: dict[str, Callable[[Path], list[Path]]] = {
+        "surfaces": run_surfaces,
+        "regimes": run_regimes,
+        "training": run_training,
+    }
     wanted = parts or DEFAULT_PARTS
     chosen = [choose("--parts", part, every) for part in wanted]
     make_folder(out)
