@@ -568,6 +568,32 @@ def test_a_list_of_parameters_steps_as_each_alone(name: str, monkeypatch: pytest
         torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
 
 
+DEVICES = ["cpu", *([str(torch.accelerator.current_accelerator())] if torch.accelerator.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", RULES)
+def test_a_hundred_steps_in_float32_agree_on_every_device(
+    name: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, where an accelerator would be compared, the way that parameters take on one: all at once."""
+    make, _ = RULES[name]
+
+    def ends(place: str, at_once: bool) -> list[torch.Tensor]:
+        if at_once:
+            monkeypatch.setattr("vo3d.optim.first_order.together", lambda ps: [list(ps)])
+        tensors = [torch.full((3,), start, device=place, requires_grad=True) for start in (1.0, -0.5)]
+        optimizer = make(tensors)
+        for _ in range(100):
+            optimizer.zero_grad()
+            torch.stack([tensor.cos().sum() for tensor in tensors]).sum().backward()
+            optimizer.step()
+        return [tensor.detach().cpu() for tensor in tensors]
+
+    for one, other in zip(ends("cpu", False), ends(device, device == "cpu"), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
 UNCHECKED = """
 import torch
 from vo3d import optim
