@@ -46,20 +46,25 @@ def test_axes_are_named_at_the_borders(count: int, lowest: list[str], first: lis
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_ylabel()] == first
 
 
-def test_rates_have_a_line_each_and_crosses_where_runs_diverged() -> None:
-    tried = {"SGD": {1.0: math.inf, 0.1: 0.2, 0.01: 0.4}, "Adam": {1e-3: 0.1, 1e-2: 0.3}}
+def test_rates_have_a_line_of_means_each_and_crosses_where_a_run_diverged() -> None:
+    tried = {
+        "SGD": {1.0: [math.inf, 0.1], 0.1: [0.1, 0.3], 0.01: [0.4, 0.4]},
+        "Adam": {1e-3: [0.1, 0.1], 1e-2: [0.2, 0.4]},
+    }
 
     figure = plot_rates(tried, "validation loss")
 
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines["SGD"].get_xdata()) == [0.01, 0.1]
-    assert list(lines["SGD"].get_ydata()) == [0.4, 0.2]
-    assert list(lines["Adam"].get_ydata()) == [0.1, 0.3]
+    assert list(lines["SGD"].get_ydata()) == pytest.approx([0.4, 0.2])
+    assert list(lines["Adam"].get_ydata()) == pytest.approx([0.1, 0.3])
+    strokes = [line for line in axes.lines if list(line.get_xdata()) == [0.1, 0.1]]
+    assert [list(line.get_ydata()) for line in strokes] == [[0.1, 0.3]]
     crosses = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert [list(line.get_xdata()) for line in crosses] == [[1.0]]
     assert 0.4 < crosses[0].get_ydata()[0] < axes.get_ylim()[1]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD", "Adam", "diverged"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD", "Adam", "a run diverged"]
     whole = plot_rates({"Adam": tried["Adam"]}, "validation loss")
     assert [text.get_text() for text in whole.legends[0].get_texts()] == ["Adam"]
 
@@ -68,4 +73,4 @@ def test_figures_of_nothing_are_refused() -> None:
     with pytest.raises(Vo3dError, match="expected those of at least one"):
         plot_bands({}, "loss")
     with pytest.raises(Vo3dError, match="expected at least one run that did not diverge"):
-        plot_rates({"SGD": {1.0: math.inf}}, "loss")
+        plot_rates({"SGD": {1.0: [math.inf, math.inf]}}, "loss")

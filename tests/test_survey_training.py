@@ -16,7 +16,7 @@ from vo3d.models.deepvo import DeepVO
 from vo3d.optim import NAG
 from vo3d.sample import Sample
 from vo3d.survey import optimizer_runs
-from vo3d.survey.optimizer_runs import Budget, Run, Streets, rate_at, train_and_test, try_rates
+from vo3d.survey.optimizer_runs import Budget, Found, Run, Streets, rate_at, train_and_test, try_rates
 from vo3d.survey.sweep import street_net
 from vo3d.survey.training import band_of, run_training
 
@@ -68,12 +68,14 @@ def test_the_tables_hold_what_the_runs_found(out: Path) -> None:
 
     for name in TWO:
         ours = [row for row in rows if row["optimizer"] == name]
-        grid = [row for row in ours if row["seed"] == "0"]
+        losses: dict[str, list[float]] = {}
+        for row in ours:
+            losses.setdefault(row["rate"], []).append(float(row["val_loss"]))
+        assert 4 <= len(losses) <= 8
+        assert all(len(of_rate) == 2 for of_rate in losses.values())
         chosen = [row for row in ours if row["chosen"] == "True"]
-        assert 4 <= len(grid) <= 8
         assert [row["seed"] for row in chosen] == ["0", "1"]
-        assert len({row["rate"] for row in chosen}) == 1
-        assert float(chosen[0]["val_loss"]) == min(float(row["val_loss"]) for row in grid)
+        assert {row["rate"] for row in chosen} == {min(losses, key=lambda rate: sum(losses[rate]))}
         for row in ours:
             place = out / "training" / "runs" / f"{name}_{float(row['rate']):g}_{row['seed']}"
             result = Result.load(place / "test")
@@ -190,16 +192,26 @@ def test_nesterov_is_validated_at_its_iterate_not_ahead_of_it(tmp_path: Path) ->
 def test_a_grid_grows_until_its_best_rate_lies_inside() -> None:
     asked = []
 
-    def valley(rate: float) -> Run:
+    def valley(rate: float) -> list[Run]:
         asked.append(rate)
-        return a_run(rate, abs(math.log10(rate) - 1.5))  # best at 30
+        loss = abs(math.log10(rate) - 1.5)  # best at 30
+        return [a_run(rate, loss), a_run(rate, loss + 0.1)]
 
-    runs = try_rates(1.0, valley)
+    grid = try_rates(1.0, valley)
 
     assert asked == [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
-    assert [run.rate for run in runs] == asked
-    downhill = try_rates(0.002, lambda rate: a_run(rate, 1.0, diverged=1 if rate > 1e-5 else None))
-    assert [run.rate for run in downhill] == [6e-6, 2e-5, 6e-5, 2e-4, 6e-4, 2e-3, 6e-3, 2e-2]
+    assert [runs[0].rate for runs in grid] == asked
+    downhill = try_rates(0.002, lambda rate: [a_run(rate, 1.0, diverged=1 if rate > 1e-5 else None)])
+    assert [runs[0].rate for runs in downhill] == [6e-6, 2e-5, 6e-5, 2e-4, 6e-4, 2e-3, 6e-3, 2e-2]
+
+
+def test_a_rate_is_chosen_by_all_seeds_and_never_where_one_diverged() -> None:
+    safe = [a_run(0.1, 0.5), a_run(0.1, 0.6)]
+    lucky = [a_run(1.0, 0.1), a_run(1.0, 1.1)]
+    broken = [a_run(3.0, 0.01), a_run(3.0, 0.2, diverged=4)]
+    result = Result(model="", protocol={}, sequences={}, mean={"t_rel_percent": 1.0}, provenance={})
+
+    assert Found({"SGD": [safe, lucky, broken]}, result).chosen == {"SGD": safe}
 
 
 def test_rungs_are_half_a_decade_apart() -> None:

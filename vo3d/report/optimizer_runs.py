@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mean
 
 from vo3d.errors import Vo3dError
 from vo3d.report.canvas import (
@@ -63,38 +64,50 @@ def plot_bands(bands: Mapping[str, Band], ylabel: str) -> "matplotlib.figure.Fig
     return figure
 
 
-def plot_rates(tried: Mapping[str, Mapping[float, float]], ylabel: str) -> "matplotlib.figure.Figure":
-    """Final loss over the learning rate, one line an optimiser, both on log scales; crosses above: runs that diverged.
+def plot_rates(tried: Mapping[str, Mapping[float, Sequence[float]]], ylabel: str) -> "matplotlib.figure.Figure":
+    """Final loss over the learning rate, one line an optimiser, both on log scales.
 
-    `tried`: of each optimiser the loss at each rate; infinite where it diverged. Raises Vo3dError when no run ended.
+    `tried`: of each optimiser the losses at each rate, one a run, infinite where it diverged. Lines join the means,
+    strokes reach from the least to the largest; a cross above stands for a rate at which a run diverged. Raises
+    Vo3dError when no run ended.
     """
-    finite = [loss for losses in tried.values() for loss in losses.values() if math.isfinite(loss)]
+    finite = [loss for rates in tried.values() for runs in rates.values() for loss in runs if math.isfinite(loss)]
     if not finite:
         raise Vo3dError("rates without a finite loss: expected at least one run that did not diverge")
-    figure = new_figure(3.6)
+    figure = new_figure(3.9)
     axes = dress(figure.subplots(), "learning rate (log scale)", f"{ylabel} (log scale)")
     axes.set_xscale("log")
     axes.set_yscale("log")
     low, high = min(finite) / 1.15, max(finite) * 1.15
     above = high * (high / low) ** 0.05
+    crossed = False
     for place, (name, style) in enumerate(line_styles(list(tried)).items()):
-        runs = sorted(tried[name].items())
-        ended = [run for run in runs if math.isfinite(run[1])]
+        means = [(rate, min(mean(runs), above)) for rate, runs in sorted(tried[name].items())]
+        ended = [point for point in means if point[1] < above]
+        failed = [point for point in means if point[1] == above]
         again = {"markerfacecolor": "white"} if place >= len(COLOURS) else {}  # tells a colour's second line apart
-        axes.plot([rate for rate, _ in ended], [loss for _, loss in ended], label=name, **style, **again, markersize=5)
-        for one, two in pairwise((rate, min(loss, above)) for rate, loss in runs):
+        axes.plot(*_columns(ended), label=name, **style, **again, markersize=5)
+        for rate, _ in ended:
+            ends = [min(tried[name][rate]), max(tried[name][rate])]
+            axes.plot([rate, rate], ends, color=style["color"], linewidth=1.0, zorder=1)
+        for one, two in pairwise(means):
             if above in {one[1], two[1]}:
-                axes.plot(*zip(one, two, strict=True), color=style["color"], linewidth=0.7, zorder=1)
-        failed = [rate for rate, loss in runs if not math.isfinite(loss)]
-        axes.plot(failed, [above] * len(failed), color=style["color"], marker="x", markersize=7, linestyle="none")
-    if len(finite) < sum(map(len, tried.values())):
-        axes.plot([], [], color=INK, marker="x", markersize=7, linestyle="none", label="diverged")
-    axes.set_ylim(low, high * (high / low) ** 0.1)
+                axes.plot(*_columns([one, two]), color=style["color"], linewidth=0.7, zorder=1)
+        axes.plot(*_columns(failed), color=style["color"], marker="x", markersize=7, linestyle="none")
+        crossed = crossed or bool(failed)
+    if crossed:
+        axes.plot([], [], color=INK, marker="x", markersize=7, linestyle="none", label="a run diverged")
+    axes.set_ylim(low, high * (high / low) ** 0.1 if crossed else high)
     ticks = _ticks(low, high)
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     add_legend(figure)
     return figure
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """All x, all y."""
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _ticks(low: float, high: float) -> list[float]:

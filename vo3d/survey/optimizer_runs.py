@@ -1,9 +1,9 @@
 """DeepVO trained on rendered streets with each first-order optimiser, at one budget, each at a rate of its own.
 
-The rates of a small grid around each optimiser's default are tried with the first seed; the rate whose validation loss
-is the smallest in the end is trained with the other seeds too. Everything else is equal: steps, batches, their order
-and the first weights for equal seeds, what augments the clips (that of deepvo_rendered.yaml), the cosine along which
-rates fall to 0. No weight decay, and no clipping of gradients, which would hide that a rate is too large.
+The rates of a small grid around each optimiser's default are tried with every seed; chosen is the rate whose final
+validation loss is the smallest in the mean over the seeds. Everything else is equal: steps, batches, their order and
+the first weights for equal seeds, what augments the clips (that of deepvo_rendered.yaml), the cosine along which rates
+fall to 0. No weight decay, and no clipping of gradients, which would hide that a rate is too large.
 """
 
 import json
@@ -149,13 +149,17 @@ class Streets:
 class Found:
     """What a whole sweep found."""
 
-    tried: dict[str, list[Run]]  # by optimiser, in the order of the rates: those of the first seed
-    chosen: dict[str, list[Run]]  # by optimiser, in the order of the seeds: those at the best rate
+    tried: dict[str, list[list[Run]]]  # by optimiser: of each rate, in ascending order, the runs of all seeds
     constant: Result  # of constant motion
+
+    @property
+    def chosen(self) -> dict[str, list[Run]]:
+        """By optimiser the runs of all seeds at its best rate."""
+        return {name: min(runs, key=mean_loss) for name, runs in self.tried.items()}
 
 
 def sweep(folder: Path, optimizers: Mapping[str, float], seeds: Sequence[int], budget: Budget) -> Found:
-    """Try the rates of each optimiser (its name, and the rate about which they lie), and train at the best ones.
+    """Try the rates of each optimiser: its name, and the rate about which they lie.
 
     Runs that `folder` holds are read, not repeated. Raises Vo3dError for an optimiser that is not one of
     `vo3d.optim`, no optimiser or seed, or a folder with runs of another budget.
@@ -165,12 +169,10 @@ def sweep(folder: Path, optimizers: Mapping[str, float], seeds: Sequence[int], b
     makers = {name: optimizer_of(name) for name in optimizers}
     keep_budget(folder / "budget.json", budget)
     streets = Streets(budget)
-    found = Found({}, {}, constant_motion(streets, folder / "constant_motion"))
+    found = Found({}, constant_motion(streets, folder / "constant_motion"))
     for name, middle in optimizers.items():
-        run = partial(train_and_test, name, makers[name], streets=streets, folder=folder)
-        found.tried[name] = try_rates(middle, partial(run, seed=seeds[0]))
-        best = min(found.tried[name], key=lambda tried: tried.val_loss)
-        found.chosen[name] = [best, *(run(best.rate, seed=seed) for seed in seeds[1:])]
+        run = partial(train_each, name, makers[name], seeds=seeds, streets=streets, folder=folder)
+        found.tried[name] = try_rates(middle, run)
     return found
 
 
@@ -182,11 +184,11 @@ def optimizer_of(name: str) -> Callable[..., Optimizer]:
     return found
 
 
-def try_rates(middle: float, run: Callable[[float], Run]) -> list[Run]:
-    """The runs of the grid about `middle`, which grows while its best run is one of its ends, in the order of rates."""
+def try_rates(middle: float, run: Callable[[float], list[Run]]) -> list[list[Run]]:
+    """The runs of the grid about `middle` in the order of rates; it grows while its best rate is one of its ends."""
     found = {rung: run(rate_at(middle, rung)) for rung in RUNGS}
     for _ in range(MOST_MORE):
-        best = min(sorted(found), key=lambda rung: found[rung].val_loss)
+        best = min(sorted(found), key=lambda rung: mean_loss(found[rung]))
         if min(found) < best < max(found):
             break
         rung = best - 1 if best == min(found) else best + 1
@@ -194,9 +196,21 @@ def try_rates(middle: float, run: Callable[[float], Run]) -> list[Run]:
     return [found[rung] for rung in sorted(found)]
 
 
+def mean_loss(runs: Sequence[Run]) -> float:
+    """The mean of their final validation losses; infinite where one diverged."""
+    return sum(run.val_loss for run in runs) / len(runs)
+
+
 def rate_at(middle: float, rung: int) -> float:
     """`middle` times 1 at rung 0, 3 at 1, 10 at 2, 30 at 3, and so on; times 0.3 at -1, 0.1 at -2."""
     return float(f"{middle * (1, 3)[rung % 2] * 10.0 ** (rung // 2):.6g}")
+
+
+def train_each(
+    name: str, make: Callable[..., Optimizer], rate: float, *, seeds: Sequence[int], streets: Streets, folder: Path
+) -> list[Run]:
+    """The runs of all seeds at one rate."""
+    return [train_and_test(name, make, rate, seed=seed, streets=streets, folder=folder) for seed in seeds]
 
 
 def train_and_test(

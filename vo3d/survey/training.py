@@ -26,12 +26,12 @@ def run_training(
     """Train what is missing, then write pictures and tables under `out/training`, and give their paths.
 
     `curves.png` and `curves.csv`: validation loss over the steps at the chosen rates; `rates.png`: what each rate came
-    to with the first seed; `runs.csv`: one row a run; `table.md`: one row an optimiser, as `table` makes it.
+    to; `runs.csv`: one row a run; `table.md`: one row an optimiser, as `table` makes it.
 
     Args:
         out: The folder of everything; finished runs under it are not repeated.
         optimizers: Classes of `vo3d.optim`, and the rate about which the grid of each lies.
-        seeds: Of weights and batches; the first one chooses the rates.
+        seeds: Of weights and batches; each rate is trained with each.
         budget: What is equal in all runs.
 
     Raises:
@@ -42,12 +42,12 @@ def run_training(
     bands = {name: band for name, runs in found.chosen.items() if (band := band_of(runs))}
     if not bands:
         raise Vo3dError(f"{folder}: every run diverged: expected one that did not; try smaller rates")
+    tried = {
+        name: {runs[0].rate: [run.val_loss for run in runs] for runs in rates} for name, rates in found.tried.items()
+    }
     pictures = [
         save_figure(plot_bands(bands, LOSS), folder / "curves.png"),
-        save_figure(
-            plot_rates({name: {run.rate: run.val_loss for run in runs} for name, runs in found.tried.items()}, LOSS),
-            folder / "rates.png",
-        ),
+        save_figure(plot_rates(tried, LOSS), folder / "rates.png"),
     ]
     return [*pictures, *write_csv(found, folder), write_table(found, folder / "table.md")]
 
@@ -69,14 +69,19 @@ def table(found: Found) -> str:
         ended = [run for run in runs if run.diverged is None]
         cells = [spread(run.val_loss for run in ended), spread(run.train_loss for run in ended)]
         cells += [spread(run.errors[key] for run in ended) for key in ERRORS]
-        failed = f" ({len(runs) - len(ended)} of {len(runs)} seeds diverged)" if len(ended) < len(runs) else ""
         tried = found.tried[name]
-        edge = " (an end of the grid)" if runs[0].rate in {tried[0].rate, tried[-1].rate} else ""
-        rates = ", ".join(f"{run.rate:g}" + (" (diverged)" if run.diverged is not None else "") for run in tried)
-        rows.append([name, f"{runs[0].rate:g}{edge}{failed}", rates, *cells])
+        edge = " (an end of the grid)" if runs in (tried[0], tried[-1]) else ""
+        rates = ", ".join(f"{each[0].rate:g}" + diverged(each) for each in tried)
+        rows.append([name, f"{runs[0].rate:g}{edge}{diverged(runs)}", rates, *cells])
     constant = [spread([found.constant.mean[key]]).partition(" ")[0] for key in ERRORS]
     rows.append(["constant motion", "", "", "", "", *constant])
     return markdown(titles, rows)
+
+
+def diverged(runs: Sequence[Run]) -> str:
+    """Words that say how many runs diverged; none where none did."""
+    failed = sum(run.diverged is not None for run in runs)
+    return f" ({failed} of {len(runs)} diverged)" if failed else ""
 
 
 def write_table(found: Found, path: Path) -> Path:
@@ -89,11 +94,11 @@ def write_table(found: Found, path: Path) -> Path:
 def write_csv(found: Found, folder: Path) -> list[Path]:
     """Write one row for each run, and one for each look at a validation loss at the chosen rates; give both paths."""
     chosen = [run for runs in found.chosen.values() for run in runs]
-    others = [run for runs in found.tried.values() for run in runs if run not in chosen]
+    every = [run for rates in found.tried.values() for runs in rates for run in runs]
     rows: list[list[object]] = [
         ["optimizer", "rate", "seed", "chosen", "diverged_at", "val_loss", "train_loss", *ERRORS]
     ]
-    for run in (*chosen, *others):
+    for run in every:
         numbers = [run.val_loss, run.train_loss, *(run.errors.get(key, "") for key in ERRORS)]
         rows.append([run.optimizer, run.rate, run.seed, run in chosen, run.diverged or "", *numbers])
     looks: list[list[object]] = [["optimizer", "rate", "seed", "step", "val_loss"]]
