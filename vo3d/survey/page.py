@@ -36,8 +36,8 @@ WORDS = {  # of pictures outside of the races: what is seen
     "regimes.png": "Loss on all data of each regime, over the samples that were seen and over the updates.",
     "curves.png": "Validation loss over the steps, each optimiser at its chosen rate: mean, least and largest of the "
     "seeds.",
-    "rates.png": "Validation loss in the end over the rate: means of the seeds, strokes from the least to the largest; a "
-    "cross is a rate at which a run diverged.",
+    "rates.png": "Validation loss in the end over the rate: means of the seeds, strokes from the least to the largest; "
+    "a cross is a rate at which a run diverged.",
 }
 
 

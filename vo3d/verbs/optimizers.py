@@ -13,8 +13,8 @@ DEFAULT_PARTS = ["surfaces", "regimes"]
 def optimizers(out: Path = Path("runs/optimizers"), parts: list[str] = []) -> None:  # noqa: B006 (read only)
     """Race the optimisers on surfaces, compare data regimes, train a network with each: pictures, tables, a page.
 
-    Surfaces and regimes take about a minute; training takes an hour or two and is asked for by name. Finished runs of it are not
-    repeated.
+    Surfaces and regimes take about a minute; training takes an hour or two and is asked for by name. Finished
+    runs of it are not repeated.
 
     Example: vo3d optimizers --out runs/optimizers
 
