@@ -188,6 +188,7 @@ def test_hessian_products_equal_differences_of_gradients(f) -> None:
         ({"ftol": float("nan")}, "ftol is nan: expected a number of at least 0"),
         ({"max_iter": 0}, "max_iter is 0: expected 1 or more"),
         ({"lr": 0.0}, "lr is 0.0: expected a number above 0"),
+        ({"lr": float("inf")}, "lr is inf: expected a number above 0"),
         ({"x0": torch.ones(2, dtype=torch.int64)}, r"x0 is \(2,\) of torch.int64: expected real numbers"),
         ({"x0": torch.ones(0)}, r"x0 is \(0,\) of torch.float32: .* one or more"),
         ({"f": lambda x: x**2}, r"returned \(3,\): expected a tensor of one element"),

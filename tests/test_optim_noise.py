@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
 from vo3d import optim
 from vo3d.errors import Vo3dError
@@ -118,9 +119,27 @@ def test_a_schedule_steers_what_is_inside() -> None:
     torch.testing.assert_close(x.detach(), torch.full((2,), -1.1))
 
 
-def test_bad_noise_is_told() -> None:
-    with pytest.raises(Vo3dError, match=r"GradientNoise: eta is -1\.0"):
-        optim.GradientNoise([torch.zeros(1, requires_grad=True)], optim.Adam, eta=-1.0)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"eta": -1.0}, "GradientNoise: eta is -1.0: expected a number of at least 0"),
+        ({"gamma": float("nan")}, "GradientNoise: gamma is nan"),
+        ({"seed": -1}, "GradientNoise: seed is -1: expected a whole number of at least 0"),
+    ],
+)
+def test_bad_noise_is_told(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(Vo3dError, match=words):
+        optim.GradientNoise([torch.zeros(1, requires_grad=True)], optim.Adam, **settings)
+
+
+def test_what_noise_cannot_do_is_told() -> None:
+    table = torch.nn.Embedding(5, 2, sparse=True)
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(Vo3dError, match="GradientNoise needs dense gradients"):
+        optim.GradientNoise(table.parameters(), lambda p: optim.SGD(p, 0.1)).step()
+    x = [torch.zeros(1, requires_grad=True)]
+    with pytest.raises(Vo3dError, match="the state has no noise_steps"):
+        optim.GradientNoise(x, optim.Adam).load_state_dict(optim.Adam(x).state_dict())
 
 
 def sgd(rate: float = 1.0) -> optim.SGD:
@@ -162,6 +181,8 @@ def test_the_rate_rises_and_then_follows_the_other_schedule() -> None:
         (lambda: optim.ThresholdDecay(sgd(), 1.0, factor=1.0), "factor 1.0"),
         (lambda: optim.Warmup(sgd(), 0, lambda o: StepLR(o, 1)), "steps 0"),
         (lambda: optim.Warmup(sgd(), 2, lambda o: StepLR(o, 1), start=0.0), "start 0.0"),
+        (lambda: optim.Warmup(sgd(), 2, ReduceLROnPlateau), "then is ReduceLROnPlateau, which watches a loss"),
+        (lambda: optim.Warmup(sgd(), 2, lambda o: optim.ThresholdDecay(o, 0.1)), "then is ThresholdDecay"),
     ],
 )
 def test_bad_schedules_are_told(make: Callable[[], object], words: str) -> None:

@@ -651,8 +651,9 @@ BAD: list[tuple[Callable[[list[torch.Tensor]], object], str]] = [
     (lambda p: optim.RMSprop(p, alpha=1.5), "RMSprop: alpha is 1.5"),
     (lambda p: optim.Adam(p, betas=(0.9, 1.0)), r"Adam: betas\[1\] is 1.0"),
     (lambda p: optim.AdaMax(p, weight_decay=-1.0), "AdaMax: weight_decay is -1.0"),
-    (lambda p: optim.MomentOptimizer(p, 0.1, first=optim.Average(1.0)), "beta is 1.0"),
-    (lambda p: optim.MomentOptimizer(p, 0.1, past_steps=2.0), "is 2.0"),
+    (lambda p: optim.MomentOptimizer(p, 0.1, first=optim.Average(1.0)), "MomentOptimizer: Average: beta is 1.0"),
+    (lambda p: optim.MomentOptimizer(p, 0.1, past_steps=2.0), "MomentOptimizer: past_steps is 2.0"),
+    (lambda p: optim.MomentOptimizer(p, 0.1, look_ahead=-0.5), "MomentOptimizer: look_ahead is -0.5"),
     (lambda p: optim.RMSprop([{"params": p, "lr": -3.0}]), "RMSprop: lr is -3.0"),
     (lambda p: optim.Adam([torch.zeros(1, dtype=torch.complex64, requires_grad=True)]), "expected real ones"),
 ]

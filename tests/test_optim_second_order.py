@@ -229,7 +229,12 @@ def test_absolute_eigenvalues_by_hand() -> None:
     [
         (lambda: linear_cg(torch.diag(vector(1, -1)), vector(1, 2)), "linear_cg: p.Ap is -3 in iteration 1: expected"),
         (lambda: linear_cg(torch.eye(3), torch.ones(2)), r"A is \(3, 3\) and b is \(2,\): expected \(n, n\)"),
+        (
+            lambda: linear_cg(torch.eye(2), torch.ones(2), torch.ones(3)),
+            r"x0 is \(3,\) and b is \(2,\): expected equal",
+        ),
         (lambda: linear_cg(torch.eye(2), torch.ones(2), tolerance=-1.0), "the tolerance is -1.0: expected"),
+        (lambda: linear_cg(torch.eye(2), torch.ones(2), max_iter=0), "max_iter is 0: expected 1 or more"),
         (lambda: QuasiNewton("bgfs"), "update 'bgfs': expected one of bfgs, dfp, sr1; did you mean bfgs?"),
         (lambda: NonlinearCG("pr++"), r"'pr\+\+': expected one of fr, pr, pr\+, hs, dy; did you mean pr\+\?"),
         (lambda: NonlinearCG(powell=-0.1), "powell is -0.1: expected a number of at least 0"),

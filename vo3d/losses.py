@@ -53,7 +53,7 @@ def charbonnier(residual: Float[Tensor, "*n"], eps: float = 1e-3) -> Float[Tenso
     """
     if not eps > 0:
         raise Vo3dError(f"charbonnier with eps {eps}: expected a positive number, in the unit of the residual")
-    return torch.hypot(residual, residual.new_tensor(eps))
+    return torch.hypot(residual, residual.new_full((), eps))
 
 
 def squared_translation_error(estimate: Float[Tensor, "*b 3"], target: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:

@@ -118,7 +118,7 @@ class NonlinearCG(Direction):
         return -at.gradient
 
     def first_step(self, line: Line, memory: Memory) -> float:
-        """As long as if f fell as much as in the last step: 2 (f - f_last) / p.g."""
+        """As long as if f fell a little more than in the last step: 2.02 (f - f_last) / p.g."""
         if memory.get("fall", 0.0) > 0:
             return float(2.02 * memory["fall"] / -line.slope)
         return cautious_step(line)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -29,7 +30,7 @@ class LinearSolution:
 def linear_cg(
     A: Tensor | Product,
     b: Vector,
-    x0: Vector | None = None,
+    x0: Float[Tensor, " m"] | None = None,
     *,
     tolerance: float = 1e-10,
     max_iter: int | None = None,
@@ -39,11 +40,16 @@ def linear_cg(
     From r = b - A x and p = r: alpha = r.r / p.Ap, x' = x + alpha p, r' = r - alpha Ap, beta = r'.r' / r.r,
     p' = r' + beta p. Ends where |r| <= tolerance |b|, or after `max_iter` iterations (default: 2 n, as rounding may
     take more than the n of exact arithmetic).
-    Raises Vo3dError for shapes that do not fit, a tolerance below 0, and for p.Ap <= 0: A is not positive definite.
+    Raises Vo3dError for shapes that do not fit, a tolerance below 0, max_iter below 1, and for p.Ap <= 0: A is not
+    positive definite.
     Source: Hestenes and Stiefel 1952.
     """
     if isinstance(A, Tensor) and A.shape != (b.numel(), b.numel()):
         raise Vo3dError(f"linear_cg: A is {tuple(A.shape)} and b is {tuple(b.shape)}: expected (n, n) and (n,)")
+    if x0 is not None and x0.shape != b.shape:
+        raise Vo3dError(f"linear_cg: x0 is {tuple(x0.shape)} and b is {tuple(b.shape)}: expected equal shapes")
+    if max_iter is not None and max_iter < 1:
+        raise Vo3dError(f"linear_cg: max_iter is {max_iter}: expected 1 or more, or none for 2 n")
     if not tolerance >= 0:
         raise Vo3dError(f"linear_cg: the tolerance is {tolerance}: expected a number of at least 0")
     product: Product = (lambda v: A @ v) if isinstance(A, Tensor) else A

@@ -1,5 +1,6 @@
 """`minimize`: a function, a start and a method in; the minimum, and what it took to find it, out."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def minimize(
     wanted = rule.line_search if line_search is None else line_search
     search = named_search(wanted, rule.c2) if isinstance(wanted, str) else wanted
     stopping = Stopping(gtol, ftol, max_iter)
-    if not lr > 0:
+    if not 0 < lr < math.inf:
         raise Vo3dError(f"lr is {lr}: expected a number above 0")
     if not x0.is_floating_point() or not x0.numel():
         raise Vo3dError(f"x0 is {tuple(x0.shape)} of {x0.dtype}: expected real numbers in floating point, one or more")

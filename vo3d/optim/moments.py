@@ -166,8 +166,9 @@ class MomentOptimizer(FirstOrder):
         past_steps: float | None = None,
         weight_decay: float = 0.0,
     ) -> None:
-        for decay in (getattr(first, "beta", 0.0), getattr(second, "beta", 0.0), past_steps or 0.0):
-            check_settings("MomentOptimizer", {"beta": decay})
+        for moment in (first, second):
+            check_settings(f"MomentOptimizer: {type(moment).__name__}", {"beta": getattr(moment, "beta", 0.0)})
+        check_settings("MomentOptimizer", {"look_ahead": look_ahead, "past_steps": past_steps})
         self.first, self.second = first, second
         self.eps_inside, self.look_ahead, self.past_steps = eps_inside, look_ahead, past_steps
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vo3d.errors import Vo3dError
 from vo3d.optim.first_order import Closure, Parameters
-from vo3d.optim.settings import check_settings
+from vo3d.optim.settings import Checked, check_settings
 
 OptimizerCallable = Callable[[Any], Optimizer]
 
 
-class GradientNoise(Optimizer):
+class GradientNoise(Checked):
     """Adds N(0, s_t^2) to every gradient before another optimiser steps: s_t^2 = eta / (1 + t)^gamma.
 
     t counts the steps, from 0. The noise is a function of seed and step, and of no other random generator; within one
@@ -27,6 +28,7 @@ class GradientNoise(Optimizer):
         gamma: How fast it falls.
         seed: Of the noise.
 
+    Raises Vo3dError for an eta, a gamma or a seed below 0, sparse gradients, and a state that another optimiser saved.
     Source: Neelakantan et al., "Adding gradient noise improves learning for very deep networks", arXiv:1511.06807,
     2015; Ruder, section 6.4.
     """
@@ -39,7 +41,9 @@ class GradientNoise(Optimizer):
         gamma: float = 0.55,
         seed: int = 0,
     ) -> None:
-        check_settings("GradientNoise", {"eta": eta})
+        check_settings("GradientNoise", {"eta": eta, "gamma": gamma})
+        if seed < 0:
+            raise Vo3dError(f"GradientNoise: seed is {seed}: expected a whole number of at least 0")
         self.optimizer = optimizer(params)
         self.eta, self.gamma, self.seed, self.steps = eta, gamma, seed, 0
         super().__init__(self.optimizer.param_groups, self.optimizer.defaults)
@@ -70,6 +74,8 @@ class GradientNoise(Optimizer):
         seed = int(np.random.SeedSequence((self.seed, self.steps)).generate_state(1, np.uint64)[0] >> 1)
         generators: dict[torch.device, torch.Generator] = {}
         for gradient in self._gradients():
+            if gradient.is_sparse:
+                raise Vo3dError("GradientNoise needs dense gradients: noise would fill sparse ones")
             device = gradient.device
             if device not in generators:
                 generators[device] = torch.Generator(device).manual_seed(seed)
@@ -85,6 +91,8 @@ class GradientNoise(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
+        if "noise_steps" not in state_dict:
+            raise Vo3dError("GradientNoise: the state has no noise_steps: expected one that GradientNoise saved")
         self.steps = state_dict["noise_steps"]
         self.optimizer.load_state_dict({name: value for name, value in state_dict.items() if name != "noise_steps"})
         self._share()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 
 from vo3d.errors import Vo3dError
 
@@ -65,7 +65,7 @@ class Warmup(SequentialLR):
         then: Makes the schedule of `optimizer` that follows.
         start: Factor of the rate at the first step, in (0, 1].
 
-    Raises Vo3dError for fewer steps than 1, and for a start outside of (0, 1].
+    Raises Vo3dError for fewer steps than 1, a start outside of (0, 1], and for a schedule that watches a loss.
     """
 
     def __init__(
@@ -75,5 +75,9 @@ class Warmup(SequentialLR):
             raise Vo3dError(
                 f"Warmup: steps {steps} and start {start}: expected at least 1, and a factor above 0 and up to 1"
             )
-        rise = LinearLR(optimizer, start_factor=start, total_iters=steps)
-        super().__init__(optimizer, [rise, then(optimizer)], milestones=[steps])
+        rise, following = LinearLR(optimizer, start_factor=start, total_iters=steps), then(optimizer)
+        if isinstance(following, ThresholdDecay | ReduceLROnPlateau):
+            raise Vo3dError(
+                f"Warmup: then is {type(following).__name__}, which watches a loss: expected one that counts steps"
+            )
+        super().__init__(optimizer, [rise, following], milestones=[steps])

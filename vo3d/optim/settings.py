@@ -16,10 +16,11 @@ def check_settings(owner: str, settings: Mapping[str, Any]) -> None:
     Raises Vo3dError for a rate, a weight decay or an eps below zero, and for a decay outside of [0, 1): at 1 old
     gradients never die out.
     """
-    for name in ("lr", "weight_decay", "eps", "eta"):
+    for name in ("lr", "weight_decay", "eps", "eta", "gamma", "look_ahead"):
         if name in settings and not (math.isfinite(settings[name]) and settings[name] >= 0):
             raise Vo3dError(f"{owner}: {name} is {settings[name]}: expected a number of at least 0")
-    decays = {name: settings[name] for name in ("momentum", "rho", "alpha", "beta") if name in settings}
+    names = ("momentum", "rho", "alpha", "beta", "past_steps")
+    decays = {name: settings[name] for name in names if settings.get(name) is not None}
     if "betas" in settings:
         if len(settings["betas"]) != 2:
             raise Vo3dError(f"{owner}: betas are {settings['betas']}: expected two numbers")
@@ -32,7 +33,11 @@ def check_settings(owner: str, settings: Mapping[str, Any]) -> None:
 
 
 class Checked(Optimizer):
-    """Checks the settings of every parameter group, and that parameters are real."""
+    """Checks the settings of every parameter group, and that parameters are real; copies and pickles are whole."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy holds; torch's own has the groups and the state alone, and would forget what else steps them."""
+        return {name: value for name, value in vars(self).items() if name != "step" and not name.startswith("_")}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; raises Vo3dError for settings that cannot be, and for complex parameters."""
