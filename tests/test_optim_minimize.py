@@ -151,6 +151,9 @@ def test_ends_that_are_no_success() -> None:
     assert float(wall.x) == 1
     endless = minimize(saddle, torch.tensor([1.0, 0.1], dtype=torch.float64), max_iter=3)
     assert (endless.status, endless.nit) == ("iterations", 3)
+    for method in ("cg", "lbfgs", "bfgs", "dfp", "sr1"):  # no step flattens it, however often the search starts anew
+        unbounded = minimize(lambda x: x.sum(), torch.tensor([1.0, 2.0]), method)
+        assert (unbounded.status, unbounded.success) == ("line_search", False), method
     at_rest = minimize(lambda x: (x**4).sum(), torch.zeros(3), "newton")
     assert (at_rest.status, at_rest.nit, at_rest.success) == ("gradient", 0, True)
     flat = minimize(lambda x: 1e6 + x.exp().sum(), torch.zeros(1, dtype=torch.float64), ftol=1e-3)

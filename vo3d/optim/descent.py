@@ -93,9 +93,10 @@ def _advance(
     objective: Objective, at: Iterate, rule: Direction, search: LineSearch, lr: float, memory: Memory
 ) -> Trial | None:
     """One iteration; where the search fails, another one without what was remembered."""
+    remembers = bool(memory)  # a rule may write into it while it chooses
     line = Line(objective, at, rule.direction(objective, at, memory), lambda trial: rule.accepts(line, trial))
     trial = search(line, lr * rule.first_step(line, memory))
-    if trial is None and memory:
+    if trial is None and remembers:
         memory.clear()
         return _advance(objective, at, rule, search, lr, memory)
     if trial is not None:
