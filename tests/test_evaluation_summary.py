@@ -224,6 +224,11 @@ def test_depth_and_size_and_views_are_as_asked(capsys: pytest.CaptureFixture[str
         (("mvsnet_dtu.yaml", "--views", "1"), "one view: MVSNet needs at least 2"),
         (("mvsnet_dtu.yaml", "--depth", "-1"), "depth is -1"),
         (("nowhere",), "found 'nowhere', expected the path of a class"),
+        (("runs/nowhere/best.ckpt",), "'runs/nowhere/best.ckpt' is no model: expected a class path"),
+        (("",), "'' is no model: expected a class path"),
+        (("--size", "64", "96", "--views", "2"), "size, views without a model"),
+        (("--depth", "1"), "depth without a model"),
+        (("mvsnet_dtu.yaml", "--weights", "mvsnet_tabletop"), "expected one of both"),
         (("deepvo_renderd.yaml",), "there is no configuration 'deepvo_renderd.yaml'"),
     ],
 )

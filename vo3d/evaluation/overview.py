@@ -47,9 +47,16 @@ def print_overview(
         console: Where to print.
 
     Raises:
-        Vo3dError: `model` or `weights` names nothing, or the model does not take such views.
+        Vo3dError: `model` or `weights` names nothing or both are given, settings of views are given without a model, or
+            it does not take such views.
     """
     console = console or Console()
+    given = {"size": size is not None, "views": num_views is not None, "depth": depth != DEPTH}
+    if model is not None and weights is not None:
+        raise Vo3dError(f"a model, {model}, and weights, {weights}: expected one of both: ask for them one by one")
+    if model is None and any(given.values()):
+        names = ", ".join(name for name, there in given.items() if there)
+        raise Vo3dError(f"{names} without a model: expected a class path or a configuration, such as deepvo_kitti.yaml")
     if weights is not None:
         console.print(card_table(weights))
         return
@@ -184,6 +191,11 @@ def _spec(text: str) -> tuple[dict[str, Any] | str, dict[str, Any]]:
     """A class path as it is; of a YAML file the part under model.net, or the whole. And the file's content."""
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
+        if not text or "/" in text or path.exists():
+            raise Vo3dError(
+                f"{text!r} is no model: expected a class path, such as vo3d.models.deepvo.DeepVO, or a configuration, "
+                "such as deepvo_kitti.yaml or config.yaml in the folder of a run"
+            )
         return text, {}
     content = read_settings(path)
     spec = content.get("model", {}).get("net", content)
