@@ -53,27 +53,27 @@ class TrainingCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
+        self.verb = args[0]
         super().__init__(
             Learner,
             DataModule,
             save_config_callback=None,  # RunFolder does it
             trainer_defaults={"use_distributed_sampler": False, "deterministic": "warn"},  # ClipSampler does the first
             seed_everything_default=0,
-            parser_kwargs={**STRICT, **{verb: {**STRICT, "description": text} for verb, text in EXAMPLES.items()}},
+            parser_kwargs={**STRICT, self.verb: {**STRICT, "description": EXAMPLES[self.verb]}},
             args=args,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # RunFolder writes the configuration into each checkpoint
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The verbs, and the arguments of Trainer's methods that are not for the command line."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb, and the arguments of Trainer's method that are not for the command line.
+
+        The other two verbs would each take a parser as large as this one's, which takes a while to make.
+        """
         given = {"model", "datamodule", "weights_only"}
-        return {
-            "fit": {*given, "train_dataloaders", "val_dataloaders"},
-            "validate": {*given, "dataloaders", "verbose"},
-            "test": {*given, "dataloaders", "verbose"},
-        }
+        of_fit = {"train_dataloaders", "val_dataloaders"}
+        return {self.verb: given | (of_fit if self.verb == "fit" else {"dataloaders", "verbose"})}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run folder and what is kept in it."""
