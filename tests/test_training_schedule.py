@@ -14,6 +14,7 @@ from vo3d.model import Prediction
 from vo3d.sample import Sample
 from vo3d.training.callbacks import EarlyStop, standard_callbacks
 
+from checks import complaint
 from tiny import TinyModel
 
 TINY = str(Path(__file__).with_name("tiny.yaml"))
@@ -110,6 +111,26 @@ def test_patience_survives_a_resume(tmp_path: Path) -> None:
 def test_bad_early_stopping_is_refused(tmp_path: Path, words: dict[str, Any], complaint: str) -> None:
     with pytest.raises(Vo3dError, match=complaint):
         standard_callbacks(tmp_path, **{"monitor": "val/loss", "checkpoint_every": 1, "patience": 1, **words})
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--model.scheduler CosineAnnealingLR --model.scheduler.T_max 0", "CosineAnnealingLR fails at step 1: "),
+        ("--model.scheduler StepLR --model.scheduler.step_size 0", "the schedule StepLR fails at step 1: "),
+        ("--model.scheduler OneCycleLR --model.scheduler.max_lr 1 --model.scheduler.total_steps 1", "OneCycleLR fails"),
+        ("--model.scheduler OneCycleLR --model.scheduler.max_lr -1 --model.scheduler.total_steps 9", "rate of -0.04"),
+        ("--model.scheduler ExponentialLR --model.scheduler.gamma -1", "ExponentialLR gives a rate of -0.001"),
+        ("--patience 2 --monitor val/lss", "nothing is logged as val/lss: give --monitor one of "),
+        ("--trainer.accumulate_grad_batches 0", "trainer.accumulate_grad_batches is 0: expected at least 1"),
+        ("--trainer.gradient_clip_val -1", "trainer.gradient_clip_val is -1: expected a length above 0, or null"),
+    ],
+)
+def test_what_ends_a_run_is_told_in_one_line(
+    tmp_path: Path, words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("-c", "optim_adam.yaml", *words.split(), "--model.interval", "step")
+    assert told in complaint(capsys, "fit", "-c", TINY, "--out", tmp_path, *QUICK, *options)
 
 
 def rates(out: Path, scheduler: str, steps: int, *more: str) -> list[float]:

@@ -152,7 +152,10 @@ class EarlyStop(EarlyStopping):
         self.after = after
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the validation, unless it comes too early."""
+        """Count the validation, unless it comes too early; raises Vo3dError where nobody logs what is watched."""
+        if not trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
+            names = ", ".join(trainer.callback_metrics)
+            raise Vo3dError(f"nothing is logged as {self.monitor}: give --monitor one of {names}")
         if trainer.global_step >= self.after:
             super().on_validation_end(trainer, pl_module)
 

@@ -32,8 +32,13 @@ def clips(optimizer: Optimizer) -> bool:
 def check_trainer(optimizer: Optimizer, trainer: Trainer) -> None:
     """Refuse trainers under which a closure's loss and gradients do not belong together; warn that none are clipped.
 
-    Raises Vo3dError where gradients are accumulated over batches, or losses scaled.
+    Raises Vo3dError where gradients are accumulated over batches, or losses scaled; and, with every optimiser, for
+    settings that would divide by 0 or turn gradients round.
     """
+    if trainer.accumulate_grad_batches < 1:
+        raise Vo3dError(f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}: expected at least 1")
+    if (trainer.gradient_clip_val or 0) < 0:
+        raise Vo3dError(f"trainer.gradient_clip_val is {trainer.gradient_clip_val}: expected a length above 0, or null")
     if not wants_closure(optimizer):
         return
     name = type(_inner(optimizer)).__name__

@@ -177,6 +177,17 @@ def keep_rates(optimizer: Optimizer, scheduler: object, rates: Sequence[float]) 
         )
 
 
+def check_rates(scheduler: Any) -> None:
+    """Raise Vo3dError where a schedule has given a group a rate that is negative or not finite."""
+    for group in scheduler.optimizer.param_groups:
+        rate = float(group["lr"])
+        if not -1e-12 <= rate < math.inf:  # a schedule that ends at 0 may miss it by rounding
+            raise Vo3dError(
+                f"the schedule {type(scheduler).__name__} gives a rate of {rate:g}: expected at least 0: "
+                "correct model.scheduler"
+            )
+
+
 def _parts(net: nn.Module) -> Iterator[_Part]:
     """Every parameter once."""
     names: dict[nn.Parameter, list[str]] = {}

@@ -23,7 +23,15 @@ from vo3d.optim import Adam
 from vo3d.sample import Sample
 from vo3d.training.closures import Evaluations, check_trainer, clips, wants_closure
 from vo3d.training.datamodule import Batch
-from vo3d.training.groups import OPTIMIZER_FAULTS, GroupRule, build_optimizer, freeze, keep_rates, weights_of
+from vo3d.training.groups import (
+    OPTIMIZER_FAULTS,
+    GroupRule,
+    build_optimizer,
+    check_rates,
+    freeze,
+    keep_rates,
+    weights_of,
+)
 
 LOOK_EVERY = 10  # steps between two looks for a loss that is not finite: an accelerator has to wait for each
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -126,6 +134,7 @@ class Learner(LightningModule):
         except OPTIMIZER_FAULTS as error:
             raise Vo3dError(f"the schedule refuses its settings: {error}: correct model.scheduler") from error
         keep_rates(optimizer, scheduler, rates)
+        check_rates(scheduler)
         plan: dict[str, Any] = {"scheduler": scheduler, "interval": self.interval}
         if isinstance(monitor := getattr(scheduler, "monitor", None), str):
             plan |= {"monitor": monitor, "reduce_on_plateau": True}  # Lightning's word for: step(value)
@@ -159,6 +168,19 @@ class Learner(LightningModule):
         finally:
             self.again = False
             evaluations.finish()
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the schedule; what it cannot do, and rates that cannot be, are wrong settings."""
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except Vo3dError:
+            raise
+        except (ValueError, ArithmeticError) as error:
+            raise Vo3dError(
+                f"the schedule {type(scheduler).__name__} fails at step {self.global_step}: {error}: "
+                "correct model.scheduler"
+            ) from error
+        check_rates(scheduler)
 
     def configure_gradient_clipping(
         self,
