@@ -24,8 +24,8 @@ ONE_THREAD = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 demo: $(READY) ## Train DeepVO on a rendered street, score it beside two baselines, write a report
 	$(ONE_THREAD) $(BIN)/vo3d demo
 
-test: $(READY) ## Run the whole suite
-	$(ONE_THREAD) $(BIN)/python -m pytest
+test: $(READY) ## Run the whole suite, a process for each of up to eight cores
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(READY) ## Check format and style
 	$(BIN)/ruff format --check .
