@@ -26,6 +26,7 @@ from checks import complaint, the_one_line
 
 TINY = Path(__file__).with_name("tiny.yaml")
 SGD = ["fit", "-c", str(TINY), "-c", "optim_sgd.yaml"]
+ADAM = ["fit", "-c", str(TINY), "-c", "optim_adam.yaml"]
 MOMENTUM = ["fit", "-c", str(TINY), "-c", "optim_momentum.yaml"]
 FRAMES = 6
 SEQUENCE = Path("data/sequences/00")
@@ -230,6 +231,14 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         ([*SGD, "--model.optimizer.lr", "-1"], "SGD: lr is -1.0: expected a number of at least 0"),
         ([*SGD, "--model.optimizer.weight_decay", "-1"], "SGD: weight_decay is -1.0"),
         ([*SGD, "--model.optimizer.momentum", "0.9"], "'momentum' is not accepted by vo3d.optim.SGD"),
+        ([*ADAM, "--model.optimizer.betas", "[0.9]"], "betas: found '[0.9]', expected a list of 2"),
+        (
+            ["fit", "-c", str(TINY), "--model.optimizer", "Admn"],
+            "'Admn', expected the path of a class, such as vo3d.optim",
+        ),
+        (["fit", "-c", str(TINY), "--model.scheduler", "Stp"], "such as torch.optim.lr_scheduler.StepLR"),
+        (["fit", "-c", str(TINY), "--model.groups", "[1]"], "found '1', expected a table of settings of GroupRule"),
+        (["fit", "-c", str(TINY), "--model.groups", "[{}]"], "found '{}', expected a table of settings of GroupRule"),
         ([*MOMENTUM, "--model.optimizer.momentum", "1.0"], "momentum is 1.0: expected at least 0 and less than 1"),
         ([*MOMENTUM, "--model.optimizer.form", "avaraged"], "found 'avaraged', expected one of accumulated, averaged"),
         (["fit", "-c", str(TINY), "-c", "optim_bfgs.yaml", "--model.optimizer.most_parameters", "9"], "use LBFGS"),

@@ -37,10 +37,18 @@ KINDS = {  # what a type is called in a configuration
     "Sequence": "a list",
     "Path": "a path",
 }
+EXAMPLES = {  # classes that an option of this name takes
+    "net": "vo3d.models.deepvo.DeepVO",
+    "optimizer": "vo3d.optim.Adam",
+    "scheduler": "torch.optim.lr_scheduler.StepLR",
+    "scheduler.then": "torch.optim.lr_scheduler.StepLR",
+}
 _TYPE = re.compile(r"<class '[^']+'>|[\w.]+(?:\[[^\]]*\])?")
 _UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]")
 _ABSENT = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _MAKER = re.compile(r"Type .* expects a function or a callable class: .*Namespace\(class_path='([^']+)'", re.DOTALL)
+_COUNT = re.compile(r"Expected an? (?:list|tuple) with (\d+) elements\. Got value: (.*)", re.DOTALL)
+_PART = re.compile(r"Not a valid subclass of (\w+)\. Got value: (.*?)(?:\s+Subclass types expect|$)", re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 
 
@@ -93,10 +101,15 @@ def _parser_fault(error: BaseException) -> str:
             owner, union = found[1], ""
         elif found := _UNION.match(text):
             union = found[1]
-    if wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
+    if many := _COUNT.fullmatch(text):
+        text = f"found {many[2]!r}, expected a list of {many[1]}"
+    elif wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
         text = f"found {wrong[2]!r}, expected {_kinds(union or wrong[1])}"
+    elif part := _PART.match(text):
+        text = f"found {part[2]!r}, expected a table of settings of {part[1]}, one or more"
     elif text.startswith("Expected a dot import path string: "):
-        text = f"found {text.rpartition(': ')[2]!r}, expected the path of a class, such as vo3d.models.deepvo.DeepVO"
+        example = next((path for name, path in EXAMPLES.items() if ".".join(keys).endswith(name)), EXAMPLES["net"])
+        text = f"found {text.rpartition(': ')[2]!r}, expected the path of a class, such as {example}"
     elif absent := _ABSENT.search(text):
         text = _no_such_name(absent[1], absent[2])
     if owner and "not accepted" in text:
