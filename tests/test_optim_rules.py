@@ -43,9 +43,17 @@ def test_the_two_forms_of_nesterov_agree() -> None:
     )
 
 
-def test_a_closure_that_fails_leaves_the_iterate() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: optim.NAG(p, 0.05, form="closure"),
+        lambda p: optim.MomentOptimizer(p, 0.5, first=optim.Average(0.9), look_ahead=0.9),
+    ],
+    ids=["NAG", "frame"],
+)
+def test_a_closure_that_fails_leaves_the_iterate(make: Callable[[list[torch.Tensor]], Optimizer]) -> None:
     x = torch.tensor(START, requires_grad=True)
-    optimizer = optim.NAG([x], 0.05, form="closure")
+    optimizer = make([x])
 
     def evaluate() -> torch.Tensor:
         optimizer.zero_grad()

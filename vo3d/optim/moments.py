@@ -183,9 +183,11 @@ class MomentOptimizer(FirstOrder):
         kept = [parameter.clone() for group in self.param_groups for parameter in group["params"]]
         for parameter in self.state:
             parameter.sub_(self.state[parameter]["last"], alpha=self.look_ahead)
-        loss = self.evaluate(closure)
-        for parameter, value in zip((p for g in self.param_groups for p in g["params"]), kept, strict=True):
-            parameter.copy_(value)
+        try:
+            loss = self.evaluate(closure)
+        finally:
+            for parameter, value in zip((p for g in self.param_groups for p in g["params"]), kept, strict=True):
+                parameter.copy_(value)
         super().step()
         return loss
 
