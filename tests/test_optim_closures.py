@@ -281,6 +281,7 @@ def without_result() -> None:
             lambda: BFGS([torch.ones(2)]).step(),
             r"BFGS: step\(\) was called without a closure: expected a function that",
         ),
+        (lambda: BFGS([torch.ones(2)]).step(lambda: torch.ones(2)), r"the closure returned \(2,\): expected the loss"),
         (without_result, "the closure returned nothing: expected the loss"),
         (two_groups, "LBFGS: found a second parameter group, expected one"),
         (lambda: DFP([torch.ones(101, 100)]), "DFP: 10,100 parameters, expected at most 10,000 .*: use LBFGS or Conj"),

@@ -256,6 +256,15 @@ def test_bad_arguments_are_refused(data: list[Tensor], settings: dict[str, objec
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("loss", "found"), [(lambda a, w: a * w, r"\(4,\)"), (lambda a, w: a.mean(), r"\(\)"), (lambda a, w: 1.0, "float")]
+)
+def test_losses_that_are_none_are_refused(loss: Callable[[Tensor, Tensor], Tensor], found: str) -> None:
+    w = torch.ones((), requires_grad=True)
+    with pytest.raises(Vo3dError, match=f"the loss returned {found}: expected one number that depends"):
+        regimes.train(lambda a: loss(a, w), ONE, optimizer=torch.optim.SGD([w], lr=0.1), regime="batch", epochs=1)
+
+
 @pytest.mark.parametrize(("count", "noise"), [(1, 0.1), (10, -0.1), (10, math.nan)])
 def test_moons_that_cannot_be_are_refused(count: int, noise: float) -> None:
     with pytest.raises(Vo3dError, match="expected at least 2 points, and noise of at least 0"):

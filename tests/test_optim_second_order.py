@@ -233,6 +233,10 @@ def test_absolute_eigenvalues_by_hand() -> None:
             lambda: linear_cg(torch.eye(2), torch.ones(2), torch.ones(3)),
             r"x0 is \(3,\) and b is \(2,\): expected equal",
         ),
+        (
+            lambda: linear_cg(torch.eye(2).double(), torch.ones(2)),
+            "A is torch.float64 and b is torch.float32: expected",
+        ),
         (lambda: linear_cg(torch.eye(2), torch.ones(2), tolerance=-1.0), "the tolerance is -1.0: expected"),
         (lambda: linear_cg(torch.eye(2), torch.ones(2), max_iter=0), "max_iter is 0: expected 1 or more"),
         (lambda: QuasiNewton("bgfs"), "update 'bgfs': expected one of bfgs, dfp, sr1; did you mean bfgs?"),

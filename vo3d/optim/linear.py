@@ -40,12 +40,14 @@ def linear_cg(
     From r = b - A x and p = r: alpha = r.r / p.Ap, x' = x + alpha p, r' = r - alpha Ap, beta = r'.r' / r.r,
     p' = r' + beta p. Ends where |r| <= tolerance |b|, or after `max_iter` iterations (default: 2 n, as rounding may
     take more than the n of exact arithmetic).
-    Raises Vo3dError for shapes that do not fit, a tolerance below 0, max_iter below 1, and for p.Ap <= 0: A is not
-    positive definite.
+    Raises Vo3dError for shapes and types that do not fit, a tolerance below 0, max_iter below 1, and for p.Ap <= 0: A
+    is not positive definite.
     Source: Hestenes and Stiefel 1952.
     """
     if isinstance(A, Tensor) and A.shape != (b.numel(), b.numel()):
         raise Vo3dError(f"linear_cg: A is {tuple(A.shape)} and b is {tuple(b.shape)}: expected (n, n) and (n,)")
+    if isinstance(A, Tensor) and A.dtype != b.dtype:
+        raise Vo3dError(f"linear_cg: A is {A.dtype} and b is {b.dtype}: expected equal types")
     if x0 is not None and x0.shape != b.shape:
         raise Vo3dError(f"linear_cg: x0 is {tuple(x0.shape)} and b is {tuple(b.shape)}: expected equal shapes")
     if max_iter is not None and max_iter < 1:

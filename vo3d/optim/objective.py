@@ -151,6 +151,8 @@ class ClosureObjective(Objective):
             loss = self.closure()
         if loss is None:
             raise Vo3dError("the closure returned nothing: expected the loss that it went backward from")
+        if isinstance(loss, Tensor) and loss.numel() != 1:
+            raise Vo3dError(f"the closure returned {tuple(loss.shape)}: expected the loss, one number")
         self.loss = loss.detach() if isinstance(loss, Tensor) else loss
         # cat copies: the next evaluation may write over the gradients themselves
         return float(self.loss), torch.cat([_flat_gradient(parameter) for parameter in self.params])

@@ -52,7 +52,7 @@ def train(
 
     Raises:
         Vo3dError: No samples, tensors of unequal length, an unknown regime, a batch size below 1 or above the number of
-            samples, or neither or both of epochs and updates, or one below 1.
+            samples, or neither or both of epochs and updates, or one below 1; a loss that is no scalar with a gradient.
 
     Example: `train(loss, (x, y), optimizer=torch.optim.SGD([w], 0.1), regime="batch", epochs=100)`
     """
@@ -68,6 +68,9 @@ def train(
         def closure(rows: Sequence[Tensor] = rows, seen: list[float] = seen) -> Tensor:
             optimizer.zero_grad()
             value = loss(*rows)
+            if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+                found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise Vo3dError(f"the loss returned {found}: expected one number that depends on parameters by torch")
             value.backward()  # type: ignore[no-untyped-call]
             seen.append(value.item())
             return value
