@@ -229,6 +229,7 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["fit", "-c", str(TINY), "--model.optimizer", "Adam"], "torch.optim.Adam, vo3d.optim.Adam"),
         (["fit", "-c", str(TINY), "--model.optimizer", "vo3d.optim.SGD"], "required: lr"),
         ([*SGD, "--model.optimizer.lr", "-1"], "SGD: lr is -1.0: expected a number of at least 0"),
+        ([*SGD, "--model.optimizer.lr", "fast"], "model.optimizer.lr: found 'fast', expected a number; vo3d fit"),
         ([*SGD, "--model.optimizer.weight_decay", "-1"], "SGD: weight_decay is -1.0"),
         ([*SGD, "--model.optimizer.momentum", "0.9"], "'momentum' is not accepted by vo3d.optim.SGD"),
         ([*ADAM, "--model.optimizer.betas", "[0.9]"], "betas: found '[0.9]', expected a list of 2"),

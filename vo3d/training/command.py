@@ -240,8 +240,9 @@ def _placed(complaint: str, args: list[str]) -> str:
     """A complaint about an option, after the place in the configuration files where that option stands."""
     named = re.match(r"([\w.]+): ", complaint), re.search(r"ption '([\w.]+)'", complaint)
     key = [part for found in named if found for part in found[1].split(".")]
+    spelled = any(word.partition("=")[0] == f"--{'.'.join(key)}" for word in args)  # the files said something else
     for word, name in pairwise(args):
-        if key and word in {"-c", "--config"} and (line := line_of_key(Path(name), key)) is not None:
+        if key and not spelled and word in {"-c", "--config"} and (line := line_of_key(Path(name), key)) is not None:
             return f"{name}:{line}: {complaint}"
     return f"{complaint}; vo3d {args[0]} --help tells more"
 
