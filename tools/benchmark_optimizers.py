@@ -84,6 +84,12 @@ def benchmark(millions: float = 10.0, steps: int = 5, rounds: int = 7, threads: 
     """
     if millions <= 0 or min(steps, rounds, threads) < 1:
         raise Vo3dError(f"millions {millions}, steps {steps}, rounds {rounds}, threads {threads}: expected more than 0")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise Vo3dError(
+            f"device {device!r}: {str(error).splitlines()[0]}: expected one that is here, such as cpu"
+        ) from error
     torch.set_num_threads(threads)
     count = sum(parameter.numel() for parameter in make_parameters(millions, device))
     print(f"{count:,} parameters, {device}, {threads} threads, torch {torch.__version__}, {platform.machine()}\n")

@@ -36,7 +36,7 @@ def optimizers(out: Path = Path("runs/optimizers"), parts: list[str] = []) -> No
         "regimes": run_regimes,
         "training": run_training,
     }
-    wanted = parts or DEFAULT_PARTS
+    wanted = list(dict.fromkeys(parts or DEFAULT_PARTS))
     chosen = [choose("--parts", part, every) for part in wanted]
     make_folder(out)
     with one_thread():
