@@ -25,6 +25,18 @@ def test_the_peak_of_a_piece_of_work_is_its_own() -> None:
     assert small.memory < 0.1 * 4 * FLOATS
 
 
+def test_memory_that_was_freed_before_counts_when_it_is_taken_again() -> None:
+    pieces = [
+        torch.ones(16_000) for _ in range(2 * FLOATS // 16_000)
+    ]  # 64 kB each: too small for mappings of their own
+    last = pieces[-1]
+    del pieces
+    again = measured(lambda: torch.ones(FLOATS), CPU)
+    assert again.memory is not None
+    assert 0.9 * 4 * FLOATS < again.memory < 1.3 * 4 * FLOATS
+    assert last.numel() == 16_000  # it kept what lay below it from being returned
+
+
 def test_the_peak_is_not_that_of_the_process_which_started_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # what Linux tells of a child of a process of a terabyte
     monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=10**9))
