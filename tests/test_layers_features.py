@@ -109,6 +109,13 @@ def test_an_unknown_layer_is_told_with_names_like_it(name: str, told: str) -> No
     assert _hooks(model) == 0
 
 
+def test_one_name_needs_no_list() -> None:
+    model, sample = _deepvo()
+    with torch.no_grad(), features(model, "encoder.conv1") as found:
+        model(sample)
+    assert list(found) == ["encoder.conv1"]
+
+
 def test_a_layer_that_did_not_run_has_no_entry() -> None:
     model = nn.ModuleDict({"used": nn.ReLU(), "unused": nn.ReLU()})
     with features(model, ["used", "unused"]) as found:

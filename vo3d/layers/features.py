@@ -12,8 +12,8 @@ from vo3d.errors import Vo3dError
 
 
 @contextmanager
-def features(model: nn.Module, names: Iterable[str], *, every: bool = False) -> Iterator[dict[str, Any]]:
-    """Collect the outputs of the layers `names` (as in `model.named_modules()`) while the context is open.
+def features(model: nn.Module, names: str | Iterable[str], *, every: bool = False) -> Iterator[dict[str, Any]]:
+    """Collect the outputs of the layers `names`, or of one (as in `model.named_modules()`), while the context is open.
 
     Gives a dictionary that a forward pass fills: `with features(model, ["encoder.conv3"]) as found: model(sample)`. An
     output is kept as the layer returned it: a tensor with its gradients, or a tuple, such as the output and the state
@@ -27,7 +27,7 @@ def features(model: nn.Module, names: Iterable[str], *, every: bool = False) -> 
         Vo3dError: `model` has no layer of that name.
     """
     layers = dict(model.named_modules())
-    wanted = list(dict.fromkeys(names))
+    wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
     for name in wanted:
         if name not in layers:
             near = get_close_matches(name, layers, n=3, cutoff=0.4)
