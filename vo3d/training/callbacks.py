@@ -221,6 +221,12 @@ def standard_callbacks(
         patience_after: Steps before validations count.
         bar: Show the progress bar.
     """
+    if patience is None and (min_delta != 0 or patience_after != 0):
+        raise Vo3dError("min_delta and patience_after belong to patience, and there is none: give --patience too")
+    if patience is not None and monitor is None:
+        raise Vo3dError(
+            "patience counts validations, and there are none: give data.val and --monitor, or no --patience"
+        )
     callbacks: list[Callback] = [LearningRateMonitor(logging_interval="step")]
     if bar:
         callbacks.insert(0, ProgressBar())
