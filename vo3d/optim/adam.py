@@ -4,13 +4,13 @@ m_t = b1 m_{t-1} + (1 - b1) g_t and v_t = b2 v_{t-1} + (1 - b2) g_t^2 begin at 0
 mh_t = m_t / (1 - b1^t), vh_t = v_t / (1 - b2^t).
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.first_order import FirstOrder, Parameters
+from vo3d.optim.first_order import Buffers, FirstOrder, Group, Parameters, Steps, Tensors
 from vo3d.optim.settings import Checked, check_settings
 
 
@@ -101,14 +101,7 @@ class Nadam(FirstOrder):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "variant": variant, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    def update(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        steps: list[int],
-        buffers: list[list[Tensor]],
-    ) -> None:
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the rule."""
         average, square_average = buffers
         eta, (b1, b2) = group["lr"], group["betas"]

@@ -1,11 +1,8 @@
 """Optimisers that give each parameter a rate of its own, by the squares of its past gradients. Notation: `classic`."""
 
-from typing import Any
-
 import torch
-from torch import Tensor
 
-from vo3d.optim.first_order import FirstOrder, Parameters
+from vo3d.optim.first_order import Buffers, FirstOrder, Group, Parameters, Steps, Tensors
 from vo3d.optim.settings import Checked, check_settings
 
 
@@ -80,14 +77,7 @@ class RMSprop(FirstOrder):
         defaults = {"lr": lr, "alpha": alpha, "eps": eps, "eps_inside": eps_inside, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    def update(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        steps: list[int],
-        buffers: list[list[Tensor]],
-    ) -> None:
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the rule."""
         (average,) = buffers
         torch._foreach_mul_(average, group["alpha"])

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.first_order import Closure, FirstOrder, Parameters
+from vo3d.optim.first_order import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors
 from vo3d.optim.settings import Checked, check_settings
 
 
@@ -68,14 +67,7 @@ class Momentum(FirstOrder):
             raise Vo3dError(f"Momentum: form is {form!r}: expected accumulated or averaged")
         super().__init__(params, {"lr": lr, "momentum": momentum, "form": form, "weight_decay": weight_decay})
 
-    def update(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        steps: list[int],
-        buffers: list[list[Tensor]],
-    ) -> None:
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the rule."""
         (velocity,) = buffers
         eta, gamma, summed = group["lr"], group["momentum"], group["form"] == "accumulated"
@@ -155,14 +147,7 @@ class NAG(FirstOrder):
                 if parameter in self.state:
                     parameter.add_(self.state[parameter]["velocity"], alpha=sign * group["momentum"])
 
-    def update(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        steps: list[int],
-        buffers: list[list[Tensor]],
-    ) -> None:
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the rule, on phi."""
         (velocity,) = buffers
         eta, gamma = group["lr"], group["momentum"]

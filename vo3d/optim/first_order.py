@@ -12,6 +12,10 @@ from vo3d.optim.settings import Checked
 
 Parameters = Iterable[Any]  # tensors, or dicts that are parameter groups: what torch.optim takes
 Closure = Callable[[], Any]
+Group = dict[str, Any]  # settings by name
+Tensors = list[Tensor]  # one for each parameter
+Steps = list[int]
+Buffers = list[Tensors]  # one list for each name in `buffers`
 
 
 class FirstOrder(Checked, ABC):
@@ -25,14 +29,7 @@ class FirstOrder(Checked, ABC):
     buffers: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def update(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        steps: list[int],
-        buffers: list[list[Tensor]],
-    ) -> None:
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """Change `parameters` and the `buffers` (one list for each name in `self.buffers`) in place.
 
         `steps` is the number of updates of each parameter with this one: 1 at the first.
@@ -62,7 +59,7 @@ class FirstOrder(Checked, ABC):
             raise Vo3dError(f"{type(self).__name__} needs dense gradients: SGD and Adagrad take sparse ones")
         return gradient if weight_decay == 0 else gradient.add(parameter, alpha=weight_decay)
 
-    def _advance(self, parameters: list[Tensor]) -> tuple[list[int], list[list[Tensor]]]:
+    def _advance(self, parameters: list[Tensor]) -> tuple[Steps, Buffers]:
         """The number of the step of each parameter, and its buffers, made when they are first asked for."""
         steps = []
         for parameter in parameters:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.first_order import Closure, FirstOrder, Parameters
+from vo3d.optim.first_order import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors
 from vo3d.optim.settings import check_settings
 
 
@@ -191,14 +191,7 @@ class MomentOptimizer(FirstOrder):
         super().step()
         return loss
 
-    def update(
-        self,
-        group: dict[str, Any],
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        steps: list[int],
-        buffers: list[list[Tensor]],
-    ) -> None:
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the frame."""
         eps = group["eps"]
         rows = zip(parameters, gradients, steps, *buffers, strict=True)
