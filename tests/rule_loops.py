@@ -24,14 +24,16 @@ def value(x: torch.Tensor) -> torch.Tensor:
     return (torch.tensor(CURVATURE) * x.square() / 2 + 0.3 * torch.sin(3 * x)).sum()
 
 
-def run(make: Callable[[list[torch.Tensor]], Optimizer], steps: int = STEPS, closure: bool = False) -> Vector:
-    """The iterates of an optimiser, a row a step."""
+def run(
+    make: Callable[[list[torch.Tensor]], Optimizer], steps: int = STEPS, closure: bool = False, scale: float = 1.0
+) -> Vector:
+    """The iterates of an optimiser on `scale` times the function, a row a step."""
     x = torch.tensor(START, requires_grad=True)
     optimizer = make([x])
 
     def evaluate() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = value(x)
+        loss = scale * value(x)
         loss.backward()
         return loss
 
