@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from vo3d.datasets.transforms import Transform, augment
 from vo3d.errors import Vo3dError
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, RecordingDataset, Transform
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Segments:
         return starts, stops
 
 
-class ClipDataset(Dataset[Sample]):
+class ClipDataset(RecordingDataset):
     """Clips of `clip_length` views that never cross the border of a recording.
 
     A clip starts every `clip_step` frames and takes every `frame_stride`-th frame; of several strides, each gives clips
@@ -48,11 +46,7 @@ class ClipDataset(Dataset[Sample]):
     of the next, so that their relative poses chain without a gap. Frames at the end of a recording that do not fill a
     clip are left out. With `segments`, clips are cut as `Segments` says, and `frame_stride` stays 1.
 
-    Augmentation: random frames and the transforms of clip `i` draw from generators seeded by (`seed`, epoch, `i`) and
-    by nothing else. The same clip of the same epoch is therefore augmented alike whatever worker or process makes it,
-    in whatever order, and a run that is resumed in the middle of an epoch sees what the uninterrupted one saw, with no
-    state of a random generator to restore. `set_epoch` speaks to the copy of the dataset in its own process: a loader
-    with workers has to send the epoch along with each index, as that of `vo3d.training` does.
+    Random frames, too, are drawn from (`seed`, epoch, clip) alone, see `RecordingDataset`.
 
     Raises Vo3dError when there is no recording, one comes twice, or one is too short for a clip.
     """
@@ -88,7 +82,6 @@ class ClipDataset(Dataset[Sample]):
         self.segments = segments
         self.transforms = list(transforms)
         self.seed = seed
-        self.epoch = 0
         # clips are numbered recording by recording, and within one stride by stride
         self._groups = [(recording, stride) for recording in self.recordings for stride in strides]
         numbers = []
@@ -105,10 +98,6 @@ class ClipDataset(Dataset[Sample]):
     def __len__(self) -> int:
         """Number of clips."""
         return self._ends[-1]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of `epoch`."""
-        self.epoch = epoch
 
     def place(self, index: int) -> tuple[Recording, list[int]]:
         """The recording of clip `index` and the indices of its frames, without reading them.
@@ -136,11 +125,6 @@ class ClipDataset(Dataset[Sample]):
         if self.segments is None:
             return (self.clip_length - 1) * stride + 1
         return min(len(recording), self.segments.frames or len(recording))
-
-    def __getitem__(self, index: int) -> Sample:
-        """Clip `index`, augmented by the transforms in their order."""
-        recording, frames = self.place(index)
-        return augment(recording.clip(frames), self.transforms, seed=self.seed, epoch=self.epoch, index=index)
 
 
 def _check_segments(segments: Segments, clip_length: int, strides: Sequence[int]) -> None:

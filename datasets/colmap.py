@@ -12,11 +12,11 @@ from torch.nn.functional import interpolate
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.resize import Size
-from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.images import image_size, read_image
 from vo3d.geometry import distort_points, sample_image, se3, undistort_points, view_selection
+from vo3d.recording import Transform
 
 ZOOMS = tuple(1.01**step for step in range(-70, 71))  # of an undistorted image against its original: 0.5 to 2
 BORDER_POINTS = 17  # of each side, for the choice of the zoom

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
-from vo3d.datasets.transforms import HorizontalFlip, RandomCrop, RandomResizedCrop, Resize, Transform
+from vo3d.datasets.transforms import HorizontalFlip, RandomCrop, RandomResizedCrop, Resize
 from vo3d.datasets.views import DepthChoice
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size, read_image
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
-from vo3d.sample import MultiViewScene
+from vo3d.recording import MultiViewScene, Transform
 
 Split = Literal["train", "val", "test"]
 

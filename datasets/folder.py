@@ -14,12 +14,12 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics
-from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import IMAGE_SUFFIXES
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, Transform
+from vo3d.sample import Sample
 
 
 class ImageFolder(ClipDataset):
@@ -140,7 +140,7 @@ class FolderRecording(Recording):
         return Sample(
             image=self._source.read([self.first_frame + index for index in indices], self._size),
             K=self._K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=None if self._poses is None else self._poses[list(indices)].float(),
+            world_T_cam=None if self._poses is None else self._poses[list(indices)],
             time=None if self._time is None else self._time[list(indices)],
             scene=self.name,
             index=torch.tensor(indices),

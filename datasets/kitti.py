@@ -10,12 +10,12 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics
-from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import check_frames, read_views, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, Transform
+from vo3d.sample import Sample
 
 LAYOUT = "expected sequences/<name>/{image_0..image_3, calib.txt, times.txt} and poses/<name>.txt"
 
@@ -166,9 +166,9 @@ class KITTIRecording(Recording):
         return Sample(
             image=image,
             K=K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=None if self._poses is None else self._poses[list(indices)].float(),
+            world_T_cam=None if self._poses is None else self._poses[list(indices)],
             time=self._time[list(indices)],
-            imu=None if self._imu is None else readings_between(self._imu, indices, self.name),
+            imu=None if self._imu is None else readings_between(self._imu, indices, self.name).float(),
             right=right,
             left_T_right=left_T_right,
             scene=self.name,

@@ -4,14 +4,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from torch.utils.data import Dataset
-
-from vo3d.datasets.transforms import Transform, augment
 from vo3d.errors import Vo3dError
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.recording import MultiViewScene, RecordingDataset, Transform
 
 
-class MultiViewDataset(Dataset[Sample]):
+class MultiViewDataset(RecordingDataset):
     """One sample for each reference of each scene: the reference first, then its best sources.
 
     A reference with fewer than `num_views` - 1 sources is left out, unless `fewer_views`: then it comes with those it
@@ -21,8 +18,7 @@ class MultiViewDataset(Dataset[Sample]):
         scenes: where the views come from.
         num_views: views in a sample, the reference included.
         fewer_views: keep references that have fewer sources, but at least one.
-        transforms, seed: augmentation as in `vo3d.datasets.clips.ClipDataset`: sample `i` of an epoch draws from a
-            generator seeded by (`seed`, epoch, `i`) alone.
+        transforms, seed: augmentation, see `RecordingDataset`.
 
     Raises:
         Vo3dError: fewer than two views are asked for, the seed is negative, there is no scene, or no reference has
@@ -44,11 +40,10 @@ class MultiViewDataset(Dataset[Sample]):
             raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
         if not scenes:
             raise Vo3dError("no scene to take views from: name at least one")
-        self.recordings = list(scenes)
+        self.recordings: list[MultiViewScene] = list(scenes)
         self.num_views = num_views
         self.transforms = list(transforms)
         self.seed = seed
-        self.epoch = 0
         needed = 1 if fewer_views else num_views - 1
         self._references = [
             [index for index in scene.references if len(scene.sources(index)) >= needed] for scene in scenes
@@ -64,10 +59,6 @@ class MultiViewDataset(Dataset[Sample]):
         """Number of references."""
         return self._ends[-1]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of `epoch`."""
-        self.epoch = epoch
-
     def place(self, index: int) -> tuple[MultiViewScene, list[int]]:
         """The scene of sample `index` and the indices of its views, reference first, without reading them.
 
@@ -79,8 +70,3 @@ class MultiViewDataset(Dataset[Sample]):
         scene = self.recordings[which]
         reference = self._references[which][index - (self._ends[which - 1] if which else 0)]
         return scene, [reference, *list(scene.sources(reference))[: self.num_views - 1]]
-
-    def __getitem__(self, index: int) -> Sample:
-        """Sample `index`, augmented by the transforms in their order."""
-        scene, views = self.place(index)
-        return augment(scene.clip(views), self.transforms, seed=self.seed, epoch=self.epoch, index=index)

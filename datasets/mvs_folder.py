@@ -9,13 +9,13 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import DepthChoice
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size
 from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
+from vo3d.recording import Transform
 
 DEPTH_FOLDERS = ("depths", "rendered_depth_maps")  # of true depth; the second is BlendedMVS's
 

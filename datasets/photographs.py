@@ -14,10 +14,8 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
-from vo3d.sample import MultiViewScene, Sample
-
-HALF_STEP = 2.0**-24  # by which rounding to float32 moves a number at most, of itself
-MOST_LOST = 0.5  # pixels that the nearest things may move when poses are rounded so
+from vo3d.recording import MultiViewScene
+from vo3d.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +120,8 @@ class Photographs(MultiViewScene):
         max_depths: upper limit of `num_depths`, where the source does not state it.
 
     Raises:
-        Vo3dError: there is no view, an image has its principal point outside, a depth range is none, a camera lies so
-            far from the origin that its pose cannot be held (as with geographic coordinates), images that go together
-            have unequal sizes; and, when they are read, a file that is missing or damaged.
+        Vo3dError: there is no view, an image has its principal point outside, a depth range is none, images that go
+            together have unequal sizes; and, when they are read, a file that is missing or damaged.
     """
 
     def __init__(
@@ -185,7 +182,7 @@ class Photographs(MultiViewScene):
         return Sample(
             image=torch.stack([self._image(index) for index in indices]),
             K=self._K[list(indices)].float(),
-            world_T_cam=torch.stack([photograph.world_T_cam for photograph in chosen]).float(),
+            world_T_cam=torch.stack([photograph.world_T_cam for photograph in chosen]),
             depth=None if self._depth == "none" else torch.stack([self._truth(index) for index in indices]),
             depth_range=torch.tensor([photograph.depth_range for photograph in chosen]),
             scene=self.name,
@@ -232,12 +229,6 @@ class Photographs(MultiViewScene):
             if not 0 < near < far < float("inf"):
                 raise Vo3dError(
                     f"{photograph.image}: depth range {near:g} to {far:g}: expected 0 < near < far: correct it"
-                )
-            place = photograph.world_T_cam[:3, 3].abs().max().item()
-            if place * HALF_STEP * K[0][0] > MOST_LOST * near:
-                raise Vo3dError(
-                    f"{photograph.image}: its camera lies {place:g} from the origin, too far for depths of {near:g} "
-                    "and single precision: move the origin of the poses to where the cameras are"
                 )
             if window.size != self._windows[0].size:
                 (height, width), (first_height, first_width) = window.size, self._windows[0].size

@@ -12,12 +12,12 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.text import parse_number, read_lines
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import trajectory as trajectories
+from vo3d.recording import Transform
 
 IMAGE_FOLDERS = ("images", "rgb", "image_2", "color", ".")
 TRAJECTORIES = ("poses.txt", "trajectory.txt", "groundtruth.txt")

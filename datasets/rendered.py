@@ -9,10 +9,10 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.seeds import distinct_seeds
-from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import readings_between
 from vo3d.errors import Vo3dError
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, Transform
+from vo3d.sample import Sample
 from vo3d.world.imu import ImuErrors
 from vo3d.world.recorder import Frame, Recorder, Sensor
 
@@ -22,7 +22,7 @@ class RenderedRecording(Recording):
 
     Images are rounded to 8 bits, as a file would, so that cached and freshly rendered frames are equal. Depth is exact
     (z, 0 = sky); `mask` holds the ids of moving objects; `flow` leads to the next view of the clip (hidden and leaving
-    points included; the sky turns with the camera) and is NaN in the last view.
+    points included; the sky turns with the camera).
 
     Args:
         scene: kind of scene, a file of `vo3d.world.scenes`.
@@ -80,20 +80,28 @@ class RenderedRecording(Recording):
         following: list[int | None] = [*list(indices)[1:], None]
         frames = [self._frame(index, later) for index, later in zip(indices, following, strict=True)]
         give = self._give
-        steps = self._recorder.imu(self._imu_readings, self._imu_errors) if self._imu else None
+        imu = imu_time = None
+        if self._imu:
+            steps = self._recorder.imu(self._imu_readings, self._imu_errors)
+            imu = readings_between(steps, indices, self.name).float()
+            imu_time = readings_between(self._recorder.imu_times(self._imu_readings)[..., None], indices, self.name)[
+                ..., 0
+            ]
         return Sample(
             image=torch.stack([frame.image for frame in frames]).float() / 255,
             K=self._recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=self.poses()[list(indices)].float(),
+            world_T_cam=self.poses()[list(indices)],
             depth=_stack([frame.depth for frame in frames]) if give["depth"] else None,
             time=self._recorder.times()[list(indices)],
-            imu=readings_between(steps, indices, self.name) if steps is not None else None,
+            imu=imu,
+            imu_time=imu_time,
+            cam_T_imu=None if imu is None else torch.eye(4),
             right=torch.stack([self._image(index, right=True) for index in indices]).float() / 255
             if self._stereo
             else None,
             left_T_right=self._recorder.left_T_right.float() if self._stereo else None,
             mask=_stack([frame.mask for frame in frames]) if give["mask"] else None,
-            flow=_stack([frame.flow for frame in frames]) if give["flow"] else None,
+            flow=_stack([frame.flow for frame in frames])[:-1] if give["flow"] else None,
             scene=self.name,
             index=torch.tensor(list(indices)),
         )

@@ -1,4 +1,4 @@
-"""One place where views change their size: image, depth, mask, flow and K always together."""
+"""One place where views change their size: all maps of pixels and K always together."""
 
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from vo3d.geometry.camera import scale_intrinsics
 from vo3d.sample import Sample
 
 Size = tuple[int, int]  # height, width
+PIXELS = ("image", "right", "depth", "mask", "label", "flow")  # fields whose last two axes are rows and columns
 
 
 def check_size(size: Size | None) -> None:
@@ -47,7 +48,7 @@ def resize_intrinsics(K: Float[Tensor, "*b 3 3"], old: Size, new: Size) -> Float
 
 
 def resize(sample: Sample, size: Size) -> Sample:
-    """The sample with image, right, depth, mask, flow and K at `size` (height, width)."""
+    """The sample with all maps of pixels (`PIXELS`) and K at `size` (height, width)."""
     check_size(size)
     old = (sample.image.shape[-2], sample.image.shape[-1])
     if old == tuple(size):
@@ -60,8 +61,9 @@ def resize(sample: Sample, size: Size) -> Sample:
         sample,
         image=resize_image(sample.image, size),
         right=None if sample.right is None else resize_image(sample.right, size),
-        K=resize_intrinsics(sample.K, old, size),
+        K=None if sample.K is None else resize_intrinsics(sample.K, old, size),
         depth=None if sample.depth is None else resize_labels(sample.depth, size),
         mask=None if sample.mask is None else resize_labels(sample.mask, size),
+        label=None if sample.label is None else resize_labels(sample.label, size),
         flow=flow,
     )

@@ -14,14 +14,14 @@ from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
-from vo3d.datasets.transforms import Transform
 from vo3d.datasets.views import DepthChoice, check_frames, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_depth_png
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, Transform
+from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
 _CENTRE = (320.0, 240.0)  # as the authors state it
@@ -209,7 +209,7 @@ class SevenScenesRecording(Recording):
         return Sample(
             image=image,
             K=self.K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=self._poses[list(indices)].float(),
+            world_T_cam=self._poses[list(indices)],
             depth=None if self._depth == "none" else torch.stack([self._read_depth(index) for index in indices]),
             scene=self.name,
             index=torch.tensor(indices),

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.seeds import distinct_seeds
-from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources, frustum_scores
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.recording import MultiViewScene, Transform
+from vo3d.sample import Sample
 from vo3d.world.recorder import Recorder, Sensor
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
@@ -68,7 +68,7 @@ class StreetScene(MultiViewScene):
         return Sample(
             image=torch.stack([frame.image for frame in frames]).float() / 255,
             K=self.recorder.camera.K.float().expand(len(frames), 3, 3).clone(),
-            world_T_cam=self.poses()[list(indices)].float(),
+            world_T_cam=self.poses()[list(indices)],
             depth=torch.where(matched, depth, 0.0),
             depth_range=torch.tensor(self.depth_range).expand(len(frames), 2).clone(),
             scene=self.name,

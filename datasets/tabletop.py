@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.seeds import distinct_seeds
-from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.recording import MultiViewScene, Transform
+from vo3d.sample import Sample
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
 from vo3d.world.stills import Still, Stills
 
@@ -69,7 +69,7 @@ class TabletopScene(MultiViewScene):
         return Sample(
             image=torch.stack([still.image for still in stills]).float() / 255,
             K=self.stills.camera.K.float().expand(len(stills), 3, 3).clone(),
-            world_T_cam=self.poses()[list(indices)].float(),
+            world_T_cam=self.poses()[list(indices)],
             depth=torch.where((depth >= near) & (depth <= far), depth, 0.0),
             depth_range=torch.tensor(self.depth_range).expand(len(stills), 2).clone(),
             scene=self.name,

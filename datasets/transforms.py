@@ -5,41 +5,21 @@ of one clip that were cropped or tinted apart would no longer be views of one sc
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from kornia.color import rgb_to_grayscale
 from kornia.enhance import adjust_hue
 from torch import Tensor
 
-from vo3d.datasets.resize import Size, check_size, resize
+from vo3d.datasets.resize import PIXELS, Size, check_size, resize
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import crop_intrinsics, flip_intrinsics
+from vo3d.recording import Transform
 from vo3d.sample import Sample
-
-
-class Transform(ABC):
-    """A change of one unbatched clip, drawn from the generator that it is handed and from nothing else."""
-
-    @abstractmethod
-    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The changed clip; the given one stays as it is."""
-
-
-def augment(sample: Sample, transforms: Sequence[Transform], *, seed: int, epoch: int, index: int) -> Sample:
-    """The clip after all `transforms` in their order; what they draw depends on these three numbers alone."""
-    if not transforms:
-        return sample
-    # SeedSequence spreads neighbouring triples over all 64 bits; a sum would repeat itself across epochs
-    words = np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(words[0]))
-    for transform in transforms:
-        sample = transform(sample, generator)
-    return sample
 
 
 class Resize(Transform):
@@ -93,13 +73,16 @@ class RandomResizedCrop(Transform):
 class HorizontalFlip(Transform):
     """Mirror the clip left to right with `probability`: the pixels, and the world with its motion.
 
-    With M = diag(-1, 1, 1), points become M p, poses M T M, angular rates (a pseudovector) -M w, accelerations M a.
+    With M = diag(-1, 1, 1), points become M p, poses and motions M T M, angular rates (a pseudovector) -M w,
+    accelerations M a.
     The mirror image of a left camera is a right camera: a stereo pair is mirrored and swapped, so that `right` stays on
     the right and the poses are those of the new left camera.
 
-    Raises Vo3dError for a stereo clip with depth, mask, flow or imu (they belong to the left camera, which is
-    the right one after the swap), and for occupancy, whose grid is not bound to the cameras.
+    Raises Vo3dError for a stereo clip with what belongs to the left camera, which is the right one after the swap
+    (depth, mask, label, flow, imu), and for occupancy, whose grid is not bound to the cameras.
     """
+
+    breaks: ClassVar[tuple[str, ...]] = ("mirror",)
 
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _checked_probability(probability)
@@ -110,7 +93,7 @@ class HorizontalFlip(Transform):
         if sample.right is not None:
             _refuse(
                 sample,
-                ("depth", "mask", "flow", "imu"),
+                ("depth", "mask", "label", "flow", "imu"),
                 "HorizontalFlip of a stereo pair",
                 "which belong to the left camera, and the cameras are swapped",
             )
@@ -128,22 +111,22 @@ class HorizontalFlip(Transform):
             sample,
             image=sample.image.flip(-1),
             right=None if sample.right is None else sample.right.flip(-1),
-            K=flip_intrinsics(sample.K, sample.image.shape[-1]),
-            world_T_cam=None if sample.world_T_cam is None else se3.mirror(sample.world_T_cam),
-            left_T_right=None if sample.left_T_right is None else se3.mirror(sample.left_T_right),
-            depth=None if sample.depth is None else sample.depth.flip(-1),
-            mask=None if sample.mask is None else sample.mask.flip(-1),
+            K=None if sample.K is None else flip_intrinsics(sample.K, sample.image.shape[-1]),
             flow=flow,
             imu=imu,
+            **_changed(sample, ("depth", "mask", "label"), lambda pixels: pixels.flip(-1)),
+            **_changed(sample, ("world_T_cam", "left_T_right", "cam_T_imu", "object_motion"), se3.mirror),
         )
 
 
 class ReverseTime(Transform):
     """Play the clip backwards with `probability`, as if the camera had gone the same way back.
 
-    Views, poses, depths and `index` change their order; the times ascend as before, with the intervals reversed.
-    Raises Vo3dError for clips with imu or flow: readings of the way back cannot be had by reordering.
+    Views, poses, depths and `index` change their order; the times ascend as before, with the intervals reversed; what
+    moves goes back. Raises Vo3dError for clips with imu or flow: readings of the way back cannot be had by reordering.
     """
+
+    breaks: ClassVar[tuple[str, ...]] = ("time",)
 
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _checked_probability(probability)
@@ -153,8 +136,9 @@ class ReverseTime(Transform):
         _refuse(sample, ("imu", "flow"), "ReverseTime", "which run in one direction")
         if _uniform(generator) >= self.probability:
             return sample
-        per_view = ("image", "K", "world_T_cam", "depth", "depth_range", "right", "mask", "index")
-        changes = {name: getattr(sample, name).flip(0) for name in per_view if name in sample.given()}
+        per_view = ("image", "K", "world_T_cam", "depth", "depth_range", "right", "mask", "label", "index")
+        changes = _changed(sample, per_view, lambda values: values.flip(0))
+        changes |= _changed(sample, ("object_motion",), lambda motion: se3.inverse(motion).flip(0))
         if sample.time is not None:
             changes["time"] = sample.time[0] + sample.time[-1] - sample.time.flip(0)
         return replace(sample, **changes)
@@ -281,10 +265,14 @@ def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sa
         )
     top = int(torch.randint(height - size[0] + 1, (), generator=generator))
     left = int(torch.randint(width - size[1] + 1, (), generator=generator))
-    pixels = ("image", "right", "depth", "mask", "flow")
-    window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
-    cut = {name: getattr(sample, name)[window] for name in pixels if name in sample.given()}
-    return replace(sample, K=crop_intrinsics(sample.K, left, top), **cut)
+    rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
+    cut = _changed(sample, PIXELS, lambda pixels: pixels[..., rows, columns])
+    return replace(sample, K=None if sample.K is None else crop_intrinsics(sample.K, left, top), **cut)
+
+
+def _changed(sample: Sample, names: Sequence[str], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Those of the fields that the sample has, after a change."""
+    return {name: change(getattr(sample, name)) for name in names if name in sample.given()}
 
 
 def _swap_stereo(sample: Sample) -> Sample:
@@ -297,5 +285,5 @@ def _swap_stereo(sample: Sample) -> Sample:
         image=sample.right,
         right=sample.image,
         left_T_right=se3.inverse(sample.left_T_right),
-        world_T_cam=None if poses is None else poses @ sample.left_T_right,
+        world_T_cam=None if poses is None else poses @ sample.left_T_right.double(),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.resize import Size, resize_image
@@ -37,11 +37,11 @@ def read_views(files: Sequence[Path], size: Size | None) -> tuple[Float32[Tensor
 
 
 def readings_between(
-    steps: Float64[Tensor, "steps n 6"], indices: Sequence[int], name: str
-) -> Float[Tensor, "s readings 6"]:
-    """The inertial readings since the previous view of a clip, zeros for its first view, as `Sample.imu` wants them.
+    steps: Float64[Tensor, "steps n c"], indices: Sequence[int], name: str
+) -> Float64[Tensor, "s readings c"]:
+    """The inertial readings since the previous view of a clip, NaN for its first view, as `Sample.imu` wants them.
 
-    `steps[i]` holds the readings between the frames i and i + 1 of the recording called `name`.
+    `steps[i]` holds the readings between the frames i and i + 1 of the recording called `name`, or their instants.
     Raises Vo3dError unless `indices` ascend at one distance: other clips have no tensor of readings.
     """
     strides = {later - earlier for earlier, later in pairwise(indices)} or {1}
@@ -49,8 +49,8 @@ def readings_between(
     if len(strides) > 1 or stride < 1:
         raise Vo3dError(f"views {list(indices)} of {name!r} with imu: expected ascending views at one distance")
     since = [steps[index - stride : index].flatten(0, 1) for index in list(indices)[1:]]
-    first = torch.zeros(stride * steps.shape[1], 6, dtype=steps.dtype)
-    return torch.stack([first, *since]).float()
+    first = steps.new_full((stride * steps.shape[1], steps.shape[2]), torch.nan)
+    return torch.stack([first, *since])
 
 
 def check_frames(frames: tuple[int, int] | None) -> None:

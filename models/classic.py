@@ -1,7 +1,7 @@
 """The survey's classic pipeline: calibrated features, RANSAC on the essential matrix, motion, a stated scale."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import ClassVar, Literal, get_args
@@ -16,7 +16,8 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.model import Model, Prediction
-from vo3d.sample import Recording, Sample, known_steps
+from vo3d.recording import Recording, known_steps
+from vo3d.sample import Sample
 
 Features = Literal["fast_lk", "orb", "sift"]
 Scale = Literal["stereo", "height", "constant", "true"]
@@ -70,6 +71,7 @@ class ClassicOdometry(Model):
     needs: ClassVar[tuple[str, ...]] = ("image", "K")  # an instance adds what its source of scale reads
     gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
     step: Tensor
+    failures: int
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class ClassicOdometry(Model):
         self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE[scale])
 
     @property
-    def scale_source(self) -> str:
+    def scale_source(self) -> str:  # type: ignore[override]
         """Where the scale comes from, in the words that results print."""
         return {
             "stereo": "stereo baseline",
@@ -106,7 +108,7 @@ class ClassicOdometry(Model):
             "true": "ground truth",
         }[self.scale]
 
-    def fit(self, recordings: Iterable[Recording]) -> None:
+    def fit(self, recordings: Sequence[Recording]) -> None:
         """Set `step` to the mean length of the steps of training `recordings`; only scale="constant" reads it."""
         self.step.fill_(known_steps(recordings)[:, :3, 3].norm(dim=-1).mean())
 
@@ -283,6 +285,8 @@ def _views(clip: Sample) -> Iterator[View]:
     right_T_left = None
     if clip.left_T_right is not None:
         right_T_left = two_view.inverse(clip.left_T_right.double().cpu().numpy())
+    if clip.K is None:
+        raise Vo3dError(f"{clip.scene!r} has no K, which the classic pipeline needs: give intrinsics")
     for index in range(len(clip.image)):
         yield View(
             image=_grey(clip.image[index]),

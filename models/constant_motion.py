@@ -1,6 +1,6 @@
 """Constant motion: the baseline that never looks at an image and that every odometry must beat."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.model import Model, Prediction
-from vo3d.sample import Recording, Sample, known_steps
+from vo3d.recording import Recording, known_steps
+from vo3d.sample import Sample
 
 
 class ConstantMotion(Model):
@@ -22,15 +23,14 @@ class ConstantMotion(Model):
 
     needs: ClassVar[tuple[str, ...]] = ("image",)
     gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
+    scale_source = "mean training step"
     motion: Tensor  # 4 4, metres
-
-    scale_source: ClassVar[str] = "mean training step"
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("motion", torch.eye(4))
 
-    def fit(self, recordings: Iterable[Recording]) -> None:
+    def fit(self, recordings: Sequence[Recording]) -> None:
         """Set the motion to the mean step of `recordings`; raises Vo3dError where poses are missing."""
         prev_T_cam = known_steps(recordings)
         u, _, vt = torch.linalg.svd(prev_T_cam[:, :3, :3].mean(0))

@@ -207,8 +207,8 @@ class DeepVO(Model):
                 "DeepVO learns from world_T_cam, which the dataset does not give: choose one with true poses, or only "
                 "predict"
             )
-        truth = se3.relative(sample.world_T_cam[:, :-1], sample.world_T_cam[:, 1:])
-        estimate, target = vector_from_pose(prediction["prev_T_cam"]), vector_from_pose(truth)  # b s-1 6
+        estimate = vector_from_pose(prediction["prev_T_cam"])  # b s-1 6
+        target = vector_from_pose(se3.relative(sample.world_T_cam[:, :-1], sample.world_T_cam[:, 1:])).to(estimate)
         translation = squared_translation_error(estimate[..., :3], target[..., :3])  # b s-1
         rotation = squared_euler_error(estimate[..., 3:], target[..., 3:])
         return {

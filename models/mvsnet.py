@@ -3,7 +3,7 @@
 Yao, Luo, Li, Fang, Quan, "MVSNet: Depth Inference for Unstructured Multi-view Stereo", ECCV 2018.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
-from vo3d.geometry import depth_hypotheses, subsample_intrinsics, variance_cost, variance_slabs
+from vo3d.geometry import depth_hypotheses, subsample, subsample_intrinsics, variance_cost, variance_slabs
 from vo3d.layers.conv_block import ConvBlock, folded
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.uninet import CHANNELS, STRIDE, UniNet
 from vo3d.layers.volume_unet import Topology, VolumeUNet
 from vo3d.losses import absolute, huber
-from vo3d.model import Model, Prediction, reference_and_sources
+from vo3d.model import DepthModel, Prediction, Window, posed_views
 from vo3d.sample import Sample
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -45,7 +45,10 @@ XY_GUO = KeyMap(
 )
 
 
-class MVSNet(Model):
+Networks = tuple[UniNet, VolumeUNet, nn.Module | None]  # features, regulariser, refinement
+
+
+class MVSNet(DepthModel):
     """Depth of the reference view, the first of each sample, from its features in all views.
 
     Features of every view at a quarter of its size; their variance over the views at each of `num_depths` depths; a 3-D
@@ -53,7 +56,7 @@ class MVSNet(Model):
     refines it by the reference image. Any number of views from two on, any size of image; nothing depends on the unit
     of length but the port's loss.
 
-    `forward` keeps the cost volume, for training. `stream` gives equal depths without it: in evaluation mode the
+    `forward` keeps the cost volume, for training. `predict` gives the depths of evaluation mode without it: the
     32-channel volume is made and consumed `slab` depths at a time, normalisation is folded into the convolutions, and
     samples go through one by one.
 
@@ -67,8 +70,8 @@ class MVSNet(Model):
             at least one interval; "port": smooth L1 in millimetres that turns at 1 mm, wherever there is truth.
         pool: what halves the maps of the feature network: the stride of its convolutions, as published, or a way of
             pooling, such as "ada".
-        slab: depths of the cost volume that `stream` holds at once; even.
-        precision: of the 3-D network in `stream`; features, warps and variances stay float32.
+        slab: depths of the cost volume that `predict` holds at once; even.
+        precision: of the 3-D network in `predict`; features, warps and variances stay float32.
 
     Raises:
         Vo3dError: an argument is out of its range.
@@ -76,10 +79,13 @@ class MVSNet(Model):
 
     needs = ("image", "K", "world_T_cam", "depth_range")
     loss_needs = ("depth",)
-    gives = ("depth", "confidence", "initial_depth")
+    gives = ("depth", "confidence")
+    window = Window(reference=True)
     published: ClassVar[Mapping[str, KeyMap]] = {"xy-guo": XY_GUO}
-    stride: ClassVar[int] = STRIDE
-    min_confidence: ClassVar[float] = 0.8
+    stride = STRIDE
+    min_confidence = 0.8
+    free_num_depths = True
+    num_depths: int
 
     def __init__(
         self,
@@ -105,37 +111,45 @@ class MVSNet(Model):
         self.features = UniNet(pool=pool)
         self.regulariser = VolumeUNet(CHANNELS, topology)
         self.refinement = DepthRefinement() if refine else None
+        self._ready: tuple[object, Networks] | None = None  # folded networks, and the state of those they came from
 
     def forward(self, sample: Sample) -> Prediction:
-        """`depth`, `confidence` and `initial_depth` (b 1 ceil(h/4) ceil(w/4)); depths in the unit of the poses.
+        """`depth` and `confidence` (b 1 ceil(h/4) ceil(w/4)), and in `aux` `initial_depth`, that before a refinement.
+
+        Depths are in the unit of the poses.
 
         Raises:
             Vo3dError: the sample has fewer than two views.
         """
-        world_T_cam, depth_range = reference_and_sources(self, sample)
-        K = subsample_intrinsics(sample.K, STRIDE)
+        K, world_T_cam, depth_range = posed_views(self, sample)
+        K = subsample_intrinsics(K, STRIDE)
         features = [self.features(view) for view in sample.image.unbind(1)]  # b 32 h/4 w/4
         depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
         cost = variance_cost(features, K, world_T_cam, depths, slab=self.slab)  # b 32 d h/4 w/4
         logits = self.regulariser(cost)  # b d h/4 w/4
         return self._predict(logits, depths, sample.image[:, 0], depth_range, self.refinement)
 
-    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """`forward` without gradients and without the cost volume, whatever mode the model is in."""
-        with torch.no_grad():
-            features, regulariser = folded(self.features), folded(self.regulariser)
+    @torch.no_grad()
+    def predict(self, sample: Sample) -> Prediction:
+        """`forward` without gradients and without the cost volume, as in evaluation mode."""
+        networks = self._folded()
+        rows = [self._infer(row, *networks) for row in _rows(sample)]
+        return {name: torch.cat([row[name] for row in rows]) for name in ("depth", "confidence")}  # type: ignore[return-value]
+
+    def _folded(self) -> "Networks":
+        """The networks ready for inference; made anew when a value of the model has changed or moved."""
+        state = [(tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers())]
+        if self._ready is None or self._ready[0] != state:
             refinement = None if self.refinement is None else folded(self.refinement)
-        for sample in samples:
-            with torch.no_grad():
-                rows = [self._infer(row, features, regulariser, refinement) for row in _rows(sample)]
-            yield {key: torch.cat([row[key] for row in rows]) for key in self.gives}  # type: ignore[literal-required, misc]
+            self._ready = state, (folded(self.features), folded(self.regulariser), refinement)
+        return self._ready[1]
 
     def _infer(
         self, sample: Sample, features: nn.Module, regulariser: VolumeUNet, refinement: nn.Module | None
     ) -> Prediction:
         """The prediction for one sample (b = 1) by networks that are ready for inference."""
-        world_T_cam, depth_range = reference_and_sources(self, sample)
-        K = subsample_intrinsics(sample.K, STRIDE)
+        K, world_T_cam, depth_range = posed_views(self, sample)
+        K = subsample_intrinsics(K, STRIDE)
         maps = [features(view) for view in sample.image.unbind(1)]  # 1 32 h/4 w/4
         depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)
         logits = torch.empty(1, self.num_depths, *maps[0].shape[2:], device=maps[0].device)
@@ -155,7 +169,7 @@ class MVSNet(Model):
         initial = expected_depth(probability, depths)[:, None]  # b 1 h w
         confidence = mass_around(probability.detach())[:, None]
         refined = initial if refinement is None else refinement(image, initial, depth_range)
-        return {"depth": refined, "confidence": confidence, "initial_depth": initial}
+        return {"depth": refined, "confidence": confidence, "aux": {"initial_depth": initial}}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """`depth`, and `refined_depth` if there is a refinement: errors over the pixels with truth, see `loss` above.
@@ -168,7 +182,7 @@ class MVSNet(Model):
         """
         if sample.depth is None or sample.depth_range is None:
             raise Vo3dError("MVSNet learns from depth, which the dataset does not give: choose one with true depth")
-        truth = sample.depth[:, :1, ::STRIDE, ::STRIDE]  # b 1 h/4 w/4
+        truth = subsample(sample.depth[:, :1], STRIDE)  # b 1 h/4 w/4
         near, far = sample.depth_range[:, 0, :, None, None, None].unbind(1)  # b 1 1 1
         interval = (far - near) / (self.num_depths - 1)
         if self.loss_name == "authors":
@@ -184,7 +198,7 @@ class MVSNet(Model):
             total = torch.where(counted, error, 0).sum(dim=(1, 2, 3))
             return (total / counted.sum(dim=(1, 2, 3)).clamp(min=1)).mean()
 
-        terms = {"depth": term(prediction["initial_depth"])}
+        terms = {"depth": term(prediction["aux"]["initial_depth"])}
         if self.refinement is not None:
             terms["refined_depth"] = self.refine_weight * term(prediction["depth"])
         return terms

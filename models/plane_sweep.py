@@ -5,7 +5,7 @@ from math import ceil
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
@@ -14,7 +14,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import subsample_intrinsics
 from vo3d.geometry.plane_sweep import depth_hypotheses, sweep_pixels, warp_to_planes
 from vo3d.geometry.precision import full_precision
-from vo3d.model import Model, Prediction, reference_and_sources
+from vo3d.model import DepthModel, Prediction, Window, posed_views
 from vo3d.sample import Sample
 
 NOISE = 1 / 255  # of a colour: windows with less contrast than this have no correlation to speak of
@@ -22,7 +22,7 @@ EDGE = 0.03  # of grey: contrast from which on the guided filter keeps an edge
 INSIDE = 0.999  # share of a source pixel's neighbours that are in the image
 
 
-class PlaneSweep(Model):
+class PlaneSweep(DepthModel):
     """Winner takes all over a plane sweep: colours are compared plane by plane, and the best plane of a pixel is kept.
 
     It has no parameters. Its memory does not depend on `num_depths`: of each pixel only the best plane so far is kept,
@@ -59,8 +59,10 @@ class PlaneSweep(Model):
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K", "world_T_cam", "depth_range")
     gives: ClassVar[tuple[str, ...]] = ("depth", "confidence")
-    min_confidence: ClassVar[float] = 0.4
-    scale_source: ClassVar[str] = "camera poses"
+    window = Window(reference=True)
+    min_confidence = 0.4
+    free_num_depths = True
+    num_depths: int
 
     def __init__(
         self,
@@ -85,14 +87,14 @@ class PlaneSweep(Model):
             if side < 1 or side % 2 == 0:
                 raise Vo3dError(f"{name} {side}: expected an odd number of pixels")
         self.num_depths, self.stride, self.match_stride, self.slab = num_depths, stride, match_stride, slab
-        self.cost, self.window, self.views = cost, window, views
+        self.cost, self.side, self.views = cost, window, views
         self.smoothing, self.smoothing_window = smoothing, smoothing_window
         self.inverse, self.subpixel = inverse, subpixel
 
     @torch.no_grad()
     def forward(self, sample: Sample) -> Prediction:
         """Depth and confidence (`b 1 h' w'`, h' = ceil(h / stride)) of the first view."""
-        found = self._sweep(sample.image, sample.K, *reference_and_sources(self, sample))
+        found = self._sweep(sample.image, *posed_views(self, sample))
         return {"depth": found[0][:, None], "confidence": found[1][:, None]}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
@@ -104,7 +106,7 @@ class PlaneSweep(Model):
         self,
         image: Float[Tensor, "b s 3 h w"],
         K: Float[Tensor, "b s 3 3"],
-        world_T_cam: Float[Tensor, "b s 4 4"],
+        world_T_cam: Float64[Tensor, "b s 4 4"],
         depth_range: Float[Tensor, "b 2"],
     ) -> tuple[Float[Tensor, "b h2 w2"], Float[Tensor, "b h2 w2"]]:
         """Depth and confidence of the reference."""
@@ -118,7 +120,7 @@ class PlaneSweep(Model):
         self,
         image: Float[Tensor, "b s 3 h w"],
         K: Float[Tensor, "b s 3 3"],
-        world_T_cam: Float[Tensor, "b s 4 4"],
+        world_T_cam: Float64[Tensor, "b s 4 4"],
         depths: Float[Tensor, "b d"],
     ) -> Iterator[Float[Tensor, "b h2 w2"]]:
         """The cost of each plane in turn, at every `stride`-th pixel; infinity where no source sees it."""
@@ -134,7 +136,7 @@ class PlaneSweep(Model):
         for planes in torch.split(depths, self.slab, dim=1):
             warped, seen = [], []
             for source in range(1, image.shape[1]):
-                source_T_reference = se3.relative(world_T_cam[:, source], world_T_cam[:, 0])
+                source_T_reference = se3.relative(world_T_cam[:, source], world_T_cam[:, 0]).to(K)
                 pixels = sweep_pixels(K[:, 0], K[:, source], source_T_reference, planes, (h, w))  # b d h w 2
                 colours = torch.cat((image[:, source], torch.ones_like(image[:, source, :1])), dim=1)
                 colours = warp_to_planes(colours, pixels).transpose(1, 2)  # b d 4 h w
@@ -167,7 +169,7 @@ class PlaneSweep(Model):
             ),
             dim=2,
         )  # b d 3c+1 h w, for c = 3 colours
-        sums = _box(sums, self.window)
+        sums = _box(sums, self.side)
         c = warped.shape[2]
         means = sums[:, :, 1:] / sums[:, :, :1].clamp(min=1e-6)
         mean_w, mean_r, ww, rr, wr = torch.split(means, [c, c, 1, 1, 1], dim=2)
@@ -188,7 +190,7 @@ class PlaneSweep(Model):
             num, total, squares = num + mask, total + mask * colours, squares + mask * colours.square()
         variance = (squares / num - (total / num).square()).clamp(min=0).mean(2, keepdim=True)
         known = (num > 1).to(variance)
-        mean = _box(known * variance, self.window) / _box(known, self.window).clamp(min=1e-6)
+        mean = _box(known * variance, self.side) / _box(known, self.side).clamp(min=1e-6)
         return torch.where(num > 1, mean, torch.inf)[:, :, 0]
 
     def _smooth(self, cost: Float[Tensor, "b d h w"], guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b d h w"]:

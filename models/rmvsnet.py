@@ -3,7 +3,7 @@
 Yao, Luo, Li, Shen, Fang, Quan, "Recurrent MVSNet for High-resolution Multi-view Stereo Depth Inference", CVPR 2019.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -14,13 +14,13 @@ from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry import depth_hypotheses, subsample_intrinsics, variance_cost, variance_slabs
+from vo3d.geometry import depth_hypotheses, subsample, subsample_intrinsics, variance_cost, variance_slabs
 from vo3d.layers.conv_block import ConvBlock
 from vo3d.layers.convgru import ConvGRUCell
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.unet2d import UNet2d
 from vo3d.layers.uninet import CHANNELS, STRIDE, UniNet
-from vo3d.model import Model, Prediction, reference_and_sources
+from vo3d.model import DepthModel, Prediction, Window, posed_views
 from vo3d.sample import Sample
 
 Sweep = Literal["near_to_far", "far_to_near", "random"]
@@ -28,18 +28,18 @@ Variant = Literal["code", "paper"]
 States = list[Tensor | None]  # of each cell, b f h w; None before the first depth
 
 
-class RMVSNet(Model):
+class RMVSNet(DepthModel):
     """The depth of the first view at every fourth pixel, as one of `num_depths` hypotheses between near and far.
 
     Features of all views are warped onto planes of the reference; their variance at each depth goes through recurrent
     cells, which remember the depths before; the classes are the depths, the loss is the cross entropy, and the winner
-    takes all. `forward` keeps what learning needs for every depth; `stream` keeps the best depth so far, and its memory
-    does not depend on `num_depths`.
+    takes all. `forward` keeps what learning needs for every depth; `predict` keeps the best depth so far, and its
+    memory does not depend on `num_depths`.
 
     Args:
         num_depths: hypotheses, near and far included; may be set afterwards, to another number than was learnt with.
         inverse: whether `forward` spaces the hypotheses evenly in 1 / depth instead of depth.
-        inverse_stream: the same for `stream`; None: as in `forward`. The authors learn with evenly spaced depths and
+        inverse_stream: the same for `predict`; None: as in `forward`. The authors learn with evenly spaced depths and
             predict with evenly spaced inverse depths.
         features: "unet", as in the authors' program, or "uninet", the network of MVSNet.
         variant: "code" has cells of 16, 4 and 2 channels and a convolution behind them, as the authors' program;
@@ -65,10 +65,12 @@ class RMVSNet(Model):
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K", "world_T_cam", "depth_range")
     loss_needs: ClassVar[tuple[str, ...]] = ("depth",)
-    gives: ClassVar[tuple[str, ...]] = ("depth", "confidence", "log_probability")
-    stride: ClassVar[int] = STRIDE
-    min_confidence: ClassVar[float] = 0.3
-    scale_source: ClassVar[str] = "camera poses"
+    gives: ClassVar[tuple[str, ...]] = ("depth", "confidence")
+    window = Window(reference=True)
+    stride = STRIDE
+    min_confidence = 0.3
+    free_num_depths = True
+    num_depths: int
 
     def __init__(
         self,
@@ -91,8 +93,8 @@ class RMVSNet(Model):
         if num_depths < 4 or slab < 1:
             raise Vo3dError(f"num_depths {num_depths}, slab {slab}: expected at least 4 depths, and 1 in a slab")
         self.num_depths, self.slab, self.checkpoint_slabs = num_depths, slab, checkpoint_slabs
-        self.inverse = inverse
-        self.inverse_stream = inverse if inverse_stream is None else inverse_stream
+        self.inverse_training = inverse
+        self.inverse = inverse if inverse_stream is None else inverse_stream
         self.sweep, self.sub_interval = sweep, sub_interval
         self.features: nn.Module = (
             UNet2d(pool=pool) if features == "unet" else UniNet(out_bias=False, norm="group", pool=pool)
@@ -100,12 +102,12 @@ class RMVSNet(Model):
         self.regulariser = RecurrentRegulariser(CHANNELS, variant)
 
     def forward(self, sample: Sample) -> Prediction:
-        """Depth and confidence (b 1 h' w', h' = ceil(h / 4)) of the first view, and log P of all depths (b d h' w').
+        """Depth and confidence (b 1 h' w', h' = ceil(h / 4)) of the first view; in `aux` `log_probability` (b d h' w').
 
         The depth axis is from near to far in either order of the sweep.
         """
         features, K, world_T_cam, depth_range = self._views(sample)
-        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
+        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse_training)  # b d
         backward = self._backward()
         swept = depths.flip(1) if backward else depths
         logits = torch.cat(list(self._sweep(features, K, world_T_cam, swept)), dim=1)  # b d h' w'
@@ -115,14 +117,15 @@ class RMVSNet(Model):
         with torch.no_grad():
             for logit in logits.unbind(1):
                 winner.add(logit)
-        depth, confidence = winner.result(depths, inverse=self.inverse, sub_interval=self.sub_interval)
-        return {"depth": depth[:, None], "confidence": confidence[:, None], "log_probability": log_softmax(logits, 1)}
+        depth, confidence = winner.result(depths, inverse=self.inverse_training, sub_interval=self.sub_interval)
+        aux = {"log_probability": log_softmax(logits, 1)}
+        return {"depth": depth[:, None], "confidence": confidence[:, None], "aux": aux}
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> Prediction:
         """Depth and confidence (b 1 h' w') of the first view, in memory that `num_depths` does not change."""
         features, K, world_T_cam, depth_range = self._views(sample)
-        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse_stream)  # b d
+        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
         backward = self.sweep == "far_to_near"
         winner = Winner()
         for logits in self._sweep(features, K, world_T_cam, depths.flip(1) if backward else depths):
@@ -130,12 +133,8 @@ class RMVSNet(Model):
                 winner.add(logit)
         if backward:
             depths = depths.flip(1)
-        depth, confidence = winner.result(depths, inverse=self.inverse_stream, sub_interval=self.sub_interval)
+        depth, confidence = winner.result(depths, inverse=self.inverse, sub_interval=self.sub_interval)
         return {"depth": depth[:, None], "confidence": confidence[:, None]}
-
-    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """`predict` of each sample: without gradients and without `log_probability`."""
-        yield from map(self.predict, samples)
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Cross entropy over the depths, mean over the pixels of a sample that have a class, then over the samples.
@@ -150,10 +149,10 @@ class RMVSNet(Model):
             raise Vo3dError(
                 "R-MVSNet learns from depth and depth_range, which the dataset does not give: choose another"
             )
-        log_probability = prediction["log_probability"].float()  # b d h' w'
-        truth = sample.depth[:, 0, :: self.stride, :: self.stride]  # b h' w'
+        log_probability = prediction["aux"]["log_probability"].float()  # b d h' w'
+        truth = subsample(sample.depth[:, 0], self.stride)  # b h' w'
         ends = sample.depth_range[:, 0]
-        place = hypothesis_index(truth, ends, log_probability.shape[1], inverse=self.inverse)  # b h' w'
+        place = hypothesis_index(truth, ends, log_probability.shape[1], inverse=self.inverse_training)  # b h' w'
         counted = (truth > 0) & (place >= 1) & (place <= log_probability.shape[1] - 2)
         index = torch.where(counted, place, 0).round().long()
         error = -log_probability.gather(1, index[:, None])[:, 0]
@@ -169,10 +168,10 @@ class RMVSNet(Model):
 
     def _views(self, sample: Sample) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         """The features of each view (b 32 h' w'), K for their size (b s 3 3), poses, near and far (b 2)."""
-        world_T_cam, depth_range = reference_and_sources(self, sample)
+        K, world_T_cam, depth_range = posed_views(self, sample)
         # a view at a time: at full size the feature network takes more memory than all that follows
         features = [self.features(_standardised(view)) for view in sample.image.unbind(1)]
-        return features, subsample_intrinsics(sample.K, self.stride), world_T_cam, depth_range
+        return features, subsample_intrinsics(K, self.stride), world_T_cam, depth_range
 
     def _sweep(
         self, features: list[Tensor], K: Tensor, world_T_cam: Tensor, depths: Float[Tensor, "b d"]

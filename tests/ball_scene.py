@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.geometry import pixel_grid, rays, se3
-from vo3d.reconstruction.depth_map import DepthMap
 
 CENTRE = (0.0, 0.0, 0.5)
 RADIUS = 0.5
@@ -47,7 +47,7 @@ def colour_of(points: Tensor) -> Tensor:
     return 0.5 + 0.5 * torch.sin(3 * points)
 
 
-def maps_of(poses: Sequence[Tensor], K: Tensor, h: int, w: int, num_sources: int) -> list[DepthMap]:
+def maps_of(poses: Sequence[Tensor], K: Tensor, h: int, w: int, num_sources: int) -> list[PosedDepthMap]:
     """Exact depth maps in double precision; the sources of each view are those with the nearest cameras."""
     positions = torch.stack([pose[:3, 3] for pose in poses])
     apart = torch.cdist(positions, positions)
@@ -57,7 +57,7 @@ def maps_of(poses: Sequence[Tensor], K: Tensor, h: int, w: int, num_sources: int
         depth, _ = truth(pose, K, pixels)
         points = se3.transform(pose, rays(K, pixels) * depth[..., None])
         maps.append(
-            DepthMap(
+            PosedDepthMap(
                 name=f"{index:08d}",
                 depth=depth,
                 confidence=torch.ones_like(depth),
@@ -71,7 +71,7 @@ def maps_of(poses: Sequence[Tensor], K: Tensor, h: int, w: int, num_sources: int
     return maps
 
 
-def ball_maps(num: int = 9, h: int = 48, w: int = 64, *, num_sources: int = 8) -> list[DepthMap]:
+def ball_maps(num: int = 9, h: int = 48, w: int = 64, *, num_sources: int = 8) -> list[PosedDepthMap]:
     """Cameras in a ring around the ball, some higher than others."""
     poses = []
     for index in range(num):
@@ -83,7 +83,7 @@ def ball_maps(num: int = 9, h: int = 48, w: int = 64, *, num_sources: int = 8) -
     return maps_of(poses, K, h, w, num_sources)
 
 
-def footprint(maps: Sequence[DepthMap]) -> float:
+def footprint(maps: Sequence[PosedDepthMap]) -> float:
     """The size of a pixel on the surface in the middle of the scene."""
     return DISTANCE / float(maps[0].K[0, 0])
 
@@ -102,7 +102,7 @@ def outward(points: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.where(on_ball[:, None], from_centre / length[:, None], (0.0, 0.0, 1.0))
 
 
-def changed(maps: Sequence[DepthMap], **fields: Sequence[object]) -> list[DepthMap]:
+def changed(maps: Sequence[PosedDepthMap], **fields: Sequence[object]) -> list[PosedDepthMap]:
     """The maps with other values in some fields, one value a map."""
     return [
         replace(view, **{name: values[index] for name, values in fields.items()})  # type: ignore[arg-type]

@@ -15,12 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A room may import rooms of a lower row, and of its own row where that is said below; never of a higher one.
 ROWS = (
-    ("errors", "provenance", "geometry", "sample", "model", "weights"),
+    ("errors", "provenance", "geometry", "sample", "recording", "depth_map", "model", "mapper", "weights"),
     ("layers", "losses", "optim", "formats", "metrics", "world"),
     ("reconstruction", "report"),
     ("models", "datasets"),
+    ("settings",),
+    ("inference",),
     ("training", "evaluation"),
-    ("configs", "demo", "layouts", "reconstruct", "survey", "verbs", "cli"),
+    ("configs", "demo", "layouts", "pipelines", "reconstruct", "survey", "verbs", "cli"),
 )
 ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # Rooms that must not meet although their row would allow it: they meet in a YAML file or as arguments.
@@ -31,6 +33,12 @@ STRANGERS = {
     ("training", "datasets"),
     ("evaluation", "models"),
     ("evaluation", "datasets"),
+    ("inference", "models"),
+    ("inference", "datasets"),
+    ("settings", "models"),
+    ("settings", "datasets"),
+    ("pipelines", "models"),
+    ("pipelines", "datasets"),
     ("training", "evaluation"),
     ("evaluation", "training"),
 }

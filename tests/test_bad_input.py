@@ -43,7 +43,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Sample(
             image=torch.rand(1, 3, 16, 24, generator=generator),
             K=torch.tensor([[[20.0, 0, 12], [0, 20, 8], [0, 0, 1]]]),
-            world_T_cam=pose[None].float(),
+            world_T_cam=pose[None],
             time=torch.tensor([index / 10], dtype=torch.float64),
             scene="00",
             index=torch.tensor([index]),

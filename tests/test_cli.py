@@ -87,7 +87,7 @@ def test_evaluate_scores_a_run_beside_baselines(
     assert main(["evaluate", str(trained), "--weights", "last", *words]) == 0
     folder = trained / "evaluation" / "test"
     names = ["TinyModel", "ConstantMotion", "TinyModel__hidden_4_", "TinyModel__2"]
-    results = [folder / name / "metrics.json" for name in names]
+    results = [folder / name / "odometry" / "metrics.json" for name in names]
     assert all(path.is_file() for path in results)
     assert (folder / "report.html").stat().st_size > 10_000
     first = yaml.safe_load(results[0].read_text())
@@ -109,7 +109,7 @@ def test_a_method_without_parameters_is_evaluated_from_a_file(tmp_path: Path) ->
     words = ["--out", str(tmp_path / "out"), "--lengths", "1", "--data", '{"frames": 9, "seeds": [2]}']
     assert main(["evaluate", str(config), *words, "--baselines", "constant", "--baseline_data", '{"frames": 9}']) == 0
     own, baseline = (
-        yaml.safe_load((tmp_path / "out" / name / "metrics.json").read_text())
+        yaml.safe_load((tmp_path / "out" / name / "odometry" / "metrics.json").read_text())
         for name in ("ConstantMotion", "ConstantMotion__2")
     )
     assert own["provenance"]["run"] == "standing.yaml"

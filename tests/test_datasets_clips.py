@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from vo3d.datasets.clips import ClipDataset, Segments
 from vo3d.datasets.rendered import Rendered
-from vo3d.datasets.transforms import Transform
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, Transform
+from vo3d.sample import Sample
 
 
 class Counted(Recording):
@@ -221,7 +221,7 @@ def test_segments_give_poses_that_chain() -> None:
     assert sample.index is not None
     steps = se3.relative(sample.world_T_cam[:-1], sample.world_T_cam[1:])
     assert (steps[:, 2, 3] > 0).all()  # the camera drives forward
-    torch.testing.assert_close(sample.world_T_cam, truth[sample.index].float())
+    torch.testing.assert_close(sample.world_T_cam, truth[sample.index])
 
 
 def test_segments_that_do_not_fit_are_refused() -> None:

@@ -96,7 +96,7 @@ def test_a_trajectory_is_the_truth_of_its_frames(folder: Path, tmp_path: Path) -
     assert sample.time is not None
     assert torch.allclose(sample.time, time[3:5])
     assert sample.world_T_cam is not None
-    assert torch.allclose(sample.world_T_cam, poses(12)[3:5].float(), atol=1e-6)
+    assert torch.allclose(sample.world_T_cam, poses(12)[3:5], atol=1e-6)
 
 
 def test_a_trajectory_of_another_length_is_refused(folder: Path, tmp_path: Path) -> None:

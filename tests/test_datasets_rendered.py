@@ -33,14 +33,13 @@ def test_clips_carry_what_was_asked_for():
     clip = full.clip([1, 3, 5])
     assert clip.image.shape == clip.right.shape == (3, 3, *SIZE)
     assert clip.depth.shape == clip.mask.shape == (3, *SIZE)
-    assert clip.flow.shape == (3, 2, *SIZE)
-    assert clip.flow[-1].isnan().all()
-    assert not clip.flow[:2].isnan().all()
+    assert clip.flow.shape == (2, 2, *SIZE)
+    assert not clip.flow.isnan().all()
     assert clip.imu.shape == (3, 20, 6)
-    assert (clip.imu[0] == 0).all()
+    assert clip.imu[0].isnan().all()
     torch.testing.assert_close(clip.imu[1], torch.cat((full.clip([1, 2]).imu[1], full.clip([2, 3]).imu[1])))
     assert clip.index.tolist() == [1, 3, 5]
-    torch.testing.assert_close(clip.world_T_cam, full.poses()[[1, 3, 5]].float())
+    torch.testing.assert_close(clip.world_T_cam, full.poses()[[1, 3, 5]])
     torch.testing.assert_close(clip.time, torch.tensor([0.1, 0.3, 0.5], dtype=torch.float64))
     assert float(clip.left_T_right[0, 3]) == pytest.approx(0.54)
     torch.testing.assert_close(full.poses()[0], torch.eye(4, dtype=torch.float64), atol=1e-9, rtol=0)
@@ -92,7 +91,7 @@ def test_files_read_back_to_the_same_samples(tmp_path):
         torch.testing.assert_close(read.K, made.K, atol=1e-5, rtol=1e-6)
         torch.testing.assert_close(read.time, made.time, atol=1e-9, rtol=0)
         torch.testing.assert_close(read.left_T_right, made.left_T_right, atol=1e-6, rtol=0)
-        torch.testing.assert_close(read.imu, made.imu, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(read.imu, made.imu, atol=1e-5, rtol=1e-5, equal_nan=True)
 
 
 def test_bad_arguments_are_named(tmp_path):

@@ -196,6 +196,7 @@ def test_real_depth_agrees_between_views_by_the_real_poses(shared_data: Path) ->
 def median_disagreement(depth: torch.Tensor, K: torch.Tensor, later_T_now: torch.Tensor) -> torch.Tensor:
     """Median relative difference between the depth of a view, moved into the next one, and what that one measured."""
     points = backproject(K, depth[0])[depth[0] > 0]
+    later_T_now = later_T_now.to(points)
     moved = points @ later_T_now[:3, :3].T + later_T_now[:3, 3]
     pixels, z = project(K, moved)
     x, y = pixels.round().long().unbind(-1)

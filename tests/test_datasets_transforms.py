@@ -62,7 +62,6 @@ def clip() -> Sample:
     poses = se3.exp(torch.arange(VIEWS, dtype=torch.float64)[:, None] * steps)
     K = torch.tensor([[60.0, 0.7, 37.0], [0, 55.0, 26.0], [0, 0, 1]], dtype=torch.float64)
     views = [seen(K, pose, (HEIGHT, WIDTH)) for pose in poses]
-    later = [*poses[1:], poses[-1]]
     imu = torch.cat([se3.log(se3.relative(poses[:-1], poses[1:]))[:, 3:], torch.rand(VIEWS - 1, 3)], dim=-1)
     return Sample(
         image=torch.stack([view[0] for view in views]),
@@ -73,7 +72,7 @@ def clip() -> Sample:
         time=torch.tensor([0.0, 0.1, 0.3, 0.35], dtype=torch.float64),
         imu=torch.cat([torch.zeros(1, 6), imu])[:, None].double(),
         mask=torch.stack([(view[2][..., 0] > 0).long() for view in views]),
-        flow=torch.stack([flow_of(K, pose, view[2]) for pose, view in zip(later, views, strict=True)]),
+        flow=torch.stack([flow_of(K, pose, view[2]) for pose, view in zip(poses[1:], views[:-1], strict=True)]),
         scene="plane",
         index=torch.arange(5, 5 + VIEWS),
     )
@@ -328,3 +327,30 @@ def test_grey_images_stay_grey(clip: Sample, generator: torch.Generator) -> None
 def test_impossible_options_are_refused(make: Callable[[], Transform]) -> None:
     with pytest.raises(Vo3dError, match="expected"):
         make()
+
+
+def test_labels_motions_and_the_sensor_go_with_the_pixels(clip: Sample) -> None:
+    """A flip mirrors motions in the world and the place of the inertial sensor; time that runs back inverts motions."""
+    assert clip.world_T_cam is not None
+    motion = se3.exp(0.1 * torch.rand(VIEWS - 1, 2, 6, dtype=torch.float64))
+    label = torch.arange(VIEWS * HEIGHT * WIDTH).reshape(VIEWS, HEIGHT, WIDTH)
+    full = replace(clip, object_motion=motion, label=label, cam_T_imu=se3.exp(torch.rand(6)), imu=None, flow=None)
+    generator = torch.Generator()
+    flipped = HorizontalFlip(1.0)(full, generator)
+    M = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
+    torch.testing.assert_close(flipped.object_motion, M @ motion @ M)
+    torch.testing.assert_close(flipped.cam_T_imu, (M.float() @ full.cam_T_imu @ M.float()))
+    assert torch.equal(flipped.label, label.flip(-1))
+    backwards = ReverseTime(1.0)(full, generator)
+    torch.testing.assert_close(backwards.object_motion @ motion.flip(0), torch.eye(4).double().expand_as(motion))
+    assert torch.equal(backwards.label, label.flip(0))
+    assert RandomCrop((8, 9))(full, generator).label.shape == (VIEWS, 8, 9)
+    assert resize(full, (24, 40)).label.shape == (VIEWS, 24, 40)
+    bare = replace(full, K=None)
+    assert all(
+        change(bare, generator).K is None for change in (HorizontalFlip(1.0), RandomCrop((8, 9)), Resize((8, 9)))
+    )
+
+
+def test_transforms_declare_what_they_break() -> None:
+    assert (HorizontalFlip.breaks, ReverseTime.breaks, RandomCrop.breaks) == (("mirror",), ("time",), ())

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.compare import MUST_AGREE, compare
-from vo3d.evaluation.results import Result
+from vo3d.evaluation.compare import compare
 from vo3d.evaluation.scoring import metric_protocol
+from vo3d.evaluation.tasks.odometry import Odometry
+from vo3d.formats.results import Result
 
 FIRST = Result(
     model="DeepVO",
@@ -44,7 +45,7 @@ def printed(tmp_path: Path, *results: Result, force: bool = False, width: int = 
 def test_equal_protocols_make_one_table(tmp_path: Path) -> None:
     text = printed(tmp_path, FIRST, CLASSIC)
     row = next(line for line in text.splitlines() if "DeepVO" in line)
-    assert row.split()[:4] == ["DeepVO", "2.5", "-", "-"]
+    assert row.split()[:4] == ["DeepVO", "2.5", "-", "12.35"]
     assert "12.35" in row
     assert "1.25" in text
     assert "stereo baseline" in text
@@ -54,7 +55,7 @@ def test_equal_protocols_make_one_table(tmp_path: Path) -> None:
     assert "Protocol: task odometry; dataset KITTI; split test; frames_sha256 aaaaaaaaaaaa...; alignment none" in text
 
 
-@pytest.mark.parametrize("field", MUST_AGREE)
+@pytest.mark.parametrize("field", Odometry.must_agree)
 def test_unequal_protocols_are_refused_with_both_values(tmp_path: Path, field: str) -> None:
     other = replace(CLASSIC, protocol={**CLASSIC.protocol, field: "something else"})
     with pytest.raises(Vo3dError, match=f"{field} is something else instead of "):

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vo3d.evaluation import cost
-from vo3d.evaluation.cost import forecast, measured, peak_memory
+from vo3d.inference import cost
+from vo3d.inference.cost import forecast, measured, peak_memory
+from vo3d.model import Frames
 from vo3d.models.plane_sweep import PlaneSweep
-from vo3d.sample import Sample
+
+from tiny import TinyRecording
 
 CPU = torch.device("cpu")
 FLOATS = 50_000_000  # 200 MB
@@ -46,12 +48,12 @@ def test_the_peak_is_not_that_of_the_process_which_started_this_one(monkeypatch:
 
 
 def test_a_forecast_follows_the_number_of_depths(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sweep(model: PlaneSweep, *_: object) -> torch.Tensor:
-        return torch.ones(model.num_depths * 1_000_000)
+    def sweep(model: PlaneSweep, *_: object, **__: object) -> list[torch.Tensor]:
+        return [torch.ones(model.num_depths * 1_000_000)]
 
-    monkeypatch.setattr(cost, "estimate_depth", sweep)
+    monkeypatch.setattr(cost, "depth_maps", sweep)
     model = PlaneSweep(num_depths=100)
-    found = forecast(model, Sample(image=torch.zeros(2, 3, 8, 8), K=torch.eye(3).expand(2, 3, 3)), CPU)
+    found = forecast(model, TinyRecording(), Frames(views=(0, 1), counted=(0,)), CPU)
     assert model.num_depths == 100
     assert found is not None
     assert found.memory is not None

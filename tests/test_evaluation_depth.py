@@ -14,14 +14,15 @@ from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.compare import MUST_AGREE_IN_DEPTH, compare
-from vo3d.evaluation.depth import evaluate_depth, evenly_spaced
-from vo3d.evaluation.results import Result
-from vo3d.evaluation.run import evaluate_run
+from vo3d.evaluation.compare import compare
+from vo3d.evaluation.page import write_report
+from vo3d.evaluation.tasks.depth import Depth, evenly_spaced
 from vo3d.formats.pfm import read_pfm
-from vo3d.model import Model, Prediction
-from vo3d.report.depth_page import write_depth_report
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.formats.results import Result
+from vo3d.model import DepthModel, Prediction, Window
+from vo3d.pipelines.evaluate import evaluate_run
+from vo3d.recording import MultiViewScene
+from vo3d.sample import Sample
 
 
 class Wall(MultiViewScene):
@@ -52,7 +53,7 @@ class Wall(MultiViewScene):
         return Sample(
             image=torch.zeros(s, 3, 17, 22),
             K=torch.eye(3).expand(s, 3, 3),
-            world_T_cam=torch.eye(4).expand(s, 4, 4),
+            world_T_cam=torch.eye(4).double().expand(s, 4, 4),
             depth=depth,
             depth_range=torch.tensor([1.0, 5.0]).expand(s, 2),
             scene=self.name,
@@ -69,13 +70,14 @@ class Small(Wall):
         return replace(sample, image=sample.image[..., :16, :16], depth=sample.depth[..., :16, :16])  # type: ignore[index]
 
 
-class Guess(Model):
+class Guess(DepthModel):
     """`depth` everywhere, on every fourth pixel; the confidence grows from left to right."""
 
     needs: ClassVar[tuple[str, ...]] = ("image", "depth")
     gives: ClassVar[tuple[str, ...]] = ("depth", "confidence")
-    stride: ClassVar[int] = 4
-    min_confidence: ClassVar[float] = 0.5
+    window = Window(reference=True)
+    stride = 4
+    min_confidence = 0.5
 
     def __init__(self, depth: float = 2.0, num_depths: int = 41, holes: bool = False) -> None:
         super().__init__()
@@ -103,10 +105,15 @@ PROTOCOL = {"dataset": "walls", "split": "test"}
 
 
 def evaluate(
-    model: Model, scenes: Sequence[MultiViewScene], out: Path, num_views: int = 3, **options: object
+    model: DepthModel,
+    scenes: Sequence[MultiViewScene],
+    out: Path,
+    num_views: int = 3,
+    name: str | None = None,
+    **options: object,
 ) -> Result:
     samples = MultiViewDataset(scenes, num_views=num_views)
-    return evaluate_depth(model, samples, out, protocol=PROTOCOL, progress=False, **options)
+    return Depth(**options).run(model, samples, out, protocol=PROTOCOL, progress=False, name=name)
 
 
 def test_an_oracle_is_perfect_and_sees_every_reference(tmp_path: Path) -> None:
@@ -143,7 +150,7 @@ def test_an_unknown_unit_has_no_lengths(tmp_path: Path) -> None:
     wall = Wall("a")
     wall.metric = False
 
-    mean = evaluate_depth(Guess(2.1), MultiViewDataset([wall], num_views=2), tmp_path).mean
+    mean = evaluate(Guess(2.1), [wall], tmp_path, num_views=2).mean
 
     assert mean["depth_abs_rel"] == pytest.approx(0.05)
     assert not [key for key in mean if "mm" in key or key.endswith("_m")]
@@ -178,7 +185,7 @@ def test_the_protocol_tells_what_was_asked(tmp_path: Path) -> None:
     }
     assert (protocol["num_depths"], protocol["min_confidence"]) == (41, 0.7)
     assert protocol["depth_range"] == "1 to 5"
-    assert set(MUST_AGREE_IN_DEPTH) <= set(protocol)
+    assert set(Depth.must_agree) <= set(protocol)
 
 
 def test_some_references_of_each_scene(tmp_path: Path) -> None:
@@ -229,7 +236,7 @@ def test_results_stand_in_one_table(tmp_path: Path) -> None:
     assert "Protocol: task depth; dataset walls; split test; frames_sha256 " in text
 
 
-@pytest.mark.parametrize("term", MUST_AGREE_IN_DEPTH)
+@pytest.mark.parametrize("term", Depth.must_agree)
 def test_unequal_protocols_are_refused(term: str, tmp_path: Path) -> None:
     first = evaluate(Guess(), [Wall("a")], tmp_path / "first", references=1)
     other = replace(first, protocol=first.protocol | {term: "something else"})
@@ -254,11 +261,11 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
             return {key: value / 0 for key, value in super().forward(sample).items()}  # type: ignore[operator, return-value]
 
     for model, scenes, options, message in (
-        (Blind(), [Wall("a")], {}, "Blind gives no confidence and no depth: expected both"),
+        (Blind(), [Wall("a")], {}, "Blind gives prev_T_cam: expected a model of depth"),
         (Guess(), [Wall("a")], {"references": 0}, "references 0"),
         (Guess(), [Wall("a"), Wall("a")], {}, "two scenes are called a"),
         (Moving(), [Wall("a")], {}, "Moving needs imu"),
-        (Guess(), [Wall("a", truth=0.0)], {}, "a has a view without a true depth"),
+        (Guess(), [Wall("a", truth=0.0)], {}, "a has no view with a true depth"),
         (Mad(), [Wall("a")], {}, "NaN or infinite"),
     ):
         with pytest.raises(Vo3dError, match=message):
@@ -282,10 +289,15 @@ def test_one_command_scores_a_model_and_its_baselines_and_writes_a_page(
     (tmp_path / "sweep.yaml").write_text(RUN)
     baseline = '{"class_path": "vo3d.models.plane_sweep.PlaneSweep", "init_args": {"num_depths": 8}}'
     results = evaluate_run(
-        tmp_path / "sweep.yaml", baselines=[baseline], out=tmp_path / "out", references=1, device="cpu"
+        tmp_path / "sweep.yaml",
+        baselines=[baseline],
+        out=tmp_path / "out",
+        options={"references": 1},
+        device="cpu",
     )
-    assert list(results) == ["PlaneSweep", "PlaneSweep (num_depths=8)"]
-    fine, coarse = (Result.load(folder) for folder in results.values())
+    assert list(results) == ["depth"]
+    assert list(results["depth"]) == ["PlaneSweep", "PlaneSweep (num_depths=8)"]
+    fine, coarse = (Result.load(folder) for folder in results["depth"].values())
     assert fine.mean["depth_mae_mm"] < coarse.mean["depth_mae_mm"]  # type: ignore[operator]
     assert fine.protocol["dataset"] == "Tabletop"
     assert fine.provenance["arguments"] == {"num_depths": 16, "window": 5}
@@ -299,17 +311,17 @@ def test_one_command_scores_a_model_and_its_baselines_and_writes_a_page(
 def test_the_page_says_what_must_not_be_ranked_and_what_is_not_shown(tmp_path: Path) -> None:
     evaluate(Guess(), [Wall("a"), Wall("b")], tmp_path / "one")
     evaluate(Guess(2.1, holes=True), [Wall("a")], tmp_path / "two")
-    results = {"one": tmp_path / "one", "two": tmp_path / "two"}
-    page = write_depth_report(tmp_path / "page", results, title="Walls", scenes=[Wall("a")], commands=["vo3d it"])
+    results = {Depth(): {"one": tmp_path / "one", "two": tmp_path / "two"}}
+    page = write_report(tmp_path / "page", results, title="Walls", recordings=[Wall("a")], commands=["vo3d it"])
     text = page.read_text()
-    assert "two was not scored on b. The protocols differ in frames sha256" in text
+    assert "two was not scored on b. two: frames_sha256 is " in text
     assert "vo3d it" in text
     assert text.count("data:image/png") == 2
-    bare = write_depth_report(tmp_path / "bare", {"one": tmp_path / "one"}, title="Walls").read_text()
+    bare = write_report(tmp_path / "bare", {Depth(): {"one": tmp_path / "one"}}, title="Walls").read_text()
     assert "No maps of one are shown" in bare
     assert "Depths within 1 % of the truth, mean over 2 scenes: one 100.0 %." in bare
-    assert "Every pixel with a truth got a depth." in bare
+    assert "Coverage is 100 % of truth in all rows." in bare
     with pytest.raises(Vo3dError, match="expected 4x4, as a has now"):
-        write_depth_report(tmp_path / "other", results, title="Walls", scenes=[Small("a")])
+        write_report(tmp_path / "other", results, title="Walls", recordings=[Small("a")])
     with pytest.raises(Vo3dError, match="a report without results"):
-        write_depth_report(tmp_path / "none", {}, title="Walls")
+        write_report(tmp_path / "none", {}, title="Walls")

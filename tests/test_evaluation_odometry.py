@@ -12,13 +12,16 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.odometry import evaluate_odometry
-from vo3d.evaluation.results import Result
+from vo3d.evaluation.tasks.odometry import Odometry
+from vo3d.formats.results import Result
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain, start_at_identity, steps
 from vo3d.model import Model, Prediction
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording
+from vo3d.sample import Sample
+
+from tiny import Whole
 
 
 class Drive(Recording):
@@ -48,7 +51,7 @@ class Drive(Recording):
         return Sample(
             image=(number[:, None, None, None] / 1000).expand(-1, 3, 4, 6),
             K=torch.eye(3).expand(len(indices), 3, 3),
-            world_T_cam=self._poses[indices].float(),
+            world_T_cam=self._poses[indices],
             time=None if self._frame_seconds is None else number.double() * self._frame_seconds,
             scene=self.name,
             index=number,
@@ -91,9 +94,8 @@ class Oracle(Model):
 
 
 def evaluate(model: Model, recordings: list[Recording], out: Path, **options: object) -> Result:
-    return evaluate_odometry(
-        model, recordings, out, protocol={"dataset": "drives", "split": "test"}, progress=False, **options
-    )
+    said = {"dataset": "drives", "split": "test"}
+    return Odometry(**options).run(model, Whole(recordings), out, protocol=said, progress=False)
 
 
 @pytest.mark.parametrize(("num", "clip_length"), [(150, 16), (141, 5), (142, 5), (2, 16), (10, 2)])
@@ -154,7 +156,8 @@ def test_the_source_of_the_scale_is_the_models_or_as_told(tmp_path: Path) -> Non
     model = Oracle()
     model.scale_source = "ground truth"
     assert evaluate(model, [Drive("a", 9)], tmp_path).protocol["scale_source"] == "ground truth"
-    told = evaluate_odometry(model, [Drive("a", 9)], tmp_path, protocol={"scale_source": "a yardstick"}, progress=False)
+    said = {"scale_source": "a yardstick"}
+    told = Odometry().run(model, Whole([Drive("a", 9)]), tmp_path, protocol=said, progress=False)
     assert told.protocol["scale_source"] == "a yardstick"
 
 
@@ -215,7 +218,7 @@ def test_steps_that_are_no_motions_are_refused(tmp_path: Path) -> None:
             prev_T_cam[:, 3] = float("nan")
             return {"prev_T_cam": prev_T_cam}
 
-    with pytest.raises(Vo3dError, match="steps of Broken on a, pose 3: the pose holds NaN"):
+    with pytest.raises(Vo3dError, match="prev_T_cam of Broken on a, pose 3: the pose holds NaN"):
         evaluate(Broken(), [Drive("a", 30)], tmp_path)
 
 
@@ -224,7 +227,7 @@ def test_a_stream_that_drops_clips_is_a_defect(tmp_path: Path) -> None:
         def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
             yield self(next(iter(samples)))
 
-    with pytest.raises(TypeError, match="Sleepy gave 15 steps for the 30 frames of a"):
+    with pytest.raises(TypeError, match="Sleepy left 1 windows out: its stream must"):
         evaluate(Sleepy(), [Drive("a", 30)], tmp_path)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.results import Result, frames_sha256, mean_over_recordings
+from vo3d.evaluation.task import frames_sha256
+from vo3d.evaluation.tasks.odometry import Odometry
+from vo3d.formats.results import Result
 
 RESULT = Result(
     model="DeepVO",
@@ -79,7 +81,7 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
 
 
 def test_means_skip_what_is_not_defined_and_pool_segments() -> None:
-    mean = mean_over_recordings(
+    mean = Odometry().mean(
         {
             "a": {"t_rel_percent": 1.0, "r_rel_deg_per_100m": 4.0, "num_segments": 30, "fps": 10.0},
             "b": {"t_rel_percent": 2.0, "r_rel_deg_per_100m": 2.0, "num_segments": 10, "fps": 30.0},
@@ -91,7 +93,7 @@ def test_means_skip_what_is_not_defined_and_pool_segments() -> None:
     assert mean["t_rel_percent_pooled"] == pytest.approx(1.25)
     assert mean["r_rel_deg_per_100m_pooled"] == pytest.approx(3.5)
     assert mean["fps"] == pytest.approx(20)
-    nothing = mean_over_recordings({"short": {"t_rel_percent": None, "num_segments": 0}})
+    nothing = Odometry().mean({"short": {"t_rel_percent": None, "num_segments": 0}})
     assert nothing["t_rel_percent"] is None
     assert nothing["t_rel_percent_pooled"] is None
 

@@ -132,7 +132,7 @@ PAIR = {
     "image": torch.rand(2, 3, 12, 20),
     "right": torch.rand(2, 3, 12, 20),
     "K": torch.eye(3).expand(2, 3, 3),
-    "world_T_cam": torch.eye(4).expand(2, 4, 4),
+    "world_T_cam": torch.eye(4).double().expand(2, 4, 4),
     "time": torch.zeros(2, dtype=torch.float64),
     "index": torch.arange(2),
 }
@@ -150,7 +150,7 @@ def frames(count: int = 5) -> Iterator[Sample]:
             right=torch.rand(1, 3, 12, 20, generator=generator),
             K=torch.tensor([[[15.3, 0, 9.1], [0, 15.7, 6.2], [0, 0, 1]]]),
             left_T_right=left_T_right,
-            world_T_cam=se3.exp(number * step)[None],
+            world_T_cam=se3.exp(number * step.double())[None],
             time=torch.tensor([0.1037 * number], dtype=torch.float64),
             index=torch.tensor([number]),
         )
@@ -178,7 +178,7 @@ def test_a_written_sequence_reads_back_to_the_same_samples(tmp_path: Path) -> No
     assert sample.left_T_right is not None
     assert torch.allclose(sample.left_T_right, original[0].left_T_right, atol=1e-6)  # type: ignore[arg-type]
     assert sample.imu is not None
-    assert torch.equal(sample.imu[0], torch.zeros(10, 6))
+    assert sample.imu[0].isnan().all()
     assert torch.allclose(sample.imu[1:], imu, rtol=1e-6)
 
 
@@ -209,8 +209,8 @@ def test_a_folder_with_images_is_not_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"time": None}, "frame 2 lacks world_T_cam or time"),
-        ({"world_T_cam": None}, "frame 2 lacks world_T_cam or time"),
+        ({"time": None}, "frame 2 lacks K, world_T_cam or time"),
+        ({"world_T_cam": None}, "frame 2 lacks K, world_T_cam or time"),
         ({"K": torch.eye(3)[None]}, "frame 2 has another size or K"),
         ({"right": None}, "frame 2: expected right images"),
         (PAIR, "frame 2 has images of shape"),

@@ -66,7 +66,7 @@ def test_every_parameter_of_deepvo_gets_a_gradient(pool: Pool, generator: torch.
     model = _deepvo(pool, batch_norm=True)
     steps = se3.exp(0.1 * torch.randn(2, 3, 6, generator=generator))
     image = torch.rand(2, 3, 3, 37, 71, generator=generator)
-    sample = Sample(image=image, K=torch.eye(3).expand(2, 3, 3, 3), world_T_cam=steps)
+    sample = Sample(image=image, K=torch.eye(3).expand(2, 3, 3, 3), world_T_cam=steps.double())
 
     torch.stack(list(model.loss(model(sample), sample).values())).sum().backward()
 

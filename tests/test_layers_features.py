@@ -65,7 +65,7 @@ def test_tuples_of_recurrent_layers_pass_through() -> None:
 def test_of_several_runs_the_last_or_every_output_is_found() -> None:
     torch.manual_seed(0)
     model = MVSNet(num_depths=8).eval()
-    poses = torch.eye(4).repeat(1, 3, 1, 1)
+    poses = torch.eye(4).double().repeat(1, 3, 1, 1)
     sample = Sample(
         image=torch.rand(1, 3, 3, 32, 40),
         K=torch.tensor([[40.0, 0, 20], [0, 40, 16], [0, 0, 1]]).expand(1, 3, 3, 3),

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from vo3d.formats.weights import load_weights, save_weights
 from vo3d.geometry import se3
-from vo3d.model import Model, Prediction, check_gives, check_needs
+from vo3d.model import DepthModel, Model, Prediction, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
@@ -62,13 +62,14 @@ SHAPES: dict[str, Callable[[int, int, int, int], tuple[int | None, ...]]] = {
     "world_T_cam": lambda b, s, h, w: (b, s, 4, 4),
     "depth": lambda b, s, h, w: (b, s, h, w),
     "confidence": lambda b, s, h, w: (b, s, h, w),
-    "initial_depth": lambda b, s, h, w: (b, s, h, w),
     "log_probability": lambda b, s, h, w: (b, None, h, w),
     "descriptor": lambda b, s, h, w: (b, s, None),
     "occupancy": lambda b, s, h, w: (b, None, None, None),
     "flow": lambda b, s, h, w: (b, s - 1, 2, h, w),
-    "mask": lambda b, s, h, w: (b, s, None, h, w),
-    "log_variance": lambda b, s, h, w: (b, s, None),
+    "mask": lambda b, s, h, w: (b, s - 1, None, h, w),
+    "object_motion": lambda b, s, h, w: (b, s - 1, None, 4, 4),
+    "log_variance": lambda b, s, h, w: (b, s, 6),
+    "label": lambda b, s, h, w: (b, s, None, h, w),
 }
 
 
@@ -92,7 +93,7 @@ def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int 
     return Sample(
         image=image,
         K=K,
-        world_T_cam=torch.stack(poses, dim=1),
+        world_T_cam=torch.stack(poses, dim=1).double(),
         depth=depth,
         depth_range=torch.tensor([3.0, 8.0]).expand(b, s, 2),
         time=0.1 * index.double(),
@@ -122,9 +123,10 @@ def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
 
     prediction = predict(model, sample)
 
-    stride = getattr(model, "stride", None)  # dense maps of the reference alone, at every stride-th pixel
+    stride = model.stride if isinstance(model, DepthModel) else None  # maps of the reference, every stride-th pixel
     size = SIZE if stride is None else (-(-SIZE[0] // stride), -(-SIZE[1] // stride))
-    for key, tensor in prediction.items():
+    for key in model.gives:
+        tensor = prediction[key]
         expected = SHAPES[key](2, 3 if stride is None else 1, *size)
         assert len(tensor.shape) == len(expected), key
         assert all(want in (None, got) for want, got in zip(expected, tensor.shape, strict=True)), key
@@ -135,7 +137,7 @@ def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
 def test_odd_sizes_work(case: Case) -> None:
     prediction = predict(build(case, ODD_SIZE), make_sample(b=1, s=2, size=ODD_SIZE))
 
-    assert all(tensor.isfinite().all() for tensor in prediction.values())
+    assert all(value.isfinite().all() for key, value in prediction.items() if key != "aux")
 
 
 @every_model
@@ -158,8 +160,8 @@ def test_evaluation_does_not_depend_on_the_batch(case: Case) -> None:
 
     for i in range(3):
         alone = predict(model, sample.map(lambda tensor, i=i: tensor[i : i + 1]))
-        for key, tensor in alone.items():
-            torch.testing.assert_close(tensor[0], together[key][i], rtol=1e-4, atol=1e-5)
+        for key in model.gives:
+            torch.testing.assert_close(alone[key][0], together[key][i], rtol=1e-4, atol=1e-5)
 
 
 @every_model
@@ -173,8 +175,8 @@ def test_a_stream_predicts_every_clip(case: Case) -> None:
 
     assert len(predictions) == 3
     for prediction in predictions:
-        assert set(prediction) == set(model.gives) - {"log_probability"}, "what only the loss reads may be left out"
-    assert all(tensor.isfinite().all() for prediction in predictions for tensor in prediction.values())
+        check_gives(model, prediction)
+    assert all(prediction[key].isfinite().all() for prediction in predictions for key in model.gives)
 
 
 @every_learner
@@ -242,4 +244,4 @@ def test_nothing_stays_on_the_old_device(case: Case) -> None:
     prediction = model(sample)
     terms = model.loss(prediction, sample) if case.learns else {}
 
-    assert all(tensor.is_meta for tensor in (*prediction.values(), *terms.values()))
+    assert all(tensor.is_meta for tensor in (*(prediction[key] for key in model.gives), *terms.values()))

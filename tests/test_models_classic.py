@@ -77,7 +77,7 @@ def clip(*steps: str, stereo: bool = False, noise: float = 0.0) -> Sample:
     return Sample(
         image=image,
         K=K.expand(len(image), 3, 3),
-        world_T_cam=world_T_cam.float(),
+        world_T_cam=world_T_cam,
         right=right,
         left_T_right=offset if stereo else None,
         scene="corridor",

@@ -11,7 +11,8 @@ from vo3d.geometry import se3, trajectory
 from vo3d.model import check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
 from vo3d.models.constant_motion import ConstantMotion
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording
+from vo3d.sample import Sample
 
 
 class Path(Recording):
@@ -99,7 +100,7 @@ def test_truth_of_the_clip_is_ignored() -> None:
     model = ConstantMotion()
     model.fit([path("train", [0.0, 0.0, 1.0, 0.0, 0.0, 0.0])])
     plain = images()
-    told = Sample(image=plain.image, K=plain.K, world_T_cam=torch.rand(3, 4, 4))
+    told = Sample(image=plain.image, K=plain.K, world_T_cam=torch.rand(3, 4, 4).double())
     assert torch.equal(model(plain)["prev_T_cam"], model(told)["prev_T_cam"])
 
 

@@ -22,6 +22,7 @@ TINY = {"size": (64, 96), "width": 1 / 16, "hidden": 8}
 def _sample(image: Tensor, world_T_cam: Tensor | None = None) -> Sample:
     b, s = image.shape[:2]
     index = torch.arange(s).expand(b, s)
+    world_T_cam = None if world_T_cam is None else world_T_cam.double()
     return Sample(image=image, K=torch.eye(3).expand(b, s, 3, 3), world_T_cam=world_T_cam, index=index)
 
 

@@ -1,5 +1,6 @@
 """MVSNet: published weights and numbers, the equality of its two paths, its readings of probabilities, its losses."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -93,6 +94,25 @@ def test_logits_of_slabs_equal_those_of_the_volume(topology: str, num_depths: in
     assert whole.std() > 1e-3
 
 
+def test_networks_are_folded_once_and_anew_after_a_change() -> None:
+    torch.manual_seed(0)
+    model, sample = unsettled(MVSNet(num_depths=8)), make_sample(b=1)
+    first = model.predict(sample)["depth"]
+    kept = model._folded()
+    assert torch.equal(model.predict(sample)["depth"], first)
+    assert model._folded() is kept
+    with torch.no_grad():
+        next(model.regulariser.parameters()).mul_(1.5)
+    changed = model.predict(sample)["depth"]
+    assert not torch.equal(changed, first)
+    model.train()(sample)  # moves the statistics of the normalising layers
+    assert not torch.equal(model.eval().predict(sample)["depth"], changed)
+    other = MVSNet(num_depths=8)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.predict(sample)["depth"], model.predict(sample)["depth"])
+    assert set(copy.deepcopy(model).state_dict()) == set(MVSNet(num_depths=8).state_dict())
+
+
 def test_a_half_precision_volume_stays_near() -> None:
     torch.manual_seed(0)
     model = unsettled(MVSNet(num_depths=16))
@@ -183,7 +203,7 @@ def test_the_authors_loss_counts_intervals_inside_the_range() -> None:
     estimate = torch.full((2, 1, 16, 24), 6.0)
     estimate[0, 0, :, :6] = 99.0
     estimate[1, 0, 0, 0] = 5.0 + 192.0 * 2
-    prediction = {"depth": estimate - 0.25, "initial_depth": estimate, "confidence": estimate}
+    prediction = {"depth": estimate - 0.25, "confidence": estimate, "aux": {"initial_depth": estimate}}
 
     terms = model.loss(prediction, sample)
 
@@ -198,7 +218,7 @@ def test_the_port_s_loss_turns_at_one_millimetre() -> None:
     estimate = torch.full((1, 1, 16, 24), 5.0005)
     estimate[..., 12:] = 4.99
 
-    loss = model.loss({"depth": estimate, "initial_depth": estimate, "confidence": estimate}, sample)["depth"]
+    loss = model.loss({"depth": estimate, "confidence": estimate, "aux": {"initial_depth": estimate}}, sample)["depth"]
 
     assert loss.item() == pytest.approx((0.5 * 0.5**2 + 9.5) / 2, rel=1e-3)
 
@@ -238,14 +258,14 @@ def test_what_cannot_be_is_told_in_one_line() -> None:
 
 
 def golden_sample(folder: Path) -> Sample:
-    """View 5 of templeRing and its four sources, as the stored result was made."""
+    """View 5 of templeRing and its four sources, as the stored result was made: by cameras in float32."""
     views = read_scene(folder / "mvs" / "templeRing")
     chosen = [views[index] for index in (5, 6, 4, 7, 3)]
     camera = chosen[0].camera
     return Sample(
         image=torch.stack([read_image(view.image) for view in chosen])[None],
         K=torch.stack([view.camera.K for view in chosen])[None].float(),
-        world_T_cam=se3.inverse(torch.stack([view.camera.cam_T_world for view in chosen]))[None].float(),
+        world_T_cam=se3.inverse(torch.stack([view.camera.cam_T_world for view in chosen]))[None].float().double(),
         depth_range=torch.tensor([camera.depth_min, camera.depth_max]).expand(1, 5, 2),
     )
 

@@ -244,7 +244,7 @@ def test_what_it_cannot_do_is_said_in_one_line() -> None:
     sample = plane()
     with pytest.raises(Vo3dError, match="one view: PlaneSweep needs at least 2"):
         PlaneSweep(8)(sample.map(lambda tensor: tensor[:, :1]))
-    with pytest.raises(Vo3dError, match="needs world_T_cam and depth_range"):
+    with pytest.raises(Vo3dError, match="needs K, world_T_cam and depth_range"):
         PlaneSweep(8)(Sample(image=sample.image, K=sample.K))
     with pytest.raises(Vo3dError, match="no parameters to train"):
         PlaneSweep(8).loss({}, sample)

@@ -136,7 +136,7 @@ def test_forward_and_stream_equal_the_plain_network(sweep: str, inverse: bool, v
         logits = logits.flip(1)
     probability, index = logits.softmax(1).max(1)
 
-    torch.testing.assert_close(prediction["log_probability"], logits.log_softmax(1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(prediction["aux"]["log_probability"], logits.log_softmax(1), rtol=0, atol=1e-4)
     for found in (prediction, streamed):
         assert found["depth"].shape == found["confidence"].shape == (1, 1, 10, 12)
         torch.testing.assert_close(found["confidence"][:, 0], probability, rtol=0, atol=1e-5)
@@ -189,7 +189,7 @@ def test_the_loss_equals_a_loop_over_pixels(inverse: bool, smoothing: float, gen
     image, eye = torch.zeros(2, 3, 3, 13, 17), torch.eye(3).expand(2, 3, 3, 3)
     sample = Sample(image=image, K=eye, depth=full, depth_range=ends[:, None].expand(2, 3, 2))
 
-    prediction = {"log_probability": logits.log_softmax(1)}
+    prediction = {"aux": {"log_probability": logits.log_softmax(1)}}
     (loss,) = model.loss(prediction, sample).values()
     (validation_loss,) = model.eval().loss(prediction, sample).values()
 
@@ -243,18 +243,20 @@ def test_each_sample_of_a_batch_has_its_own_range() -> None:
         together = model(batch)
         (streamed,) = model.stream([batch])
         for b, alone in enumerate(map(model, (first, second))):
-            for key in ("depth", "confidence", "log_probability"):
+            for key in ("depth", "confidence"):
                 torch.testing.assert_close(together[key][b], alone[key][0], rtol=1e-4, atol=1e-4)
+            logs = together["aux"]["log_probability"][b], alone["aux"]["log_probability"][0]
+            torch.testing.assert_close(*logs, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(streamed["depth"][b], alone["depth"][0])
 
 
 def test_the_order_and_the_number_of_sources_are_free() -> None:
     model, sample = sharpen(make_model()).eval(), textured_plane(views=5, size=(32, 40))
     with torch.no_grad():
-        together = model(sample)["log_probability"]
-        shuffled = model(views(sample, 0, 3, 1, 4, 2))["log_probability"]
-        twice = model(views(sample, 0, 0, 1, 1))["log_probability"]
-        once = model(views(sample, 0, 1))["log_probability"]
+        together = model(sample)["aux"]["log_probability"]
+        shuffled = model(views(sample, 0, 3, 1, 4, 2))["aux"]["log_probability"]
+        twice = model(views(sample, 0, 0, 1, 1))["aux"]["log_probability"]
+        once = model(views(sample, 0, 1))["aux"]["log_probability"]
 
     torch.testing.assert_close(shuffled, together, rtol=0, atol=1e-3)
     torch.testing.assert_close(twice, once, rtol=0, atol=1e-3)
@@ -280,9 +282,9 @@ def test_a_random_sweep_learns_in_both_orders_and_predicts_in_one() -> None:
     model, sample = make_model(num_depths=6), textured_plane(size=(16, 20))
     orders = {order: make_model(num_depths=6, sweep=order).eval() for order in ("near_to_far", "far_to_near")}
     with torch.no_grad():
-        near, far = (float(other(sample)["log_probability"].sum()) for other in orders.values())
-        seen = [float(model.train()(sample)["log_probability"].sum()) for _ in range(12)]
-        predicted = float(model.eval()(sample)["log_probability"].sum())
+        near, far = (float(other(sample)["aux"]["log_probability"].sum()) for other in orders.values())
+        seen = [float(model.train()(sample)["aux"]["log_probability"].sum()) for _ in range(12)]
+        predicted = float(model.eval()(sample)["aux"]["log_probability"].sum())
 
     assert abs(near - far) > 1e-3
     assert {round(value, 3) for value in seen} == {round(near, 3), round(far, 3)}
@@ -324,8 +326,8 @@ def peak():
 torch.set_num_threads(1)
 torch.manual_seed(0)
 model = RMVSNet(32, features="uninet").eval()
-eye = torch.eye(4).repeat(1, 3, 1, 1)
-eye[0, 1:, 0, 3] = torch.tensor([0.1, 0.2])
+eye = torch.eye(4).double().repeat(1, 3, 1, 1)
+eye[0, 1:, 0, 3] = torch.tensor([0.1, 0.2]).double()
 K = torch.tensor([[256.0, 0, 128], [0, 256, 96], [0, 0, 1]]).expand(1, 3, 3, 3)
 image, ends = torch.rand(1, 3, 3, 192, 256), torch.tensor([1.0, 3.0]).expand(1, 3, 2)
 sample = Sample(image=image, K=K, world_T_cam=eye, depth_range=ends)
@@ -388,7 +390,7 @@ def test_what_a_sample_lacks_is_told() -> None:
 
     with pytest.raises(Vo3dError, match="needs at least 2, a reference and a source: raise num_views"):
         model(views(sample, 0))
-    with pytest.raises(Vo3dError, match="needs world_T_cam and depth_range"):
+    with pytest.raises(Vo3dError, match="needs K, world_T_cam and depth_range"):
         model(replace(sample, depth_range=None))
     with pytest.raises(Vo3dError, match="learns from depth"):
         model.loss(model(sample), replace(sample, depth=None))

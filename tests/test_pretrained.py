@@ -10,10 +10,10 @@ import yaml
 
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.pretrained import load_pretrained
 from vo3d.formats import pretrained
 from vo3d.formats.pretrained import find_pretrained, read_card, save_pretrained, weights_names
 from vo3d.formats.weights import save_weights
+from vo3d.inference.pretrained import load_pretrained
 
 from checks import complaint
 from tiny import TinyModel

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
-from vo3d.evaluation import depth_maps
 from vo3d.formats.images import write_image
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import read_cloud, read_mesh
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.geometry import se3
+from vo3d.inference.depth import depth_maps
 from vo3d.reconstruct import reconstruct
 
 import wall
@@ -62,13 +62,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Samples that the model was asked about, those of the forecast included."""
     seen: list[Any] = []
-    asked = depth_maps.estimate_depth
+    asked = depth_maps
 
-    def spy(model: Any, sample: Any, device: Any) -> Any:
-        seen.append(sample)
-        return asked(model, sample, device)
+    def spy(model: Any, scene: Any, windows: Any, **options: Any) -> Any:
+        seen.extend(windows)
+        return asked(model, scene, windows, **options)
 
-    monkeypatch.setattr("vo3d.reconstruct.pipeline.estimate_depth", spy)
+    monkeypatch.setattr("vo3d.reconstruct.pipeline.depth_maps", spy)
     return seen
 
 
@@ -141,15 +141,15 @@ def test_a_second_run_takes_the_maps_from_their_files(
 def test_an_interruption_loses_nothing(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked, seen = depth_maps.estimate_depth, []
+    asked, seen = depth_maps, []
 
-    def interrupted(model: Any, sample: Any, device: Any) -> Any:
-        seen.append(sample)
+    def interrupted(model: Any, scene: Any, windows: Any, **options: Any) -> Any:
+        seen.extend(windows)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return asked(model, sample, device)
+        return asked(model, scene, windows, **options)
 
-    monkeypatch.setattr("vo3d.reconstruct.pipeline.estimate_depth", interrupted)
+    monkeypatch.setattr("vo3d.reconstruct.pipeline.depth_maps", interrupted)
     words = ["reconstruct", str(scene), "--out", str(tmp_path / "a.ply"), *QUICK]
     assert main(words) == 130
     assert f"2 of {VIEWS} depth maps are in {tmp_path / 'a_depth'}: the same command goes on" in capsys.readouterr().err
@@ -167,7 +167,7 @@ def test_a_map_whose_images_changed_is_made_anew(scene: Path, tmp_path: Path, ca
     darker = wall.photograph(wall.intrinsics(H, W), wall.poses(VIEWS)[4], H, W)[0] * 0.9
     write_image(copy / "images" / "00000004.png", darker)
     assert main(words) == 0
-    again = [int(sample.index[0]) for sample in calls[VIEWS:]]
+    again = [sample.views[0] for sample in calls[VIEWS:]]
     with_4_among_them = [index for index in range(VIEWS) if 4 in (index, *_sources(index)[:2])]
     assert again == with_4_among_them
 
@@ -181,7 +181,7 @@ def test_references_and_sources_can_be_chosen(
 ) -> None:
     words = ["reconstruct", str(scene), "--out", str(tmp_path / "a.ply"), *QUICK]
     assert main([*words, "--views", "00000001", "2", "3", "--num-views", "9"]) == 0
-    assert [sample.index.tolist() for sample in calls] == [[index, *_sources(index)] for index in (1, 2, 3)]
+    assert [list(sample.views) for sample in calls] == [[index, *_sources(index)] for index in (1, 2, 3)]
     text = " ".join(capsys.readouterr().out.split())
     assert "3 views have fewer than 8 sources: they are matched with those that they have" in text
     assert "has no view of that name" in complaint(capsys, *words, "--views", "7")
@@ -249,7 +249,7 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
         ([tmp_path / "none", *out, *QUICK], "no such file or folder: expected a scene"),
         ([scene, *out], "no weights: expected a file, or one of"),
         ([scene, *out, "--weights", "plane_swep"], "did you mean plane_sweep?"),
-        ([scene, *out, "--model", "vo3d.models.constant_motion.ConstantMotion"], "needs a model of depth"),
+        ([scene, *out, "--model", "vo3d.models.constant_motion.ConstantMotion"], "expected a model of depth"),
         ([scene, *QUICK, "--out", tmp_path / "a.pcd"], "expected a name that ends in .ply"),
         ([scene, *QUICK, "--out", tmp_path / "file" / "a.ply"], "file"),
         ([scene, *out, *QUICK, "--num-views", "1"], "num_views 1: expected at least 2"),

@@ -6,16 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3, so3_exp
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.diagnosis import diagnose
 from vo3d.reconstruction.filtering import FusionRules
 from vo3d.reconstruction.fusion import fuse
 
 from ball_scene import ball_maps, changed
 
-Maps = list[DepthMap]
+Maps = list[PosedDepthMap]
 NUM = 6
 
 

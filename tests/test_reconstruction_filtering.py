@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.geometry import pixel_grid, project, rays, se3
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules, filter_map, filter_view, sample_depth
 
 from ball_scene import ball_maps, changed, distance_to_surface, maps_of, truth
@@ -31,7 +31,9 @@ def slow_sample(depth: np.ndarray, x: float, y: float, max_step: float) -> float
     return float(upper * (1 - v) + lower * v)
 
 
-def slow_filter(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> dict[tuple[int, int], tuple[float, int]]:
+def slow_filter(
+    maps: Sequence[PosedDepthMap], index: int, rules: FusionRules
+) -> dict[tuple[int, int], tuple[float, int]]:
     """Mean depth and number of agreeing views of each pixel that passes, one pixel and one source at a time."""
     view, passed = maps[index], {}
     K, world_T_cam = view.K.numpy(), view.world_T_cam.numpy()
@@ -59,7 +61,7 @@ def slow_filter(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> dic
     return passed
 
 
-def disturbed(maps: Sequence[DepthMap], noise: float, generator: torch.Generator) -> list[DepthMap]:
+def disturbed(maps: Sequence[PosedDepthMap], noise: float, generator: torch.Generator) -> list[PosedDepthMap]:
     """Depths with noise, holes, and confidences from 0 to 1."""
     depths, confidences = [], []
     for view in maps:
@@ -230,7 +232,7 @@ def test_far_worlds_do_not_disturb_single_precision_depths() -> None:
 def test_fields_of_a_map_may_differ_in_precision() -> None:
     maps = ball_maps(4, 24, 32, num_sources=3)
     exact = filter_map(maps, 0, FusionRules()).depth > 0
-    for fields in (("depth",), ("image", "confidence"), ("K", "world_T_cam"), ("depth", "image", "world_T_cam")):
+    for fields in (("depth",), ("image", "confidence"), ("K",), ("depth", "image", "K")):
         mixed = changed(maps, **{name: [getattr(view, name).float() for view in maps] for name in fields})
         found = filter_map(mixed, 0, FusionRules()).depth > 0
         assert (found == exact).float().mean() > 0.99

@@ -10,10 +10,10 @@ import torch
 from scipy.spatial import cKDTree
 
 from vo3d.datasets.sevenscenes import SevenScenesRecording
+from vo3d.depth_map import PosedDepthMap
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import PointCloud, read_cloud, write_cloud
 from vo3d.geometry import subsample_intrinsics
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules, filter_view
 from vo3d.reconstruction.fusion import ViewCounts, fuse
 
@@ -28,12 +28,12 @@ def in_order(cloud: PointCloud) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def maps() -> list[DepthMap]:
+def maps() -> list[PosedDepthMap]:
     return ball_maps()
 
 
 @pytest.fixture(scope="module")
-def cloud(maps: list[DepthMap]) -> PointCloud:
+def cloud(maps: list[PosedDepthMap]) -> PointCloud:
     return fuse(maps).cloud
 
 
@@ -51,7 +51,7 @@ def test_points_lie_on_the_surface_with_its_colours_and_normals(cloud: PointClou
     assert set(np.unique(cloud.scalars["views"])) <= set(range(4, 10))
 
 
-def test_a_surface_point_that_many_views_saw_appears_once(maps: list[DepthMap], cloud: PointCloud) -> None:
+def test_a_surface_point_that_many_views_saw_appears_once(maps: list[PosedDepthMap], cloud: PointCloud) -> None:
     every = fuse(maps, FusionRules(visibility=False)).cloud
     assert len(every) > 3 * len(cloud)
     size = footprint(maps)
@@ -64,7 +64,7 @@ def test_a_surface_point_that_many_views_saw_appears_once(maps: list[DepthMap], 
     assert missing[near].max() < 3 * size
 
 
-def test_pixels_left_out_are_close_to_a_point_in_their_own_view(maps: list[DepthMap], cloud: PointCloud) -> None:
+def test_pixels_left_out_are_close_to_a_point_in_their_own_view(maps: list[PosedDepthMap], cloud: PointCloud) -> None:
     # The rule itself, by brute force: each pixel that passed is in the cloud, or a point of it is within one pixel.
     rules = FusionRules()
     for view, passed in ((maps[2], filter_view(maps, 2, rules)),):
@@ -83,7 +83,7 @@ def test_pixels_left_out_are_close_to_a_point_in_their_own_view(maps: list[Depth
         assert lonely == []
 
 
-def test_order_of_the_views_changes_nothing(maps: list[DepthMap], cloud: PointCloud) -> None:
+def test_order_of_the_views_changes_nothing(maps: list[PosedDepthMap], cloud: PointCloud) -> None:
     order = [4, 7, 0, 2, 8, 1, 6, 3, 5]
     shuffled = [
         replace(maps[old], sources=tuple(order.index(source) for source in reversed(maps[old].sources)))
@@ -97,7 +97,7 @@ def test_order_of_the_views_changes_nothing(maps: list[DepthMap], cloud: PointCl
     assert [count.name for count in fused.views] == [maps[old].name for old in order]
 
 
-def test_counts_of_the_views_add_up(maps: list[DepthMap]) -> None:
+def test_counts_of_the_views_add_up(maps: list[PosedDepthMap]) -> None:
     confidence = maps[0].confidence.clone()
     confidence[:10] = 0.5
     told: list[ViewCounts] = []
@@ -114,7 +114,7 @@ def test_counts_of_the_views_add_up(maps: list[DepthMap]) -> None:
     assert all(count.fused == count.consistent for count in plain.views)
 
 
-def test_plain_rule_is_the_mean_of_the_depths_that_agree(maps: list[DepthMap]) -> None:
+def test_plain_rule_is_the_mean_of_the_depths_that_agree(maps: list[PosedDepthMap]) -> None:
     """Without visibility, each view gives the points of its filtered pixels, as the public ports do."""
     plain = fuse(maps, FusionRules(visibility=False)).cloud
     start = 0
@@ -123,20 +123,20 @@ def test_plain_rule_is_the_mean_of_the_depths_that_agree(maps: list[DepthMap]) -
         column, row = passed.pixels.numpy().T
         rays = np.linalg.inv(view.K.numpy()) @ np.stack((column, row, np.ones_like(row)))
         points = view.world_T_cam.numpy()[:3, :3] @ (rays * passed.depth.numpy()) + view.world_T_cam.numpy()[:3, 3:]
-        assert_same(torch.from_numpy(plain.points[start : start + len(row)]), torch.from_numpy(points.T))
+        assert_same(torch.from_numpy(plain.points[start : start + len(row)]), torch.from_numpy(points.T).float())
         start += len(row)
     assert start == len(plain)
 
 
-def test_maps_may_be_read_from_files_on_access(maps: list[DepthMap], cloud: PointCloud, tmp_path: Path) -> None:
+def test_maps_may_be_read_from_files_on_access(maps: list[PosedDepthMap], cloud: PointCloud, tmp_path: Path) -> None:
     for view in maps:
         write_pfm(tmp_path / f"{view.name}.pfm", view.depth)
 
-    class Stored(Sequence[DepthMap]):
+    class Stored(Sequence[PosedDepthMap]):
         def __len__(self) -> int:
             return len(maps)
 
-        def __getitem__(self, index: int) -> DepthMap:  # type: ignore[override]
+        def __getitem__(self, index: int) -> PosedDepthMap:  # type: ignore[override]
             return maps[index].with_depth(read_pfm(tmp_path / f"{maps[index].name}.pfm").double())
 
     stored = fuse(Stored()).cloud
@@ -160,12 +160,19 @@ def test_a_finer_view_gives_its_detail_and_a_coarser_one_what_is_left() -> None:
     assert all(0 < count.consistent for count in counts[half:])
 
 
-def test_precision_is_that_of_the_poses_and_the_file_keeps_all(maps: list[DepthMap], tmp_path: Path) -> None:
-    poses = [view.world_T_cam.float() for view in maps]
-    cloud = fuse(changed(maps, world_T_cam=poses)).cloud
-    assert cloud.points.dtype == np.float32
+@pytest.mark.parametrize(("origin", "dtype"), [(0.0, np.float32), (5e6, np.float64)], ids=["near", "far"])
+def test_points_far_from_the_origin_keep_their_digits_also_in_a_file(
+    maps: list[PosedDepthMap], tmp_path: Path, origin: float, dtype: type
+) -> None:
+    shift = torch.eye(4, dtype=torch.float64)
+    shift[0, 3] = origin
+    here, cloud = fuse(maps).cloud, fuse(changed(maps, world_T_cam=[shift @ view.world_T_cam for view in maps])).cloud
+    assert cloud.points.dtype == dtype
     write_cloud(tmp_path / "ball.ply", cloud)
-    assert_same(torch.from_numpy(in_order(read_cloud(tmp_path / "ball.ply"))), torch.from_numpy(in_order(cloud)))
+    read = in_order(read_cloud(tmp_path / "ball.ply"))
+    assert_same(torch.from_numpy(read), torch.from_numpy(in_order(cloud)))
+    apart, _ = cKDTree(here.points).query(read[:, :3] - np.array([origin, 0, 0]))
+    assert np.quantile(apart, 0.99) < 1e-5
 
 
 @pytest.mark.real
@@ -180,7 +187,7 @@ def test_sensor_depths_of_a_real_room_fuse(shared_data: Path) -> None:
     for place in range(len(indices)):
         depth = clip.depth[place, ::4, ::4].contiguous()
         maps.append(
-            DepthMap(
+            PosedDepthMap(
                 name=str(place),
                 depth=depth,
                 confidence=(depth > 0).float(),

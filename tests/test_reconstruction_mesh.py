@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import Mesh, read_mesh, write_mesh
 from vo3d.geometry import pixel_grid, rays, se3
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.normals import normals_from_depth
 from vo3d.reconstruction.tsdf import default_voxel, tsdf_mesh
 
@@ -64,7 +64,7 @@ def test_pixels_without_neighbours_have_no_normal() -> None:
 
 
 @pytest.fixture(scope="module")
-def maps() -> list[DepthMap]:
+def maps() -> list[PosedDepthMap]:
     """The ball and the plane around it; beyond that, pixels are too large on the surface."""
     cut = []
     for view in ball_maps():
@@ -75,11 +75,11 @@ def maps() -> list[DepthMap]:
 
 
 @pytest.fixture(scope="module")
-def mesh(maps: list[DepthMap]) -> Mesh:
+def mesh(maps: list[PosedDepthMap]) -> Mesh:
     return tsdf_mesh(maps)
 
 
-def test_mesh_lies_within_a_voxel_of_the_surface(maps: list[DepthMap], mesh: Mesh) -> None:
+def test_mesh_lies_within_a_voxel_of_the_surface(maps: list[PosedDepthMap], mesh: Mesh) -> None:
     voxel = default_voxel(maps)
     assert 1.0 < voxel / footprint(maps) < 2.0
     points = mesh.vertices.points.astype(np.float64)
@@ -104,13 +104,13 @@ def test_mesh_faces_and_normals_point_outward(mesh: Mesh) -> None:
     assert np.median((mesh.vertices.normals * outward(mesh.vertices.points)).sum(axis=1)) > 0.97
 
 
-def test_the_same_maps_give_the_same_mesh(maps: list[DepthMap], mesh: Mesh) -> None:
+def test_the_same_maps_give_the_same_mesh(maps: list[PosedDepthMap], mesh: Mesh) -> None:
     again = tsdf_mesh(maps)
     assert np.array_equal(again.vertices.points, mesh.vertices.points)
     assert np.array_equal(again.faces, mesh.faces)
 
 
-def test_what_no_view_saw_stays_a_hole(maps: list[DepthMap], mesh: Mesh) -> None:
+def test_what_no_view_saw_stays_a_hole(maps: list[PosedDepthMap], mesh: Mesh) -> None:
     holed = []
     for view in maps:
         pixels = rays(view.K, pixel_grid(48, 64, dtype=torch.float64)) * view.depth[..., None]
@@ -123,7 +123,7 @@ def test_what_no_view_saw_stays_a_hole(maps: list[DepthMap], mesh: Mesh) -> None
 
 
 def test_mesh_of_a_far_world_keeps_its_digits_and_survives_a_file(
-    maps: list[DepthMap], mesh: Mesh, tmp_path: Path
+    maps: list[PosedDepthMap], mesh: Mesh, tmp_path: Path
 ) -> None:
     shift = torch.eye(4, dtype=torch.float64)
     voxel = default_voxel(maps)
@@ -137,7 +137,7 @@ def test_mesh_of_a_far_world_keeps_its_digits_and_survives_a_file(
     assert np.array_equal(again.faces, moved.faces)
 
 
-def test_mistakes_of_a_mesh_are_told(maps: list[DepthMap]) -> None:
+def test_mistakes_of_a_mesh_are_told(maps: list[PosedDepthMap]) -> None:
     empty = [view.with_depth(torch.zeros_like(view.depth)) for view in maps]
     with pytest.raises(Vo3dError, match="no depth in 9 depth maps to make a mesh of"):
         tsdf_mesh(empty)

@@ -12,9 +12,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from torch import Tensor
 
+from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.report import depth
-from vo3d.report.depth import DepthView, colour_depth, depth_limits, plot_contact_sheet, plot_depth_view
+from vo3d.report.depth import colour_depth, depth_limits, plot_contact_sheet, plot_depth_view
 
 LONG = "scan 118, " + "W" * 60 + ", light 3"
 
@@ -25,7 +26,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vo3d.report.canvas.DPI", 70)
 
 
-def view(name: str = "frame 7", size: tuple[int, int] = (24, 32), seed: int = 0, **changes: Any) -> DepthView:
+def view(name: str = "frame 7", size: tuple[int, int] = (24, 32), seed: int = 0, **changes: Any) -> DepthMap:
     """A view four times finer than its maps, whose depth is up to 3 % wrong, with holes in depth and truth."""
     random = torch.Generator().manual_seed(seed)
     truth = 1 + torch.rand(size, generator=random)
@@ -39,7 +40,7 @@ def view(name: str = "frame 7", size: tuple[int, int] = (24, 32), seed: int = 0,
         "truth": truth,
         "interval": None,
     }
-    return DepthView(**(given | changes))
+    return DepthMap(**(given | changes))
 
 
 def panels(figure: Any) -> list[Any]:
@@ -110,12 +111,12 @@ def test_errors_are_in_intervals_or_percent_and_counted_in_the_title() -> None:
     found[2], truth[3] = 0, 0
     percent = view(depth=found, truth=truth, confidence=None)
     intervals = replace(percent, interval=0.03)
-    assert percent.error is not None
-    assert intervals.error is not None
-    assert percent.error[:2, 0].tolist() == pytest.approx([0.75, 2.0], abs=1e-4)
-    assert intervals.error[:2, 0].tolist() == pytest.approx([0.5, 4 / 3], abs=1e-4)
-    assert torch.equal(percent.error.isnan().nonzero()[:, 0].unique(), torch.tensor([2, 3]))
-    assert percent.percent_within == pytest.approx(100 * 7 / 8)
+    assert depth.depth_error(percent) is not None
+    assert depth.depth_error(intervals) is not None
+    assert depth.depth_error(percent)[:2, 0].tolist() == pytest.approx([0.75, 2.0], abs=1e-4)
+    assert depth.depth_error(intervals)[:2, 0].tolist() == pytest.approx([0.5, 4 / 3], abs=1e-4)
+    assert torch.equal(depth.depth_error(percent).isnan().nonzero()[:, 0].unique(), torch.tensor([2, 3]))
+    assert depth.percent_within(percent) == pytest.approx(100 * 7 / 8)
     assert titles(plot_depth_view(percent))[-1] == "error: 87.5 % within 1 %"
     figure = plot_depth_view(intervals)
     assert titles(figure)[-1] == "error: 87.5 % within 1 interval"

@@ -360,7 +360,7 @@ def test_a_figure_is_saved_whole_at_twice_the_size_of_the_page(tmp_path: Path) -
 
 def test_drawing_needs_no_window_system_and_no_global_state() -> None:
     program = (
-        "import sys, vo3d.report.odometry; from vo3d.report.figures import *\n"
+        "import sys, vo3d.evaluation.page; from vo3d.report.figures import *\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plot_error_over_speed({'a': ErrorCurve([1.0], [1.0], [1.0])}).canvas.draw()\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.page import write_report
+from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain, start_at_identity
 from vo3d.metrics.kitti_odometry import segment_errors
-from vo3d.report.odometry import write_odometry_report
+from vo3d.recording import Recording
 from vo3d.report.scored import read_scored
-from vo3d.sample import Recording, Sample
+from vo3d.sample import Sample
 
 LENGTHS = [20.0, 40.0, 60.0]
 PROTOCOL = {
@@ -32,6 +34,10 @@ PROTOCOL = {
     "segment_start_every": 10,
     "scale_source": "ground truth",
 }
+
+
+def write_odometry_report(out: Path, results: dict[str, Path], **options: Any) -> Path:
+    return write_report(out, {Odometry(): results}, **options)
 
 
 def drive(seed: int, noise: float = 0.0, frames: int = 160) -> Tensor:
@@ -172,7 +178,7 @@ def test_unequal_recordings_are_shown_where_they_exist_and_nothing_is_ranked(
 def test_unequal_protocols_are_named_and_nothing_is_ranked(results: dict[str, Path], tmp_path: Path) -> None:
     results["aligned"] = write_result(tmp_path / "aligned", 1.0, protocol=PROTOCOL | {"alignment": "7dof"})
     page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
-    assert "The protocols differ in alignment (see Protocol)." in page
+    assert "aligned: alignment is 7dof instead of none." in page
     assert "<strong" not in page
 
 
@@ -203,7 +209,10 @@ def test_columns_that_say_nothing_are_left_out_and_those_of_the_method_come_wher
     results: dict[str, Path], tmp_path: Path
 ) -> None:
     page = write_odometry_report(tmp_path / "out", results, title="t").read_text(encoding="utf-8")
-    assert heads(page) == [["model", "t_rel", "speed", "scale source"], ["recording", "model", "t_rel", "r_rel"]]
+    assert heads(page) == [
+        ["model", "t_rel", "speed", "scale source"],
+        ["recording", "model", "t_rel", "r_rel", "APE"],
+    ]
     assert "Scale and coverage are 1 in all rows." in page
     mean = {"t_rel_percent": 1.0, "scale": 1.0, "coverage": 0.5}
     results = {
@@ -317,11 +326,11 @@ def _other_truth(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "found"),
     [
-        (_remove, "metrics.json: no such file"),
-        (_cut, "metrics.json: found no JSON"),
-        (_change(protocol=None), "metrics.json: found no protocol"),
+        (_remove, "metrics.json: cannot be read (No such file or directory)"),
+        (_cut, "metrics.json: not JSON"),
+        (_change(protocol=None), "metrics.json: protocol is a NoneType"),
         (_change(sequences={}), "metrics.json: found no recording"),
-        (_change(sequences={"101": 3}), "metrics.json: sequences.101 is 3"),
+        (_change(sequences={"101": 3}), "metrics.json: sequences.101 is a int"),
         (_change(mean={"scale": "big"}), "metrics.json: mean.scale is 'big'"),
         (lambda folder: (folder / "trajectories" / "101.txt").unlink(), "101.txt"),
         (_shorten, "101.txt: found 159 poses, expected 160"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.results import Result
+from vo3d.formats.results import Result
 from vo3d.models.deepvo import DeepVO
 from vo3d.optim import NAG
 from vo3d.sample import Sample
@@ -133,7 +133,7 @@ def test_a_finished_run_is_not_repeated(out: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError("trained again")
 
     monkeypatch.setattr(optimizer_runs, "train", refuse)
-    monkeypatch.setattr(optimizer_runs, "evaluate_odometry", refuse)
+    monkeypatch.setattr(optimizer_runs.Odometry, "run", refuse)
     run_training(out, optimizers=TWO, seeds=(0, 1), budget=LITTLE)
 
     assert (out / "training" / "table.md").read_text() == before

@@ -66,7 +66,7 @@ def test_the_peer_has_our_weights_quarter_cameras_and_aligned_corners(tools, tmp
     case = peers.Case(peers.PORT, **SMALL, port=str(tmp_path))
     sampled, focal, shift, far, weight = peers.runner(case)()[:, 0].tolist()
     assert sampled == 0.75  # 1 where the corners are not aligned
-    K, world_T_cam = peers.sample_of(case).K[0, 1], peers.sample_of(case).world_T_cam[0, 1]
+    K, world_T_cam = peers.sample_of(case).K[0, 1], peers.sample_of(case).world_T_cam[0, 1].float()
     assert focal == pytest.approx(1.8 * 64 / 4)
     assert shift == pytest.approx(-(K[0] @ world_T_cam[:3, 3]).item() / 4, rel=1e-5)
     assert far == pytest.approx(peers.FAR)

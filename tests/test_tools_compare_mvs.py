@@ -9,9 +9,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from vo3d.evaluation.depth_maps import Estimate
-from vo3d.evaluation.results import Result
+from vo3d.depth_map import DepthMap
 from vo3d.formats.pretrained import save_pretrained
+from vo3d.formats.results import Result
 from vo3d.models.mvsnet import MVSNet
 from vo3d.sample import Sample
 
@@ -90,7 +90,9 @@ def test_shares_are_counted_by_class() -> None:
     estimate[:, :12] *= 1.02  # wrong on the left
     estimate[5, 20] = 0  # none
     confidence = torch.linspace(0, 1, 24).expand(12, 24)
-    found = tool.shares_within({0: Estimate(depth=estimate, confidence=confidence, seconds=1.0)}, samples, [pixels])
+    found = tool.shares_within(
+        {0: DepthMap(name="0", image=torch.zeros(3, 48, 96), depth=estimate, confidence=confidence)}, samples, [pixels]
+    )
     assert found["all"] == pytest.approx(100 * (120 - 1) / 240)
     assert found["confident"] == pytest.approx(100 * (120 - 1) / 130)  # column 11 has the median
     assert found["weak"] == 0  # all of them on the left

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from vo3d.evaluation.results import Result
+from vo3d.formats.results import Result
 
 LITTLE = {
     "size": "[32,64]",

@@ -5,7 +5,7 @@ from importlib import resources
 import pytest
 
 from vo3d.datasets.tabletop import Tabletop
-from vo3d.evaluation.pretrained import load_pretrained
+from vo3d.inference.pretrained import load_pretrained
 from vo3d.metrics.depth import depth_metrics
 from vo3d.sample import Sample
 

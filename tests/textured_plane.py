@@ -43,7 +43,7 @@ def textured_plane(
     return Sample(
         image=torch.cat(images)[None],
         K=K.expand(1, s, 3, 3),
-        world_T_cam=torch.stack(poses)[None],
+        world_T_cam=torch.stack(poses)[None].double(),
         depth=depth[None],
         depth_range=near_far.expand(1, s, 2),
         scene=["plane"],

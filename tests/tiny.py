@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from vo3d.geometry import se3
 from vo3d.model import Model, Prediction
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Recording, RecordingDataset
+from vo3d.sample import Sample
 
 
 class TinyModel(Model):
@@ -32,7 +32,7 @@ class TinyModel(Model):
         """Mean squared differences of rotation and translation."""
         assert sample.world_T_cam is not None
         truth = se3.relative(sample.world_T_cam[:, :-1], sample.world_T_cam[:, 1:])
-        error = prediction["prev_T_cam"] - truth
+        error = prediction["prev_T_cam"] - truth.float()
         return {"rotation": error[..., :3, :3].square().mean(), "translation": error[..., :3, 3].square().mean()}
 
 
@@ -60,7 +60,7 @@ class TinyRecording(Recording):
         return Sample(
             image=self.image[places],
             K=torch.eye(3).expand(len(places), 3, 3),
-            world_T_cam=self.world_T_cam[places].float(),
+            world_T_cam=self.world_T_cam[places],
             time=torch.tensor(places, dtype=torch.float64) / 10,
             scene=self.name,
             index=torch.tensor(places),
@@ -71,24 +71,37 @@ class TinyRecording(Recording):
         return self.world_T_cam
 
 
-class TinyClips(Dataset[Sample]):
+class Whole(RecordingDataset):
+    """Recordings as they are, one sample each."""
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self.recordings = list(recordings)
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def place(self, index: int) -> tuple[Recording, list[int]]:
+        """All frames of a recording."""
+        return self.recordings[index], list(range(len(self.recordings[index])))
+
+
+class TinyClips(RecordingDataset):
     """Pairs of neighbouring frames of some recordings; `epoch` shifts the brightness, as augmentation would."""
 
     def __init__(self, seeds: Sequence[int] = (0,), frames: int = 20, bare: bool = False) -> None:
         self.recordings = [TinyRecording(seed, frames) for seed in seeds]
         self.frames, self.bare = frames, bare
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the shift of `epoch`."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.recordings) * (self.frames - 1)
 
-    def __getitem__(self, index: int) -> Sample:
+    def place(self, index: int) -> tuple[Recording, list[int]]:
         recording, place = divmod(index, self.frames - 1)
-        sample = self.recordings[recording].clip([place, place + 1])
+        return self.recordings[recording], [place, place + 1]
+
+    def __getitem__(self, index: int) -> Sample:
+        recording, views = self.place(index)
+        sample = recording.clip(views)
         if self.bare:
             return Sample(image=sample.image, K=sample.K, scene=sample.scene, index=sample.index)
         shift = 0.01 * self.epoch

@@ -42,7 +42,7 @@ def disagreement(image: Tensor, K: Tensor, world_T_cam: Tensor, depth: Tensor) -
     """Mean absolute difference of colour between view 0 of a sample and the others, looked up where its depth says."""
     differences = []
     for source in range(1, len(image)):
-        source_T_target = se3.relative(world_T_cam[source], world_T_cam[0])
+        source_T_target = se3.relative(world_T_cam[source], world_T_cam[0]).to(K)
         seen, valid = warp_by_depth(image[source], depth[0], K[0], source_T_target, K[source])
         assert valid.float().mean() > 0.3 * (depth[0] > 0).float().mean()
         differences.append((seen - image[0]).abs().mean(0)[valid].mean())

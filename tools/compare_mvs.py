@@ -24,20 +24,22 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from vo3d.datasets.tabletop import Tabletop
+from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.compare import compare
-from vo3d.evaluation.depth import evaluate_depth, evenly_spaced
-from vo3d.evaluation.depth_maps import Estimate
-from vo3d.evaluation.devices import choose_device
-from vo3d.evaluation.pretrained import load_pretrained
-from vo3d.evaluation.results import Result
+from vo3d.evaluation.tasks.depth import Depth, evenly_spaced
 from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.results import Result
+from vo3d.geometry import subsample
+from vo3d.inference.devices import choose_device
+from vo3d.inference.pretrained import load_pretrained
 from vo3d.model import Model
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.provenance import provenance
+from vo3d.recording import Recording, RecordingDataset
 from vo3d.report.canvas import INK, WIDTH, new_figure, save_figure
-from vo3d.report.depth import MAPS, STEPS, DepthView, colour_depth, depth_limits
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.report.depth import MAPS, STEPS, colour_depth, depth_error, depth_limits, percent_within
+from vo3d.sample import Sample
 
 STRIDE = 4  # of all methods here: their maps have a pixel on every fourth of the image
 WINDOW = 9  # pixels: the contrast around a pixel is taken in a window of this side
@@ -59,14 +61,14 @@ SHARES = {  # what the shares are of
 }
 
 
-class Kept:
+class Kept(RecordingDataset):
     """References of rendered tables, rendered once for all methods."""
 
     def __init__(self, dataset: Tabletop, references: int) -> None:
         by_scene: dict[str, list[int]] = {}
         for index in range(len(dataset)):
             by_scene.setdefault(dataset.place(index)[0].name, []).append(index)
-        self.dataset = dataset
+        self.dataset, self.recordings = dataset, dataset.recordings
         self.indices = [index for indices in by_scene.values() for index in evenly_spaced(indices, references)]
         self._samples: dict[int, Sample] = {}
 
@@ -80,16 +82,28 @@ class Kept:
             self._samples[index] = self.dataset[self.indices[index]]
         return self._samples[index]
 
-    def place(self, index: int) -> tuple[MultiViewScene, list[int]]:
+    def place(self, index: int) -> tuple[Recording, list[int]]:
         """The scene of a reference and the indices of its views."""
         return self.dataset.place(self.indices[index])
+
+
+class Watched(Depth):
+    """The task, which keeps every map by its place among the references."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps: dict[int, DepthMap] = {}
+
+    def watch(self, view: DepthMap, sample: Sample) -> None:
+        """Keep the map."""
+        self.maps[len(self.maps)] = view
 
 
 def truth_of(sample: Sample) -> Tensor:
     """The true depth on the grid of the maps, h w."""
     if sample.depth is None:
         raise Vo3dError(f"{sample.scene} has no truth")
-    return sample.depth[0, ::STRIDE, ::STRIDE]
+    return subsample(sample.depth[0], STRIDE)
 
 
 def contrast(image: Tensor) -> Tensor:
@@ -99,7 +113,7 @@ def contrast(image: Tensor) -> Tensor:
     def mean(values: Tensor) -> Tensor:
         return avg_pool2d(values, WINDOW, 1, WINDOW // 2, count_include_pad=False)
 
-    return (mean(grey.square()) - mean(grey).square()).clamp(min=0).sqrt()[0, 0, ::STRIDE, ::STRIDE]
+    return subsample((mean(grey.square()) - mean(grey).square()).clamp(min=0).sqrt()[0, 0], STRIDE)
 
 
 def at_edges(truth: Tensor) -> Tensor:
@@ -130,7 +144,7 @@ def classes(samples: Kept) -> list[dict[str, Tensor]]:
     return found
 
 
-def shares_within(maps: dict[int, Estimate], samples: Kept, pixels: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+def shares_within(maps: dict[int, DepthMap], samples: Kept, pixels: Sequence[dict[str, Tensor]]) -> dict[str, float]:
     """Percent of the pixels of each class that are within 1 percent of the truth; a pixel without a depth is not."""
     right: dict[str, int] = dict.fromkeys(SHARES, 0)
     total: dict[str, int] = dict.fromkeys(SHARES, 0)
@@ -138,6 +152,7 @@ def shares_within(maps: dict[int, Estimate], samples: Kept, pixels: Sequence[dic
         truth = truth_of(samples[index])
         known = truth > 0
         good = known & ((estimate.depth - truth).abs() <= 0.01 * truth)
+        assert estimate.confidence is not None  # noqa: S101  all methods here give one
         sure = estimate.confidence[known].median()
         named = {"all": known, "confident": known & (estimate.confidence >= sure), **pixels[index]}
         for name, mask in named.items():
@@ -147,7 +162,7 @@ def shares_within(maps: dict[int, Estimate], samples: Kept, pixels: Sequence[dic
 
 
 def plot_views(
-    samples: Kept, chosen: Sequence[int], maps: dict[str, dict[int, Estimate]]
+    samples: Kept, chosen: Sequence[int], maps: dict[str, dict[int, DepthMap]]
 ) -> "matplotlib.figure.Figure":
     """For each chosen reference its image over its truth, and beside them each method's depth over its error."""
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
@@ -174,13 +189,14 @@ def plot_views(
         below[0].imshow(colour_depth(truth, limits).permute(1, 2, 0).numpy(), interpolation="nearest")
         below[0].set_title("true depth", fontsize=7, color=INK, loc="left", pad=2)
         for column, (name, estimates) in enumerate(maps.items(), start=1):
-            view = DepthView(name=name, image=image, depth=estimates[index].depth, truth=truth)
+            view = DepthMap(name=name, image=image, depth=estimates[index].depth, truth=truth)
             colours = colour_depth(view.depth, limits).permute(1, 2, 0).numpy()
             above[column].imshow(colours, interpolation="nearest")
             above[column].set_title(name, fontsize=7, color=INK, loc="left", pad=2)
-            assert view.error is not None  # noqa: S101  the truth is given
-            drawn = below[column].imshow(view.error.numpy(), cmap=errors, norm=norm, interpolation="nearest")
-            title = f"{view.percent_within or 0:.1f} % within 1 %"
+            error = depth_error(view)
+            assert error is not None  # noqa: S101  the truth is given
+            drawn = below[column].imshow(error.numpy(), cmap=errors, norm=norm, interpolation="nearest")
+            title = f"{percent_within(view) or 0:.1f} % within 1 %"
             below[column].set_title(title, fontsize=7, color=INK, loc="left", pad=2)
     if drawn is not None:
         bar = figure.colorbar(drawn, ax=list(grid[-1]), location="bottom", fraction=0.12, aspect=60, pad=0.04)
@@ -273,21 +289,13 @@ def run(options: argparse.Namespace) -> None:
     protocol = {"dataset": "Tabletop", "split": f"seeds {seeds[0]} to {seeds[-1]}"}
     rows: dict[str, dict[str, object]] = {}
     shares: dict[str, dict[str, float]] = {}
-    maps: dict[str, dict[int, Estimate]] = {}
+    maps: dict[str, dict[int, DepthMap]] = {}
     folders, baseline = [], None
     for name, (model, origin) in contestants.items():
         folder = options.out / "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
-        maps[name] = {}
-        result = evaluate_depth(
-            model,
-            samples,
-            folder,
-            device=device,
-            name=name,
-            protocol=protocol,
-            provenance=origin,
-            each=maps[name].__setitem__,
-        )
+        task = Watched()
+        result = task.run(model, samples, folder, device=device, name=name, protocol=protocol, provenance=origin)
+        maps[name] = task.maps
         folders.append(folder)
         shares[name] = shares_within(maps[name], samples, pixels)
         rows[name] = row_of(result, shares[name], baseline)

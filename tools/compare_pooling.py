@@ -21,20 +21,20 @@ from pathlib import Path
 import torch
 import yaml
 from jsonargparse import auto_cli
-from torch.utils.data import Dataset
 
 from vo3d.cli import main as vo3d
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.build import build
-from vo3d.evaluation.odometry import evaluate_odometry
-from vo3d.evaluation.results import Result
+from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.results import Result
 from vo3d.formats.run_folder import HISTORY, find_checkpoint, read_run
 from vo3d.formats.weights import load_weights, read_weights
 from vo3d.layers.downsampling import Pool
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
+from vo3d.recording import RecordingDataset
+from vo3d.settings.build import build
 from vo3d.survey.sweep import ERRORS, keep_budget, markdown, plain, spread, street_net
 from vo3d.world.export import render_to_kitti
 
@@ -174,18 +174,15 @@ def score(folder: Path, budget: Budget) -> None:
     config = read_run(folder)
     net: Model = build(Model, config["model"]["net"], str(folder))
     load_weights(net, find_checkpoint("best", folder))
-    train, recordings = (build(Dataset, config["data"][split], str(folder)).recordings for split in ("train", "test"))
+    train, test = (build(RecordingDataset, config["data"][split], str(folder)) for split in ("train", "test"))
     constant = ConstantMotion()
-    constant.fit(train)
+    constant.fit(train.recordings)
     for model in (net, constant):
-        evaluate_odometry(
-            model,
-            recordings,
-            folder / "test" / type(model).__name__,
-            lengths=budget.lengths or DEVKIT_LENGTHS,
-            protocol={"dataset": "rendered streets", "split": "test"},
-            progress=False,
+        task, said = (
+            Odometry(lengths=budget.lengths or DEVKIT_LENGTHS),
+            {"dataset": "rendered streets", "split": "test"},
         )
+        task.run(model, test, folder / "test" / type(model).__name__, protocol=said, progress=False)
 
 
 def read_result(folder: Path) -> Run:

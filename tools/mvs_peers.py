@@ -74,7 +74,7 @@ def sample_of(case: Case) -> Sample:
     sample = Sample(
         image=torch.stack(images)[None],
         K=K.expand(1, case.views, 3, 3),
-        world_T_cam=world_T_cam[None],
+        world_T_cam=world_T_cam[None].double(),
         depth_range=torch.tensor([NEAR, FAR]).expand(1, case.views, 2),
     )
     return sample.to(case.device)
@@ -115,9 +115,9 @@ def port_of(case: Case) -> Callable[[], Tensor]:
     peer.load_state_dict({name.removeprefix("module."): ours[places[name]] for name in published})
     peer.eval().to(case.device)
     sample = sample_of(case)
-    if sample.world_T_cam is None or sample.depth_range is None:
+    if sample.K is None or sample.world_T_cam is None or sample.depth_range is None:
         raise TypeError("the sample lacks its cameras")
-    projection = se3.inverse(sample.world_T_cam).clone()  # 1 s 4 4
+    projection = se3.inverse(sample.world_T_cam).to(sample.image)  # 1 s 4 4
     projection[..., :3, :] = subsample_intrinsics(sample.K, twin.stride) @ projection[..., :3, :]
     near, far = sample.depth_range[0, 0].tolist()
     depths = torch.linspace(near, far, case.depths, device=case.device)[None]
@@ -146,6 +146,6 @@ def runner(case: Case) -> Callable[[], Tensor]:
     else:
 
         def call() -> Tensor:
-            return next(iter(model.stream([sample])))["depth"][0, 0]
+            return model.predict(sample)["depth"][0, 0]
 
     return call

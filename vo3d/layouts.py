@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError
-from vo3d.sample import MultiViewScene
+from vo3d.recording import MultiViewScene
 
 LAYOUTS = {  # module of vo3d.datasets -> what it reads; the first that recognises a path takes it
     "mvs_folder": "MVSNet's layout (images/, cams/, pair.txt)",

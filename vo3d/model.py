@@ -1,12 +1,16 @@
-"""What every method obeys: fields it needs, keys it gives, a forward pass, a loss, a stream."""
+"""What every method obeys: fields it needs, keys it gives, windows it wants, a forward pass, a loss, a stream."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import ClassVar, TypedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
+import torch
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from vo3d.errors import Vo3dError
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 
@@ -14,51 +18,176 @@ class Prediction(TypedDict, total=False):
     """What methods may give; metrics follow these keys, not the method's name. Units as in `Sample`."""
 
     prev_T_cam: Tensor  # *b s-1 4 4: pose of each view in the frame of the one before
-    world_T_cam: Tensor  # *b s 4 4
-    depth: Tensor  # *b s h w; multi-view stereo: s = 1, the reference, at every `stride`-th pixel
+    world_T_cam: Tensor  # *b s 4 4, in the scene's world, never merely relative to a window
+    depth: Tensor  # *b s h w, 0 = none; of a reference and its sources: s = 1, the reference
     confidence: Tensor  # *b s h w, in [0, 1]
-    initial_depth: Tensor  # *b s h w, before the refinement
     log_probability: Tensor  # *b d h w, of each depth hypothesis
-    descriptor: Tensor  # *b s c, of unit length
-    occupancy: Tensor  # *b d d d, probability
     flow: Tensor  # *b s-1 2 h w, pixels
-    mask: Tensor  # *b s k h w, membership of k moving objects
-    log_variance: Tensor  # *b s k
+    mask: Tensor  # *b s-1 k h w, membership of k moving objects
+    object_motion: Tensor  # *b s-1 k 4 4, rigid motion of each mask
+    descriptor: Tensor  # *b s c, of unit length
+    log_variance: Tensor  # *b s 6, of metres x 3 and radians x 3
+    occupancy: Tensor  # *b d d d, probability, axes x y z of the grid
+    label: Tensor  # *b s c h w, log-probability of each class
+    aux: dict[str, Tensor]  # what only the loss reads; nothing scores it, and `gives` does not name it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """One window: frames of a recording in the order that a model sees them, and the places among them that count."""
+
+    views: Sequence[int]
+    counted: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """How many views of a recording a model wants at once, how far windows overlap, which of their views count.
+
+    Every view of a recording counts in one window alone. Images alone are `Window(views=1, overlap=0)`, pairs
+    `Window(views=2)`, clips of which the middle counts have a `margin`; the default is clips of any length.
+
+    Args:
+        views: in a window; None: as many as the caller likes.
+        overlap: views that a window shares with the one before it.
+        margin: views at either end of a window that do not count, but for the ends of the recording.
+        reference: a window is a reference and its sources, of which the reference counts: views of a `MultiViewScene`
+            in no order, and not of a recording in time order.
+
+    Raises:
+        ValueError: windows do not advance, or views between them would not count: an error of the model.
+    """
+
+    views: int | None = None
+    overlap: int = 1
+    margin: int = 0
+    reference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.views is not None and not 0 <= self.overlap < self.views:
+            raise ValueError(f"windows of {self.views} views that overlap by {self.overlap} do not advance")
+        if self.overlap < 2 * self.margin:
+            raise ValueError(f"a margin of {self.margin} views on either side needs an overlap of {2 * self.margin}")
+
+    def cut(self, num_frames: int, length: int) -> list[Frames]:
+        """The windows of a recording in time order; of a model that takes any number of views, `length` in each.
+
+        The last window is shorter where the number of views is free, and begins earlier where it is not.
+        Raises Vo3dError where the recording, or `length`, is too short.
+        """
+        views = length if self.views is None else self.views
+        if views <= self.overlap:
+            raise Vo3dError(f"clip_length {length}: expected at least {self.overlap + 1} frames")
+        if num_frames < (self.views or 1):
+            raise Vo3dError(f"{num_frames} frames: the model wants {self.views or 1} at once: give a longer recording")
+        found: list[Frames] = []
+        done = start = 0
+        while done < num_frames:
+            stop = min(start + views, num_frames)
+            first = start if self.views is None else stop - views
+            end = num_frames if stop == num_frames else stop - self.margin
+            found.append(Frames(views=range(first, stop), counted=range(done - first, end - first)))
+            done, start = end, start + views - self.overlap
+        return found
 
 
 class Model(nn.Module, ABC):
     """A method whose constructor is its configuration.
 
-    `needs` names the `Sample` fields that `forward` reads, `loss_needs` those that `loss` reads beside them, `gives`
-    the `Prediction` keys that it returns.
+    Class variables say what it is:
 
-    What only some methods have is found by its name: `fit(recordings)`, which learns from training recordings without
-    gradients, before an evaluation; `scale_source`, words that say where metres come from; `failures`, the number of
-    steps that could not be told so far; `published`, the checkpoints of others that `vo3d.formats.weights` can load;
-    `stride`, where dense maps are smaller than the image: their pixel (x, y) is the image's (stride x, stride y);
-    `min_confidence`, the confidence from which on a depth is worth keeping; `num_depths`, the depth hypotheses of a
-    plane sweep, which may be set from outside, and `inverse`, whether they are evenly spaced in 1 / depth
-    (`inverse_stream`, where `stream` does otherwise than `forward`).
+    - `needs`: the `Sample` fields that `forward` reads; `loss_needs`: those that `loss` reads beside them;
+    - `gives`: the `Prediction` keys that it returns, without `aux`;
+    - `window`: how it wants to see a recording, see `Window`;
+    - `refuses`: words for what breaks its meaning, such as "mirror" for an absolute pose (`Transform.breaks`);
+    - `needs_progress`: whether it cannot be trained without a known end, by which `progress` is counted;
+    - `published`: the checkpoints of others that `vo3d.formats.weights` can load into it;
+    - `scale_source`: words that say where its metres come from;
+    - `failures`: how many steps could not be told so far; None where it does not count them.
     """
 
     needs: ClassVar[tuple[str, ...]]
     loss_needs: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]]
+    window: Window = Window()
+    refuses: ClassVar[tuple[str, ...]] = ()
+    needs_progress: ClassVar[bool] = False
+    published: ClassVar[Mapping[str, Any]] = {}
+    scale_source: str = "network (learned)"
+    failures: int | None = None
+
+    progress: float = 0.0
+    """Share of the training that is done, set by the learner; 0 where the end of the training is not known.
+
+    What inference needs of it is a buffer of the model, saved with its weights.
+    """
 
     @abstractmethod
     def forward(self, sample: Sample) -> Prediction:
-        """Predict from a batch of clips (`*b` is one axis)."""
+        """Predict from a batch of clips (`*b` is one axis), for training."""
 
     @abstractmethod
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Scalar terms, already weighted; the objective is their sum."""
 
-    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """Predict along one recording, clip after clip; methods with memory carry their state from clip to clip.
+    @torch.no_grad()
+    def predict(self, sample: Sample) -> Prediction:
+        """Predict from one window, for inference: `forward` without gradients, unless a method knows a cheaper way."""
+        prediction: Prediction = self(sample)
+        return prediction
 
-        This is the path of inference: it may leave out keys that only the loss reads.
+    def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+        """Predict window after window of one recording; methods with memory carry their state from one to the next."""
+        yield from map(self.predict, samples)
+
+    def fit(self, recordings: Sequence[Recording]) -> None:
+        """Learn from training recordings what is learnt without gradients.
+
+        Called at the start of a fresh training (not of a resumed one, nor after `init_weights`), and before the
+        evaluation of a method that has no weights. Raises Vo3dError where the recordings lack what it needs.
         """
-        yield from map(self, samples)
+
+    def finish(self, recordings: Sequence[Recording]) -> None:
+        """The same after training; training may go on from here, so it changes nothing that `forward` reads."""
+
+
+class DepthModel(Model):
+    """A method that gives `depth`, and says what that depth is.
+
+    - `stride`: pixel (x, y) of its maps is the image's pixel (stride x, stride y);
+    - `min_confidence`: the confidence from which on a depth is worth keeping; None without confidence;
+    - `num_depths`: the number of its depth hypotheses; None where it has none;
+    - `inverse`: whether the hypotheses of inference are evenly spaced in 1 / depth;
+    - `free_num_depths`: whether `num_depths` may be set from outside.
+    """
+
+    stride: int = 1
+    min_confidence: float | None = None
+    num_depths: int | None = None
+    inverse: bool = False
+    free_num_depths: ClassVar[bool] = False
+
+    def spacing(self, depth_range: tuple[float, float]) -> float | None:
+        """The distance of two hypotheses from near to far, in depth or in 1 / depth; None without hypotheses."""
+        if self.num_depths is None or self.num_depths < 2:
+            return None
+        near, far = depth_range
+        return (1 / near - 1 / far if self.inverse else far - near) / (self.num_depths - 1)
+
+
+def depth_model(model: Model) -> DepthModel:
+    """The model as one of depth; raises Vo3dError unless it is one."""
+    name = type(model).__name__
+    if "depth" not in model.gives:
+        raise Vo3dError(f"{name} gives {', '.join(model.gives)}: expected a model of depth")
+    if not isinstance(model, DepthModel):
+        raise Vo3dError(f"{name} gives depth and does not say at which pixels: derive it from vo3d.model.DepthModel")
+    return model
+
+
+def has_own(model: Model, method: str) -> bool:
+    """Whether the class of a model does something in `method`, such as fit or finish, that `Model` leaves empty."""
+    return getattr(type(model), method) is not getattr(Model, method)
 
 
 def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = False) -> None:
@@ -75,21 +204,21 @@ def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = F
         )
 
 
-def reference_and_sources(model: Model, sample: Sample) -> tuple[Tensor, Tensor]:
-    """`world_T_cam` (b s 4 4) of a sample for multi-view stereo, and near and far of its reference (b 2).
-
-    Raises Vo3dError where the sample has no poses, no depth range, or one view alone.
-    """
-    if sample.world_T_cam is None or sample.depth_range is None:
-        raise Vo3dError(
-            f"{type(model).__name__} needs world_T_cam and depth_range: choose a dataset of posed views that has both"
-        )
-    if sample.image.shape[1] < 2:
-        raise Vo3dError(f"one view: {type(model).__name__} needs at least 2, a reference and a source: raise num_views")
-    return sample.world_T_cam, sample.depth_range[:, 0]
-
-
 def check_gives(model: Model, prediction: Prediction) -> None:
     """Raise TypeError unless the keys of `prediction` are those that `model` declares: a defect of the model."""
-    if set(prediction) != set(model.gives):
+    if set(prediction) - {"aux"} != set(model.gives):
         raise TypeError(f"{type(model).__name__} declares {sorted(model.gives)} but returned {sorted(prediction)}")
+
+
+def posed_views(
+    model: Model, sample: Sample
+) -> tuple[Float[Tensor, "b s 3 3"], Float64[Tensor, "b s 4 4"], Float[Tensor, "b 2"]]:
+    """`K` and `world_T_cam` of all views, and near and far of the first, which a sweep over its depths needs.
+
+    Raises Vo3dError where the sample lacks one of them, or has one view alone.
+    """
+    if sample.K is None or sample.world_T_cam is None or sample.depth_range is None:
+        raise Vo3dError(f"{type(model).__name__} needs K, world_T_cam and depth_range: choose a dataset of posed views")
+    if sample.image.shape[1] < 2:
+        raise Vo3dError(f"one view: {type(model).__name__} needs at least 2, a reference and a source: raise num_views")
+    return sample.K, sample.world_T_cam, sample.depth_range[:, 0]

@@ -1,7 +1,6 @@
 """What every dataset yields: a clip of S views, in metres, radians, seconds and pixels."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,31 +9,55 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry import trajectory
+
+UNKNOWN_LABEL = 255  # in `Sample.label`: the class of a pixel is not known
+DOUBLES = (
+    "world_T_cam",
+    "object_motion",
+    "world_T_grid",
+    "time",
+    "imu_time",
+)  # float32 does not hold their digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One clip of S views, or a batch of them (leading axes `*b`); optional fields are None, never missing.
 
+    Poses are float64, because a world's origin may lie 5,000 km away: models make poses relative, or subtract a
+    buffered mean, before they cast. Axes that lead from one view to the next (`flow`, `object_motion`) have S - 1.
+
     Convention: camera axes x right, y down, z forward; `world_T_cam` maps camera points into the world;
     the centre of the top-left pixel is (0, 0). Millimetres, axis flips and nanoseconds end in the loader.
+
+    Raises Vo3dError for a field of `DOUBLES` in another type.
     """
 
     image: Float[Tensor, "*b s 3 h w"]  # RGB in [0, 1]; each model does its own normalisation
-    K: Float[Tensor, "*b s 3 3"]  # pixels
-    world_T_cam: Float[Tensor, "*b s 4 4"] | None = None  # metres
+    K: Float[Tensor, "*b s 3 3"] | None = None  # pixels; None where a source does not know it
+    world_T_cam: Float64[Tensor, "*b s 4 4"] | None = None  # metres
     depth: Float[Tensor, "*b s h w"] | None = None  # z in metres; 0 = no measurement
     depth_range: Float[Tensor, "*b s 2"] | None = None  # near and far, metres
     time: Float64[Tensor, "*b s"] | None = None  # seconds
-    imu: Float[Tensor, "*b s n 6"] | None = None  # rad/s then m/s^2, since the previous view; row 0 of s: zeros
+    imu: Float[Tensor, "*b s n 6"] | None = None  # rad/s then m/s^2, since the previous view; NaN = no reading
+    imu_time: Float64[Tensor, "*b s n"] | None = None  # the instant of each reading, seconds; NaN as there
+    cam_T_imu: Float[Tensor, "*b 4 4"] | None = None  # where the inertial sensor sits
     right: Float[Tensor, "*b s 3 h w"] | None = None  # the stereo partner of `image`
     left_T_right: Float[Tensor, "*b 4 4"] | None = None  # its rigid offset, metres
     mask: Int[Tensor, "*b s h w"] | None = None  # object ids, 0 = static world
-    flow: Float[Tensor, "*b s 2 h w"] | None = None  # pixels, to the next view in time; NaN = not defined
-    occupancy: Bool[Tensor, "*b d d d"] | None = None  # voxel truth
+    flow: Float[Tensor, "*b s-1 2 h w"] | None = None  # pixels, to the next view; NaN = not defined
+    object_motion: Float64[Tensor, "*b s-1 k 4 4"] | None = None  # of ids 1 to k in the world, to the next view
+    label: Int[Tensor, "*b s h w"] | None = None  # class of each pixel, 255 = unknown
+    occupancy: Bool[Tensor, "*b d d d"] | None = None  # voxel truth, axes x y z
+    world_T_grid: Float64[Tensor, "*b 4 4"] | None = None  # from the grid's [0, 1]^3 to metres
     scene: str | list[str] = ""  # the recording; a list once collated
     index: Int[Tensor, "*b s"] | None = None  # place of each view in its recording
+
+    def __post_init__(self) -> None:
+        for name in DOUBLES:
+            value = getattr(self, name)
+            if value is not None and value.dtype != torch.float64:
+                raise Vo3dError(f"{name} of {self.scene!r} is {value.dtype}: expected torch.float64, call .double()")
 
     def given(self) -> tuple[str, ...]:
         """Names of the fields that are present, in the order of the class."""
@@ -84,60 +107,3 @@ class Sample:
                     )
             stacked[name] = torch.stack(tensors)
         return Sample(**stacked)
-
-
-class Recording(ABC):
-    """One sequence of frames in time order, from which clips are taken; a clip never leaves its recording."""
-
-    name: str
-    first_frame: int = 0  # number of frame 0 in the source; more in an excerpt
-
-    @property
-    def frames(self) -> range:
-        """Numbers of the frames in their source, by which results tell excerpts of one sequence apart."""
-        return range(self.first_frame, self.first_frame + len(self))
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of frames."""
-
-    @abstractmethod
-    def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`, unaugmented, in that order; `scene` is `name`, `index` is `indices`."""
-
-    @abstractmethod
-    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
-        """`world_T_cam` of every frame in metres without reading an image; None where there is no truth."""
-
-
-class MultiViewScene(Recording):
-    """Views of one scene in no order, each with the other views that suit it; indices are places, from 0 on."""
-
-    names: Sequence[str]  # of the views' images, without suffixes; results name their files by them
-    metric: bool = True  # whether lengths are metres; else they are in a unit that nobody told, and samples keep it
-
-    @abstractmethod
-    def sources(self, index: int) -> Sequence[int]:
-        """Indices of the views to match view `index` with, best first; empty where it is only ever a source."""
-
-    @property
-    def references(self) -> list[int]:
-        """Indices of the views that have sources."""
-        return [index for index in range(len(self)) if self.sources(index)]
-
-
-def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
-    """All steps `prev_T_cam` (metres) between neighbouring frames of `recordings`.
-
-    Raises Vo3dError when a recording has no poses or when there is no step at all.
-    """
-    found = []
-    for recording in recordings:
-        world_T_cam = recording.poses()
-        if world_T_cam is None:
-            raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
-        if len(world_T_cam) > 1:
-            found.append(trajectory.steps(world_T_cam))
-    if not found:
-        raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
-    return torch.cat(found)

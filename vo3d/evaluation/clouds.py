@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.progress import progress_bar
 from vo3d.formats.files import atomic_path, make_folder
 from vo3d.formats.ply import PointCloud, read_cloud, write_cloud
+from vo3d.inference.progress import progress_bar
 from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metrics, error_cloud
 from vo3d.metrics.dtu import DtuRules
 from vo3d.metrics.dtu_table import DTU_TEST_SCANS, DtuTable, evaluate_dataset

@@ -1,4 +1,4 @@
-"""Results side by side, where their protocols agree."""
+"""Results side by side, where their protocols agree: the one rule, and the tables in a terminal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,123 +8,118 @@ from rich.console import Console
 from rich.table import Table
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.results import Result
-
-# What must be equal for numbers to be comparable: the question (which frames, against which truth) and the ruler (which
-# metric, after which alignment). Other fields describe the method and become columns where they differ: the source of
-# the scale, the clip length, and the resolution as well, because errors are measured in metres against the same poses
-# whatever size the images were shrunk to, and the size that a method can use is part of the method.
-MUST_AGREE = (
-    "task",
-    "dataset",
-    "split",
-    "frames_sha256",
-    "alignment",
-    "segment_lengths_m",
-    "segment_start_every",
-    "segment_metric",
-    "origin",
-    "rpe",
-)
-# Depth is measured pixel by pixel: the size of the images and the stride say which pixels these are.
-MUST_AGREE_IN_DEPTH = (
-    "task",
-    "dataset",
-    "split",
-    "frames_sha256",
-    "resolution",
-    "stride",
-    "depth_range",
-    "truth",
-    "mean",
-)
-METRICS = {  # key -> title, unit
-    "t_rel_percent": ("t_rel", "%"),
-    "r_rel_deg_per_100m": ("r_rel", "deg/100m"),
-    "ape_rmse_m": ("APE", "m"),
-    "rpe_mean_m": ("RPE", "m"),
-    "rpe_mean_deg": ("RPE", "deg"),
-    "scale": ("scale", ""),
-    "coverage": ("cover", ""),
-    "fps": ("fps", "1/s"),
-}
-METRICS_OF_DEPTH = {
-    "depth_within_1pc_percent": ("in 1 %", "%"),
-    "depth_within_5pc_percent": ("in 5 %", "%"),
-    "depth_median_error_mm": ("median", "mm"),
-    "depth_mae_mm": ("mean", "mm"),
-    "depth_abs_rel": ("abs rel", ""),
-    "depth_coverage_percent": ("cover", "%"),
-    "confident_depth_coverage_percent": ("kept", "%"),
-    "confident_depth_within_1pc_percent": ("kept\nin 1 %", "%"),
-    "fps": ("fps", "1/s"),
-}
+from vo3d.evaluation.task import Metric, Task
+from vo3d.evaluation.tasks import known_tasks
+from vo3d.formats.results import Result, find_results
 
 
-def compare(paths: Sequence[Path], force: bool = False, console: Console | None = None) -> None:
-    """Print one table of results, each a metrics.json or the folder that holds one.
+def compare(
+    paths: Sequence[Path],
+    force: bool = False,
+    console: Console | None = None,
+    tasks: Mapping[str, type[Task]] | None = None,
+) -> None:
+    """Print one table of results for each task that they are of.
 
-    Raises Vo3dError, naming the fields and their values, when the protocols differ in what must agree (`MUST_AGREE`,
-    `MUST_AGREE_IN_DEPTH`), when recordings of the same name have truths of different length, or when some recordings of
-    a result failed; with `force` the table comes nevertheless, and marks the rows that differ from the first.
+    Args:
+        paths: Each a metrics.json, the folder that holds one, or the folder of a model, which holds one for each task.
+        force: Print the table in spite of unequal protocols, and mark the rows that differ from the first.
+        console: Where to print.
+        tasks: Of other names than `known_tasks` has; results of unknown tasks are compared where all terms agree.
 
-    Example: `compare([Path("results/deepvo"), Path("results/classic/metrics.json")])`
+    Raises:
+        Vo3dError: protocols differ in what must agree (`Task.must_agree`), which is named with both values; recordings
+            of the same name have truths of different length; some recordings of a result failed.
+
+    Example: `compare([Path("results/deepvo"), Path("results/classic/odometry/metrics.json")])`
     """
     if not paths:
         raise Vo3dError("no results to compare: expected the metrics.json of at least one evaluation")
-    results = [Result.load(path) for path in paths]
-    differences = [differing(results[0], result) for result in results]
+    groups: dict[str, list[tuple[Path, Result]]] = {}
+    of_path = [[(folder, Result.load(folder)) for folder in find_results(path)] for path in paths]
+    for found in of_path:
+        for folder, result in found:
+            groups.setdefault(result.task, []).append((folder, result))
+    shared = [task for task in groups if all(any(one.task == task for _, one in found) for found in of_path)]
+    if not shared:  # one table, which says that the tasks differ
+        shared = [of_path[0][0][1].task]
+        groups = {shared[0]: [one for found in of_path for one in found]}
+    console = console or Console()
+    for name in shared:
+        _compare_task(groups[name], {**known_tasks(), **(tasks or {})}.get(name), force, console)
+    if left := [name for name in groups if name not in shared]:
+        console.print(f"Not of all of them: {', '.join(left)}.", markup=False, highlight=False)
+
+
+def _compare_task(group: Sequence[tuple[Path, Result]], task: type[Task] | None, force: bool, console: Console) -> None:
+    """The table of one task, and its protocol."""
+    results = [result for _, result in group]
+    differences = [differing(results[0], result, task) for result in results]
     if any(differences) and not force:
         index = next(index for index, found in enumerate(differences) if found)
         raise Vo3dError(
-            f"{paths[index]} is not comparable with {paths[0]}: {'; '.join(differences[index])}; evaluate both in the "
-            "same way, or force the comparison"
+            f"{group[index][0]} is not comparable with {group[0][0]}: {'; '.join(differences[index])}; evaluate both "
+            "in the same way, or force the comparison"
         )
-    console = console or Console()
-    _print_whole(console, comparison_table(results, differences))
+    _print_whole(console, comparison_table(results, differences, task))
     for number, found in enumerate(differences, start=1):
         for difference in found:
             console.print(f"row {number} differs: {difference}", style="bold red", markup=False, highlight=False)
-    protocol = "; ".join(f"{key} {_show(results[0].protocol.get(key))}" for key in _must_agree(results[0]))
+    protocol = "; ".join(f"{key} {shown(results[0].protocol.get(key))}" for key in _must_agree(results, task))
     console.print(f"Protocol{' of row 1' if any(differences) else ''}: {protocol}.", markup=False, highlight=False)
 
 
-def differing(first: Result, other: Result) -> list[str]:
-    """Why `other` must not stand in one table with `first`, one sentence part each; empty if it may."""
+def differing(first: Result, other: Result, task: type[Task] | None) -> list[str]:
+    """Why `other` must not stand in one table with `first`, one sentence part each; empty if it may.
+
+    The one rule of comparability, for tables, reports and tools. `task` is that of the results; None where it is not
+    known, and then all terms of the protocol must agree.
+    """
     found = [
-        f"{key} is {_show(other.protocol.get(key))} instead of {_show(first.protocol.get(key))}"
-        for key in _must_agree(first)
+        f"{key} is {shown(other.protocol.get(key))} instead of {shown(first.protocol.get(key))}"
+        for key in _must_agree([first, other], task)
         if other.protocol.get(key) != first.protocol.get(key)
     ]
-    for name in first.sequences.keys() & other.sequences.keys():
+    for name in sorted(first.sequences.keys() & other.sequences.keys()):
         lengths = [result.sequences[name].get("path_length_m") for result in (first, other)]
         if not _close(*lengths):
-            found.append(f"the truth of {name} is {_number(lengths[1])} m long instead of {_number(lengths[0])} m")
+            found.append(f"the truth of {name} is {number(lengths[1])} m long instead of {number(lengths[0])} m")
     failed = other.provenance.get("failed")
     if isinstance(failed, Mapping) and failed:
         found.append(f"recordings failed: {', '.join(map(str, failed))}")
     return found
 
 
-def _must_agree(result: Result) -> tuple[str, ...]:
-    """The terms of the protocol that results which stand beside `result` must share."""
-    return MUST_AGREE_IN_DEPTH if result.protocol.get("task") == "depth" else MUST_AGREE
+def _must_agree(results: Sequence[Result], task: type[Task] | None) -> tuple[str, ...]:
+    """The terms of the protocol that results in one table must share."""
+    if task is not None:
+        return task.must_agree
+    return tuple(dict.fromkeys(key for result in results for key in result.protocol))
 
 
-def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[str]] | None = None) -> Table:
-    """One row per result: means over recordings, and the descriptive parts of the protocol that are not all equal.
+def columns(task: type[Task] | None, rows: Sequence[Mapping[str, float | int | None]]) -> list[Metric]:
+    """The metrics that a table of these rows shows: those that some row has, even as None, and not all as plain."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    metrics = [Metric(key, key) for key in keys] if task is None else [one for one in task.metrics if one.shown]
+    plain = {one.key for one in metrics if one.plain is not None and all(row.get(one.key) == one.plain for row in rows)}
+    return [one for one in metrics if not {one.key, one.plain_with} & plain and any(one.key in row for row in rows)]
 
-    Scale and coverage are shown unless they are 1 in all rows.
-    """
+
+def comparison_table(
+    results: Sequence[Result],
+    differences: Sequence[Sequence[str]] | None = None,
+    task: type[Task] | None = None,
+) -> Table:
+    """One row per result: means over recordings, and the descriptive parts of the protocol that are not all equal."""
     unequal = differences is not None and any(differences)
     keys = dict.fromkeys(key for result in results for key in result.protocol)
-    of_depth = results[0].protocol.get("task") == "depth"
-    shown = [] if of_depth else ["scale_source"]
-    shown += [
+    first = list(task.method_terms) if task is not None else []
+    always = task.always_shown if task is not None else ()
+    told = [
         key
-        for key in keys
-        if key not in (*_must_agree(results[0]), "scale_source")
-        and len({_show(result.protocol.get(key)) for result in results}) > 1
+        for key in dict.fromkeys([*first, *keys])
+        if key in always
+        or (key not in _must_agree(results, task) and len({shown(result.protocol.get(key)) for result in results}) > 1)
     ]
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -133,18 +128,16 @@ def comparison_table(results: Sequence[Result], differences: Sequence[Sequence[s
         title="UNEQUAL PROTOCOLS: not comparable" if unequal else None,
     )
     table.add_column("model", overflow="fold", min_width=12)
-    plain = [key for key in ("scale", "coverage") if all(result.mean.get(key) == 1 for result in results)]
-    headings = METRICS_OF_DEPTH if of_depth else METRICS
-    metrics = {key: heading for key, heading in headings.items() if key not in plain}
-    for title, unit in metrics.values():
-        table.add_column(f"{title}\n{unit}", justify="right", no_wrap=True, min_width=5)
-    for key in shown:
+    metrics = columns(task, [result.mean for result in results])
+    for metric in metrics:
+        table.add_column(f"{metric.title}\n{metric.unit}", justify="right", no_wrap=True, min_width=5)
+    for key in told:
         table.add_column(key.replace("_", " "), overflow="fold", min_width=10)
     if unequal:
         table.add_column("protocol", style="bold red")
     for index, result in enumerate(results):
-        row = [result.model, *(_number(result.mean.get(key)) for key in metrics)]
-        row += [_show(result.protocol.get(key)) for key in shown]
+        row = [result.model, *(number(result.mean.get(metric.key)) for metric in metrics)]
+        row += [shown(result.protocol.get(key)) for key in told]
         if differences is not None and unequal:
             row.append("differs" if differences[index] else "as row 1")
         table.add_row(*row)
@@ -168,17 +161,17 @@ def _close(first: float | None, second: float | None) -> bool:
     return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """A metric for people: four significant digits; a dash where it is not defined."""
     return "-" if value is None else f"{value:.4g}"
 
 
-def _show(value: object) -> str:
+def shown(value: object) -> str:
     """A value of a protocol for people: hashes shortened, lists joined, nothing as a dash."""
     if value is None:
         return "-"
     if isinstance(value, list | tuple):
-        return " ".join(map(_show, value))
+        return " ".join(map(shown, value))
     if isinstance(value, float):
         return f"{value:g}"
     text = str(value)

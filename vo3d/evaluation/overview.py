@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.build import build
 from vo3d.evaluation.summary import NOT_COUNTED, Layer, Views, count, summarise
 from vo3d.formats.pretrained import card_of, find_pretrained, weights_names
 from vo3d.formats.settings import read_settings
 from vo3d.model import Model
 from vo3d.provenance import accelerator, versions
+from vo3d.settings.build import build
 
 DEPTH = 2  # levels of nested layers that the table shows
 SIZE = (480, 640)  # rows and columns of the views, where neither model nor data tell
@@ -40,7 +40,7 @@ def print_overview(
 
     Args:
         model: A class path, or a YAML file.
-        weights: A name or a path, see `vo3d.evaluation.pretrained.load_pretrained`.
+        weights: A name or a path, see `vo3d.inference.pretrained.load_pretrained`.
         size: Rows and columns of the views that the model is counted for; None: the model's, or those of its data.
         num_views: Views of a clip; None: as in the model's data.
         depth: Levels of nested layers that are shown.

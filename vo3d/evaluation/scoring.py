@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.results import Metrics
+from vo3d.formats.results import Metrics
 from vo3d.geometry.trajectory import AlignMode, align, path_lengths, start_at_identity
 from vo3d.metrics import odometry as evo
 from vo3d.metrics.kitti_odometry import (

@@ -17,6 +17,7 @@ from vo3d.sample import Sample
 NOT_COUNTED = "sampling of maps, normalisation, other work value by value, and what torch does not do itself"
 IMU_READINGS = 10  # of a blank sample, between two views
 VOXELS = 32  # of a blank sample, along each side
+OBJECTS = 1  # that move in a blank sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +95,21 @@ def blank_sample(fields: Sequence[str], views: Views, device: torch.device) -> S
     blanks: dict[str, Callable[[], Tensor]] = {
         "image": lambda: zeros(1, s, 3, h, w),
         "K": lambda: focal.expand(1, s, 3, 3),
-        "world_T_cam": lambda: torch.eye(4, device=device).expand(1, s, 4, 4),
+        "world_T_cam": lambda: torch.eye(4, device=device, dtype=torch.float64).expand(1, s, 4, 4),
         "depth": lambda: torch.ones(1, s, h, w, device=device),
         "depth_range": lambda: torch.tensor([1.0, 2.0], device=device).expand(1, s, 2),
         "time": steps.double,
         "imu": lambda: zeros(1, s, IMU_READINGS, 6),
+        "imu_time": lambda: zeros(1, s, IMU_READINGS, dtype=torch.float64),
+        "cam_T_imu": lambda: torch.eye(4, device=device)[None],
         "right": lambda: zeros(1, s, 3, h, w),
         "left_T_right": lambda: torch.eye(4, device=device)[None],
         "mask": lambda: zeros(1, s, h, w, dtype=torch.long),
-        "flow": lambda: zeros(1, s, 2, h, w),
+        "flow": lambda: zeros(1, s - 1, 2, h, w),
+        "object_motion": lambda: torch.eye(4, device=device, dtype=torch.float64).expand(1, s - 1, OBJECTS, 4, 4),
+        "label": lambda: zeros(1, s, h, w, dtype=torch.long),
         "occupancy": lambda: zeros(1, VOXELS, VOXELS, VOXELS, dtype=torch.bool),
+        "world_T_grid": lambda: torch.eye(4, device=device, dtype=torch.float64)[None],
         "index": lambda: steps,
     }
     wanted = dict.fromkeys(["image", "K", *fields])
@@ -188,7 +194,7 @@ def _shape(output: object) -> str:
     if isinstance(output, Tensor):
         return "x".join(map(str, output.shape)) or "one number"
     if isinstance(output, dict):
-        return ", ".join(f"{key} {_shape(value)}" for key, value in output.items())
+        return ", ".join(f"{key} {_shape(value)}" for key, value in output.items() if key != "aux")
     if isinstance(output, Sequence) and not isinstance(output, str):
         return ", ".join(_shape(value) for value in output if value is not None)
     return type(output).__name__

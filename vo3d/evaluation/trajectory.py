@@ -14,27 +14,11 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.scoring import Scores, metric_protocol, score
+from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path
 from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, read_trajectory
 from vo3d.geometry.trajectory import AlignMode, associate
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS
-
-ROWS = {
-    "t_rel_percent": ("t_rel, devkit", "%"),
-    "r_rel_deg_per_100m": ("r_rel, devkit", "deg/100 m"),
-    "num_segments": ("segments", ""),
-    "ape_rmse_m": ("APE rmse", "m"),
-    "rpe_mean_m": ("RPE mean, translation", "m"),
-    "rpe_mean_deg": ("RPE mean, rotation", "deg"),
-    "scale": ("scale", ""),
-    "coverage": ("coverage of the reference", ""),
-    "coverage_estimate": ("coverage of the estimate", ""),
-    "path_length_m": ("path length", "m"),
-    "final_drift_percent": ("final drift", "%"),
-    "evo_ape_rmse_m": ("APE rmse, evo (as stored)", "m"),
-    "evo_rpe_mean_m": ("RPE mean, translation, evo", "m"),
-    "evo_rpe_mean_deg": ("RPE mean, rotation, evo", "deg"),
-}
 
 
 def score_files(
@@ -147,10 +131,11 @@ def _print(
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("unit")
-    for key, (title, unit) in ROWS.items():
-        value = metrics.get(key)
-        text = "-" if value is None else str(value) if isinstance(value, int) else f"{value:.6f}"
-        table.add_row(title, text, unit)
+    for metric in Odometry.metrics:
+        if metric.key in metrics:
+            value = metrics[metric.key]
+            text = "-" if value is None else str(value) if isinstance(value, int) else f"{value:.6f}"
+            table.add_row(metric.title, text, metric.unit)
     console.print(table)
     console.print(f"{matched} of {total} poses of the reference were scored.", markup=False)
     if not metrics["num_segments"]:

@@ -148,17 +148,18 @@ def _check_frame(folder: Path, number: int, sample: Sample, first: Sample) -> tu
         raise Vo3dError(
             f"{folder}: frame {number} has images of shape {tuple(sample.image.shape)}: expected (1, 3, h, w)"
         )
-    if sample.world_T_cam is None or sample.time is None:
-        raise Vo3dError(f"{folder}: frame {number} lacks world_T_cam or time: this layout needs both")
+    if sample.K is None or sample.world_T_cam is None or sample.time is None:
+        raise Vo3dError(f"{folder}: frame {number} lacks K, world_T_cam or time: this layout needs all three")
     if (sample.right is None) != (first.right is None) or (sample.right is not None and sample.left_T_right is None):
         raise Vo3dError(f"{folder}: frame {number}: expected right images with left_T_right in all frames, or in none")
-    if sample.image.shape != first.image.shape or not torch.equal(sample.K, first.K):
+    if sample.image.shape != first.image.shape or first.K is None or not torch.equal(sample.K, first.K):
         raise Vo3dError(f"{folder}: frame {number} has another size or K than frame 0: one sequence has one camera")
-    return sample.world_T_cam[0].to(torch.float64), float(sample.time[0])
+    return sample.world_T_cam[0], float(sample.time[0])
 
 
 def _calib_lines(sample: Sample) -> list[str]:
     """P0 and P2 of the left camera, P1 and P3 of the right one: the grey pair and the colour pair coincide."""
+    assert sample.K is not None  # noqa: S101  by `_check_frame`
     K = sample.K[0].to(torch.float64)
     left = torch.cat([K, torch.zeros(3, 1, dtype=torch.float64)], dim=1)
     right = left.clone()

@@ -22,6 +22,7 @@ from vo3d.geometry.camera import (
     project,
     rays,
     scale_intrinsics,
+    subsample,
     subsample_intrinsics,
 )
 from vo3d.geometry.distortion import distort_image, distort_points, undistort_image, undistort_points
@@ -83,6 +84,7 @@ __all__ = [
     "sixd_from_matrix",
     "so3_exp",
     "so3_log",
+    "subsample",
     "subsample_intrinsics",
     "sweep_pixels",
     "trajectory",

@@ -5,7 +5,7 @@ covers x from -0.5 to w - 0.5; K = [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] in p
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vo3d.geometry.precision import full_precision
@@ -69,6 +69,14 @@ def scale_intrinsics(K: Float[Tensor, "*b 3 3"], scale_x: int | float, scale_y: 
     """
     scale = K.new_tensor((scale_x, scale_y, 1.0))[:, None]
     return K * scale + _last_column(K, 0.5 * scale_x - 0.5, 0.5 * scale_y - 0.5)
+
+
+def subsample(pixels: Shaped[Tensor, "*b h w"], stride: int) -> Shaped[Tensor, "*b i j"]:
+    """Every `stride`-th pixel of maps, the first one included; `subsample_intrinsics` does K.
+
+    A view, without a copy: nothing is averaged.
+    """
+    return pixels[..., ::stride, ::stride]
 
 
 @full_precision

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.depth_maps import stride_of
-from vo3d.evaluation.pretrained import Pretrained
 from vo3d.formats.files import atomic_path
-from vo3d.reconstruction.depth_map import DepthMap
+from vo3d.inference.loop import reference_window
+from vo3d.inference.pretrained import Pretrained
+from vo3d.model import DepthModel, Frames
 from vo3d.reconstruction.filtering import FusionRules
+from vo3d.recording import MultiViewScene
 from vo3d.report.words import size_in_words
-from vo3d.sample import MultiViewScene, Sample
+from vo3d.sample import Sample
 
 BYTES_A_PIXEL = 8  # of the depth maps on disk: depth and confidence
 
@@ -29,6 +30,7 @@ class Job:
     references: Sequence[int]  # places of the views that get a depth map
     num_views: int
     net: Pretrained
+    model: DepthModel  # that of `net`
     device: torch.device
     rules: FusionRules
     refine: bool
@@ -39,9 +41,11 @@ class Job:
         """The folder of the depth maps."""
         return beside(self.cloud, "depth")
 
-    def views(self, reference: int) -> list[int]:
-        """Places of a reference and its sources."""
-        return [reference, *list(self.scene.sources(reference))[: self.num_views - 1]]
+    def window(self, reference: int) -> Frames:
+        """A reference and its sources."""
+        if not self.model.window.reference:
+            return Frames(views=(reference,), counted=(0,))
+        return reference_window(self.scene, reference, self.num_views)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -50,7 +54,7 @@ class Job:
         arguments = {key: value for key, value in self.net.init_args.items() if key not in unimportant}
         return {
             "model": self.net.class_path,
-            "arguments": {"num_depths": getattr(self.net.model, "num_depths", None)} | arguments,
+            "arguments": {"num_depths": self.model.num_depths} | arguments,
             "weights_sha256": self.net.sha256,
             "num_views": self.num_views,
             "refine": self.refine,
@@ -61,10 +65,8 @@ class Job:
 class Course:
     """What has been made so far."""
 
-    maps: list[DepthMap] = field(default_factory=list)
+    maps: list[PosedDepthMap] = field(default_factory=list)
     errors: list[dict[str, float]] = field(default_factory=list)
-    truths: dict[str, Tensor] = field(default_factory=dict)  # on the grids of the maps, where there are some
-    seconds: list[float] = field(default_factory=list)  # of each view, in this run or an earlier one
     stages: dict[str, float] = field(default_factory=dict)  # seconds of each step
 
 
@@ -99,6 +101,6 @@ def check_space(job: Job, sample: Sample) -> None:
 
 def map_size(job: Job, sample: Sample) -> tuple[int, int]:
     """Height and width of the depth maps that the model makes."""
-    stride = stride_of(job.net.model)
+    stride = job.model.stride
     h, w = sample.image.shape[-2:]
     return -(-h // stride), -(-w // stride)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from vo3d.evaluation.cost import Cost, forecast, free_memory, memory_in_use
-from vo3d.evaluation.depth_folder import DepthFolder
+from vo3d.inference.cost import Cost, forecast, free_memory, memory_in_use
+from vo3d.inference.depth_folder import DepthFolder
 from vo3d.layouts import LAYOUTS
 from vo3d.reconstruct.job import Job, map_size
 from vo3d.report.words import duration_in_words, size_in_words, span_in_words
@@ -41,17 +41,20 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     if alone:
         names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
         _say(console, "", f"without sources, and so without a depth map: {names}")
-    depths = f", {net.model.num_depths} depths" if hasattr(net.model, "num_depths") else ""
+    depths = f", {job.model.num_depths} depths" if job.model.num_depths is not None else ""
+    num_views = f"{job.num_views} views" if job.model.window.reference else "one view"
     suits = getattr(scene, "num_depths", None)  # of scenes of photographs
     if depths and suits:
         depths += f" ({span_in_words([suits[index] for index in job.references])} would suit the scene)"
     _say(
         console,
         "plan",
-        f"{len(job.references)} depth maps of {w}x{h} from {job.num_views} views each by {type(net.model).__name__} "
+        f"{len(job.references)} depth maps of {w}x{h} from {num_views} each by {type(net.model).__name__} "
         f"({net.name}){depths}, on {job.device}",
     )
-    if few:
+    if "confidence" not in net.model.gives:
+        _say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
+    if few and job.model.window.reference:
         needed = job.num_views - 1
         _say(console, "", f"{few} views have fewer than {needed} sources: they are matched with those that they have")
     if folder.differences:
@@ -61,7 +64,11 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         _say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
     left = sum(scene.names[index] not in folder for index in job.references)
     if left:
-        _say(console, "estimate", _estimate(forecast(net.model, sample, job.device), left, job.device))
+        _say(
+            console,
+            "estimate",
+            _estimate(forecast(job.model, scene, job.window(job.references[0]), job.device), left, job.device),
+        )
 
 
 def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:

@@ -13,26 +13,20 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.cost import peak_memory
-from vo3d.evaluation.depth_folder import DepthFolder, fingerprint
-from vo3d.evaluation.depth_maps import (
-    Estimate,
-    check_estimates_depth,
-    depth_errors,
-    depth_map,
-    estimate_depth,
-    refined,
-    stride_of,
-)
-from vo3d.evaluation.devices import choose_device
-from vo3d.evaluation.pretrained import load_pretrained
-from vo3d.evaluation.progress import progress_bar
 from vo3d.formats.files import atomic_path
 from vo3d.formats.ply import write_cloud, write_mesh
+from vo3d.inference.cost import peak_memory
+from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refined
+from vo3d.inference.depth_folder import DepthFolder, fingerprint
+from vo3d.inference.devices import choose_device
+from vo3d.inference.loop import evaluating
+from vo3d.inference.pretrained import load_pretrained
+from vo3d.inference.progress import progress_bar
 from vo3d.layouts import LAYOUTS, find_references, open_scene
 from vo3d.metrics.depth import without_lengths
-from vo3d.model import check_needs
+from vo3d.model import Frames, check_needs, depth_model
 from vo3d.provenance import provenance
 from vo3d.reconstruct.job import Course, Job, beside, check_space, checked_out
 from vo3d.reconstruct.messages import say_plan, say_result
@@ -97,21 +91,27 @@ def reconstruct(
     chosen = choose_device(device)
     layout, opened = open_scene(scene, reading or {})
     net = load_pretrained(weights, model=model, arguments=arguments)
-    check_estimates_depth(net.model)
+    depth = depth_model(net.model)
+    if not depth.window.reference and depth.window.views not in {None, 1}:
+        raise Vo3dError(
+            f"{type(depth).__name__} looks at {depth.window.views} frames in time order: a reconstruction needs a "
+            "model of single views, or of a reference and its sources"
+        )
     job = Job(
         scene=opened,
         layout=layout,
         references=find_references(opened, views),
         num_views=num_views,
         net=net,
+        model=depth,
         device=chosen,
-        rules=FusionRules(**{"min_confidence": getattr(net.model, "min_confidence", 0.0), **(rules or {})}),
+        rules=FusionRules(**{"min_confidence": depth.min_confidence or 0.0, **(rules or {})}),
         refine=refine,
         cloud=checked_out(out),
     )
-    net.model.to(chosen)
+    net.model.to(chosen).eval()
     folder = DepthFolder(job.folder, job.settings)
-    first = opened.clip(job.views(job.references[0]))
+    first = opened.clip(job.window(job.references[0]).views)
     check_needs(net.model, first, str(scene))
     check_space(job, first)
     say_plan(job, first, folder, console)
@@ -143,36 +143,34 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Course:
     """Every depth map, from its file or from the model."""
     course = Course()
     place = {index: position for position, index in enumerate(job.references)}
-    stride = stride_of(job.net.model)
-    with progress_bar() as bar:
+    with evaluating(job.model, job.device), progress_bar() as bar:
         task = bar.add_task("depth maps", total=len(job.references))
         for index in job.references:
-            sample = job.scene.clip(job.views(index))
+            window = job.window(index)
+            sample = job.scene.clip(window.views)
             name, made_from = job.scene.names[index], fingerprint(sample)
-            estimate = folder.load(name, made_from)
-            if estimate is None:
-                estimate = _estimated(job, sample)
-                folder.save(name, made_from, estimate)
-            course.seconds.append(estimate.seconds)
-            errors = depth_errors(estimate, sample, stride, job.rules.min_confidence)
+            if (found := folder.load(name, made_from)) is not None:
+                view = DepthMap(**of_view(job.model, sample, 0, name=name), **found)
+            else:
+                view = _estimated(job, window, sample)
+                folder.save(view, made_from)
+            errors = depth_errors(view, job.rules.min_confidence)
             course.errors.append(errors if job.scene.metric else without_lengths(errors))
-            if course.errors[-1] and sample.depth is not None:
-                course.truths[name] = sample.depth[0, ::stride, ::stride]
             sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
-            course.maps.append(depth_map(estimate, sample, stride, name=name, sources=sources))
+            course.maps.append(posed(view, sample, job.model.stride, sources=sources))
             bar.update(task, advance=1, description=f"depth map {name}")
-    course.stages["depth maps"] = sum(course.seconds)
+    course.stages["depth maps"] = sum(view.seconds for view in course.maps)
     return course
 
 
-def _estimated(job: Job, sample: Sample) -> Estimate:
-    """What the model says of the sample's reference, refined if that is wanted."""
-    estimate = estimate_depth(job.net.model, sample, job.device)
+def _estimated(job: Job, window: Frames, sample: Sample) -> DepthMap:
+    """The map of the window's reference, refined if that is wanted."""
+    ((view, _, _),) = depth_maps(job.model, job.scene, [window], device=job.device, read=lambda _: sample)
     if not job.refine:
-        return estimate
+        return view
     started = perf_counter()
-    estimate = refined(job.net.model, estimate, sample, job.device)
-    return replace(estimate, seconds=estimate.seconds + perf_counter() - started)
+    view = refined(job.model, view, sample, job.device)
+    return replace(view, seconds=view.seconds + perf_counter() - started)
 
 
 def _fused(job: Job, course: Course) -> Fused:
@@ -191,7 +189,7 @@ def _result(job: Job, course: Course, fused: Fused, seconds: float, sample: Samp
         "settings": job.settings,
         "rules": asdict(job.rules),
         "points": len(fused.cloud),
-        "seconds": {"all": seconds, "a_view": _mean(course.seconds)} | course.stages,
+        "seconds": {"all": seconds, "a_view": _mean([view.seconds for view in course.maps])} | course.stages,
         "peak_memory_bytes": peak_memory(job.device),
         "depth_errors": mean,
         "views": [asdict(counts) | {"errors": view} for counts, view in zip(fused.views, course.errors, strict=True)],
@@ -218,8 +216,6 @@ def _report(job: Job, course: Course, fused: Fused, result: Mapping[str, Any]) -
         settings=settings,
         seconds=course.stages,
         peak_bytes=result["peak_memory_bytes"],
-        truths=course.truths,
-        num_depths=getattr(job.net.model, "num_depths", None),
         unit="m" if job.scene.metric else "",
         commands=[str(origin["command"])],
         provenance={

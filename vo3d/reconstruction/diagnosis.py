@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules, check_sources, compare, confident_pixels
 
 Cause = Literal["no depth", "no sources", "depth range", "overlap", "poses", "views", "free space", "confidence"]
@@ -75,7 +75,7 @@ class Diagnosis:
         )
 
 
-def diagnose(maps: Sequence[DepthMap], rules: FusionRules) -> Diagnosis:
+def diagnose(maps: Sequence[PosedDepthMap], rules: FusionRules) -> Diagnosis:
     """Measure what each test of `rules` would let pass by itself, and name what is most likely wrong.
 
     Raises:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.geometry import project, rays, sample_image, se3
-from vo3d.reconstruction.depth_map import DepthMap
 
 # A source looks through a point when it measures a depth greater by this share than that of the point.
 FREE_SPACE = 0.05
@@ -104,12 +104,12 @@ class Survivors:
         return grid
 
 
-def confident_pixels(view: DepthMap, rules: FusionRules) -> Bool[Tensor, "h w"]:
+def confident_pixels(view: PosedDepthMap, rules: FusionRules) -> Bool[Tensor, "h w"]:
     """The photometric filter: pixels with a depth whose confidence is at least `rules.min_confidence`."""
     return view.known & (view.confidence >= rules.min_confidence)
 
 
-def filter_view(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> Survivors:
+def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> Survivors:
     """The pixels of view `index` that pass the photometric and the geometric filter, in the order of rows.
 
     Maps are taken from the sequence one at a time: it may read them from files on access.
@@ -149,7 +149,7 @@ def filter_view(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> Sur
     return everything.take(kept)
 
 
-def filter_map(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> DepthMap:
+def filter_map(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> PosedDepthMap:
     """View `index` with depth only where it passes the filters: the mean over the views that agree, 0 elsewhere.
 
     Raises:
@@ -160,10 +160,10 @@ def filter_map(maps: Sequence[DepthMap], index: int, rules: FusionRules) -> Dept
 
 
 def compare(
-    view: DepthMap,
+    view: PosedDepthMap,
     pixels: Float[Tensor, "n 2"],
     depth: Float[Tensor, " n"],
-    source: DepthMap,
+    source: PosedDepthMap,
     *,
     max_depth_step: float | None = None,
 ) -> Comparison:
@@ -173,7 +173,7 @@ def compare(
     of the source is taken back with its own depth, so that its distance counts as well.
     """
     # Poses far from the origin are subtracted in double precision; what is left is small.
-    source_T_view = se3.relative(source.world_T_cam.double(), view.world_T_cam.double()).to(depth.dtype)
+    source_T_view = se3.relative(source.world_T_cam, view.world_T_cam).to(depth.dtype)
     K, source_K = view.K.to(depth.dtype), source.K.to(depth.dtype)
     points = se3.transform(source_T_view, rays(K, pixels) * depth[:, None])  # n 3
     seen, expected = project(source_K, points)
@@ -217,7 +217,7 @@ def sample_depth(depth: Float[Tensor, "h w"], pixels: Float[Tensor, "n 2"], max_
     return torch.where(smooth, bilinear, nearest)
 
 
-def check_sources(view: DepthMap, index: int, num_maps: int) -> None:
+def check_sources(view: PosedDepthMap, index: int, num_maps: int) -> None:
     """Raise Vo3dError unless the sources of a view are other views of a sequence of `num_maps`."""
     for source in view.sources:
         if not 0 <= source < num_maps or source == index:

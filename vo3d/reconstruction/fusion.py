@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
 from vo3d.geometry import rays, se3
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.diagnosis import diagnose
 from vo3d.reconstruction.filtering import FusionRules, Survivors, compare, filter_view
 from vo3d.reconstruction.normals import normals_from_depth
@@ -38,7 +38,7 @@ class Fused:
 
 
 def fuse(
-    maps: Sequence[DepthMap],
+    maps: Sequence[PosedDepthMap],
     rules: FusionRules | None = None,
     *,
     progress: Callable[[ViewCounts], None] | None = None,
@@ -52,7 +52,8 @@ def fuse(
     pixels on the surface come first, so the order of `maps` does not matter.
 
     Normals point to the camera; a point without enough neighbours gets the direction to its camera. `scalars` are
-    `views`, how many views agreed, and `confidence`. Points have the precision of the poses.
+    `views`, how many views agreed, and `confidence`. Points are in single
+    precision where that holds them, see `single_if_enough`.
 
     Memory: the sequence may read maps from files on access, and then one map, one source and the depths that have
     become points are held.
@@ -71,7 +72,7 @@ def fuse(
     rules = FusionRules() if rules is None else rules
     counts: dict[int, ViewCounts] = {}
     clouds: list[PointCloud] = []
-    placed: dict[int, DepthMap] = {}  # the points of each view so far, as depth maps
+    placed: dict[int, PosedDepthMap] = {}  # the points of each view so far, as depth maps
     for index in _finest_first(maps) if rules.visibility else range(len(maps)):
         view = maps[index]
         consistent = fused = filter_view(maps, index, rules)
@@ -95,7 +96,7 @@ def fuse(
     return Fused(cloud=_joined(clouds), views=tuple(counts[index] for index in range(len(maps))))
 
 
-def _finest_first(maps: Sequence[DepthMap]) -> list[int]:
+def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
     """Positions of the views, the smallest pixel on the surface first; views alike, and empty ones, by their names."""
     keys = []
     for index in range(len(maps)):
@@ -107,7 +108,7 @@ def _finest_first(maps: Sequence[DepthMap]) -> list[int]:
 
 
 def _already_placed(
-    view: DepthMap, survivors: Survivors, placed: dict[int, DepthMap], rules: FusionRules
+    view: PosedDepthMap, survivors: Survivors, placed: dict[int, PosedDepthMap], rules: FusionRules
 ) -> Bool[Tensor, " n"]:
     """Which pixels of a view have a point in the cloud already; its sources, which see most, are asked first."""
     taken = torch.zeros_like(survivors.depth, dtype=torch.bool)
@@ -119,10 +120,10 @@ def _already_placed(
     return taken
 
 
-def _depths_alone(view: DepthMap, depth: Float[Tensor, "h w"]) -> DepthMap:
+def _depths_alone(view: PosedDepthMap, depth: Float[Tensor, "h w"]) -> PosedDepthMap:
     """The view with other depths and without its colours: they take no memory."""
     nothing = depth.new_zeros(())
-    return DepthMap(
+    return PosedDepthMap(
         name=view.name,
         depth=depth,
         confidence=nothing.expand_as(depth),
@@ -134,18 +135,18 @@ def _depths_alone(view: DepthMap, depth: Float[Tensor, "h w"]) -> DepthMap:
     )
 
 
-def _points(view: DepthMap, consistent: Survivors, fused: Survivors) -> PointCloud:
+def _points(view: PosedDepthMap, consistent: Survivors, fused: Survivors) -> PointCloud:
     """The points of one view in the world; their normals come from all depths that passed."""
     rays_seen = rays(view.K, fused.pixels.to(view.K.dtype))  # n 3
     surface = normals_from_depth(consistent.depth_map(*view.depth.shape), view.K)
     normals = surface[fused.pixels[:, 1], fused.pixels[:, 0]]
     to_camera = -torch.nn.functional.normalize(rays_seen, dim=-1)
     normals = torch.where((normals == 0).all(-1, keepdim=True), to_camera, normals)
-    world_T_cam = view.world_T_cam.double()
+    world_T_cam = view.world_T_cam
     points = se3.transform(world_T_cam, (rays_seen * fused.depth[:, None]).double())
     colours = (fused.colour.clamp(0, 1) * 255).round().to(torch.uint8)
     return PointCloud(
-        points=points.to(view.world_T_cam.dtype).cpu().numpy(),
+        points=single_if_enough(points, fused.depth / view.K[0, 0]).cpu().numpy(),
         colours=colours.cpu().numpy(),
         normals=(normals.double() @ world_T_cam[:3, :3].T).float().cpu().numpy(),
         scalars={
@@ -153,6 +154,17 @@ def _points(view: DepthMap, consistent: Survivors, fused: Survivors) -> PointClo
             "confidence": fused.confidence.float().cpu().numpy(),
         },
     )
+
+
+def single_if_enough(
+    points: Float64[Tensor, "n 3"], details: Float[Tensor, " n"]
+) -> Float32[Tensor, "n 3"] | Float64[Tensor, "n 3"]:
+    """The points in float32, unless that moves one by more than a tenth of its detail, as far from the origin.
+
+    `details` are the sizes of what is told apart at each point, in its unit.
+    """
+    moved = (points - points.float()).norm(dim=-1)
+    return points if bool((moved > 0.1 * details).any()) else points.float()
 
 
 def _joined(clouds: Sequence[PointCloud]) -> PointCloud:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import Mesh, PointCloud
 from vo3d.geometry import crop_intrinsics, se3
-from vo3d.reconstruction.depth_map import DepthMap
+from vo3d.reconstruction.fusion import single_if_enough
 from vo3d.reconstruction.open3d_library import load_open3d
 
 _PIXELS_A_VOXEL = 1.5  # by default: finer voxels than pixels would hold nothing but noise and gaps
@@ -18,7 +19,7 @@ _FIRST_BLOCKS = 1000  # grows as needed
 _ONE_VIEW = 0.5  # the weight above which a voxel is part of the surface: what one view saw counts 1
 
 
-def default_voxel(maps: Sequence[DepthMap]) -> float:
+def default_voxel(maps: Sequence[PosedDepthMap]) -> float:
     """One and a half times the size of a pixel on the surface, its median over the views; the unit of the poses.
 
     Raises:
@@ -34,7 +35,7 @@ def default_voxel(maps: Sequence[DepthMap]) -> float:
     return _PIXELS_A_VOXEL * float(np.median(sizes))
 
 
-def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: float | None = None) -> Mesh:
+def tsdf_mesh(maps: Sequence[PosedDepthMap], voxel: float | None = None, truncation: float | None = None) -> Mesh:
     """The surface that depth maps agree on, with colours and normals; what no view saw stays a hole.
 
     Every depth counts, whatever its confidence: filter the maps first (`filtering.filter_map`). It is computed on the
@@ -65,7 +66,7 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
         ("tsdf", "weight", "color"), (single, single, single), ((1), (1), (3)), voxel, _BLOCK, _FIRST_BLOCKS
     )
     # Positions are kept in single precision: around the first camera they keep their digits.
-    origin = maps[0].world_T_cam[:3, 3].double().cpu()
+    origin = maps[0].world_T_cam[:3, 3].cpu()
     seen = 0
     for index in range(len(maps)):
         view = maps[index]
@@ -76,7 +77,7 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
         seen += 1
         depth = torch.where(view.known, view.depth, 0.0).float().cpu()
         colours = view.image.clamp(0, 1).float().movedim(0, -1).cpu().contiguous()  # h w 3
-        world_T_cam = view.world_T_cam.double().cpu().clone()
+        world_T_cam = view.world_T_cam.cpu().clone()
         world_T_cam[:3, 3] -= origin
         depth_image = open3d.t.geometry.Image(numbers(depth.numpy()))
         # open3d cuts the decimals off a pixel: half a pixel more makes that the nearest one.
@@ -100,7 +101,7 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
     world_points = torch.from_numpy(points[order]).double() + origin
     return Mesh(
         vertices=PointCloud(
-            points=world_points.to(maps[0].world_T_cam.dtype).numpy(),
+            points=single_if_enough(world_points, torch.full((len(world_points),), voxel)).numpy(),
             colours=np.rint(surface.vertex.colors.numpy()[order] * 255).clip(0, 255).astype(np.uint8),
             normals=surface.vertex.normals.numpy()[order],
         ),
@@ -108,7 +109,7 @@ def tsdf_mesh(maps: Sequence[DepthMap], voxel: float | None = None, truncation: 
     )
 
 
-def _no_depth(maps: Sequence[DepthMap]) -> Vo3dError:
+def _no_depth(maps: Sequence[PosedDepthMap]) -> Vo3dError:
     return Vo3dError(
         f"no depth in {len(maps)} depth maps to make a mesh of: look at what the filters left, and loosen them"
     )

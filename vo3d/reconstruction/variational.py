@@ -118,7 +118,7 @@ def _photometric(
     does not change with the depth, and the energy has no jumps.
     """
     grey = images.mean(1, keepdim=True)  # s 1 h w
-    source_T_reference = se3.relative(world_T_cam, world_T_cam[:1])
+    source_T_reference = se3.relative(world_T_cam, world_T_cam[:1]).to(K)
 
     def look(source: int, depth: Tensor) -> tuple[Tensor, Tensor]:
         return warp_by_depth(grey[source], depth, K[0], source_T_reference[source], K[source])

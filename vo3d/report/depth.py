@@ -8,7 +8,6 @@ stand in steps, so that a reader can tell from the colour whether a pixel is wit
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.metrics.depth import depth_metrics
 from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, grid_shape, new_figure
@@ -30,44 +30,31 @@ TALLEST = 3.2  # inches of a panel
 THICK = 0.1  # inches of a colour bar
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DepthView:
-    """One view as it is shown; `confidence`, `truth` and `interval` are None where they are not known.
+def depth_error(view: DepthMap) -> Float[Tensor, "h w"] | None:
+    """Distance of the depth from the truth, in intervals where the map has one, else in percent of the truth.
 
-    Lengths are in one unit, whichever it is. A depth that is 0, negative or not finite is none. `interval` is the
-    distance between two depth hypotheses: errors are in intervals where it is known, else in percent of the true depth.
+    NaN where one of the two is missing; None without a truth.
     """
+    if view.truth is None:
+        return None
+    truth, depth = (torch.where(known(values), values, torch.nan) for values in (view.truth, view.depth))
+    return (depth - truth).abs() / (view.interval if view.interval is not None else truth / 100)
 
-    name: str
-    image: Float[Tensor, "3 hi wi"]  # RGB in [0, 1], of any size
-    depth: Float[Tensor, "h w"]  # z
-    confidence: Float[Tensor, "h w"] | None = None  # in [0, 1]
-    truth: Float[Tensor, "h w"] | None = None  # z
-    interval: float | None = None
 
-    @property
-    def error(self) -> Float[Tensor, "h w"] | None:
-        """Distance of the depth from the truth in intervals or percent; NaN where one of them is missing."""
-        if self.truth is None:
-            return None
-        truth, depth = (torch.where(known(values), values, torch.nan) for values in (self.truth, self.depth))
-        return (depth - truth).abs() / (self.interval if self.interval is not None else truth / 100)
+def error_unit(view: DepthMap) -> str:
+    """What errors are counted in."""
+    return "%" if view.interval is None else "intervals"
 
-    @property
-    def error_unit(self) -> str:
-        """What errors are counted in."""
-        return "%" if self.interval is None else "intervals"
 
-    @property
-    def percent_within(self) -> float | None:
-        """Share of pixels within 1 interval or 1 percent, of those with depth and truth; None where there is none."""
-        if self.truth is None:
-            return None
-        depth, truth = (torch.where(known(values), values, 0.0) for values in (self.depth, self.truth))
-        interval = None if self.interval is None else depth.new_tensor(self.interval)
-        metrics = depth_metrics(depth, truth, interval=interval)
-        share = metrics["depth_within_1pc_percent" if interval is None else "depth_within_1_interval_percent"].item()
-        return share if math.isfinite(share) else None
+def percent_within(view: DepthMap) -> float | None:
+    """Share of pixels within 1 interval or 1 percent, of those with depth and truth; None where there is none."""
+    if view.truth is None:
+        return None
+    depth, truth = (torch.where(known(values), values, 0.0) for values in (view.depth, view.truth))
+    interval = None if view.interval is None else depth.new_tensor(view.interval)
+    metrics = depth_metrics(depth, truth, interval=interval)
+    share = metrics["depth_within_1pc_percent" if interval is None else "depth_within_1_interval_percent"].item()
+    return share if math.isfinite(share) else None
 
 
 def known(depth: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
@@ -99,7 +86,7 @@ def depth_limits(maps: Sequence[Float[Tensor, "_ _"]]) -> tuple[float, float]:
 
 
 def plot_depth_view(
-    view: DepthView, *, unit: str = "m", min_confidence: float | None = None
+    view: DepthMap, *, unit: str = "m", min_confidence: float | None = None
 ) -> "matplotlib.figure.Figure":
     """All that is known of one view in large panels, each with its own colour bar; else as `plot_contact_sheet`."""
     kinds = _kinds([view])
@@ -118,7 +105,7 @@ def plot_depth_view(
 
 
 def plot_contact_sheet(
-    views: Sequence[DepthView], *, unit: str = "m", min_confidence: float | None = None
+    views: Sequence[DepthMap], *, unit: str = "m", min_confidence: float | None = None
 ) -> "matplotlib.figure.Figure":
     """A row for each view: image, depth, and where some view has them confidence, truth and error.
 
@@ -130,7 +117,7 @@ def plot_contact_sheet(
     """
     if not views:
         raise Vo3dError("a sheet without views was asked for: expected at least one")
-    if len({view.error_unit for view in views if view.truth is not None}) > 1:
+    if len({error_unit(view) for view in views if view.truth is not None}) > 1:
         raise Vo3dError("some views have an interval and some have none: one sheet needs one unit of errors")
     kinds = _kinds(views)
     heights = _heights(views, len(kinds))
@@ -146,27 +133,27 @@ def plot_contact_sheet(
     return _finished(figure)
 
 
-def _kinds(views: Sequence[DepthView]) -> list[str]:
+def _kinds(views: Sequence[DepthMap]) -> list[str]:
     """The columns that some view can fill."""
     kinds = ("confidence", "truth", "error")
     return ["image", "depth", *(kind for kind in kinds if any(_values(view, kind) is not None for view in views))]
 
 
-def _values(view: DepthView, kind: str) -> Float[Tensor, "h w"] | None:
+def _values(view: DepthMap, kind: str) -> Float[Tensor, "h w"] | None:
     """What a panel shows; NaN where there is nothing to be shown."""
     if kind in {"depth", "truth"}:
         depth = view.depth if kind == "depth" else view.truth
         return None if depth is None else torch.where(known(depth), depth, torch.nan)
-    return view.confidence if kind == "confidence" else view.error
+    return view.confidence if kind == "confidence" else depth_error(view)
 
 
-def _label(kind: str, view: DepthView, unit: str) -> str:
+def _label(kind: str, view: DepthMap, unit: str) -> str:
     if kind == "error":
-        return f"error ({view.error_unit})"
+        return f"error ({error_unit(view)})"
     return f"{kind} ({unit})" if unit and kind != "confidence" else kind
 
 
-def _scales(views: Sequence[DepthView]) -> dict[str, dict[str, Any]]:
+def _scales(views: Sequence[DepthMap]) -> dict[str, dict[str, Any]]:
     """How values become colours: arguments of `imshow` for each kind."""
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.colors import BoundaryNorm  # noqa: PLC0415
@@ -187,7 +174,7 @@ def _scales(views: Sequence[DepthView]) -> dict[str, dict[str, Any]]:
 
 def _draw(
     axes: "matplotlib.axes.Axes",
-    view: DepthView,
+    view: DepthMap,
     kind: str,
     scales: dict[str, dict[str, Any]],
     min_confidence: float | None,
@@ -215,10 +202,10 @@ def _draw(
     return drawn
 
 
-def _title(view: DepthView, kind: str, shown: NDArray[Any], min_confidence: float | None) -> str:
+def _title(view: DepthMap, kind: str, shown: NDArray[Any], min_confidence: float | None) -> str:
     """What kind of picture it is, with the number that matters."""
     if kind == "error":
-        share, what = view.percent_within, "1 interval" if view.interval is not None else "1 %"
+        share, what = percent_within(view), "1 interval" if view.interval is not None else "1 %"
         return "error: nothing to compare" if share is None else f"error: {share:.1f} % within {what}"
     if kind == "confidence":
         if min_confidence is None:
@@ -276,7 +263,7 @@ def _bar(
         bar.set_ticks([tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high])
 
 
-def _heights(views: Sequence[DepthView], columns: int) -> list[float]:
+def _heights(views: Sequence[DepthMap], columns: int) -> list[float]:
     """Inches of the panels of each view, which have the shape of its image."""
     width = WIDTH / columns - 0.1
     return [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]

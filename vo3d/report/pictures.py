@@ -9,13 +9,13 @@ import torch
 
 from vo3d.errors import Vo3dError
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, Bin
+from vo3d.recording import Recording
 from vo3d.report import figures
 from vo3d.report.canvas import Styles, save_figure
 from vo3d.report.frames import plot_frames_with_motion, telling_frames
 from vo3d.report.html import Picture, Text
 from vo3d.report.paths import Paths, frame_motion, plot_drift, plot_motion_over_time, plot_trajectories
 from vo3d.report.scored import Scored, Track
-from vo3d.sample import Recording
 
 AHEAD = 20  # frames whose path is drawn under a sample frame
 MOST = 3  # recordings that give sample frames: photographs make a page heavy

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vo3d.depth_map import DepthMap, PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.metrics.depth import depth_metrics
-from vo3d.reconstruction.depth_map import DepthMap
 from vo3d.reconstruction.filtering import FusionRules
 from vo3d.reconstruction.fusion import Fused, ViewCounts
 from vo3d.report.canvas import save_figure
 from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import turntable, write_turntable
-from vo3d.report.depth import DepthView, known, plot_contact_sheet
+from vo3d.report.depth import known, plot_contact_sheet
 from vo3d.report.html import Cell, Code, Column, Definitions, Link, Part, Picture, Section, Table, Text, write_page
 from vo3d.report.words import duration_in_words, size_in_words
 
@@ -36,15 +36,13 @@ ERRORS = {  # key of `depth_metrics`: how its column reads
 def write_reconstruction_report(
     folder: Path,
     fused: Fused,
-    maps: Sequence[DepthMap],
+    maps: Sequence[PosedDepthMap],
     rules: FusionRules,
     *,
     title: str,
     settings: Mapping[str, str],
     seconds: Mapping[str, float] | None = None,
     peak_bytes: int | None = None,
-    truths: Mapping[str, Float[Tensor, "_ _"]] | None = None,
-    num_depths: int | None = None,
     unit: str = "m",
     up: Sequence[float] | None = None,
     frames: int = 36,
@@ -56,17 +54,15 @@ def write_reconstruction_report(
     Beside the report lie `cloud.html`, in which the cloud can be turned, and `turntable/`. `maps` are the depth maps
     before filtering, in any sequence; each is read once. `rules` are those that `fused` was made with. `settings` says
     what went in (scene, model, weights, device and so on), `seconds` what each stage took, `peak_bytes` the most memory
-    in use. `truths` are true depths on the grids of the maps, 0 = none, by the names of the maps. With `num_depths`
-    hypotheses between the ends of each map's depth range, errors are in intervals too, the mean ones where they differ.
-    `unit` is that of the poses, empty where it is not known. `up` is as in `turntable`; unstated it is the mean up of
-    the cameras.
+    in use. Maps that have an interval of hypotheses have their errors in intervals too. `unit` is that of the poses,
+    empty where it is not known. `up` is as in `turntable`; unstated it is the mean up of the cameras.
 
     Raises:
-        Vo3dError: there are no maps, the cloud is empty, or a truth has not the size of its map.
+        Vo3dError: there are no maps, or the cloud is empty.
     """
     if not len(maps) or not len(fused.cloud):
         raise Vo3dError(f"{folder}: {len(maps)} depth maps and {len(fused.cloud)} points: a report needs some of both")
-    look = _look(maps, truths or {}, num_depths, rules)
+    look = _look(maps, rules)
     world_T_cam = torch.stack(look.poses)
     images = turntable(fused.cloud, frames, up=up, world_T_cam=world_T_cam)
     write_turntable(folder / "turntable", images)
@@ -90,47 +86,30 @@ class _Look:
     """What one walk over the depth maps found."""
 
     poses: list[Float[Tensor, "4 4"]]
-    shown: list[DepthView]
+    shown: list[PosedDepthMap]
     errors: dict[str, tuple[dict[str, float], dict[str, float]]]  # by view: of all depths, of the confident ones
 
 
-def _look(maps: Sequence[DepthMap], truths: Mapping[str, Tensor], num_depths: int | None, rules: FusionRules) -> _Look:
+def _look(maps: Sequence[PosedDepthMap], rules: FusionRules) -> _Look:
     chosen = set(np.linspace(0, len(maps) - 1, min(MOST, len(maps))).round().astype(int).tolist())
     found = _Look([], [], {})
     for index in range(len(maps)):
         view = maps[index]
         found.poses.append(view.world_T_cam.double().cpu())
-        truth = truths.get(view.name)
-        near, far = view.depth_range
-        interval = (far - near) / (num_depths - 1) if num_depths is not None and num_depths > 1 else None
-        if truth is not None:
-            if truth.shape != view.depth.shape:
-                raise Vo3dError(
-                    f"{view.name}: a truth of {tuple(truth.shape)} for a depth map of {tuple(view.depth.shape)}: "
-                    "expected truth on the grid of the map"
-                )
+        if view.truth is not None:
             sure = view.confidence >= rules.min_confidence
-            found.errors[view.name] = (_errors(view, truth, interval, None), _errors(view, truth, interval, sure))
+            found.errors[view.name] = (_errors(view, view.truth, None), _errors(view, view.truth, sure))
         if index in chosen:
-            found.shown.append(
-                DepthView(
-                    name=view.name,
-                    image=view.image.float().cpu(),
-                    depth=view.depth.float().cpu(),
-                    confidence=view.confidence.float().cpu(),
-                    truth=None if truth is None else truth.float().cpu(),
-                    interval=interval,
-                )
-            )
+            found.shown.append(view)
     return found
 
 
-def _errors(view: DepthMap, truth: Tensor, interval: float | None, sure: Tensor | None) -> dict[str, float]:
+def _errors(view: DepthMap, truth: Tensor, sure: Tensor | None) -> dict[str, float]:
     """The errors that are shown, of the depths where `sure` is true."""
     depth, true = (torch.where(known(values), values.double().cpu(), 0.0) for values in (view.depth, truth))
     if sure is not None:
         depth = torch.where(sure.cpu(), depth, 0.0)
-    step = None if interval is None else torch.tensor(interval, dtype=torch.float64)
+    step = None if view.interval is None else torch.tensor(view.interval, dtype=torch.float64)
     metrics = depth_metrics(depth, true, interval=step)
     values = {key: metrics[key].item() for key in ERRORS if key in metrics}
     return values | {"depth_abs_rel": 100 * values["depth_abs_rel"]}
@@ -172,7 +151,7 @@ def _spent(seconds: Mapping[str, float], peak_bytes: int | None) -> Iterator[Par
         yield Definitions(entries)
 
 
-def _sheet(folder: Path, shown: Sequence[DepthView], count: int, rules: FusionRules, unit: str) -> Picture:
+def _sheet(folder: Path, shown: Sequence[DepthMap], count: int, rules: FusionRules, unit: str) -> Picture:
     figure = plot_contact_sheet(shown, unit=unit, min_confidence=rules.min_confidence)
     which = f"{len(shown)} of {count} views, evenly chosen" if len(shown) < count else f"All {count} views"
     caption = (

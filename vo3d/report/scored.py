@@ -1,22 +1,22 @@
-"""Reading what an evaluation of odometry wrote: metrics.json and the trajectories that it was computed from."""
+"""Results with what they were computed from: metrics.json, and of odometry the trajectories beside it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.results import FILE_NAME, Result
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.geometry.trajectory import align, start_at_identity
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, SegmentErrors, pool, segment_errors
 
 SEGMENTS = {"segment_lengths_m": "lengths", "segment_start_every": "start_every"}  # term of the protocol: argument
-PARTS = ("protocol", "sequences", "mean", "provenance")
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,30 @@ class Track:
 
 @dataclass(frozen=True)
 class Scored:
-    """The result folder of one model."""
+    """The result of one model with the folder that it lies in."""
 
     folder: Path
-    protocol: Mapping[str, Any]
-    sequences: Mapping[str, Mapping[str, Any]]
-    mean: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    result: Result
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """What was measured and how."""
+        return self.result.protocol
+
+    @property
+    def sequences(self) -> Mapping[str, Mapping[str, Any]]:
+        """The metrics of each recording."""
+        return self.result.sequences
+
+    @property
+    def mean(self) -> Mapping[str, Any]:
+        """The metrics over all recordings."""
+        return self.result.mean
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the numbers came from."""
+        return self.result.provenance
 
     @cached_property
     def tracks(self) -> dict[str, Track]:
@@ -49,7 +66,11 @@ class Scored:
     def _read_track(self, name: str) -> Track:
         file = Path(f"{name}.txt")
         reference = read_trajectory(self.folder / "reference" / file, "kitti").world_T_cam
-        estimate = read_trajectory(self.folder / "trajectories" / file, "kitti").world_T_cam
+        found = read_trajectory(self.folder / "trajectories" / file, "kitti")
+        estimate = found.world_T_cam
+        if self.sequences[name]["coverage"] < 1 and len(estimate) < len(reference):  # only some frames have one
+            frames = torch.arange(len(estimate)) if found.frames is None else found.frames
+            reference = reference[frames]
         if len(reference) != len(estimate):
             raise Vo3dError(
                 f"{self.folder / 'trajectories' / file}: found {len(estimate)} poses, expected {len(reference)} as in "
@@ -78,28 +99,9 @@ class Scored:
 
 
 def read_scored(folder: Path) -> Scored:
-    """Read `folder/metrics.json`; raises Vo3dError when it is missing, is no JSON, or lacks a part of a result."""
-    path = folder / "metrics.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Vo3dError(f"{path}: no such file: expected the result folder of an evaluation; run it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Vo3dError(f"{path}: found no JSON ({error}): expected the metrics of an evaluation") from None
-    missing = [part for part in PARTS if not isinstance(content, dict) or not isinstance(content.get(part), dict)]
-    if missing:
-        raise Vo3dError(f"{path}: found no {', '.join(missing)}: expected the metrics of an evaluation of odometry")
-    if not content["sequences"]:
+    """The result in a folder; raises Vo3dError when there is none, or it has no recording."""
+    result = Result.load(folder)
+    if not result.sequences:
+        path = folder / FILE_NAME
         raise Vo3dError(f"{path}: found no recording in sequences, expected at least one: evaluate the model again")
-    for name, metrics in content["sequences"].items():
-        _check_numbers(path, f"sequences.{name}", metrics)
-    _check_numbers(path, "mean", content["mean"])
-    return Scored(folder, *(content[part] for part in PARTS))
-
-
-def _check_numbers(path: Path, where: str, metrics: object) -> None:
-    if not isinstance(metrics, dict):
-        raise Vo3dError(f"{path}: {where} is {metrics!r}, expected a table of metrics")
-    for key, value in metrics.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise Vo3dError(f"{path}: {where}.{key} is {value!r}, expected a number or null")
+    return Scored(folder, result)

@@ -1,4 +1,4 @@
-"""Parts that the reports of evaluations share: why results differ, their protocol, their training, their origin."""
+"""Parts that the reports of evaluations share: their protocol, their training, their origin."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,21 +11,6 @@ from vo3d.report.scored import Scored
 def scored_names(models: Mapping[str, Scored]) -> list[str]:
     """Every recording that any model saw."""
     return list(dict.fromkeys(name for model in models.values() for name in model.sequences))
-
-
-def unlike(models: Mapping[str, Scored], method_terms: Sequence[str]) -> Iterator[str]:
-    """Why the numbers of the models must not be ranked, one sentence a reason.
-
-    `method_terms` are those of a protocol that describe the method and may differ.
-    """
-    for name, model in models.items():
-        absent = [one for one in scored_names(models) if one not in model.sequences]
-        if absent:
-            yield f"{name} was not scored on {', '.join(absent)}."
-    terms = dict.fromkeys(key for model in models.values() for key in model.protocol if key not in method_terms)
-    differ = [term for term in terms if len({words(model.protocol.get(term)) for model in models.values()}) > 1]
-    if differ:
-        yield f"The protocols differ in {', '.join(term.replace('_', ' ') for term in differ)} (see Protocol)."
 
 
 def training_parts(pictures: Pictures, run: Path) -> Iterator[Picture | Text | Code]:

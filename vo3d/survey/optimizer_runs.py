@@ -22,17 +22,19 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from vo3d import optim
 from vo3d.datasets.rendered import Rendered
-from vo3d.datasets.transforms import HorizontalFlip, PhotometricJitter, Transform
+from vo3d.datasets.transforms import HorizontalFlip, PhotometricJitter
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.odometry import evaluate_odometry, evaluating
-from vo3d.evaluation.results import FILE_NAME, Result
+from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path
+from vo3d.formats.results import FILE_NAME, Result
+from vo3d.inference.loop import evaluating
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
 from vo3d.optim.regimes import train, updates_per_epoch
-from vo3d.sample import Recording, Sample
+from vo3d.recording import Transform
+from vo3d.sample import Sample
 from vo3d.survey.sweep import ERRORS, keep_budget, street_net
 
 # Of each optimiser in the survey: the rate about which its grid lies. All but the first three are its default; those
@@ -128,9 +130,9 @@ class Streets:
         return [Sample.collate(samples[first : first + 64]) for first in range(0, len(samples), 64)]
 
     @cached_property
-    def test(self) -> Sequence[Recording]:
-        """The recordings to test on."""
-        return self._clips(self.budget.test_seeds, self.budget.test_frames, 1).recordings
+    def test(self) -> Rendered:
+        """The clips whose recordings are tested on."""
+        return self._clips(self.budget.test_seeds, self.budget.test_frames, 1)
 
     def _clips(self, seeds: Sequence[int], frames: int, step: int, *transforms: Transform) -> Rendered:
         return Rendered(
@@ -285,19 +287,14 @@ def validation_loss(net: Model, streets: Streets) -> float:
 
 def score(net: Model, streets: Streets, out: Path) -> Result:
     """The errors on the streets that no run learns from."""
-    return evaluate_odometry(
-        net,
-        streets.test,
-        out,
-        lengths=streets.budget.lengths,
-        protocol={"dataset": "rendered streets", "split": "test"},
-        progress=False,
-    )
+    said = {"dataset": "rendered streets", "split": "test"}
+    task = Odometry(lengths=streets.budget.lengths)
+    return task.run(net, streets.test, out, protocol=said, progress=False)
 
 
 def constant_motion(streets: Streets, out: Path) -> Result:
     """The errors of the mean training step on the same streets, read where they are known."""
-    if (out / FILE_NAME).is_file() and len((found := Result.load(out)).sequences) == len(streets.test):
+    if (out / FILE_NAME).is_file() and len((found := Result.load(out)).sequences) == len(streets.test.recordings):
         return found
     constant = ConstantMotion()
     constant.fit(streets.train.recordings)

@@ -20,9 +20,11 @@ from vo3d.errors import Vo3dError, one_line
 from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.formats.settings import line_of_key, parse_settings, read_settings
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
+from vo3d.recording import recordings_of
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
+from vo3d.training.without_gradients import finish
 
 EXAMPLES = {
     "fit": "train a model; example: vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml --out runs/deepvo",
@@ -204,6 +206,7 @@ class TrainingCLI(LightningCLI):
             stops = [stop.reason() for stop in self.trainer.callbacks if isinstance(stop, EarlyStop)]  # type: ignore[attr-defined]
             sys.stdout.writelines(f"{reason}\n" for reason in stops if reason)
             folder = self.config_init["fit"]["out"]
+            finish(self.model.net, recordings_of(self.datamodule.train), sorted((folder / CHECKPOINTS).glob("*.ckpt")))
             names = sorted(path.name for path in (folder / CHECKPOINTS).glob("*.ckpt"))
             last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
             found = ", ".join(names)

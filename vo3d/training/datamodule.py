@@ -1,6 +1,6 @@
 """Datasets become batches: one deterministic order, the same after a resume and under any number of processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -9,7 +9,9 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vo3d.errors import Vo3dError
+from vo3d.recording import RecordingDataset, ViewDataset
 from vo3d.sample import Sample
+from vo3d.training.mining import MinedSampler, Miner
 
 
 class Batch:
@@ -74,6 +76,17 @@ class ClipSampler(Sampler[list[tuple[int, int]]]):
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
+    def blocks(self) -> Iterator[None]:
+        """The epoch is one block, whose order is known from its start; `MinedSampler` has several."""
+        yield
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing: the order follows from the seed and the epoch."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Nothing to take up."""
+
     def __len__(self) -> int:
         """Number of batches in a whole epoch, whatever was skipped."""
         whole, rest = divmod(self.length, self.batch_size * self.num_processes)
@@ -107,15 +120,21 @@ def seed_of(*numbers: int) -> int:
 
 
 class _Batches(Dataset[Batch]):
-    """Reads the lists of (epoch, index) pairs of `ClipSampler`; tells the epoch to datasets that have `set_epoch`."""
+    """Reads the lists of (epoch, index) or (epoch, views) pairs of a sampler; tells the epoch to the dataset."""
 
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, places: list[tuple[int, int]]) -> Batch:
-        if hasattr(self.dataset, "set_epoch"):
+    def __getitem__(self, places: Sequence[tuple[int, int | tuple[int, ...]]]) -> Batch:
+        if isinstance(self.dataset, RecordingDataset):
             self.dataset.set_epoch(places[0][0])
-        return Batch(Sample.collate([self.dataset[index] for _, index in places]))
+        return Batch(Sample.collate([self._sample(place) for _, place in places]))
+
+    def _sample(self, place: int | tuple[int, ...]) -> Sample:
+        if not isinstance(place, tuple):
+            return self.dataset[place]
+        assert isinstance(self.dataset, ViewDataset)  # noqa: S101  as the module made sure
+        return self.dataset.compose(place)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -128,7 +147,7 @@ class ClipLoader(DataLoader[Batch]):
     Lightning keeps `state_dict` in its checkpoints, and gives it back when a run resumes in the middle of an epoch.
     """
 
-    def __init__(self, dataset: Dataset[Sample], sampler: ClipSampler, **options: Any) -> None:
+    def __init__(self, dataset: Dataset[Sample], sampler: ClipSampler | MinedSampler, **options: Any) -> None:
         # Not `batch_sampler`: Lightning tells the epoch to `sampler` only.
         super().__init__(_Batches(dataset), batch_size=None, sampler=sampler, collate_fn=_as_it_is, **options)
         self.clips = sampler
@@ -138,16 +157,19 @@ class ClipLoader(DataLoader[Batch]):
         # A generator on purpose: workers begin to fetch at the first `next`, after Lightning has set the epoch.
         self.given = self.clips.start
         try:
-            for batch in super().__iter__():
-                self.given += 1
-                yield batch
+            for _ in self.clips.blocks():  # workers read ahead within a block alone
+                for batch in super().__iter__():
+                    self.given += 1
+                    yield batch
         except Vo3dError as error:  # out of a worker it comes wrapped in the worker's traceback
             raise Vo3dError(str(error).rpartition("Vo3dError: ")[2].strip()) from error
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the order stands: the epoch, its batches handed out, and what they were counted in."""
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order stands: the epoch, its batches handed out, what they were counted in, and a mined block."""
         whole = self.clips.batch_size * self.clips.num_processes
-        return {"epoch": self.clips.epoch, "given": self.given, "length": self.clips.length, "global_batch": whole}
+        return {"epoch": self.clips.epoch, "given": self.given, "length": self.clips.length, "global_batch": whole} | (
+            self.clips.state_dict()
+        )
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue where `state` was taken; raises Vo3dError when the dataset or the batch has another size."""
@@ -158,6 +180,7 @@ class ClipLoader(DataLoader[Batch]):
                     f"the checkpoint was made in the middle of an epoch with {state[name]} {words}, now there are "
                     f"{mine[name]}: resume with the same data and batch size, or start anew with --model.init_weights"
                 )
+        self.clips.load_state_dict(state)
         self.clips.epoch, self.clips.start = state["epoch"], state["given"]
         self.given = state["given"]
 
@@ -195,6 +218,7 @@ class DataModule(LightningDataModule):
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.num_workers, self.shuffle, self.seed = batch_size, num_workers, shuffle, seed
         self.pin_memory = pin_memory
+        self.miner: Miner | None = None  # one among the callbacks takes the training set in hand
 
     def train_dataloader(self) -> ClipLoader:
         """Batches for `vo3d fit`; raises Vo3dError without a training set."""
@@ -216,14 +240,18 @@ class DataModule(LightningDataModule):
         pin = trainer is not None and trainer.strategy.root_device.type != "cpu"
         if self.pin_memory is not None:
             pin = self.pin_memory and torch.accelerator.is_available()
-        sampler = ClipSampler(
-            len(dataset),  # type: ignore[arg-type]
-            self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            rank=trainer.global_rank if trainer else 0,
-            num_processes=trainer.world_size if trainer else 1,
-        )
+        share = {"rank": trainer.global_rank, "num_processes": trainer.world_size} if trainer else {}
+        sampler: ClipSampler | MinedSampler
+        if split == "train" and self.miner is not None:
+            if not isinstance(dataset, ViewDataset):
+                raise Vo3dError(
+                    f"{type(self.miner).__name__} chooses views, and {type(dataset).__name__} composes no samples of "
+                    "them: give data.train a vo3d.recording.ViewDataset"
+                )
+            sampler = MinedSampler(self.miner, dataset, self.batch_size, **share)
+        else:
+            num_samples = len(dataset)  # type: ignore[arg-type]
+            sampler = ClipSampler(num_samples, self.batch_size, shuffle=shuffle, seed=self.seed, **share)
         return ClipLoader(
             dataset,
             sampler,

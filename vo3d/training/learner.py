@@ -20,6 +20,7 @@ from vo3d.formats.weights import load_matching, load_weights
 from vo3d.layers.initialisation import Scheme, initialise
 from vo3d.model import Model, check_gives, check_needs
 from vo3d.optim import Adam
+from vo3d.recording import RecordingDataset, recordings_of
 from vo3d.sample import Sample
 from vo3d.training.closures import Evaluations, check_trainer, clips, wants_closure
 from vo3d.training.datamodule import Batch
@@ -32,6 +33,7 @@ from vo3d.training.groups import (
     keep_rates,
     weights_of,
 )
+from vo3d.training.without_gradients import begin
 
 LOOK_EVERY = 10  # steps between two looks for a loss that is not finite: an accelerator has to wait for each
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -88,6 +90,8 @@ class Learner(LightningModule):
             load_weights(net, init_weights)
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
+        self.fresh = init_weights is None  # whether the method begins from nothing, unless the run is resumed
+        self.steps = math.inf  # of the whole training
         self.resting = freeze(net, groups)
         self.train(self.training)
 
@@ -101,6 +105,31 @@ class Learner(LightningModule):
     def forward(self, sample: Sample) -> Any:
         """Predict, as `net` does."""
         return self.net(sample)
+
+    def on_fit_start(self) -> None:
+        """Refuse augmentation that breaks the method's meaning; let it learn what is learnt without gradients."""
+        dataset = getattr(self.trainer, "datamodule").train  # noqa: B009  Lightning declares no such attribute
+        for transform in dataset.transforms if isinstance(dataset, RecordingDataset) else ():
+            if broken := set(transform.breaks) & set(self.net.refuses):
+                raise Vo3dError(
+                    f"{type(transform).__name__} breaks what {type(self.net).__name__} learns ({', '.join(broken)}): "
+                    "leave it out of data.train.transforms"
+                )
+        if self.fresh and self.trainer.ckpt_path is None:
+            begin(self.net, recordings_of(dataset), self.trainer)
+
+    def on_train_start(self) -> None:
+        """Find out how many steps there will be."""
+        self.steps = self.trainer.estimated_stepping_batches
+        if self.net.needs_progress and not math.isfinite(self.steps):
+            raise Vo3dError(
+                f"{type(self.net).__name__} changes with the share of its training that is done, and this one has no "
+                "known end: give --trainer.max_steps or --trainer.max_epochs"
+            )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Tell the method how far it is."""
+        self.net.progress = min(1.0, self.trainer.global_step / self.steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective of one batch."""

@@ -37,20 +37,24 @@ def evaluate(
     baseline_data: dict[str, Any] | None = None,
     out: Path | None = None,
     split: Literal["train", "val", "test"] = "test",
-    alignment: Alignment = "none",
-    clip_length: int = 16,
+    tasks: list[str] = [],  # noqa: B006 (read only)
+    alignment: Alignment | None = None,
+    clip_length: int | None = None,
     lengths: list[float] = [],  # noqa: B006 (read only)
     references: int | None = None,
     min_confidence: float | None = None,
     device: str = "auto",
 ) -> None:
-    """Score the model of a run, and baselines, over whole recordings; print one table and write a report.
+    """Score the model of a run, and baselines, over whole recordings; print a table for each task and write a report.
 
-    Models of odometry are scored by their trajectories, models of depth by the depth of reference views.
+    A model is scored by what it gives, where the data have the truth: steps or poses by their trajectories (odometry),
+    depth pixel by pixel (depth); point clouds only if asked for (clouds). What is not scored is said.
 
     Example: vo3d evaluate runs/deepvo --baselines classic constant
 
     Example: vo3d evaluate runs/mvsnet --baselines plane_sweep
+
+    Example: vo3d evaluate runs/mvsnet --tasks depth clouds
 
     Args:
         run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
@@ -60,15 +64,23 @@ def evaluate(
         baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
         out: Where the results go; without it, evaluation/<split> in the run folder.
         split: Which of the run's datasets.
-        alignment: What is fitted to the ground truth before the errors are taken.
-        clip_length: Frames that go through the model at once.
-        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
-        references: Of depth, reference views of each scene, evenly spaced; without it, all.
-        min_confidence: Of depth, the least confidence of depths that are kept; without it, what suits the model.
+        tasks: odometry, depth, clouds, class paths, YAML files or JSON of tasks; without it, all that fit but clouds.
+        alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.
+        clip_length: Frames that go through the model at once, where it takes any number; without it, 16.
+        lengths: Of odometry, metres of the segments of the KITTI metric; without it the official 100 to 800.
+        references: Of depth, views of each recording, evenly spaced; without it, all.
+        min_confidence: Of depth and clouds, the least confidence of a depth; without it, what suits the model.
         device: As torch names it; auto takes the accelerator where there is one.
     """
-    from vo3d.evaluation.run import evaluate_run
+    from vo3d.pipelines.evaluate import evaluate_run
 
+    options = {
+        "alignment": alignment,
+        "clip_length": clip_length,
+        "lengths": lengths or None,
+        "references": references,
+        "min_confidence": min_confidence,
+    }
     evaluate_run(
         Path(find_config(str(run))) if run.suffix == ".yaml" else run,
         weights=weights,
@@ -77,11 +89,8 @@ def evaluate(
         baseline_data=baseline_data,
         out=out,
         split=split,
-        alignment=alignment,
-        clip_length=clip_length,
-        lengths=lengths or None,
-        references=references,
-        min_confidence=min_confidence,
+        tasks=tasks,
+        options={name: value for name, value in options.items() if value is not None},
         device=device,
     )
 
@@ -119,7 +128,7 @@ def compare(results: list[Path], force: bool = False) -> None:
     Example: vo3d compare runs/a/evaluation/test/DeepVO runs/b/evaluation/test/DeepVO
 
     Args:
-        results: Files metrics.json, or the folders that hold them.
+        results: Files metrics.json, the folders that hold them, or the folders of models, which hold one for each task.
         force: Print the table in spite of unequal protocols, and mark the rows.
     """
     from vo3d.evaluation.compare import compare as compare_results

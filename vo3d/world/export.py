@@ -38,7 +38,7 @@ def render_sequence(recorder: Recorder, *, stereo: bool) -> Iterator[Sample]:
         yield Sample(
             image=left.image[None].float() / 255,
             K=K,
-            world_T_cam=poses[index : index + 1].float(),
+            world_T_cam=poses[index : index + 1],
             time=times[index : index + 1],
             right=recorder.frame(index, right=True).image[None].float() / 255 if stereo else None,
             left_T_right=recorder.left_T_right.float() if stereo else None,

@@ -23,17 +23,27 @@ class ImuErrors:
     accelerometer_density: float = 0.0  # m/s^2/sqrt(Hz)
 
 
+def reading_times(frame_times: Float64[Tensor, " frames"], readings: int) -> Float64[Tensor, "frames-1 n"]:
+    """The instants of `readings` between every two frames, seconds.
+
+    They lie in the middle of equal parts of the interval, so that a sum of reading times duration is an integral of
+    second order.
+    """
+    parts = (torch.arange(readings, dtype=torch.float64) + 0.5) / readings
+    return frame_times[:-1, None] + (frame_times[1:] - frame_times[:-1])[:, None] * parts
+
+
 def imu_readings(
     path: RigidPath, frame_times: Float64[Tensor, " frames"], readings: int, errors: ImuErrors, seed: int
 ) -> Float64[Tensor, "frames-1 n 6"]:
     """Angular rate (rad/s) then specific force (m/s^2), `readings` of each between every two frames.
 
-    The readings are taken in the middle of equal parts of the interval, so that a sum of reading times duration is
-    an integral of second order. Specific force is acceleration minus gravity: a sensor at rest reads 9.81 upwards.
+    The readings are taken at `reading_times`. Specific force is acceleration minus gravity: a sensor at rest reads
+    9.81 upwards.
+
     Convention: the sensor sits in the camera and has its axes, x right, y down, z forward.
     """
-    parts = (torch.arange(readings, dtype=torch.float64) + 0.5) / readings
-    times = frame_times[:-1, None] + (frame_times[1:] - frame_times[:-1])[:, None] * parts
+    times = reading_times(frame_times, readings)
     motion = path.motion(times.flatten())
     gravity = torch.tensor(GRAVITY, dtype=torch.float64)
     force = (motion.world_T_cam[:, :3, :3].mT @ (motion.acceleration - gravity)[..., None])[..., 0]

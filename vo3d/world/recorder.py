@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.world.imu import ImuErrors, imu_readings
+from vo3d.world.imu import ImuErrors, imu_readings, reading_times
 from vo3d.world.render import forward_flow, kitti_camera, render
 from vo3d.world.scene import Scene, build_scene, check_kind
 
@@ -81,6 +81,10 @@ class Recorder:
         if (readings, errors) not in self._imu:
             self._imu[readings, errors] = imu_readings(self.scene.camera, self.times(), readings, errors, self.seed)
         return self._imu[readings, errors]
+
+    def imu_times(self, readings: int) -> Float64[Tensor, "steps n"]:
+        """The instants of these readings, seconds."""
+        return reading_times(self.times(), readings)
 
     @torch.no_grad()
     def frame(self, index: int, *, right: bool = False, later: int | None = None) -> Frame:

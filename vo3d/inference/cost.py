@@ -9,9 +9,10 @@ from time import perf_counter
 
 import torch
 
-from vo3d.evaluation.depth_maps import estimate_depth
-from vo3d.model import Model
-from vo3d.sample import Sample
+from vo3d.inference.depth import depth_maps
+from vo3d.inference.loop import evaluating
+from vo3d.model import DepthModel, Frames
+from vo3d.recording import Recording
 
 FEW, MORE = 8, 24  # depths of the sweeps that a forecast is drawn from
 _STATUS, _RESET, _MEMORY = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
@@ -28,25 +29,29 @@ class Cost:
     memory: int | None
 
 
-def forecast(model: Model, sample: Sample, device: torch.device) -> Cost | None:
-    """What one sample will cost, from sweeps of 8 and 24 depths; None for a model without an attribute `num_depths`.
+def forecast(model: DepthModel, recording: Recording, window: Frames, device: torch.device) -> Cost | None:
+    """What one window will cost, from sweeps of 8 and 24 depths; None for a model whose number of depths is not free.
 
     Time and memory of a plane sweep grow with the number of depths along a straight line.
     """
-    wanted = getattr(model, "num_depths", None)
-    if not isinstance(wanted, int):
+    wanted = model.num_depths
+    if wanted is None or not model.free_num_depths:
         return None
     few, more = min(FEW, wanted), min(MORE, wanted)
+    sample = recording.clip(window.views)
 
     def sweep(num_depths: int) -> Cost:
-        setattr(model, "num_depths", num_depths)  # noqa: B010 (not every Model has it)
-        return measured(lambda: estimate_depth(model, sample, device), device)
+        model.num_depths = num_depths
+        with evaluating(model, device):
+            return measured(
+                lambda: list(depth_maps(model, recording, [window], device=device, read=lambda _: sample)), device
+            )
 
     try:
         sweep(few)  # what happens only once is not the forecast's business
         costs = [sweep(few), sweep(more)]
     finally:
-        setattr(model, "num_depths", wanted)  # noqa: B010
+        model.num_depths = wanted
     share = (wanted - few) / max(more - few, 1)
     seconds = [cost.seconds for cost in costs]
     memory = [cost.memory for cost in costs if cost.memory is not None]

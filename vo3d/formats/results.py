@@ -1,8 +1,7 @@
-"""What an evaluation found, with the protocol under which it was found."""
+"""What an evaluation found, with the protocol under which it was found: one metrics.json a model and task."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
@@ -17,7 +16,7 @@ FILE_NAME = "metrics.json"
 
 @dataclass(frozen=True)
 class Result:
-    """One model on one split of a dataset.
+    """One model on one split of a dataset, by one task.
 
     `protocol` says what was measured and how: results are comparable when it agrees (`vo3d.evaluation.compare`).
     `provenance` says where the numbers came from: weights, seed, versions, command, date, recordings that failed.
@@ -29,6 +28,11 @@ class Result:
     sequences: dict[str, Metrics]  # recording name -> metrics
     mean: dict[str, float | None]  # over recordings
     provenance: dict[str, object]
+
+    @property
+    def task(self) -> str:
+        """The name of the task that scored; empty where the result does not tell."""
+        return str(self.protocol.get("task", ""))
 
     def save(self, folder: Path) -> Path:
         """Write `folder/metrics.json`, whole or not at all; returns its path."""
@@ -71,6 +75,14 @@ class Result:
         return Result(**content)
 
 
+def find_results(path: Path) -> Sequence[Path]:
+    """The results that a path names: a metrics.json, the folder that holds one, or that holds one for each task."""
+    if not path.is_dir() or (path / FILE_NAME).is_file():
+        return [path]
+    found = sorted(file.parent for file in path.glob(f"*/{FILE_NAME}"))
+    return found or [path]
+
+
 def _check_metrics(metrics: object, where: str, path: Path) -> None:
     if not isinstance(metrics, dict):
         raise Vo3dError(f"{path}: {where} is a {type(metrics).__name__}; expected a table of metrics")
@@ -78,46 +90,3 @@ def _check_metrics(metrics: object, where: str, path: Path) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
         if value is not None and not number:
             raise Vo3dError(f"{path}: {where}.{key} is {value!r}; expected a finite number or null")
-
-
-def raise_failed(failed: Mapping[str, str], total: int, what: str, out: Path) -> None:
-    """Raise Vo3dError if any of `total` recordings or scenes (`what`) failed, with the reason of the first."""
-    if not failed:
-        return
-    first = next(iter(failed))
-    raise Vo3dError(
-        f"{len(failed)} of {total} {what} failed, the first being {first}: {failed[first]} (results of the others are "
-        f"in {out / FILE_NAME})"
-    )
-
-
-def mean_over_recordings(sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
-    """Plain mean of every metric over the recordings that define it; None where none does.
-
-    Every recording weighs the same. The two segment errors come a second time as `..._pooled`: the mean over the
-    segments of all recordings together, which is what the KITTI leaderboard prints.
-    """
-    keys = dict.fromkeys(key for metrics in sequences.values() for key in metrics)
-    mean: dict[str, float | None] = {}
-    for key in keys:
-        values = [value for metrics in sequences.values() if (value := metrics.get(key)) is not None]
-        mean[key] = sum(values) / len(values) if values else None
-    for key in ("t_rel_percent", "r_rel_deg_per_100m"):
-        if key not in mean:
-            continue
-        weighted = [
-            (value, count)
-            for metrics in sequences.values()
-            if (value := metrics.get(key)) is not None and (count := metrics.get("num_segments"))
-        ]
-        total = sum(count for _, count in weighted)
-        mean[f"{key}_pooled"] = sum(value * count for value, count in weighted) / total if total else None
-    return mean
-
-
-def frames_sha256(recordings: Iterable[tuple[str, Sequence[int]]]) -> str:
-    """A fingerprint of what was scored: the names of the recordings and the numbers of their frames, in order."""
-    digest = hashlib.sha256()
-    for name, frames in recordings:
-        digest.update(json.dumps([name, [int(frame) for frame in frames]]).encode())
-    return digest.hexdigest()

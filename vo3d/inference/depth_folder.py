@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.depth_maps import Estimate
 from vo3d.formats.files import atomic_path, make_folder
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.sample import Sample
@@ -68,25 +68,29 @@ class DepthFolder:
         """The files of a view's depth and confidence."""
         return self.folder / f"{name}_depth.pfm", self.folder / f"{name}_confidence.pfm"
 
-    def load(self, name: str, made_from: str) -> Estimate | None:
-        """The maps of a view that were made from a sample of this fingerprint; None when there are none."""
+    def load(self, name: str, made_from: str) -> dict[str, Any] | None:
+        """Depth, confidence and seconds of a view, made from a sample of this fingerprint; None when there are none."""
         depth, confidence = self.paths(name)
         made = self._made.get(name, {})
-        if made.get("from") != made_from or not (depth.is_file() and confidence.is_file()):
+        there = depth.is_file() and (confidence.is_file() or not made.get("confidence", True))
+        if made.get("from") != made_from or not there:
             return None
-        return Estimate(depth=read_pfm(depth), confidence=read_pfm(confidence), seconds=made["seconds"])
+        sure = read_pfm(confidence) if made.get("confidence", True) else None
+        return {"depth": read_pfm(depth), "confidence": sure, "seconds": made["seconds"]}
 
-    def save(self, name: str, made_from: str, estimate: Estimate) -> None:
+    def save(self, view: DepthMap, made_from: str) -> None:
         """Write the maps of a view and note what they were made from.
 
         The note goes before the old maps do and comes after the new ones: an interruption leaves no wrong one.
         """
-        depth, confidence = self.paths(name)
-        self._made.pop(name, None)
+        depth, confidence = self.paths(view.name)
+        self._made.pop(view.name, None)
         self._write_record()
-        write_pfm(depth, estimate.depth)
-        write_pfm(confidence, estimate.confidence)
-        self._made[name] = {"from": made_from, "seconds": estimate.seconds}
+        write_pfm(depth, view.depth)
+        if view.confidence is not None:
+            write_pfm(confidence, view.confidence)
+        told = view.confidence is not None
+        self._made[view.name] = {"from": made_from, "seconds": view.seconds, "confidence": told}
         self._write_record()
 
     def _write_record(self) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.build import build, read_spec
 from vo3d.formats.pretrained import Card, card_of, find_pretrained, published_cards, weights_names
 from vo3d.formats.run_folder import find_checkpoint, read_run
 from vo3d.formats.settings import parse_settings
 from vo3d.formats.weights import load_weights, read_weights, settings_of, sha256_of
 from vo3d.model import Model
+from vo3d.settings.build import build, read_spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,52 @@
+"""The depth of one view: the one form that inference, evaluation, fusion and reports share."""
+
+from dataclasses import dataclass, replace
+
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthMap:
+    """Depth of one view on a grid of pixels, with its colours and, where they are known, its confidence and its truth.
+
+    Lengths are in the unit of the recording. A depth that is 0, negative or not finite is no measurement.
+
+    Convention: pixel (x, y) of the map is pixel (stride x, stride y) of the image that it was estimated from.
+    """
+
+    name: str  # of the view
+    depth: Float[Tensor, "h w"]  # z
+    image: Float[Tensor, "3 hi wi"]  # RGB in [0, 1], of any size
+    confidence: Float[Tensor, "h w"] | None = None  # in [0, 1]; None where nobody tells
+    variance: Float[Tensor, "h w"] | None = None  # of the depth, its unit squared; of methods that filter depth
+    truth: Float[Tensor, "h w"] | None = None  # z, 0 = none
+    interval: float | None = None  # between two depth hypotheses, where there are some
+    seconds: float = 0.0  # that the estimate took
+
+    @property
+    def known(self) -> Bool[Tensor, "h w"]:
+        """Where there is a depth."""
+        return (self.depth > 0) & self.depth.isfinite()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PosedDepthMap(DepthMap):
+    """A depth map with its camera and its partners: what fusion works on, and what key frames are.
+
+    `sources` are positions in the sequence of maps that this one belongs to: the views that may confirm its depths.
+
+    Convention: `world_T_cam` maps points of the camera (x right, y down, z forward) into the world; the centre of the
+    top-left pixel of the map is (0, 0), and `K` is that of the map, not of the image that it was estimated from.
+    """
+
+    image: Float[Tensor, "3 h w"]  # RGB in [0, 1]
+    confidence: Float[Tensor, "h w"]  # in [0, 1]; 1 where a sensor measured
+    K: Float[Tensor, "3 3"]
+    world_T_cam: Float64[Tensor, "4 4"]
+    sources: tuple[int, ...]
+    depth_range: tuple[float, float]  # near and far that the estimate was confined to
+
+    def with_depth(self, depth: Float[Tensor, "h w"]) -> "PosedDepthMap":
+        """The same view with other depths."""
+        return replace(self, depth=depth)

@@ -1,0 +1,139 @@
+"""The report of an evaluation: the results of several models, task by task, on one page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.compare import columns, differing
+from vo3d.evaluation.task import Metric, Task
+from vo3d.recording import Recording
+from vo3d.report.html import Cell, Column, Definitions, Section, Table, Text, write_page
+from vo3d.report.pictures import Pictures
+from vo3d.report.scored import Scored, read_scored
+from vo3d.report.sections import count, origin_parts, protocol_parts, scored_names, training_parts, words
+
+SPEED = "fps"  # it varies with the machine: not in tables of single recordings
+
+
+def write_report(
+    out: Path,
+    results: Mapping[Task, Mapping[str, Path]],
+    *,
+    title: str,
+    run: Path | None = None,
+    recordings: Sequence[Recording] = (),
+    commands: Sequence[str] = (),
+) -> Path:
+    """Write `out/report.html`, which needs nothing beside it, and its figures as PNG files into `out/figures/`.
+
+    Args:
+        out: The folder.
+        results: For each task the result folder of each model by its name.
+        title: Of the page.
+        run: The folder of a fit, whose history.csv and config.yaml are shown.
+        recordings: Those that sample frames and maps are taken from; only those that were scored are used.
+        commands: The lines that repeat the whole.
+
+    Raises:
+        Vo3dError: a result is missing or malformed, or there is none.
+    """
+    if not any(results.values()):
+        raise Vo3dError("a report without results was asked for: expected the result folder of at least one model")
+    scored = {task: {name: read_scored(folder) for name, folder in of.items()} for task, of in results.items()}
+    figures = out / "figures"
+    sections: list[Section] = []
+    leads = []
+    for task, models in scored.items():
+        reasons = unlike(models, task)
+        leads.append(task.lead(models, not reasons))
+        head = f"{task.name.capitalize()}: " if len(scored) > 1 else ""
+        found = [Section("Result", [*_summary(models, task, reasons)]), *task.sections(models, recordings, figures)]
+        sections += [Section(head + (one.title if not head else _small(one.title)), one.parts) for one in found]
+    if run is not None:
+        sections.append(Section("Training", [*training_parts(Pictures(figures, {}, {}), run)]))
+    everyone = {
+        f"{name}, {task.name}" if len(scored) > 1 else name: model
+        for task, models in scored.items()
+        for name, model in models.items()
+    }
+    sections.append(Section("Protocol", [*protocol_parts(everyone)]))
+    sections.append(Section("How to repeat this", [*origin_parts(everyone, commands)]))
+    return write_page(out / "report.html", title, sections, " ".join(leads))
+
+
+def unlike(models: Mapping[str, Scored], task: Task) -> list[str]:
+    """Why the numbers of the models must not be ranked, one sentence a reason; see `differing`."""
+    first = next(iter(models.values()))
+    reasons = []
+    for name, model in models.items():
+        absent = [one for one in scored_names(models) if one not in model.sequences]
+        if absent:
+            reasons.append(f"{name} was not scored on {', '.join(absent)}.")
+        reasons += [f"{name}: {reason}." for reason in differing(first.result, model.result, type(task))]
+    return reasons
+
+
+def _summary(models: Mapping[str, Scored], task: Task, reasons: Sequence[str]) -> Iterator[Text | Table | Definitions]:
+    """The means in one table, what its columns mean, and each recording by itself."""
+    names = scored_names(models)
+    used = columns(type(task), [model.mean for model in models.values()])
+    told = {
+        term: title
+        for term, title in task.method_terms.items()
+        if len({words(model.protocol.get(term)) for model in models.values()}) > 1
+    }
+    heads = [Column("model"), *(_column(metric, marked=not reasons) for metric in used)]
+    heads += [Column(title) for title in told.values()]
+    cells: list[list[Cell]] = [
+        [name, *(model.mean.get(one.key) for one in used), *(words(model.protocol.get(term)) for term in told)]
+        for name, model in models.items()
+    ]
+    over = f"Mean over {count(names, task.things)}." if len(names) > 1 else f"{task.things.capitalize()} {names[0]}."
+    marks = "" if reasons else " The best value of each column is marked."
+    yield Table(
+        heads,
+        cells,
+        f"{over}{marks}{_plain([model.mean for model in models.values()], task, used)} A dash stands for no value.",
+    )
+    if reasons:
+        yield Text(f"{' '.join(reasons)} No value is therefore marked as the best.", "note")
+    for name, model in models.items():
+        if failed := model.provenance.get("failed"):
+            yield Text(f"{name} failed on {words(failed)}", "note")
+    yield Definitions({metric.title: metric.meaning for metric in used if metric.meaning})
+    if len(names) > 1:
+        yield _each(models, task, names)
+
+
+def _each(models: Mapping[str, Scored], task: Task, names: Sequence[str]) -> Table:
+    """The metrics of each recording by itself, except speeds."""
+    lines = [
+        (one, name, model.sequences[one]) for one in names for name, model in models.items() if one in model.sequences
+    ]
+    used = [metric for metric in columns(type(task), [metrics for _, _, metrics in lines]) if metric.key != SPEED]
+    heads = [Column(task.things), Column("model"), *(_column(metric, marked=False) for metric in used)]
+    cells: list[list[Cell]] = [[one, name, *(metrics.get(each.key) for each in used)] for one, name, metrics in lines]
+    plain = _plain([metrics for _, _, metrics in lines], task, used)
+    return Table(heads, cells, f"Each {task.things} by itself.{plain}")
+
+
+def _column(metric: Metric, *, marked: bool) -> Column:
+    return Column(metric.title, metric.unit, metric.digits, metric.best if marked else None)
+
+
+def _plain(rows: Sequence[Mapping[str, float | int | None]], task: Task, used: Sequence[Metric]) -> str:
+    """What is said of columns that are left out because they hold one and the same plain value."""
+    left: dict[str, list[str]] = {}
+    for metric in task.metrics:
+        if metric.plain is None or metric in used:
+            continue
+        if all(row.get(metric.key) == metric.plain for row in rows):
+            left.setdefault(f"{metric.plain:g} {metric.unit}".strip(), []).append(metric.title)
+    return "".join(
+        f" {' and '.join(titles).capitalize()} {'are' if len(titles) > 1 else 'is'} {value} in all rows."
+        for value, titles in left.items()
+    )
+
+
+def _small(title: str) -> str:
+    return title[:1].lower() + title[1:]

@@ -1,0 +1,244 @@
+"""What every task obeys: what it scores, how it runs a model over recordings, what its protocol and its table say."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.results import FILE_NAME, Metrics, Result
+from vo3d.inference.loop import evaluating
+from vo3d.inference.progress import progress_bar
+from vo3d.model import Frames, Model
+from vo3d.provenance import provenance as current_provenance
+from vo3d.recording import Recording, RecordingDataset
+from vo3d.report.html import Section
+from vo3d.report.scored import Scored
+from vo3d.sample import Sample
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of a task's tables: its key in metrics.json, and how people read it."""
+
+    key: str
+    title: str
+    unit: str = ""
+    digits: int = 2  # decimals, in reports
+    best: Literal["low", "high"] | None = None  # the better end, where there is one
+    meaning: str = ""
+    plain: float | None = None  # the value that says nothing: a column of it alone is left out
+    plain_with: str | None = None  # the key of another column, without which this one says nothing
+    shown: bool = True  # in tables of results; the others stand in metrics.json alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A recording as a task sees it."""
+
+    recording: Recording
+    windows: Sequence[Frames]
+    read: Callable[[Frames], Sample] | None = None  # the sample of a window; None: the recording's own
+
+
+@dataclass
+class Seen:
+    """What a protocol says of the samples that were scored."""
+
+    values: dict[str, dict[object, None]] = field(default_factory=dict)  # term -> an ordered set
+    frames: list[tuple[str, Sequence[int]]] = field(default_factory=list)  # recording, numbers of its frames
+
+    def note(self, term: str, value: object) -> None:
+        """Note a value of a term."""
+        self.values.setdefault(term, {})[value] = None
+
+    def note_size(self, size: Sequence[int]) -> None:
+        """Note rows and columns of images."""
+        self.note("resolution", f"{size[-1]}x{size[-2]}")
+
+
+class Task(ABC):
+    """One way to score models; its constructor has its options.
+
+    A task is one file of `vo3d.evaluation.tasks` that bears its name, or a class anywhere that is named by its path.
+
+    - `name`: in protocols and on the command line;
+    - `keys`: a model that gives one of these `Prediction` keys is scored by it; `reads`: keys that it looks at beside;
+    - `unasked`: whether `vo3d evaluate` runs it where nobody names tasks;
+    - `must_agree`: terms of the protocol that must be equal for results to be compared: the question and the ruler.
+      Other terms describe the method, and stand in tables where they differ;
+    - `method_terms`: of those, the ones that a report shows as columns, with their titles; a table in a terminal shows
+      all that differ, these first, and `always_shown` even if it does not;
+    - `metrics`: the columns of its tables;
+    - `things`: what a result has many of, as "recording".
+    """
+
+    name: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    reads: ClassVar[tuple[str, ...]] = ()
+    unasked: ClassVar[bool] = True
+    must_agree: ClassVar[tuple[str, ...]]
+    method_terms: ClassVar[Mapping[str, str]] = {}
+    always_shown: ClassVar[tuple[str, ...]] = ()
+    metrics: ClassVar[tuple[Metric, ...]]
+    things: ClassVar[str] = "recording"
+
+    @abstractmethod
+    def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
+        """Why the model cannot be scored on these data, in words that say what to do; None where it can."""
+
+    def note(self, dataset: RecordingDataset) -> str | None:
+        """What is to be said before the task runs on these data; None where all is as one expects."""
+        return None
+
+    @abstractmethod
+    def parts(self, model: Model, dataset: RecordingDataset) -> Sequence[Part]:
+        """The recordings that are scored; raises Vo3dError for one that cannot be."""
+
+    @abstractmethod
+    def score(
+        self,
+        model: Model,
+        part: Part,
+        out: Path,
+        *,
+        device: torch.device | str,
+        seen: Seen,
+        advance: Callable[[int], object],
+    ) -> Metrics:
+        """Run the model over one recording, write what the report shows of it into `out`, and score it.
+
+        Raises Vo3dError where something is wrong with the recording.
+        """
+
+    @abstractmethod
+    def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
+        """What was asked, how it was measured, and what was seen so far."""
+
+    @abstractmethod
+    def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
+        """The finding in a sentence or two, for the head of a report."""
+
+    @abstractmethod
+    def sections(
+        self, models: Mapping[str, Scored], recordings: Sequence[Recording], figures: Path
+    ) -> Iterator[Section]:
+        """What a report shows beside the tables; pictures are saved into the folder `figures`."""
+
+    def mean(self, sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
+        """The numbers over all recordings: the plain mean of each, see `mean_over_recordings`."""
+        return mean_over_recordings(sequences)
+
+    def run(
+        self,
+        model: Model,
+        dataset: RecordingDataset,
+        out: Path,
+        *,
+        device: torch.device | str = "cpu",
+        name: str | None = None,
+        protocol: Mapping[str, object] | None = None,
+        provenance: Mapping[str, object] | None = None,
+        progress: bool = True,
+    ) -> Result:
+        """Run `model` over the recordings of `dataset`, score it, and write everything under `out`.
+
+        metrics.json and what the report shows are brought up to date after each recording, so that nothing is lost
+        when a later one fails; with a Vo3dError in one recording the others go on.
+
+        Args:
+            model: Put in evaluation mode and on `device`; its mode comes back.
+            dataset: Whose recordings are scored.
+            out: The result folder.
+            device: Where the model runs.
+            name: Of the model in tables; its class if None.
+            protocol: What only the caller knows: at least `dataset` and `split`; its terms overrule the task's.
+            provenance: Such as the hash of the weights and the seed; versions, command and date are added.
+            progress: Show a bar on stderr, where that is a terminal.
+
+        Returns:
+            The result as written.
+
+        Raises:
+            Vo3dError: Nothing to evaluate, or after the others were written, a recording that failed.
+        """
+        if (reason := self.obstacle(model, dataset)) is not None:
+            raise Vo3dError(reason)
+        parts = self.parts(model, dataset)
+        _check_names(parts, self.things)
+        said = dict(protocol or {})
+        origin = current_provenance() | {"device": str(device)} | dict(provenance or {})
+        result = Result(name or type(model).__name__, {}, {}, {}, origin)
+        failed: dict[str, str] = {}
+        seen = Seen()
+        with evaluating(model, device), progress_bar(progress) as bar:
+            line = bar.add_task(result.model, total=sum(_length(part) for part in parts))
+            for part in parts:
+                scene = part.recording.name
+                bar.update(line, description=f"{result.model} on {scene}")
+                try:
+                    result.sequences[scene] = self.score(
+                        model, part, out, device=device, seen=seen, advance=lambda done: bar.advance(line, done)
+                    )
+                except Vo3dError as error:
+                    failed[scene] = str(error)
+                result = replace(
+                    result,
+                    protocol={**said, **self.protocol(model, seen), **said},  # what the caller knows, first
+                    mean=self.mean(result.sequences),
+                    provenance=origin | ({"failed": failed} if failed else {}),
+                )
+                result.save(out)
+        raise_failed(failed, len(parts), f"{self.things}s", out)
+        return result
+
+
+def _length(part: Part) -> int:
+    """The number of views that count."""
+    return sum(len(frames.counted) for frames in part.windows) or len(part.recording)
+
+
+def _check_names(parts: Sequence[Part], things: str) -> None:
+    """Raise Vo3dError unless there is something to score, and all of it has names of its own."""
+    if not parts:
+        raise Vo3dError(f"no {things}s to evaluate: expected at least one; check the split of the dataset")
+    names = [part.recording.name for part in parts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise Vo3dError(f"two {things}s are called {twice}: their results would overwrite each other")
+
+
+def raise_failed(failed: Mapping[str, str], total: int, what: str, out: Path) -> None:
+    """Raise Vo3dError if any of `total` recordings or scenes (`what`) failed, with the reason of the first."""
+    if not failed:
+        return
+    first = next(iter(failed))
+    raise Vo3dError(
+        f"{len(failed)} of {total} {what} failed, the first being {first}: {failed[first]} (results of the others are "
+        f"in {out / FILE_NAME})"
+    )
+
+
+def mean_over_recordings(sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
+    """The plain mean of every metric over the recordings that define it; None where none does.
+
+    Every recording weighs the same.
+    """
+    keys = dict.fromkeys(key for metrics in sequences.values() for key in metrics)
+    mean: dict[str, float | None] = {}
+    for key in keys:
+        values = [value for metrics in sequences.values() if (value := metrics.get(key)) is not None]
+        mean[key] = sum(values) / len(values) if values else None
+    return mean
+
+
+def frames_sha256(recordings: Iterable[tuple[str, Sequence[int]]]) -> str:
+    """A fingerprint of what was scored: the names of the recordings and the numbers of their frames, in order."""
+    digest = hashlib.sha256()
+    for name, frames in recordings:
+        digest.update(json.dumps([name, [int(frame) for frame in frames]]).encode())
+    return digest.hexdigest()

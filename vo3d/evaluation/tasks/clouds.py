@@ -1,0 +1,209 @@
+"""Clouds: depth maps fused into a point cloud, against the points of the true depth of the same views."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vo3d.depth_map import PosedDepthMap
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.task import Metric, Part, Seen
+from vo3d.evaluation.tasks.depth import Depth
+from vo3d.formats.files import make_folder
+from vo3d.formats.images import write_image
+from vo3d.formats.ply import read_cloud, write_cloud
+from vo3d.formats.results import Metrics
+from vo3d.geometry import rays, se3
+from vo3d.inference.depth import depth_maps, posed
+from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metrics
+from vo3d.metrics.thinning import thin_points
+from vo3d.model import Model, depth_model
+from vo3d.reconstruction.filtering import FusionRules
+from vo3d.reconstruction.fusion import fuse
+from vo3d.recording import MultiViewScene, Recording, RecordingDataset
+from vo3d.report.clouds import turntable, up_comment
+from vo3d.report.html import Picture, Section
+from vo3d.report.scored import Scored
+from vo3d.report.sections import count, scored_names
+
+MOST_PICTURES = 3  # scenes of each model
+SHARES = ("precision", "recall", "f_score")
+
+
+class Clouds(Depth):
+    """Point clouds of whole scenes: all references are estimated, filtered and fused, as `vo3d reconstruct` does.
+
+    The reference cloud holds the points of the true depth of the same views on the grid of the maps, thinned. Nothing
+    is aligned. Lengths are in metres; of scenes whose unit is not known, in that unit. Beside metrics.json lies
+    `clouds/<scene>.ply`. For the keys see `vo3d.metrics.clouds.cloud_metrics`.
+
+    Args:
+        distances: Of precision, recall and F-score: three of them, ascending.
+        thin: Of both clouds, until no two points are within this distance; 0 leaves them.
+        min_confidence: The least confidence of a depth that becomes a point; the model's own if None.
+        min_views: Sources that must confirm a depth, see `vo3d.reconstruction.filtering.FusionRules`.
+    """
+
+    name = "clouds"
+    unasked = False
+    must_agree = (
+        "task",
+        "dataset",
+        "split",
+        "frames_sha256",
+        "depth_range",
+        "distances",
+        "thin",
+        "truth",
+        "mean",
+    )
+    method_terms = {"resolution": "images", "num_views": "views", "num_depths": "depths"}  # noqa: RUF012 (read only)
+    metrics = (
+        Metric(
+            "cloud_accuracy",
+            "accuracy",
+            "m",
+            4,
+            "low",
+            meaning="Mean distance from the points of the cloud to those of the true depths.",
+        ),
+        Metric("cloud_completeness", "completeness", "m", 4, "low", meaning="The same from the true depths back."),
+        *(
+            Metric(
+                f"cloud_{share}_{size}_percent",
+                f"{share.replace('_', '-')}, {size}",
+                "%",
+                1,
+                "high",
+                meaning=meaning if size == "small" else "",
+            )
+            for size in ("small", "middle", "large")
+            for share, meaning in zip(
+                SHARES,
+                (
+                    "Points of the cloud within the smallest distance of the protocol (then the middle, the largest).",
+                    "True points that have one of the cloud within that distance.",
+                    "Harmonic mean of the two.",
+                ),
+                strict=True,
+            )
+        ),
+        Metric("cloud_num_predicted", "points", digits=0),
+        Metric("fps", "speed", "views/s"),
+    )
+
+    def __init__(
+        self,
+        distances: Sequence[float] = (0.005, 0.01, 0.02),
+        thin: float = 0.002,
+        min_confidence: float | None = None,
+        min_views: int = 3,
+    ) -> None:
+        super().__init__(min_confidence=min_confidence)
+        check_distances(distances, float("inf"))
+        if len(distances) != 3 or list(distances) != sorted(distances) or not 0 <= thin < float("inf"):
+            raise Vo3dError(f"distances {list(distances)}, thin {thin}: expected three that ascend, and 0 or more")
+        self.distances, self.thin, self.min_views = tuple(distances), thin, min_views
+
+    def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
+        """None for a model of depth on scenes of views with true depth."""
+        if not all(isinstance(recording, MultiViewScene) for recording in dataset.recordings):
+            return f"{type(dataset).__name__} holds frames in time order: clouds are made of scenes of views"
+        return super().obstacle(model, dataset)
+
+    def score(
+        self,
+        model: Model,
+        part: Part,
+        out: Path,
+        *,
+        device: torch.device | str,
+        seen: Seen,
+        advance: Callable[[int], object],
+    ) -> Metrics:
+        """Fuse the maps of a scene and hold the cloud against that of its truth."""
+        depth, scene = depth_model(model), part.recording
+        if not isinstance(scene, MultiViewScene):
+            raise TypeError(f"{scene.name} is no scene of views, which `obstacle` refuses")
+        place = {frames.views[frames.counted[0]]: position for position, frames in enumerate(part.windows)}
+        maps: list[PosedDepthMap] = []
+        for (view, sample, _), index in zip(
+            depth_maps(depth, scene, part.windows, device=device, read=part.read), place, strict=True
+        ):
+            advance(1)
+            sources = tuple(place[source] for source in scene.sources(index) if source in place)
+            maps.append(posed(view, sample, depth.stride, sources=sources))
+            seen.note_size(sample.image.shape[-2:])
+            seen.note("num_views", len(sample.image))
+            seen.note("depth_range", "{:.4g} to {:.4g}".format(*maps[-1].depth_range))
+        cloud = fuse(maps, self._rules(model)).cloud
+        comments = [up_comment(torch.stack([view.world_T_cam for view in maps]))]
+        write_cloud(out / "clouds" / f"{scene.name}.ply", cloud, comments=comments)
+        seen.frames.append((scene.name, [scene.frames[index] for index in place]))
+        clouds = [np.asarray(cloud.points, dtype=np.float64), true_points(maps)]
+        if self.thin:
+            clouds = [points[thin_points(points, self.thin, 0)] for points in clouds]
+        found = distance_metrics(*cloud_distances(*clouds), self.distances)
+        for size, distance in zip(("small", "middle", "large"), self.distances, strict=True):
+            for share in SHARES:
+                found[f"cloud_{share}_{size}_percent"] = found.pop(f"cloud_{share}_{distance:g}_percent")
+        metrics: Metrics = {key: value if isfinite(value) else None for key, value in found.items()}
+        seconds = sum(view.seconds for view in maps)
+        return metrics | {"num_references": len(maps), "fps": len(maps) / seconds if seconds else None}
+
+    def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
+        """As that of depth, with the rules of the fusion and of the comparison."""
+        terms = super().protocol(model, seen)
+        rules = asdict(self._rules(model))
+        return terms | {
+            "truth": "points of the true depth of the same views at every stride-th pixel",
+            "mean": "over points of a scene, then scenes",
+            "distances": list(self.distances),
+            "thin": self.thin,
+            "fusion": ", ".join(f"{key} {value}" for key, value in rules.items()),
+        }
+
+    def _rules(self, model: Model) -> FusionRules:
+        own = depth_model(model).min_confidence if self.min_confidence is None else self.min_confidence
+        return FusionRules(min_confidence=own or 0.0, min_views=self.min_views)
+
+    def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
+        """The F-score of each model at the middle distance, where they may be compared."""
+        scenes = count(scored_names(models), "scene")
+        scores = {name: model.mean.get("cloud_f_score_middle_percent") for name, model in models.items()}
+        if not comparable or any(value is None for value in scores.values()):
+            return f"Clouds of {', '.join(models)} on {scenes}."
+        told = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
+        return f"F-score of the clouds at {self.distances[1]:g} m, mean over {scenes}: {told}."
+
+    def sections(
+        self, models: Mapping[str, Scored], recordings: Sequence[Recording], figures: Path
+    ) -> Iterator[Section]:
+        """A view of the first clouds of each model."""
+        make_folder(figures)
+        pictures = []
+        for number, (name, model) in enumerate(models.items(), start=1):
+            for scene in list(model.sequences)[:MOST_PICTURES]:
+                (image,) = turntable(read_cloud(model.folder / "clouds" / f"{scene}.ply"), frames=1)
+                path = figures / f"cloud_{number}_{scene.replace('/', '_')}.png"
+                write_image(path, image)
+                caption = f"{name}: the cloud of {scene}."
+                pictures.append(Picture(path, caption, caption))
+        yield Section("Clouds", pictures)
+
+
+def true_points(maps: Sequence[PosedDepthMap]) -> np.ndarray:
+    """The points of the true depths of all views, n 3; Vo3dError where none has any."""
+    found = []
+    for view in maps:
+        if view.truth is None or not bool((view.truth > 0).any()):
+            continue
+        pixels = (view.truth > 0).nonzero().flip(-1)  # n 2, (x, y)
+        seen = rays(view.K, pixels.to(view.K.dtype)) * view.truth[view.truth > 0][:, None]
+        found.append(se3.transform(view.world_T_cam, seen.double()))
+    if not found:
+        raise Vo3dError("no view has a true depth: clouds are scored where there is a truth")
+    return torch.cat(found).numpy()

@@ -1,0 +1,136 @@
+"""Depth maps by any model of depth: of frames in time order, and of references with their sources."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from vo3d.depth_map import DepthMap, PosedDepthMap
+from vo3d.errors import Vo3dError
+from vo3d.geometry.camera import subsample, subsample_intrinsics
+from vo3d.inference.loop import Answer, answers
+from vo3d.metrics.depth import depth_metrics
+from vo3d.model import DepthModel, Frames
+from vo3d.reconstruction.variational import refine_depth
+from vo3d.recording import Recording
+from vo3d.sample import Sample
+
+
+def depth_maps(
+    model: DepthModel,
+    recording: Recording,
+    windows: Sequence[Frames],
+    *,
+    device: torch.device | str,
+    read: Callable[[Frames], Sample] | None = None,
+) -> Iterator[tuple[DepthMap, Sample, int]]:
+    """The map of each view that counts, in order, with the sample that it is of and the view's place in that sample.
+
+    For the arguments see `vo3d.inference.loop.answers`; call it inside `evaluating`.
+
+    Raises:
+        Vo3dError: as `answers` does; or a depth or confidence is not finite.
+        TypeError: a map has another size than the image has pixels at the model's stride.
+    """
+    for answer in answers(model, recording, windows, device=device, read=read):
+        for row, view in enumerate(answer.frames.counted):
+            place = row if model.window.reference else view  # of a reference and its sources: s = 1
+            yield _depth_map(model, recording, answer, place, view), answer.sample, view
+
+
+def _depth_map(model: DepthModel, recording: Recording, answer: Answer, row: int, view: int) -> DepthMap:
+    """The map in one row of a prediction."""
+    name = type(model).__name__
+    depth = answer.prediction["depth"][0, row].float()
+    confidence = answer.prediction["confidence"][0, row].float() if "confidence" in model.gives else None
+    h, w = subsample(answer.sample.image[view, 0], model.stride).shape
+    if depth.shape != (h, w):
+        raise TypeError(
+            f"{name} gave a map of {depth.shape[0]}x{depth.shape[1]}: expected {h}x{w}, every {model.stride}th pixel"
+        )
+    finite = depth.isfinite() if confidence is None else depth.isfinite() & confidence.isfinite()
+    if bad := int((~finite).sum()):
+        raise Vo3dError(
+            f"{bad} of {depth.numel()} depths of {name} are NaN or infinite: take precision float32, or other weights"
+        )
+    seconds = answer.seconds / len(answer.frames.counted)
+    known = of_view(model, answer.sample, view, name=recording.names[answer.frames.views[view]])
+    return DepthMap(**known, depth=depth, confidence=confidence, seconds=seconds)
+
+
+def of_view(model: DepthModel, sample: Sample, view: int, *, name: str) -> dict[str, Any]:
+    """What is known of the map of a view beside the estimate: its name, image, truth and interval of hypotheses."""
+    interval = None
+    if model.num_depths is not None and model.num_depths > 1 and sample.depth_range is not None:
+        near, far = sample.depth_range[view]
+        interval = float((far - near) / (model.num_depths - 1))  # the mean one, where they are not equal
+    truth = None if sample.depth is None else subsample(sample.depth[view], model.stride)
+    return {"name": name, "image": sample.image[view], "truth": truth, "interval": interval}
+
+
+def posed(view: DepthMap, sample: Sample, stride: int, *, sources: tuple[int, ...]) -> PosedDepthMap:
+    """The map of a sample's first view with its camera and colours on its own grid, ready for fusion.
+
+    `sources` are positions in the sequence that the map will belong to. A colour is the mean of the image around the
+    pixel that the depth belongs to; without a confidence every depth counts as sure.
+    Raises Vo3dError where the sample has no camera or no depth range.
+    """
+    if sample.K is None or sample.world_T_cam is None or sample.depth_range is None:
+        raise Vo3dError(f"scene {sample.scene} gives no K, poses or depth ranges: a reconstruction needs all three")
+    near, far = sample.depth_range[0].tolist()
+    known = {field.name: getattr(view, field.name) for field in fields(DepthMap)}
+    known["confidence"] = torch.ones_like(view.depth) if view.confidence is None else view.confidence
+    return PosedDepthMap(
+        **known | {"image": on_grid(view.image[None], stride)[0]},
+        K=subsample_intrinsics(sample.K[0], stride),
+        world_T_cam=sample.world_T_cam[0],
+        sources=sources,
+        depth_range=(near, far),
+    )
+
+
+def on_grid(image: Float[Tensor, "b c h w"], stride: int) -> Float[Tensor, "b c i j"]:
+    """Images at every `stride`-th pixel, each the mean of its surroundings."""
+    half = stride // 2
+    return functional.avg_pool2d(image, 2 * half + 1, stride, padding=half, count_include_pad=False)
+
+
+def depth_errors(view: DepthMap, min_confidence: float | None) -> dict[str, float]:
+    """Errors of a map against its truth; empty where it has none.
+
+    See `depth_metrics` for the keys; those that begin with `confident_` count only the pixels of at least
+    `min_confidence`. Lengths are in the unit of the scene, taken as metres.
+    """
+    if view.truth is None or not bool((view.truth > 0).any()):
+        return {}
+    errors = depth_metrics(view.depth, view.truth)
+    if view.confidence is not None and min_confidence is not None:
+        sure = depth_metrics(view.depth, view.truth, mask=view.confidence >= min_confidence)
+        errors = errors | {f"confident_{key}": value for key, value in sure.items()}
+    return {key: float(value) for key, value in errors.items()}
+
+
+def refined(model: DepthModel, view: DepthMap, sample: Sample, device: torch.device | str) -> DepthMap:
+    """The map with each depth moved between the hypotheses so that the images agree better; see `refine_depth`.
+
+    Raises Vo3dError for a model without hypotheses: its depths have no interval.
+    """
+    if sample.K is None or sample.world_T_cam is None or sample.depth_range is None:
+        raise Vo3dError(f"scene {sample.scene} gives no K, poses or depth ranges: refinement needs all three")
+    near, far = sample.depth_range[0].tolist()
+    interval = model.spacing((near, far))
+    if interval is None:
+        raise Vo3dError(f"{type(model).__name__} sweeps no hypotheses: there is no interval to refine depths within")
+    depth, _ = refine_depth(
+        view.depth.to(device),
+        on_grid(sample.image.to(device), model.stride),
+        subsample_intrinsics(sample.K.to(device), model.stride),
+        sample.world_T_cam.to(device),
+        interval,
+        inverse=model.inverse,
+    )
+    return replace(view, depth=depth.cpu())

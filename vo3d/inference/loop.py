@@ -1,0 +1,146 @@
+"""The one loop that runs a model along a recording, window after window as the model wants them."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import cast
+
+import torch
+
+from vo3d.errors import Vo3dError
+from vo3d.model import Frames, Model, Prediction, check_gives, check_needs
+from vo3d.recording import MultiViewScene, Recording
+from vo3d.sample import Sample
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What a model says of one window."""
+
+    frames: Frames
+    sample: Sample  # without a batch axis
+    prediction: Prediction  # of a batch of one, on the CPU, without `aux`
+    seconds: float  # of the model's work, without the reading of the views
+
+
+def windows_of(model: Model, recording: Recording, *, clip_length: int, num_views: int | None = None) -> list[Frames]:
+    """The windows in which `model` sees a recording; every view counts in one of them alone.
+
+    Frames in time order are cut as `model.window` says. Of views in no order each is a window with its sources, or
+    alone where the model looks at one view at a time.
+
+    Args:
+        model: What sees them.
+        recording: Frames in time order, or views of one scene in no order.
+        clip_length: Frames of a window, where the model takes any number.
+        num_views: Of a reference and its sources together, at most; all, if None.
+
+    Raises:
+        Vo3dError: the recording is none that the model can look at, or is too short.
+    """
+    name, window = type(model).__name__, model.window
+    if not isinstance(recording, MultiViewScene):
+        if window.reference:
+            raise Vo3dError(
+                f"{name} matches a view with its sources, and {recording.name} holds frames in time order: choose a "
+                "dataset of views for multi-view stereo"
+            )
+        try:
+            return window.cut(len(recording), clip_length)
+        except Vo3dError as error:
+            raise Vo3dError(f"{recording.name}: {error}") from error
+    if window.reference:
+        return [reference_window(recording, index, num_views) for index in recording.references]
+    if window.views not in {None, 1}:
+        raise Vo3dError(
+            f"{name} looks at {window.views} frames in time order, and {recording.name} holds views in no order: "
+            "choose a dataset of clips"
+        )
+    return [Frames(views=(index,), counted=(0,)) for index in range(len(recording))]
+
+
+def reference_window(scene: MultiViewScene, index: int, num_views: int | None = None) -> Frames:
+    """A view of a scene and its best sources, `num_views` in all at most."""
+    sources = list(scene.sources(index))
+    return Frames(views=(index, *(sources if num_views is None else sources[: num_views - 1])), counted=(0,))
+
+
+@contextmanager
+def evaluating(model: Model, device: torch.device | str) -> Iterator[None]:
+    """The model on `device` in evaluation mode, without gradients; its mode comes back at the end."""
+    was_training = model.training
+    try:
+        model.to(device).eval()
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def answers(
+    model: Model,
+    recording: Recording,
+    windows: Sequence[Frames],
+    *,
+    device: torch.device | str,
+    read: Callable[[Frames], Sample] | None = None,
+) -> Iterator[Answer]:
+    """Run `model.stream` along `windows` of one recording; inside `evaluating`.
+
+    `read` gives the sample of a window; that of the recording, as it is, if None.
+
+    Raises:
+        Vo3dError: the views lack what the model needs, cannot be read, or memory does not suffice.
+        TypeError: the model does not give what it declares, or not one prediction a window: a defect of it.
+    """
+    read = read or (lambda frames: recording.clip(frames.views))
+    asked: deque[tuple[Frames, Sample]] = deque()
+    reading, answered = 0.0, 0
+
+    def samples() -> Iterator[Sample]:
+        nonlocal reading
+        for frames in windows:
+            began = perf_counter()
+            sample = read(frames)
+            reading += perf_counter() - began
+            if frames is windows[0]:
+                check_needs(model, sample, f"recording {recording.name}")
+            asked.append((frames, sample))
+            yield Sample.collate([sample]).to(device)
+
+    predictions = iter(model.stream(samples()))
+    while True:
+        began, reading = perf_counter(), 0.0
+        prediction = _next(predictions, asked)
+        if prediction is None:
+            break
+        if not asked:
+            raise TypeError(f"{type(model).__name__} gave more predictions than windows: its stream must give one each")
+        frames, sample = asked.popleft()
+        check_gives(model, prediction)
+        answered += 1
+        kept = cast(Prediction, {key: prediction[key].cpu() for key in model.gives})  # type: ignore[literal-required]
+        yield Answer(frames=frames, sample=sample, prediction=kept, seconds=perf_counter() - began - reading)
+    if answered < len(windows):
+        left = len(windows) - answered
+        raise TypeError(f"{type(model).__name__} left {left} windows out: its stream must give one prediction each")
+
+
+def _next(predictions: Iterator[Prediction], asked: Sequence[tuple[Frames, Sample]]) -> Prediction | None:
+    """The next prediction, None after the last; memory that ends is an error in words."""
+    try:
+        return next(predictions, None)
+    except RuntimeError as error:
+        if not _out_of_memory(error) or not asked:
+            raise
+        h, w = asked[0][1].image.shape[-2:]
+        raise Vo3dError(
+            f"memory does not suffice for images of {w}x{h} pixels: make them smaller, take fewer depths, or a "
+            "precision of 16 bits where the model has one"
+        ) from error
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "alloc" in str(error)

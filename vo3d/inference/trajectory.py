@@ -1,0 +1,153 @@
+"""The trajectory that a model gives of a recording: out of steps, of poses, or of a map."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.trajectories import check_poses
+from vo3d.geometry import rotations
+from vo3d.geometry.trajectory import chain
+from vo3d.inference.loop import answers
+from vo3d.mapper import Mapper
+from vo3d.model import Frames, Model, check_needs
+from vo3d.recording import Recording
+from vo3d.sample import Sample
+
+KEYS = ("world_T_cam", "prev_T_cam")  # of a prediction that a trajectory is made of; the first that is given
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Track:
+    """The poses that a model gives of a recording, and how it came to them."""
+
+    world_T_cam: Float64[Tensor, "n 4 4"]
+    known: Bool[Tensor, " n"] | None  # frames whose pose is known; None: all
+    time: Float64[Tensor, " n"] | None  # seconds
+    size: tuple[int, int]  # rows and columns of the images
+    seconds: float  # of the model's work
+    failed_steps: int | None  # where the model counts them
+
+
+def track(
+    model: Model,
+    recording: Recording,
+    windows: Sequence[Frames],
+    *,
+    device: torch.device | str,
+    advance: Callable[[int], object] = lambda frames: None,
+) -> Track:
+    """Run `model` along a recording; `advance` is told of the frames that are done. Call it inside `evaluating`.
+
+    `windows` are those of `vo3d.inference.loop.windows_of`; a mapper sees frame after frame, whatever they say.
+    Steps are chained from the identity on, with rotations made orthonormal in float64 first: the rounding of float32
+    steps would add up along the chain.
+
+    Raises:
+        Vo3dError: as `vo3d.inference.loop.answers`; or a pose is none.
+        TypeError: there is not one step a frame but the first, or one pose a frame: a defect of the model.
+    """
+    before = model.failures
+    if isinstance(model, Mapper):
+        found = _mapped(model, recording, device, advance)
+    else:
+        found = _predicted(model, recording, windows, device, advance)
+    if before is None or model.failures is None:
+        return found
+    return replace(found, failed_steps=model.failures - before)
+
+
+def _predicted(
+    model: Model,
+    recording: Recording,
+    windows: Sequence[Frames],
+    device: torch.device | str,
+    advance: Callable[[int], object],
+) -> Track:
+    """Out of steps or poses, window after window."""
+    key = next(key for key in KEYS if key in model.gives)
+    poses: list[Tensor] = []
+    times: list[Tensor] = []
+    seconds, size = 0.0, (0, 0)
+    for answer in answers(model, recording, windows, device=device):
+        counted = list(answer.frames.counted)
+        rows = counted if key == "world_T_cam" else [view - 1 for view in counted if answer.frames.views[view] > 0]
+        given = answer.prediction[key][0].double()  # type: ignore[literal-required]
+        expected = len(answer.frames.views) - (key == "prev_T_cam")
+        if len(given) != expected:
+            raise TypeError(
+                f"{type(model).__name__} gave {len(given)} of {key} for {len(answer.frames.views)} frames of "
+                f"{recording.name}: expected {expected}"
+            )
+        poses.append(given[rows])
+        if answer.sample.time is not None:
+            times.append(answer.sample.time[counted])
+        seconds, size = seconds + answer.seconds, (answer.sample.image.shape[-2], answer.sample.image.shape[-1])
+        advance(len(counted))
+    found = torch.cat(poses)
+    check_poses(found, Path(f"{key} of {type(model).__name__} on {recording.name}"))
+    found = _orthonormal(found)
+    return Track(
+        world_T_cam=chain(found) if key == "prev_T_cam" else found,
+        known=None,
+        time=torch.cat(times) if times else None,
+        size=size,
+        seconds=seconds,
+        failed_steps=None,
+    )
+
+
+def _mapped(model: Mapper, recording: Recording, device: torch.device | str, advance: Callable[[int], object]) -> Track:
+    """Out of the map that a mapper has in the end, frame after frame."""
+    times: list[Tensor] = []
+    size = (0, 0)
+    reading = 0.0
+
+    def samples() -> Iterator[Sample]:
+        nonlocal size, reading
+        for index in range(len(recording)):
+            began = perf_counter()
+            sample = recording.clip([index])
+            reading += perf_counter() - began
+            if index == 0:
+                check_needs(model, sample, f"recording {recording.name}")
+                size = (sample.image.shape[-2], sample.image.shape[-1])
+            if sample.time is not None:
+                times.append(sample.time)
+            yield Sample.collate([sample]).to(device)
+
+    model.reset()
+    began, last = perf_counter(), None
+    for state in model.track(samples()):
+        last = state
+        advance(1)
+    if last is None or last.map is None or len(last.map.world_T_cam) != len(recording):
+        raise TypeError(
+            f"{type(model).__name__} ended without a map of the {len(recording)} frames of {recording.name}"
+        )
+    if not bool(last.map.tracked.any()):
+        raise Vo3dError(f"{recording.name}: {type(model).__name__} tracked no frame of it")
+    known = last.map.tracked.cpu()
+    poses = torch.eye(4, dtype=torch.float64).repeat(len(recording), 1, 1)
+    poses[known] = last.map.world_T_cam.cpu()[known]
+    check_poses(poses, Path(f"map of {type(model).__name__} on {recording.name}"))
+    return Track(
+        world_T_cam=_orthonormal(poses),
+        known=None if bool(known.all()) else known,
+        time=torch.cat(times) if times else None,
+        size=size,
+        seconds=perf_counter() - began - reading,
+        failed_steps=None,
+    )
+
+
+def _orthonormal(poses: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "n 4 4"]:
+    """The poses with the nearest rotations."""
+    poses = poses.clone()
+    poses[:, :3, :3] = rotations.matrix_from_quaternion(rotations.quaternion_from_matrix(poses[:, :3, :3]))
+    return poses

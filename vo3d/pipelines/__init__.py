@@ -1,0 +1,1 @@
+"""What a verb does, one file or folder each."""

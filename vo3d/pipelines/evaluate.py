@@ -1,0 +1,260 @@
+"""`vo3d evaluate`: score the model of a training run, and baselines beside it, on the run's own data, task by task."""
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch.utils.data import Dataset
+
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.compare import compare
+from vo3d.evaluation.page import write_report
+from vo3d.evaluation.task import Task
+from vo3d.evaluation.tasks import known_tasks
+from vo3d.formats.files import make_folder
+from vo3d.formats.pretrained import find_pretrained, weights_names
+from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
+from vo3d.formats.weights import load_weights, sha256_of
+from vo3d.inference.devices import choose_device
+from vo3d.model import Model, has_own
+from vo3d.provenance import provenance
+from vo3d.recording import RecordingDataset
+from vo3d.sample import Sample
+from vo3d.settings.build import build, read_spec
+
+
+@dataclass(frozen=True)
+class _Contestant:
+    """One row of the table: who predicts, from which frames, and where it comes from."""
+
+    model: Model
+    dataset: RecordingDataset
+    origin: Mapping[str, object]
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    weights: str = "best",
+    data: Mapping[str, Any] | None = None,
+    baselines: Sequence[str] = (),
+    baseline_data: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+    split: str = "test",
+    tasks: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    console: Console | None = None,
+) -> dict[str, dict[str, Path]]:
+    """Score the run's model and `baselines` on the data of `split`; print a table for each task and write one report.
+
+    Every task that runs unasked scores the model whose keys it gives, where the data have the truth; what is not scored
+    is said. Each result goes to a folder of its own, `out/<model>/<task>`, the report beside them.
+
+    Args:
+        run: The folder that `vo3d fit` made; or a YAML file with `model.net` and `data`, for a method that learns
+            nothing or together with a file of weights.
+        weights: "best", "last", a file, or a name (see `vo3d.formats.pretrained`); methods without parameters need
+            none.
+        data: Arguments of the dataset that are other than in the configuration, such as its `root`.
+        baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
+            baseline with a method `fit` is fitted to the recordings of the run's training set first.
+        baseline_data: Arguments of the dataset that are other for the baselines, such as a larger `size` or `stereo`;
+            the recordings and their frames must stay the same, which the comparison checks.
+        out: Where the results go; `run/evaluation/<split>` if None.
+        split: "test", "val" or "train".
+        tasks: Names of `vo3d.evaluation.tasks`, or what `baselines` takes, of classes of `Task`; those that run
+            unasked, if empty.
+        options: Arguments of tasks by name, such as alignment or references; each task takes those that it knows.
+        device: Where the models run, as torch names it; "auto" takes the accelerator where there is one.
+        console: Where to print.
+
+    Returns:
+        By task the folder of each result by its model's name, as in the table.
+
+    Raises:
+        Vo3dError: What is wrong with the arguments, the run, the data, or the results.
+    """
+    chosen = choose_device(device)
+    config = read_run(run)
+    if data:
+        spec = config["data"].get(split)
+        config = {**config, "data": {**config["data"], split: _changed(spec, data)}} if spec is not None else config
+    if split not in config["data"]:
+        raise Vo3dError(f"{run}: there is no data.{split}: train with one, or choose another split")
+    # a log or a pipe has no width: 80 columns would break the table
+    console = console or (Console() if sys.stdout.isatty() else Console(width=160))
+    wanted = build_tasks(tasks, options or {})
+    contestants = _contestants(config, run, weights, baselines, baseline_data, split)
+    planned, notes = plan(next(iter(contestants.values())), wanted, asked=bool(tasks))
+    _check_options(options or {}, planned)
+    home = run if run.is_dir() else Path("runs") / run.stem
+    folder = out if out is not None else home / "evaluation" / split
+    make_folder(folder)  # before the work, not after it
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+    protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
+    results: dict[Task, dict[str, Path]] = {}
+    for task in planned:
+        results[task] = {}
+        for name, contestant in contestants.items():
+            reason = task.obstacle(contestant.model, contestant.dataset)
+            if reason is not None:
+                console.print(f"{name} has no row in {task.name}: {reason}", markup=False, highlight=False)
+                continue
+            place = folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
+            origin = {"seed": config.get("seed_everything"), **contestant.origin}
+            task.run(
+                contestant.model,
+                contestant.dataset,
+                place,
+                device=chosen,
+                name=name,
+                protocol=protocol,
+                provenance=origin,
+            )
+            results[task][name] = place
+        compare(list(results[task].values()), console=console, tasks={task.name: type(task)})
+    write_report(
+        folder,
+        results,
+        title=f"{next(iter(contestants))} on {protocol['dataset']}, {split}",
+        run=run if run.is_dir() else None,
+        recordings=list(contestants.values())[-1].dataset.recordings,  # the sharpest: baselines may see larger frames
+        commands=list(dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))),
+    )
+    return {task.name: found for task, found in results.items()}
+
+
+def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
+    """The tasks that words name, or all that run unasked; each with those of the options that its constructor knows.
+
+    Raises Vo3dError for a task that does not exist or refuses an option.
+    """
+    known = known_tasks()
+    paths = {name: f"{kind.__module__}.{kind.__qualname__}" for name, kind in known.items()}
+    words = list(asked) or [name for name, kind in known.items() if kind.unasked]
+    tasks = []
+    for word in words:
+        if word.isidentifier() and word not in known:
+            raise Vo3dError(f"there is no task {word!r}: expected {', '.join(known)}, a class path, YAML or JSON")
+        spec = read_spec(paths.get(word, word), "--tasks")
+        own = spec.get("init_args", {})
+        task: Task = build(Task, {**spec, "init_args": own}, f"--tasks {word}")
+        taken = inspect.signature(type(task)).parameters
+        given = {name: value for name, value in options.items() if name in taken}
+        if given:
+            task = build(Task, {**spec, "init_args": {**given, **own}}, f"--tasks {word}")
+        tasks.append(task)
+    return tasks
+
+
+def plan(contestant: _Contestant, tasks: Sequence[Task], *, asked: bool) -> tuple[list[Task], list[str]]:
+    """The tasks that score a model on its data, and a line for each key that none of them scores.
+
+    Raises Vo3dError where there is no such task, or one that was asked for cannot.
+    """
+    model, dataset = contestant.model, contestant.dataset
+    planned: list[Task] = []
+    reasons: list[str] = []
+    for task in tasks:
+        if not asked and not set(task.keys) & set(model.gives):
+            continue
+        reason = task.obstacle(model, dataset)
+        if reason is None:
+            planned.append(task)
+            reasons += [note] if (note := task.note(dataset)) else []
+        elif asked:
+            raise Vo3dError(reason)
+        else:
+            reasons.append(f"{' and '.join(set(task.keys) & set(model.gives))} not scored: {reason}")
+    if not asked:
+        read = {key for task in tasks for key in (*task.keys, *task.reads)}
+        reasons += [f"{key} not scored: there is no task for it" for key in model.gives if key not in read]
+    if not planned:
+        told = "; ".join(reasons) or "no task was asked for"
+        raise Vo3dError(f"nothing of {type(model).__name__} can be scored on {type(dataset).__name__}: {told}")
+    return planned, reasons
+
+
+def _check_options(options: Mapping[str, Any], planned: Sequence[Task]) -> None:
+    """Raise Vo3dError for an option that no task reads which runs."""
+    for name in options:
+        if not any(name in inspect.signature(type(task)).parameters for task in planned):
+            takers = [task for task, kind in known_tasks().items() if name in inspect.signature(kind).parameters]
+            running = ", ".join(task.name for task in planned)
+            raise Vo3dError(
+                f"--{name} is an option of {' and '.join(takers) or 'no task'}, and {running} runs: leave it out, or "
+                "choose other --tasks"
+            )
+
+
+def _contestants(
+    config: dict[str, Any],
+    run: Path,
+    weights: str,
+    baselines: Sequence[str],
+    baseline_data: Mapping[str, Any] | None,
+    split: str,
+) -> dict[str, _Contestant]:
+    """The run's model, then its baselines, by their names in the table."""
+    net: Model = build(Model, config["model"]["net"], str(run))
+    dataset = _dataset(config, split, run)
+    contestants = {type(net).__name__: _Contestant(net, dataset, _trained(net, config, run, weights))}
+    specs = [read_spec(text, "--baselines") for text in baselines]
+    if specs and baseline_data:
+        config = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
+        dataset = _dataset(config, split, run)
+    for spec in specs:
+        baseline: Model = build(Model, spec, "the baseline")
+        _fit(baseline, config, run)
+        facts = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}
+        contestants[_name(spec, baseline, contestants)] = _Contestant(baseline, dataset, facts)
+    return contestants
+
+
+def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dict[str, object]:
+    """Give `net` what training gave it; tells what that was."""
+    if next(net.parameters(), None) is None:
+        _fit(net, config, run)
+        return {"run": run.name, "arguments": config["model"]["net"].get("init_args", {})}
+    named = find_pretrained(weights)[0] if weights in weights_names() else None
+    checkpoint = named or find_checkpoint(weights, run)
+    load_weights(net, checkpoint)
+    return {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
+
+
+def _fit(model: Model, config: dict[str, Any], run: Path) -> None:
+    """Let a method that learns without gradients see the training recordings, where there are any."""
+    if has_own(model, "fit") and config["data"].get("train"):
+        model.fit(_dataset(config, "train", run).recordings)
+
+
+def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The description of a dataset with some arguments replaced."""
+    return {**spec, "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
+
+
+def _dataset(config: dict[str, Any], split: str, run: Path) -> RecordingDataset:
+    """One of the run's datasets, which has recordings."""
+    spec = config["data"].get(split)
+    if spec is None:
+        raise Vo3dError(f"{run}: there is no data.{split}: train with one, or choose another split")
+    dataset: Dataset[Sample] = build(Dataset, spec, f"{run}, data.{split}")
+    if not isinstance(dataset, RecordingDataset):
+        raise Vo3dError(
+            f"{spec['class_path']} has no recordings: to be evaluated it must be a vo3d.recording.RecordingDataset"
+        )
+    return dataset
+
+
+def _name(spec: dict[str, Any], model: Model, taken: dict[str, Any]) -> str:
+    """The class, with the arguments where those are given, and a number where that is not enough."""
+    arguments = ", ".join(f"{key}={value}" for key, value in spec.get("init_args", {}).items())
+    name = f"{type(model).__name__} ({arguments})" if arguments else type(model).__name__
+    count = sum(other == name or other.startswith(f"{name} #") for other in taken)
+    return f"{name} #{count + 1}" if count else name

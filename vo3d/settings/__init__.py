@@ -1,0 +1,1 @@
+"""Words into objects: class paths and tables of settings."""
