@@ -44,7 +44,7 @@ def train(net: str, data: dict[str, Any], folder: Path, *more: str) -> Path:
 
 
 def test_steps_and_depth_get_two_tables_and_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("StepsAndDepth", STREET, tmp_path)
+    run = train("StepsAndDepth", STREET, tmp_path, "--trainer.log_every_n_steps", "50")
     capsys.readouterr()
     assert main(["evaluate", str(run), "--weights", "last", "--lengths", "2", "4"]) == 0
     text = capsys.readouterr().out
@@ -56,6 +56,7 @@ def test_steps_and_depth_get_two_tables_and_one_page(tmp_path: Path, capsys: pyt
     assert depth.sequences["street-0000"]["num_references"] == 8  # each frame once
     assert not any("confident" in key for key in depth.mean)
     page = (run / "evaluation/test/report.html").read_text()
+    assert "no history.csv with losses" in page  # nothing was logged in two steps
     for title in ("Odometry: result", "Odometry: paths from above", "Depth: result", "Depth: depth maps", "Protocol"):
         assert f">{title}</h2>" in page
     assert main(["compare", str(run / "evaluation/test/StepsAndDepth")]) == 0  # the folder of a model: both tables

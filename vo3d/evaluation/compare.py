@@ -75,6 +75,8 @@ def differing(first: Result, other: Result, task: type[Task] | None) -> list[str
     The one rule of comparability, for tables, reports and tools. `task` is that of the results; None where it is not
     known, and then all terms of the protocol must agree.
     """
+    if other.task != first.task:
+        return [f"task is {shown(other.protocol.get('task'))} instead of {shown(first.protocol.get('task'))}"]
     found = [
         f"{key} is {shown(other.protocol.get(key))} instead of {shown(first.protocol.get(key))}"
         for key in _must_agree([first, other], task)

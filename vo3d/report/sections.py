@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vo3d.formats.run_folder import HISTORY
+from vo3d.report.figures import LOSSES, read_history
 from vo3d.report.html import Code, Definitions, Picture, Text
 from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored
@@ -15,7 +17,11 @@ def scored_names(models: Mapping[str, Scored]) -> list[str]:
 
 def training_parts(pictures: Pictures, run: Path) -> Iterator[Picture | Text | Code]:
     """The curves of a fit and its configuration."""
-    yield pictures.training(run / "history.csv")
+    history = run / HISTORY
+    if history.is_file() and set(LOSSES) & set(read_history(history)):
+        yield pictures.training(history)
+    else:
+        yield Text(f"The run folder holds no {HISTORY} with losses: the fit was too short to log any.", "note")
     config = run / "config.yaml"
     if config.is_file():
         yield Code(config.read_text(encoding="utf-8"), "The resolved configuration (config.yaml)")

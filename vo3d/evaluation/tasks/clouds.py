@@ -78,15 +78,16 @@ class Clouds(Depth):
                 "%",
                 1,
                 "high",
-                meaning=meaning if size == "small" else "",
+                meaning=meaning if size == "middle" else "",
+                shown=size == "middle" or share == "f_score",
             )
             for size in ("small", "middle", "large")
             for share, meaning in zip(
                 SHARES,
                 (
-                    "Points of the cloud within the smallest distance of the protocol (then the middle, the largest).",
-                    "True points that have one of the cloud within that distance.",
-                    "Harmonic mean of the two.",
+                    "Points of the cloud within the middle one of the protocol's three distances of a true point.",
+                    "True points that have one of the cloud so near.",
+                    "Harmonic mean of the two; also for the smallest and the largest distance.",
                 ),
                 strict=True,
             )
@@ -192,7 +193,7 @@ class Clouds(Depth):
                 write_image(path, image)
                 caption = f"{name}: the cloud of {scene}."
                 pictures.append(Picture(path, caption, caption))
-        yield Section("Clouds", pictures)
+        yield Section("Seen from the side", pictures)
 
 
 def true_points(maps: Sequence[PosedDepthMap]) -> np.ndarray:

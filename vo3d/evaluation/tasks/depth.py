@@ -118,6 +118,8 @@ class Depth(Task):
     ) -> None:
         if references is not None and references < 1:
             raise Vo3dError(f"references {references}: expected at least 1 of each scene")
+        if clip_length < 1:
+            raise Vo3dError(f"clip_length {clip_length}: expected at least 1 frame")
         self.references, self.min_confidence, self.clip_length = references, min_confidence, clip_length
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
