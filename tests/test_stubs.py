@@ -44,7 +44,7 @@ def train(net: str, data: dict[str, Any], folder: Path, *more: str) -> Path:
 
 
 def test_steps_and_depth_get_two_tables_and_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("StepsAndDepth", STREET, tmp_path, "--trainer.log_every_n_steps", "50")
+    run = train("StepsAndDepth", STREET, tmp_path, "--trainer.log_every_n_steps", "3")
     capsys.readouterr()
     assert main(["evaluate", str(run), "--weights", "last", "--lengths", "2", "4"]) == 0
     text = capsys.readouterr().out
