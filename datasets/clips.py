@@ -55,7 +55,7 @@ class ClipDataset(RecordingDataset):
         self,
         recordings: Sequence[Recording],
         *,
-        clip_length: int,
+        clip_length: int = 2,
         clip_step: int = 1,
         frame_stride: int | Sequence[int] = 1,
         segments: Segments | None = None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float32, Float64
@@ -16,7 +17,6 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.images import image_size, read_image
 from vo3d.geometry import distort_points, sample_image, se3, undistort_points, view_selection
-from vo3d.recording import Transform
 
 ZOOMS = tuple(1.01**step for step in range(-70, 71))  # of an undistorted image against its original: 0.5 to 2
 BORDER_POINTS = 17  # of each side, for the choice of the zoom
@@ -47,9 +47,7 @@ class Colmap(MultiViewDataset):
         min_points: int = 10,
         max_depths: int = 256,
         num_views: int = 5,
-        fewer_views: bool = False,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **views: Any,
     ) -> None:
         folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
@@ -67,9 +65,7 @@ class Colmap(MultiViewDataset):
                 for folder in folders
             ],
             num_views=num_views,
-            fewer_views=fewer_views,
-            transforms=transforms,
-            seed=seed,
+            **views,
         )
 
 

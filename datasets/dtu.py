@@ -6,7 +6,7 @@ Convention: the files are in millimetres, samples in metres. Views are numbered 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float32, Float64
@@ -79,10 +79,8 @@ class DTU(MultiViewDataset):
         depth: DepthChoice = "required",
         num_depths: int = 192,
         interval_scale: float = 1.06,
-        num_views: int = 3,
-        fewer_views: bool = False,
         transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **views: Any,
     ) -> None:
         moving = next((one for one in transforms if isinstance(one, MOVE_PIXELS)), None)
         if moving is not None and depth != "none":
@@ -99,10 +97,8 @@ class DTU(MultiViewDataset):
                 for scan in _scans(split)
                 for light in lights
             ],
-            num_views=num_views,
-            fewer_views=fewer_views,
             transforms=transforms,
-            seed=seed,
+            **views,
         )
 
 
@@ -134,7 +130,7 @@ class DTUEvaluation(MultiViewDataset):
         num_depths: int = 192,
         interval_scale: float = 1.06,
         num_views: int = 5,
-        fewer_views: bool = False,
+        **views: Any,
     ) -> None:
         super().__init__(
             [
@@ -144,7 +140,7 @@ class DTUEvaluation(MultiViewDataset):
                 for scan in _scans(split)
             ],
             num_views=num_views,
-            fewer_views=fewer_views,
+            **views,
         )
 
 

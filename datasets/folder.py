@@ -5,20 +5,20 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset, Segments
+from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics
 from vo3d.datasets.views import check_frames, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import IMAGE_SUFFIXES
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.recording import Recording, Transform
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 
@@ -51,12 +51,7 @@ class ImageFolder(ClipDataset):
         trajectory: str | Path | None = None,
         trajectory_format: Literal["kitti", "tum"] = "kitti",
         size: Size | None = None,
-        clip_length: int = 2,
-        clip_step: int = 1,
-        frame_stride: int | Sequence[int] = 1,
-        segments: Segments | None = None,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **clips: Any,
     ) -> None:
         recording = FolderRecording(
             Path(source),
@@ -70,12 +65,7 @@ class ImageFolder(ClipDataset):
         )
         super().__init__(
             [recording],
-            clip_length=clip_length,
-            clip_step=clip_step,
-            frame_stride=frame_stride,
-            segments=segments,
-            transforms=transforms,
-            seed=seed,
+            **clips,
         )
 
 

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset, Segments
+from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics
 from vo3d.datasets.views import check_frames, read_views, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.recording import Recording, Transform
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 LAYOUT = "expected sequences/<name>/{image_0..image_3, calib.txt, times.txt} and poses/<name>.txt"
@@ -52,12 +53,7 @@ class KITTIOdometry(ClipDataset):
         imu: bool = False,
         frames: tuple[int, int] | None = None,
         size: Size | None = None,
-        clip_length: int = 2,
-        clip_step: int = 1,
-        frame_stride: int | Sequence[int] = 1,
-        segments: Segments | None = None,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **clips: Any,
     ) -> None:
         root = Path(root)
         names = [f"{name:02d}" if isinstance(name, int) else name for name in sequences]
@@ -67,12 +63,7 @@ class KITTIOdometry(ClipDataset):
         ]
         super().__init__(
             recordings,
-            clip_length=clip_length,
-            clip_step=clip_step,
-            frame_stride=frame_stride,
-            segments=segments,
-            transforms=transforms,
-            seed=seed,
+            **clips,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float32
 from torch import Tensor
@@ -15,7 +16,6 @@ from vo3d.formats.images import image_size
 from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
-from vo3d.recording import Transform
 
 DEPTH_FOLDERS = ("depths", "rendered_depth_maps")  # of true depth; the second is BlendedMVS's
 
@@ -49,9 +49,7 @@ class MVSFolder(MultiViewDataset):
         depth_range: tuple[float, float] | None = None,
         cams: str | None = None,
         num_views: int = 5,
-        fewer_views: bool = False,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **views: Any,
     ) -> None:
         folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
@@ -60,9 +58,7 @@ class MVSFolder(MultiViewDataset):
                 for folder in folders
             ],
             num_views=num_views,
-            fewer_views=fewer_views,
-            transforms=transforms,
-            seed=seed,
+            **views,
         )
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float64
@@ -17,7 +17,6 @@ from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.text import parse_number, read_lines
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import trajectory as trajectories
-from vo3d.recording import Transform
 
 IMAGE_FOLDERS = ("images", "rgb", "image_2", "color", ".")
 TRAJECTORIES = ("poses.txt", "trajectory.txt", "groundtruth.txt")
@@ -52,9 +51,7 @@ class PosedImages(MultiViewDataset):
         size: Size | None = None,
         max_side: int | None = None,
         num_views: int = 5,
-        fewer_views: bool = False,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **views: Any,
     ) -> None:
         folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
@@ -73,9 +70,7 @@ class PosedImages(MultiViewDataset):
                 for folder in folders
             ],
             num_views=num_views,
-            fewer_views=fewer_views,
-            transforms=transforms,
-            seed=seed,
+            **views,
         )
 
 

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset, Segments
+from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.seeds import distinct_seeds
 from vo3d.datasets.views import readings_between
 from vo3d.errors import Vo3dError
-from vo3d.recording import Recording, Transform
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 from vo3d.world.imu import ImuErrors
 from vo3d.world.recorder import Frame, Recorder, Sensor
@@ -147,10 +147,6 @@ class Rendered(ClipDataset):
         frames: int = 400,
         size: tuple[int, int] = (128, 416),
         *,
-        clip_length: int = 2,
-        clip_step: int = 1,
-        frame_stride: int | Sequence[int] = 1,
-        segments: Segments | None = None,
         stereo: bool = False,
         depth: bool = False,
         flow: bool = False,
@@ -160,8 +156,8 @@ class Rendered(ClipDataset):
         sensor: Sensor | None = None,
         imu_readings: int = 10,
         imu_errors: ImuErrors | None = None,
-        transforms: Sequence[Transform] = (),
         augmentation_seed: int = 0,
+        **clips: Any,
     ) -> None:
         recordings = [
             RenderedRecording(
@@ -183,10 +179,6 @@ class Rendered(ClipDataset):
         ]
         super().__init__(
             recordings,
-            clip_length=clip_length,
-            clip_step=clip_step,
-            frame_stride=frame_stride,
-            segments=segments,
-            transforms=transforms,
             seed=augmentation_seed,
+            **clips,
         )

@@ -4,13 +4,13 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from vo3d.datasets.clips import ClipDataset, Segments
+from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
@@ -20,7 +20,7 @@ from vo3d.formats.images import read_depth_png
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
-from vo3d.recording import Recording, Transform
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
@@ -62,12 +62,7 @@ class SevenScenes(ClipDataset):
         focal: float = 525.0,
         depth: DepthChoice = "none",
         size: Size | None = None,
-        clip_length: int = 2,
-        clip_step: int = 1,
-        frame_stride: int | Sequence[int] = 1,
-        segments: Segments | None = None,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **clips: Any,
     ) -> None:
         folder = Path(root) / scene
         if not folder.is_dir():
@@ -81,12 +76,7 @@ class SevenScenes(ClipDataset):
                 SevenScenesRecording(folder / name, frames=frames, focal=focal, depth=depth, size=size)
                 for name in sequences
             ],
-            clip_length=clip_length,
-            clip_step=clip_step,
-            frame_stride=frame_stride,
-            segments=segments,
-            transforms=transforms,
-            seed=seed,
+            **clips,
         )
 
 
@@ -115,9 +105,7 @@ class SevenScenesViews(MultiViewDataset):
         size: Size | None = None,
         max_side: int | None = None,
         num_views: int = 5,
-        fewer_views: bool = False,
-        transforms: Sequence[Transform] = (),
-        seed: int = 0,
+        **views: Any,
     ) -> None:
         folder = Path(root) / scene
         super().__init__(
@@ -137,9 +125,7 @@ class SevenScenesViews(MultiViewDataset):
                 for name in (read_split(folder, split) if isinstance(split, str) else split)
             ],
             num_views=num_views,
-            fewer_views=fewer_views,
-            transforms=transforms,
-            seed=seed,
+            **views,
         )
 
 

@@ -1,7 +1,7 @@
 """Rendered drives for multi-view stereo: frames of a street as views of one scene, with exact depth."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float64
@@ -11,7 +11,7 @@ from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.seeds import distinct_seeds
 from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources, frustum_scores
-from vo3d.recording import MultiViewScene, Transform
+from vo3d.recording import MultiViewScene
 from vo3d.sample import Sample
 from vo3d.world.recorder import Recorder, Sensor
 
@@ -91,13 +91,12 @@ class StreetViews(MultiViewDataset):
         size: tuple[int, int] = (128, 160),
         *,
         frames: int = 40,
-        num_views: int = 3,
         depth_range: tuple[float, float] = DEPTH_RANGE,
-        transforms: Sequence[Transform] = (),
         augmentation_seed: int = 0,
+        **views: Any,
     ) -> None:
         scenes = [
             StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range)
             for seed in distinct_seeds(seeds)
         ]
-        super().__init__(scenes, num_views=num_views, transforms=transforms, seed=augmentation_seed)
+        super().__init__(scenes, seed=augmentation_seed, **views)

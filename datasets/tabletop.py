@@ -10,7 +10,7 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.seeds import distinct_seeds
 from vo3d.errors import Vo3dError
-from vo3d.recording import MultiViewScene, Transform
+from vo3d.recording import MultiViewScene
 from vo3d.sample import Sample
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
 from vo3d.world.stills import Still, Stills
@@ -103,22 +103,21 @@ class Tabletop(MultiViewDataset):
         seeds: Sequence[int] | str = (0,),
         size: tuple[int, int] = (128, 160),
         *,
-        num_views: int = 3,
         views_per_scene: int = VIEWS,
         lights: Sequence[int] | None = None,
         samples: int = 1,
         noise: float = 0.006,
         depth_range: tuple[float, float] = DEPTH_RANGE,
         cache: bool = False,
-        transforms: Sequence[Transform] = (),
         augmentation_seed: int = 0,
+        **views: Any,
     ) -> None:
         scenes = []
         for seed in distinct_seeds(seeds):
             stills = Stills(seed, (size[0], size[1]), views=views_per_scene, samples=samples, noise=noise)
             chosen = (drawn_light(seed),) if lights is None else lights
             scenes += [TabletopScene(stills, light, depth_range=depth_range, cache=cache) for light in chosen]
-        super().__init__(scenes, num_views=num_views, transforms=transforms, seed=augmentation_seed)
+        super().__init__(scenes, seed=augmentation_seed, **views)
 
 
 def drawn_light(seed: int) -> int:
