@@ -21,7 +21,8 @@ FOLDER = Path(str(resources.files("vo3d.configs")))
 NAMES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 OPTIMISERS = [name for name in NAMES if name.startswith("optim_")]
 TRAINERS = [name for name in NAMES if name.startswith("trainer_")]
-BASES = [name for name in NAMES if name not in OPTIMISERS + TRAINERS]
+OVERLAYS = [name for name in NAMES if name.startswith("pool_")]
+BASES = [name for name in NAMES if name not in OPTIMISERS + TRAINERS + OVERLAYS]
 FULL_MATRIX = ("bfgs", "dfp", "sr1", "newton")
 
 # What a file chooses for itself; everything else in it is the default of its class, which is the survey's.
@@ -107,6 +108,14 @@ def test_there_are_configurations_of_each_kind() -> None:
 def test_a_trainer_parses_over_a_base(name: str, printed: Callable[..., dict[str, Any]]) -> None:
     assert "model" not in own(name)
     assert printed("smoke_deepvo.yaml", name)["trainer"].items() >= own(name)["trainer"].items()
+
+
+@pytest.mark.parametrize("base", [base for base in BASES if not base.startswith("classic")])
+def test_an_overlay_changes_its_own_line_alone(base: str, printed: Callable[..., dict[str, Any]]) -> None:
+    before, after = printed(base), printed(base, "pool_ada.yaml")
+    assert before["model"]["net"]["init_args"].pop("pool") == "stride"
+    assert after["model"]["net"]["init_args"].pop("pool") == "ada"
+    assert before == after
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

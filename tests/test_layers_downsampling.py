@@ -216,7 +216,8 @@ def test_a_stride_is_no_layer() -> None:
 
 def test_the_experiment_with_adapool_trains_and_moves_its_betas(tmp_path: Path) -> None:
     net, little = "--model.net.init_args.", {"frames": 6, "size": "[32,64]", "clip_length": 3, "cache": "false"}
-    words = ["fit", "-c", "deepvo_rendered_adapool.yaml", "-c", "optim_adam.yaml", "-c", "trainer_cpu.yaml"]
+    configs = ("deepvo_rendered.yaml", "pool_ada.yaml", "optim_adam.yaml", "trainer_cpu.yaml")
+    words = ["fit", *(word for name in configs for word in ("-c", name))]
     words += [f"{net}size", "[32,64]", f"{net}width", "0.0625", f"{net}hidden", "16", "--data.batch_size", "2"]
     for split in ("train", "val", "test"):
         words += ["--data." + split + ".init_args.seeds", "[0]"]
