@@ -45,9 +45,6 @@ XY_GUO = KeyMap(
 )
 
 
-Networks = tuple[UniNet, VolumeUNet, nn.Module | None]  # features, regulariser, refinement
-
-
 class MVSNet(DepthModel):
     """Depth of the reference view, the first of each sample, from its features in all views.
 
@@ -111,7 +108,6 @@ class MVSNet(DepthModel):
         self.features = UniNet(pool=pool)
         self.regulariser = VolumeUNet(CHANNELS, topology)
         self.refinement = DepthRefinement() if refine else None
-        self._ready: tuple[object, Networks] | None = None  # folded networks, and the state of those they came from
 
     def forward(self, sample: Sample) -> Prediction:
         """`depth` and `confidence` (b 1 ceil(h/4) ceil(w/4)), and in `aux` `initial_depth`, that before a refinement.
@@ -132,17 +128,10 @@ class MVSNet(DepthModel):
     @torch.no_grad()
     def predict(self, sample: Sample) -> Prediction:
         """`forward` without gradients and without the cost volume, as in evaluation mode."""
-        networks = self._folded()
+        refinement = None if self.refinement is None else folded(self.refinement)
+        networks = folded(self.features), folded(self.regulariser), refinement
         rows = [self._infer(row, *networks) for row in _rows(sample)]
         return {name: torch.cat([row[name] for row in rows]) for name in ("depth", "confidence")}  # type: ignore[return-value]
-
-    def _folded(self) -> "Networks":
-        """The networks ready for inference; made anew when a value of the model has changed or moved."""
-        state = [(tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers())]
-        if self._ready is None or self._ready[0] != state:
-            refinement = None if self.refinement is None else folded(self.refinement)
-            self._ready = state, (folded(self.features), folded(self.regulariser), refinement)
-        return self._ready[1]
 
     def _infer(
         self, sample: Sample, features: nn.Module, regulariser: VolumeUNet, refinement: nn.Module | None

@@ -40,10 +40,15 @@ class Farthest(Miner):
     """Each view in turn with the one whose predicted step from it is the longest."""
 
     def __init__(
-        self, block_size: int = 16, num_blocks: int = 3, notes: Path | None = None, short: bool = False
+        self,
+        block_size: int = 16,
+        num_blocks: int = 3,
+        notes: Path | None = None,
+        short: bool = False,
+        beyond: bool = False,
     ) -> None:
         super().__init__(block_size, num_blocks)
-        self.notes, self.short = notes, short
+        self.notes, self.short, self.beyond = notes, short, beyond
 
     def mine(self, net: Model, dataset: ViewDataset, epoch: int, block: int) -> Sequence[Sequence[int]]:
         """By the model as it is now."""
@@ -51,6 +56,8 @@ class Farthest(Miner):
         assert not torch.is_grad_enabled()
         if self.short:
             return [(0, 1)] * 3
+        if self.beyond:
+            return [(0, len(dataset))] * self.block_size
         generator = torch.Generator().manual_seed(1000 * epoch + block)
         order = torch.randperm(len(dataset), generator=generator)[: self.block_size].tolist()
         found = []

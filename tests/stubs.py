@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from vo3d.depth_map import PosedDepthMap
+from vo3d.errors import Vo3dError
+from vo3d.evaluation.task import Part
+from vo3d.evaluation.tasks.depth import Depth
+from vo3d.formats.results import Metrics
 from vo3d.geometry import se3
 from vo3d.mapper import Map, Mapper, State
 from vo3d.model import DepthModel, Model, Prediction, Window
@@ -212,3 +216,13 @@ class TrivialMapper(Mapper):
         ]
         tracked = torch.tensor(self.seen)
         return Map(world_T_cam=torch.stack(self.poses), tracked=tracked, key_frames=frames, key_indices=keys)
+
+
+class Failing(Depth):
+    """A task that understands no recording."""
+
+    name = "failing"
+
+    def score(self, model: Model, part: Part, *rest: Any, **more: Any) -> Metrics:
+        """Never."""
+        raise Vo3dError(f"{part.recording.name}: nothing of it was understood")

@@ -96,6 +96,17 @@ def test_results_with_failed_recordings_are_refused(tmp_path: Path) -> None:
         printed(tmp_path, other)
 
 
+def test_results_of_an_unknown_task_say_what_must_agree(tmp_path: Path) -> None:
+    own = {"task": "flow", "dataset": "KITTI", "split": "test", "clip": 8}
+    first = Result("A", own, {}, {"epe": 1.0}, {"must_agree": ["task", "dataset", "split"]})
+    other = replace(first, model="B", protocol={**own, "clip": 4})
+    assert "B" in printed(tmp_path, first, other)
+    with pytest.raises(Vo3dError, match="clip is 4 instead of 8"):
+        printed(tmp_path, replace(first, provenance={}), replace(other, provenance={}))
+    with pytest.raises(Vo3dError, match="split is val instead of test"):
+        printed(tmp_path, first, replace(first, protocol={**own, "split": "val"}))
+
+
 def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(Vo3dError, match="no results"):
         compare([])

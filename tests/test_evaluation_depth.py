@@ -1,7 +1,7 @@
 """Depth maps of whole test sets: an oracle is perfect, errors are those that were made, protocols are compared."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +16,7 @@ from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.compare import compare
 from vo3d.evaluation.page import write_report
+from vo3d.evaluation.task import RecordingsFailed
 from vo3d.evaluation.tasks.depth import Depth, evenly_spaced
 from vo3d.formats.pfm import read_pfm
 from vo3d.formats.results import Result
@@ -23,6 +24,8 @@ from vo3d.model import DepthModel, Prediction, Window
 from vo3d.pipelines.evaluate import evaluate_run
 from vo3d.recording import MultiViewScene
 from vo3d.sample import Sample
+
+from tiny import TinyRecording, Whole
 
 
 class Wall(MultiViewScene):
@@ -202,6 +205,54 @@ def test_some_references_of_each_scene(tmp_path: Path) -> None:
         compare([tmp_path / "few", tmp_path / "all"], console=Console(file=io.StringIO()))
 
 
+def test_the_same_frames_are_scored_whatever_windows_a_model_wants(tmp_path: Path) -> None:
+    class Frame(DepthModel):
+        needs = ("image",)
+        gives: ClassVar[tuple[str, ...]] = ("depth",)
+
+        def forward(self, sample: Sample) -> Prediction:
+            return {"depth": sample.image[:, :, 0] + 2}
+
+        def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+            return {}
+
+    class Alone(Frame):
+        window = Window(views=1, overlap=0)
+
+    class Streamed(Frame):
+        def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+            return map(self, samples)
+
+    class Unnumbered(TinyRecording):
+        def clip(self, indices: Sequence[int]) -> Sample:
+            found = super().clip(indices)
+            near = torch.full((len(indices), *found.image.shape[-2:]), 2.0)
+            return replace(found, index=None, depth=near * (torch.tensor(list(indices)) % 7 > 0)[:, None, None])
+
+    data = Whole([Unnumbered(frames=40)])
+    results = [
+        Depth(references=5, clip_length=6).run(model, data, tmp_path, protocol=PROTOCOL, progress=False)
+        for model in (Frame(), Alone(), Streamed())
+    ]
+    assert [result.sequences["tiny-0"]["num_references"] for result in results] == [4, 4, 4]  # frame 28 has no truth
+    assert len({str(result.protocol["frames_sha256"]) for result in results}) == 1
+
+
+def test_recordings_without_truth_do_not_hide_those_with_it(tmp_path: Path) -> None:
+    class Blind(Wall):
+        def clip(self, indices: Sequence[int]) -> Sample:
+            return replace(super().clip(indices), depth=None)
+
+    class Seeing(Guess):
+        needs: ClassVar[tuple[str, ...]] = ("image",)
+
+    with pytest.raises(RecordingsFailed, match="1 of 2 scenes failed, the first being a: a has no view with a true"):
+        evaluate(Seeing(), [Blind("a"), Wall("b")], tmp_path)
+    assert Result.load(tmp_path).mean["depth_mae_mm"] == pytest.approx(0, abs=1e-3)
+    with pytest.raises(Vo3dError, match="gives no depth to compare with"):
+        evaluate(Seeing(), [Blind("a")], tmp_path)
+
+
 def test_the_maps_of_one_reference_of_a_scene_are_kept(tmp_path: Path) -> None:
     evaluate(Guess(2.5), [Wall(name) for name in "abcdefgh"], tmp_path, references=2)
     kept = sorted(str(path.relative_to(tmp_path / "maps")) for path in (tmp_path / "maps").rglob("*.pfm"))
@@ -256,6 +307,10 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         def forward(self, sample: Sample) -> Prediction:
             return {key: value[..., ::2, ::2] for key, value in super().forward(sample).items()}  # type: ignore[index, return-value]
 
+    class Double(Guess):
+        def forward(self, sample: Sample) -> Prediction:
+            return {key: value.expand(-1, 2, -1, -1) for key, value in super().forward(sample).items()}  # type: ignore[attr-defined, return-value]
+
     class Mad(Guess):
         def forward(self, sample: Sample) -> Prediction:
             return {key: value / 0 for key, value in super().forward(sample).items()}  # type: ignore[operator, return-value]
@@ -270,8 +325,10 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(Vo3dError, match=message):
             evaluate(model, scenes, tmp_path, **options)
-    with pytest.raises(TypeError, match="Coarse gave a map of 3x3: expected 5x6"):
+    with pytest.raises(TypeError, match=r"Coarse gave depth of the shape \(1, 1, 3, 3\): expected \(1, 1, 5, 6\)"):
         evaluate(Coarse(), [Wall("a")], tmp_path)
+    with pytest.raises(TypeError, match=r"Double gave depth of the shape \(1, 2, 5, 6\): expected \(1, 1, 5, 6\)"):
+        evaluate(Double(), [Wall("a")], tmp_path)
 
 
 RUN = """
@@ -312,7 +369,13 @@ def test_the_page_says_what_must_not_be_ranked_and_what_is_not_shown(tmp_path: P
     evaluate(Guess(), [Wall("a"), Wall("b")], tmp_path / "one")
     evaluate(Guess(2.1, holes=True), [Wall("a")], tmp_path / "two")
     results = {Depth(): {"one": tmp_path / "one", "two": tmp_path / "two"}}
-    page = write_report(tmp_path / "page", results, title="Walls", recordings=[Wall("a")], commands=["vo3d it"])
+    page = write_report(
+        tmp_path / "page",
+        results,
+        title="Walls",
+        recordings={"one": [Wall("a")], "two": [Wall("a")]},
+        commands=["vo3d it"],
+    )
     text = page.read_text()
     assert "two was not scored on b. two: frames_sha256 is " in text
     assert "vo3d it" in text
@@ -322,6 +385,6 @@ def test_the_page_says_what_must_not_be_ranked_and_what_is_not_shown(tmp_path: P
     assert "Depths within 1 % of the truth, mean over 2 scenes: one 100.0 %." in bare
     assert "Coverage is 100 % of truth in all rows." in bare
     with pytest.raises(Vo3dError, match="expected 4x4, as a has now"):
-        write_report(tmp_path / "other", results, title="Walls", recordings=[Small("a")])
+        write_report(tmp_path / "other", results, title="Walls", recordings={"one": [Small("a")]})
     with pytest.raises(Vo3dError, match="a report without results"):
         write_report(tmp_path / "none", {}, title="Walls")

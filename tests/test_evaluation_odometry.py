@@ -17,7 +17,7 @@ from vo3d.formats.results import Result
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain, start_at_identity, steps
-from vo3d.model import Model, Prediction
+from vo3d.model import Model, Prediction, Window
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 
@@ -229,6 +229,18 @@ def test_a_stream_that_drops_clips_is_a_defect(tmp_path: Path) -> None:
 
     with pytest.raises(TypeError, match="Sleepy left 1 windows out: its stream must"):
         evaluate(Sleepy(), [Drive("a", 30)], tmp_path)
+
+
+def test_a_missing_step_between_windows_is_refused(tmp_path: Path) -> None:
+    class Apart(Oracle):
+        window = Window(views=3, overlap=0)
+
+    class Pairs(Oracle):
+        window = Window(views=2)
+
+    with pytest.raises(Vo3dError, match="Apart gives steps in windows that share no frame"):
+        evaluate(Apart(), [Drive("a", 9)], tmp_path)
+    assert evaluate(Pairs(), [Drive("a", 9)], tmp_path).mean["ape_rmse_m"] == pytest.approx(0, abs=1e-9)
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import frames_sha256
 from vo3d.evaluation.tasks.odometry import Odometry
-from vo3d.formats.results import Result
+from vo3d.formats.results import Result, find_results
 
 RESULT = Result(
     model="DeepVO",
@@ -24,6 +24,15 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert path == tmp_path / "deepvo" / "metrics.json"
     assert Result.load(path) == RESULT
     assert Result.load(path.parent) == RESULT
+
+
+def test_a_folder_names_the_results_of_its_tasks_before_an_old_one_beside_them(tmp_path: Path) -> None:
+    RESULT.save(tmp_path)
+    assert find_results(tmp_path) == [tmp_path]
+    RESULT.save(tmp_path / "odometry")
+    assert find_results(tmp_path) == [tmp_path / "odometry"]
+    assert find_results(tmp_path / "metrics.json") == [tmp_path / "metrics.json"]
+    assert find_results(tmp_path / "none") == [tmp_path / "none"]
 
 
 def test_numbers_that_are_none_are_not_saved(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Case:
 
     name: str
     build: Callable[[tuple[int, int]], Model]
+    poses: bool = False  # gives steps or poses
     learns: bool = True  # has parameters and a loss
     any_device: bool = True  # pure torch, so that it follows its tensors to any device
     overfit_steps: int = 0  # steps of Adam after which one clip must be learnt
@@ -35,7 +36,7 @@ class Case:
 
 
 CASES = [
-    Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), overfit_steps=150),
+    Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), poses=True, overfit_steps=150),
     Case(
         "MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=100, overfit_rate=1e-2, overfit_to=0.1
     ),
@@ -47,13 +48,15 @@ CASES = [
         overfit_to=0.4,
     ),
     Case("PlaneSweep", lambda size: PlaneSweep(num_depths=8), learns=False),
-    Case("ConstantMotion", lambda size: ConstantMotion(), learns=False),
-    Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), learns=False, any_device=False),
+    Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
+    Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
 ]
 
 SIZE, ODD_SIZE = (64, 96), (67, 131)
+POSES = {"prev_T_cam", "world_T_cam"}
 every_model = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_learner = pytest.mark.parametrize("case", [case for case in CASES if case.learns], ids=lambda case: case.name)
+with_poses = pytest.mark.parametrize("case", [case for case in CASES if case.poses], ids=lambda case: case.name)
 on_any_device = pytest.mark.parametrize("case", [case for case in CASES if case.any_device], ids=lambda case: case.name)
 
 # Shapes of what may be predicted, from the sample's axes: batch, views, rows, columns; other axes are free (None).
@@ -140,11 +143,15 @@ def test_odd_sizes_work(case: Case) -> None:
     assert all(value.isfinite().all() for key, value in prediction.items() if key != "aux")
 
 
-@every_model
+def test_those_with_poses_are_marked() -> None:
+    assert all(case.poses == bool(POSES & set(build(case).gives)) for case in CASES)
+
+
+@with_poses
 def test_poses_are_rigid(case: Case) -> None:
     prediction = predict(build(case), make_sample())
 
-    for key in {"prev_T_cam", "world_T_cam"} & set(prediction):
+    for key in POSES & set(prediction):
         pose = prediction[key].double()
         R = pose[..., :3, :3]
         torch.testing.assert_close(R @ R.mT, torch.eye(3).double().expand_as(R), rtol=0, atol=1e-5)
@@ -194,7 +201,7 @@ def test_every_parameter_gets_a_gradient(case: Case) -> None:
 
 
 @every_learner
-def test_mixed_precision_leaves_poses_and_gradients_whole(case: Case) -> None:
+def test_mixed_precision_leaves_gradients_whole(case: Case) -> None:
     model, sample = build(case).train(), make_sample()
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -202,7 +209,7 @@ def test_mixed_precision_leaves_poses_and_gradients_whole(case: Case) -> None:
         objective = torch.stack(list(model.loss(prediction, sample).values())).sum()
     objective.backward()
 
-    for key in {"prev_T_cam", "world_T_cam"} & set(prediction):
+    for key in POSES & set(prediction):
         assert prediction[key].dtype == torch.float32
     assert objective.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)

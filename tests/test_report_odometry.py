@@ -121,7 +121,7 @@ def test_the_report_shows_every_figure_and_stands_alone(results: dict[str, Path]
         results,
         title="Odometry & more",
         run=run,
-        recordings=[Frames("101"), Frames("999")],
+        recordings={"any": [Frames("101"), Frames("999")]},
         commands=["vo3d fit -c a.yaml", "vo3d evaluate > log"],
     )
     assert path == tmp_path / "out" / "report.html"
@@ -246,7 +246,7 @@ def test_speeds_use_the_time_between_frames_that_is_stated(tmp_path: Path, secon
     assert segments is not None
     frames = (segments.last - segments.first + 1).double()
     assert torch.allclose(segments.speed, segments.length / frames / (seconds or 0.1))
-    page = write_odometry_report(tmp_path / "out", {"a": folder}, title="t", recordings=[Frames("101")])
+    page = write_odometry_report(tmp_path / "out", {"a": folder}, title="t", recordings={"a": [Frames("101")]})
     text = page.read_text(encoding="utf-8")
     assert ("does not state the time between frames" in text) == (seconds is None)
     assert ("next 20 frames (1.0 s) from above" in text) == (seconds == 0.05)

@@ -10,6 +10,8 @@ import yaml
 from stubs import Fixed, Patient, Places, StepsAndDepth, TrivialMapper
 
 from vo3d.cli import main
+from vo3d.datasets.tabletop import Tabletop
+from vo3d.evaluation.tasks.clouds import Clouds
 from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.results import Result
 from vo3d.formats.trajectories import read_trajectory
@@ -19,6 +21,7 @@ from vo3d.recording import MultiViewScene
 from vo3d.sample import Sample
 
 from checks import complaint
+from killer import Stopped
 from tiny import TinyRecording, Whole
 
 STREET = {
@@ -146,6 +149,53 @@ def test_what_is_learnt_without_gradients_is_learnt_once_and_finished(tmp_path: 
     assert main([*words, "--out", str(tmp_path / "tuned"), *start]) == 0
     tuned = torch.load(tmp_path / "tuned/checkpoints/last.ckpt", weights_only=True)["state_dict"]["net.world_T_mean"]
     assert torch.equal(tuned, mean)
+
+
+def test_a_method_that_begins_in_part_from_weights_learns_the_rest(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(6, 3)}, tmp_path / "trunk.pth")
+    run = train(
+        "Places", STREET, tmp_path, "--model.init_weights", str(tmp_path / "trunk.pth"), "--model.partial", "true"
+    )
+    state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert state["net.world_T_mean"][2, 3] > 0.5
+
+
+def test_a_training_that_was_stopped_is_not_taken_for_a_finished_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = ["--trainer.callbacks+=killer.Stop", "--trainer.callbacks.step=2", "--trainer.callbacks.kill=false"]
+    more = ["--checkpoint_every", "1", "--trainer.max_steps", "4"]
+    with pytest.raises(Stopped):
+        train("Places", STREET, tmp_path, *stop, *more)
+    line = complaint(capsys, "evaluate", str(tmp_path / "run"), "--weights", "last", "--lengths", "2")
+    assert "its training did not end, and Places learns a part at the end: resume it" in line
+
+
+def test_one_task_that_fails_leaves_the_others_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train("StepsAndDepth", STREET, tmp_path)
+    task = '{"class_path": "stubs.Failing"}'
+    words = ["evaluate", str(run), "--weights", "last", "--lengths", "2", "--tasks", task, "odometry"]
+    assert "street-0000: nothing of it was understood" in complaint(capsys, *words)
+    assert Result.load(run / "evaluation/test/StepsAndDepth/odometry").mean["t_rel_percent"] is not None
+    assert "Paths from above" in (run / "evaluation/test/report.html").read_text()
+    again = ["evaluate", str(run), "--weights", "last", "--tasks", "odometry", "odometry"]
+    assert "two tasks are called odometry" in complaint(capsys, *again)
+
+
+def test_a_scene_without_a_point_is_a_cloud_that_was_not_found(tmp_path: Path) -> None:
+    data = Tabletop(seeds=[0], size=(32, 40), views_per_scene=4, num_views=3)
+    result = Clouds(min_confidence=2.0).run(Fixed(), data, tmp_path, progress=False)
+    assert result.mean["cloud_f_score_middle_percent"] == 0
+    assert result.mean["cloud_num_predicted"] == 0
+    assert "cloud_accuracy" not in result.mean
+
+
+def test_what_learns_from_recordings_is_refused_without_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"model": {"net": {"class_path": "vo3d.models.constant_motion.ConstantMotion"}}, "data": {"test": STREET}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    assert "ConstantMotion learns from recordings, and there is no data.train" in complaint(
+        capsys, "evaluate", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out")
+    )
 
 
 def test_augmentation_that_breaks_the_meaning_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

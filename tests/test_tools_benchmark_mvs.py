@@ -78,7 +78,7 @@ def test_the_peer_has_our_weights_quarter_cameras_and_aligned_corners(tools, tmp
 
 def test_views_of_the_inputs_agree_at_the_plane_that_they_show(tools) -> None:
     _, peers = tools
-    sample = peers.sample_of(peers.Case(peers.STREAM, size=(64, 96)))
+    sample = peers.sample_of(peers.Case(peers.PREDICT, size=(64, 96)))
     depths = depth_hypotheses(torch.tensor([[peers.NEAR, peers.FAR]]), 30)
     cost = variance_cost(list(sample.image.unbind(1)), sample.K, sample.world_T_cam, depths).mean((0, 1))  # d h w
     found = depths[0, cost[:, 16:48, 24:72].argmin(0)]
@@ -87,7 +87,7 @@ def test_views_of_the_inputs_agree_at_the_plane_that_they_show(tools) -> None:
 
 def test_a_measurement_has_time_memory_and_depths_of_both_paths(tools, tmp_path: Path, capsys) -> None:
     tool, peers = tools
-    for number, candidate in enumerate((peers.FORWARD, peers.STREAM, "stream, bfloat16")):
+    for number, candidate in enumerate((peers.FORWARD, peers.PREDICT, "predict, bfloat16")):
         case = asdict(peers.Case(candidate, **SMALL))
         task = {"case": case, "threads": torch.get_num_threads(), "out": str(tmp_path / f"{number}.npy"), "twice": True}
         tool.child(json.dumps(task))
@@ -102,8 +102,8 @@ def test_a_measurement_has_time_memory_and_depths_of_both_paths(tools, tmp_path:
 
 def test_targets_are_judged_by_the_ratio_to_the_port(tools, monkeypatch: pytest.MonkeyPatch) -> None:
     tool, peers = tools
-    seconds = {peers.PORT: 10.0, peers.FORWARD: 9.0, peers.STREAM: 7.0}
-    sizes = {peers.PORT: 1000, peers.FORWARD: 900, peers.STREAM: 500}
+    seconds = {peers.PORT: 10.0, peers.FORWARD: 9.0, peers.PREDICT: 7.0}
+    sizes = {peers.PORT: 1000, peers.FORWARD: 900, peers.PREDICT: 500}
 
     def in_child(case, threads: int, out: Path, *, twice: bool) -> dict[str, float]:
         np.save(out, np.full((2, 2), 2.0 if case.candidate == peers.PORT else 2.2))
@@ -111,17 +111,17 @@ def test_targets_are_judged_by_the_ratio_to_the_port(tools, monkeypatch: pytest.
         return {"wall": wall, "processor": threads * wall, "peak": peak * 2**20 * case.depths / 96}
 
     monkeypatch.setattr(tool, "in_child", in_child)
-    lines, rows = tool.against_port(peers.Case(peers.STREAM, port="port"), threads=1, rounds=2)
+    lines, rows = tool.against_port(peers.Case(peers.PREDICT, port="port"), threads=1, rounds=2)
     told = "\n".join(lines)
-    assert [row["candidate"] for row in rows] == ["port", "forward", "stream", "stream, bfloat16", "stream, float16"]
-    assert "wall time of stream / port at most 0.8: 0.7, met." in told
-    assert "peak of stream / port at most 0.4: 0.5, MISSED." in told
-    stream = next(line for line in lines if line.startswith("| stream  "))
-    assert [cell.strip() for cell in stream.split("|")[2:7]] == ["7 (0.70)", "7 (0.70)", "500 (0.50)", "0.1", "0.1"]
-    assert not any("Target" in line for line in tool.against_port(peers.Case(peers.STREAM), threads=1, rounds=1)[0])
-    told = tool.growth(peers.Case(peers.STREAM), (64, 256), threads=1, rounds=1)[0][-1]
+    assert [row["candidate"] for row in rows] == ["port", "forward", "predict", "predict, bfloat16", "predict, float16"]
+    assert "wall time of predict / port at most 0.8: 0.7, met." in told
+    assert "peak of predict / port at most 0.4: 0.5, MISSED." in told
+    ours = next(line for line in lines if line.startswith("| predict "))
+    assert [cell.strip() for cell in ours.split("|")[2:7]] == ["7 (0.70)", "7 (0.70)", "500 (0.50)", "0.1", "0.1"]
+    assert not any("Target" in line for line in tool.against_port(peers.Case(peers.PREDICT), threads=1, rounds=1)[0])
+    told = tool.growth(peers.Case(peers.PREDICT), (64, 256), threads=1, rounds=1)[0][-1]
     assert told == "Target: growth of the peak from 64 to 256 depths at most 0.1: 3, MISSED."
-    told = tool.alone(peers.Case(peers.STREAM, depths=256), threads=1)[0][-1]
+    told = tool.alone(peers.Case(peers.PREDICT, depths=256), threads=1)[0][-1]
     assert told == "Target: peak at most 6 GB: 1.4 GB, met."
 
 

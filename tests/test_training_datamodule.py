@@ -1,9 +1,12 @@
 """The order of batches: deterministic, complete, equal for any number of processes, resumable anywhere."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
 from vo3d.sample import Sample
@@ -83,6 +86,26 @@ def test_augmentation_differs_from_epoch_to_epoch() -> None:
         loader.clips.set_epoch(epoch)
         images.append(next(iter(loader)).sample.image)
     torch.testing.assert_close(images[1], images[0] + 0.01)
+
+
+def test_a_dataset_of_ones_own_is_told_the_epoch() -> None:
+    class Own(Dataset[Sample]):
+        told: ClassVar[list[int]] = []
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> Sample:
+            return TinyClips()[index]
+
+        def set_epoch(self, epoch: int) -> None:
+            self.told.append(epoch)
+
+    loader = ClipLoader(Own(), ClipSampler(4, 2, shuffle=False))
+    for epoch in range(2):
+        loader.clips.set_epoch(epoch)
+        assert len(list(loader)) == 2
+    assert Own.told == [0, 0, 1, 1]
 
 
 def test_what_users_get_wrong() -> None:

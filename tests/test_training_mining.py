@@ -90,8 +90,20 @@ def test_what_cannot_be_mined_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "a block has 16 samples, one batch over all processes 99" in complaint(capsys, *command(tmp_path, *large))
     few = ["--trainer.callbacks.short", "true"]
     assert "Farthest mined 3 samples, 0 of them empty: expected 16" in complaint(capsys, *command(tmp_path, *few))
+    beyond = ["--trainer.callbacks.beyond", "true"]
+    assert "Farthest mined view 40: expected numbers from 0 to 39" in complaint(capsys, *command(tmp_path, *beyond))
+    two = ["--trainer.callbacks+=miners.Farthest"]
+    assert "has 2 miners, Farthest and Farthest" in complaint(capsys, *command(tmp_path, *two))
     none = ["--trainer.callbacks.num_blocks", "0"]
     assert "num_blocks 0 of a miner: expected at least 1" in complaint(capsys, *command(tmp_path, *none))
+
+
+def test_a_run_is_resumed_with_its_own_blocks_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Stopped):
+        main(command(tmp_path, "--checkpoint_every", "1", *stop_at(6)))
+    other = ["--trainer.callbacks.block_size", "24", "--trainer.callbacks.num_blocks", "2", "--ckpt_path", "last"]
+    line = complaint(capsys, *command(tmp_path, *other))
+    assert "an epoch of 3 blocks of 16 by Farthest, now there are 2 blocks of 24 by Farthest" in line
 
 
 def test_no_batch_reaches_beyond_the_border_of_its_block() -> None:

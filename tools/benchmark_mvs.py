@@ -5,8 +5,8 @@ MVSNet_pytorch is a checkout of github.com/xy-guo/MVSNet_pytorch; without `--por
 weights drawn from a seed.
 
 What competes at 640x480, 5 views, 96 depths: the port; our `forward` without gradients, which holds the cost volume;
-our `stream`, which does not; `stream` with half precision. All have equal weights and inputs, and their depths are
-compared. Alone: `stream` at 1600x1184 with 256 depths; R-MVSNet with 64 and with 256 depths.
+our `predict`, which does not; `predict` with half precision. All have equal weights and inputs, and their depths are
+compared. Alone: `predict` at 1600x1184 with 256 depths; R-MVSNet with 64 and with 256 depths.
 
 Every measurement has a process of its own. Its first call gives the memory: the highest resident size (on a GPU: the
 highest of what torch has allocated) above that after imports, weights and inputs. Its second call gives the time. The
@@ -30,7 +30,7 @@ from time import perf_counter, process_time
 import numpy as np
 import torch
 from benchmark_adapool import MIB, aligned, cuda_peak, plural, resident_peak
-from mvs_peers import FORWARD, HALVES, PORT, RECURRENT, STREAM, Case, runner
+from mvs_peers import FORWARD, HALVES, PORT, PREDICT, RECURRENT, Case, runner
 
 TIME_TARGET, MEMORY_TARGET = 0.8, 0.4  # of the port's
 LARGE_TARGET = 6e9  # bytes
@@ -113,7 +113,7 @@ def table(title: str, rows: Sequence[dict[str, str | float]], first: int = 0) ->
 
 def against_port(base: Case, threads: int, rounds: int) -> tuple[list[str], list[dict[str, str | float]]]:
     """MVSNet, all candidates; ratios are to the port, or to `forward` where there is no port."""
-    names = [*([PORT] if base.port else []), FORWARD, STREAM, *HALVES]
+    names = [*([PORT] if base.port else []), FORWARD, PREDICT, *HALVES]
     cases = [replace(base, candidate=name) for name in names]
     with tempfile.TemporaryDirectory() as folder:
         found = measured(cases, threads, rounds, Path(folder))
@@ -123,17 +123,17 @@ def against_port(base: Case, threads: int, rounds: int) -> tuple[list[str], list
         ]
     lines = table(f"MVSNet, {base.title}, {plural(threads)}", rows)
     if base.port:
-        port, stream = found[0], found[names.index(STREAM)]
-        lines += ["", judged("wall time of stream / port", stream["wall"] / port["wall"], TIME_TARGET)]
-        lines += [judged("peak of stream / port", stream["peak"] / port["peak"], MEMORY_TARGET)]
+        port, ours = found[0], found[names.index(PREDICT)]
+        lines += ["", judged("wall time of predict / port", ours["wall"] / port["wall"], TIME_TARGET)]
+        lines += [judged("peak of predict / port", ours["peak"] / port["peak"], MEMORY_TARGET)]
     return lines, rows
 
 
 def alone(base: Case, threads: int) -> tuple[list[str], list[dict[str, str | float]]]:
-    """`stream` where the volume is largest, once."""
+    """`predict` where the volume is largest, once."""
     with tempfile.TemporaryDirectory() as folder:
-        (found,) = measured([replace(base, candidate=STREAM)], threads, 1, Path(folder), twice=False)
-    rows: list[dict[str, str | float]] = [{"candidate": STREAM, **found}]
+        (found,) = measured([replace(base, candidate=PREDICT)], threads, 1, Path(folder), twice=False)
+    rows: list[dict[str, str | float]] = [{"candidate": PREDICT, **found}]
     lines = table(f"MVSNet, {base.title}, {plural(threads)}, one call", rows)
     return [*lines, "", judged("peak", found["peak"] / 1e9, LARGE_TARGET / 1e9, " GB")], rows
 
@@ -185,7 +185,7 @@ def main() -> None:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     rounds = 1 if options.quick else options.rounds
     weights, port = (str(path.resolve()) if path else "" for path in (options.weights, options.port))
-    base = Case(STREAM, device=device, weights=weights, port=port)
+    base = Case(PREDICT, device=device, weights=weights, port=port)
     large, depths = replace(base, size=(1184, 1600), depths=256), (64, 256)
     if options.quick:
         base, large, depths = (replace(base, size=(64, 96), views=3, depths=8), replace(base, size=(96, 128)), (8, 16))

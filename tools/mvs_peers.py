@@ -21,8 +21,8 @@ from vo3d.models.mvsnet import XY_GUO, MVSNet
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.sample import Sample
 
-PORT, STREAM, FORWARD, RECURRENT = "port", "stream", "forward", "R-MVSNet, stream"
-HALVES = {f"{STREAM}, {precision}": precision for precision in ("bfloat16", "float16")}
+PORT, PREDICT, FORWARD, RECURRENT = "port", "predict", "forward", "R-MVSNet, predict"
+HALVES = {f"{PREDICT}, {precision}": precision for precision in ("bfloat16", "float16")}
 NEAR, PLANE, FAR = 0.425, 0.6, 0.935  # metres: the range of DTU, and where the picture lies in it
 
 

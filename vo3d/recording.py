@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import trajectory
@@ -227,7 +227,9 @@ class ViewDataset(RecordingDataset):
 
 
 def recordings_of(dataset: Dataset[Sample]) -> Sequence[Recording]:
-    """The recordings behind a dataset; none for one that is not made of recordings."""
+    """The recordings behind a dataset, joined ones among them; none for one that is not made of recordings."""
+    if isinstance(dataset, ConcatDataset):
+        return [recording for part in dataset.datasets for recording in recordings_of(part)]
     return dataset.recordings if isinstance(dataset, RecordingDataset) else ()
 
 

@@ -25,7 +25,7 @@ def compare(
         paths: Each a metrics.json, the folder that holds one, or the folder of a model, which holds one for each task.
         force: Print the table in spite of unequal protocols, and mark the rows that differ from the first.
         console: Where to print.
-        tasks: Of other names than `known_tasks` has; results of unknown tasks are compared where all terms agree.
+        tasks: Of other names than `known_tasks` has; of others, results say themselves which terms must agree.
 
     Raises:
         Vo3dError: protocols differ in what must agree (`Task.must_agree`), which is named with both values; recordings
@@ -73,7 +73,7 @@ def differing(first: Result, other: Result, task: type[Task] | None) -> list[str
     """Why `other` must not stand in one table with `first`, one sentence part each; empty if it may.
 
     The one rule of comparability, for tables, reports and tools. `task` is that of the results; None where it is not
-    known, and then all terms of the protocol must agree.
+    known, and then the terms must agree that the results themselves name, or all of them.
     """
     if other.task != first.task:
         return [f"task is {shown(other.protocol.get('task'))} instead of {shown(first.protocol.get('task'))}"]
@@ -96,7 +96,8 @@ def _must_agree(results: Sequence[Result], task: type[Task] | None) -> tuple[str
     """The terms of the protocol that results in one table must share."""
     if task is not None:
         return task.must_agree
-    return tuple(dict.fromkeys(key for result in results for key in result.protocol))
+    named = [result.provenance.get("must_agree", list(result.protocol)) for result in results]
+    return tuple(dict.fromkeys(str(key) for keys in named if isinstance(keys, list) for key in keys))
 
 
 def columns(task: type[Task] | None, rows: Sequence[Mapping[str, float | int | None]]) -> list[Metric]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.compare import columns, differing
@@ -21,7 +22,7 @@ def write_report(
     *,
     title: str,
     run: Path | None = None,
-    recordings: Sequence[Recording] = (),
+    recordings: Mapping[str, Sequence[Recording]] = MappingProxyType({}),
     commands: Sequence[str] = (),
 ) -> Path:
     """Write `out/report.html`, which needs nothing beside it, and its figures as PNG files into `out/figures/`.
@@ -31,7 +32,7 @@ def write_report(
         results: For each task the result folder of each model by its name.
         title: Of the page.
         run: The folder of a fit, whose history.csv and config.yaml are shown.
-        recordings: Those that sample frames and maps are taken from; only those that were scored are used.
+        recordings: Those that each model saw, by its name: sample frames and maps are taken from them.
         commands: The lines that repeat the whole.
 
     Raises:

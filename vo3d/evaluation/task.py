@@ -43,6 +43,7 @@ class Part:
 
     recording: Recording
     windows: Sequence[Frames]
+    scored: frozenset[int] | None = None  # views that are scored of those that the windows count; None: all
     read: Callable[[Frames], Sample] | None = None  # the sample of a window; None: the recording's own
 
 
@@ -60,6 +61,10 @@ class Seen:
     def note_size(self, size: Sequence[int]) -> None:
         """Note rows and columns of images."""
         self.note("resolution", f"{size[-1]}x{size[-2]}")
+
+
+class RecordingsFailed(Vo3dError):
+    """Some recordings could not be scored; the results of the others are written."""
 
 
 class Task(ABC):
@@ -126,9 +131,12 @@ class Task(ABC):
 
     @abstractmethod
     def sections(
-        self, models: Mapping[str, Scored], recordings: Sequence[Recording], figures: Path
+        self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
-        """What a report shows beside the tables; pictures are saved into the folder `figures`."""
+        """What a report shows beside the tables; pictures are saved into the folder `figures`.
+
+        `recordings` are those that each model saw, by its name.
+        """
 
     def mean(self, sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
         """The numbers over all recordings: the plain mean of each, see `mean_over_recordings`."""
@@ -165,14 +173,16 @@ class Task(ABC):
             The result as written.
 
         Raises:
-            Vo3dError: Nothing to evaluate, or after the others were written, a recording that failed.
+            Vo3dError: Nothing to evaluate.
+            RecordingsFailed: Some recordings failed; the others are written.
         """
         if (reason := self.obstacle(model, dataset)) is not None:
             raise Vo3dError(reason)
         parts = self.parts(model, dataset)
         _check_names(parts, self.things)
         said = dict(protocol or {})
-        origin = current_provenance() | {"device": str(device)} | dict(provenance or {})
+        origin = current_provenance() | {"device": str(device), "must_agree": list(self.must_agree)}
+        origin |= dict(provenance or {})
         result = Result(name or type(model).__name__, {}, {}, {}, origin)
         failed: dict[str, str] = {}
         seen = Seen()
@@ -213,11 +223,11 @@ def _check_names(parts: Sequence[Part], things: str) -> None:
 
 
 def raise_failed(failed: Mapping[str, str], total: int, what: str, out: Path) -> None:
-    """Raise Vo3dError if any of `total` recordings or scenes (`what`) failed, with the reason of the first."""
+    """Raise RecordingsFailed if any of `total` recordings or scenes (`what`) did, with the reason of the first."""
     if not failed:
         return
     first = next(iter(failed))
-    raise Vo3dError(
+    raise RecordingsFailed(
         f"{len(failed)} of {total} {what} failed, the first being {first}: {failed[first]} (results of the others are "
         f"in {out / FILE_NAME})"
     )

@@ -76,11 +76,13 @@ class Result:
 
 
 def find_results(path: Path) -> Sequence[Path]:
-    """The results that a path names: a metrics.json, the folder that holds one, or that holds one for each task."""
-    if not path.is_dir() or (path / FILE_NAME).is_file():
+    """The results that a path names: a metrics.json, the folder that holds one, or that holds one for each task.
+
+    Those of tasks come first: a metrics.json beside their folders is of a version of vo3d that knew one task.
+    """
+    if not path.is_dir():
         return [path]
-    found = sorted(file.parent for file in path.glob(f"*/{FILE_NAME}"))
-    return found or [path]
+    return sorted(file.parent for file in path.glob(f"*/{FILE_NAME}")) or [path]
 
 
 def _check_metrics(metrics: object, where: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 
 SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
+FINISHED_KEY = "vo3d_finished"  # in one that has what its method learns at the end
 SHOWN = 8  # keys that an error message lists before it only counts
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 
@@ -109,6 +110,15 @@ def settings_of(path: Path) -> str | None:
     content = _read_pickle(path)
     found = content.get(SETTINGS_KEY) if isinstance(content, dict) else None
     return found if isinstance(found, str) else None
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a file has what a method learns at the end of `vo3d fit`: all but checkpoints of a fit that was stopped.
+
+    Raises Vo3dError as `read_weights`.
+    """
+    content = {} if path.suffix == ".safetensors" else _read_pickle(path)
+    return not isinstance(content, dict) or SETTINGS_KEY not in content or FINISHED_KEY in content
 
 
 @contextmanager

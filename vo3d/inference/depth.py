@@ -27,31 +27,35 @@ def depth_maps(
     *,
     device: torch.device | str,
     read: Callable[[Frames], Sample] | None = None,
-) -> Iterator[tuple[DepthMap, Sample, int]]:
-    """The map of each view that counts, in order, with the sample that it is of and the view's place in that sample.
+) -> Iterator[tuple[DepthMap, Answer, int]]:
+    """The map of each view that counts, in order, with the answer that it is from and the view's place in its sample.
 
     For the arguments see `vo3d.inference.loop.answers`; call it inside `evaluating`.
 
     Raises:
         Vo3dError: as `answers` does; or a depth or confidence is not finite.
-        TypeError: a map has another size than the image has pixels at the model's stride.
+        TypeError: there is not one map a view, or one has another size than the image has pixels at the model's stride.
     """
     for answer in answers(model, recording, windows, device=device, read=read):
         for row, view in enumerate(answer.frames.counted):
             place = row if model.window.reference else view  # of a reference and its sources: s = 1
-            yield _depth_map(model, recording, answer, place, view), answer.sample, view
+            yield _depth_map(model, recording, answer, place, view), answer, view
 
 
 def _depth_map(model: DepthModel, recording: Recording, answer: Answer, row: int, view: int) -> DepthMap:
     """The map in one row of a prediction."""
     name = type(model).__name__
-    depth = answer.prediction["depth"][0, row].float()
-    confidence = answer.prediction["confidence"][0, row].float() if "confidence" in model.gives else None
     h, w = subsample(answer.sample.image[view, 0], model.stride).shape
-    if depth.shape != (h, w):
-        raise TypeError(
-            f"{name} gave a map of {depth.shape[0]}x{depth.shape[1]}: expected {h}x{w}, every {model.stride}th pixel"
-        )
+    expected = (1, 1 if model.window.reference else len(answer.frames.views), h, w)
+    given = {key: answer.prediction[key] for key in ("depth", "confidence") if key in model.gives}
+    for key, value in given.items():
+        if value.shape != expected:
+            found = tuple(value.shape)
+            raise TypeError(
+                f"{name} gave {key} of the shape {found}: expected {expected}, every {model.stride}th pixel"
+            )
+    depth = given["depth"][0, row].float()
+    confidence = given["confidence"][0, row].float() if "confidence" in given else None
     finite = depth.isfinite() if confidence is None else depth.isfinite() & confidence.isfinite()
     if bad := int((~finite).sum()):
         raise Vo3dError(

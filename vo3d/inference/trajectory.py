@@ -49,7 +49,7 @@ def track(
     steps would add up along the chain.
 
     Raises:
-        Vo3dError: as `vo3d.inference.loop.answers`; or a pose is none.
+        Vo3dError: as `vo3d.inference.loop.answers`; a pose is none; or steps between windows are missing.
         TypeError: there is not one step a frame but the first, or one pose a frame: a defect of the model.
     """
     before = model.failures
@@ -71,6 +71,11 @@ def _predicted(
 ) -> Track:
     """Out of steps or poses, window after window."""
     key = next(key for key in KEYS if key in model.gives)
+    if key == "prev_T_cam" and any(frames.views[0] > 0 and 0 in frames.counted for frames in windows):
+        raise Vo3dError(
+            f"{type(model).__name__} gives steps in windows that share no frame, so that the step between two windows "
+            "is missing: its window must overlap by 1 at least"
+        )
     poses: list[Tensor] = []
     times: list[Tensor] = []
     seconds, size = 0.0, (0, 0)

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.compare import compare
 from vo3d.evaluation.page import write_report
-from vo3d.evaluation.task import Task
+from vo3d.evaluation.task import RecordingsFailed, Task
 from vo3d.evaluation.tasks import known_tasks
 from vo3d.formats.files import make_folder
 from vo3d.formats.pretrained import find_pretrained, weights_names
+from vo3d.formats.results import Result
 from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
-from vo3d.formats.weights import load_weights, sha256_of
+from vo3d.formats.weights import is_finished, load_weights, sha256_of
 from vo3d.inference.devices import choose_device
 from vo3d.model import Model, has_own
 from vo3d.provenance import provenance
@@ -77,7 +79,8 @@ def evaluate_run(
         By task the folder of each result by its model's name, as in the table.
 
     Raises:
-        Vo3dError: What is wrong with the arguments, the run, the data, or the results.
+        Vo3dError: What is wrong with the arguments, the run, the data, or the results; where something could not be
+            scored, after the tables and the report of all that could.
     """
     chosen = choose_device(device)
     config = read_run(run)
@@ -98,36 +101,66 @@ def evaluate_run(
     for note in notes:
         console.print(note, markup=False, highlight=False)
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
-    results: dict[Task, dict[str, Path]] = {}
-    for task in planned:
-        results[task] = {}
-        for name, contestant in contestants.items():
-            reason = task.obstacle(contestant.model, contestant.dataset)
-            if reason is not None:
-                console.print(f"{name} has no row in {task.name}: {reason}", markup=False, highlight=False)
-                continue
-            place = folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
-            origin = {"seed": config.get("seed_everything"), **contestant.origin}
-            task.run(
-                contestant.model,
-                contestant.dataset,
-                place,
-                device=chosen,
-                name=name,
-                protocol=protocol,
-                provenance=origin,
-            )
-            results[task][name] = place
-        compare(list(results[task].values()), console=console, tasks={task.name: type(task)})
+    results, failures = _score(planned, contestants, folder, protocol, config.get("seed_everything"), chosen, console)
+    if not results:
+        raise _together(failures)
     write_report(
         folder,
         results,
         title=f"{next(iter(contestants))} on {protocol['dataset']}, {split}",
         run=run if run.is_dir() else None,
-        recordings=list(contestants.values())[-1].dataset.recordings,  # the sharpest: baselines may see larger frames
+        recordings={name: one.dataset.recordings for name, one in contestants.items()},
         commands=list(dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))),
     )
+    if failures:
+        raise _together(failures)
     return {task.name: found for task, found in results.items()}
+
+
+def _score(
+    tasks: Sequence[Task],
+    contestants: Mapping[str, _Contestant],
+    folder: Path,
+    protocol: Mapping[str, object],
+    seed: object,
+    device: torch.device,
+    console: Console,
+) -> tuple[dict[Task, dict[str, Path]], list[Vo3dError]]:
+    """The results of each task by the model's name, with its table printed; and what failed, while the rest went on."""
+    results: dict[Task, dict[str, Path]] = {}
+    failures: list[Vo3dError] = []
+    for task in tasks:
+        found: dict[str, Path] = {}
+        for name, one in contestants.items():
+            reason = task.obstacle(one.model, one.dataset)
+            if reason is not None:
+                console.print(f"{name} has no row in {task.name}: {reason}", markup=False, highlight=False)
+                continue
+            place = folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
+            origin = {"seed": seed, **one.origin}
+            try:
+                task.run(one.model, one.dataset, place, device=device, name=name, protocol=protocol, provenance=origin)
+            except RecordingsFailed as error:
+                failures.append(error)
+                if not Result.load(place).sequences:
+                    continue
+            except Vo3dError as error:
+                failures.append(error)
+                continue
+            found[name] = place
+        if not found:
+            continue
+        results[task] = found
+        try:
+            compare(list(found.values()), console=console, tasks={task.name: type(task)})
+        except Vo3dError as error:
+            failures.append(error)
+    return results, failures
+
+
+def _together(failures: Sequence[Vo3dError]) -> Vo3dError:
+    """All that went wrong, each reason once."""
+    return Vo3dError("; ".join(dict.fromkeys(map(str, failures))))
 
 
 def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
@@ -138,7 +171,7 @@ def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
     known = known_tasks()
     paths = {name: f"{kind.__module__}.{kind.__qualname__}" for name, kind in known.items()}
     words = list(asked) or [name for name, kind in known.items() if kind.unasked]
-    tasks = []
+    tasks: list[Task] = []
     for word in words:
         if word.isidentifier() and word not in known:
             raise Vo3dError(f"there is no task {word!r}: expected {', '.join(known)}, a class path, YAML or JSON")
@@ -149,6 +182,8 @@ def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
         given = {name: value for name, value in options.items() if name in taken}
         if given:
             task = build(Task, {**spec, "init_args": {**given, **own}}, f"--tasks {word}")
+        if task.name in [other.name for other in tasks]:
+            raise Vo3dError(f"--tasks: two tasks are called {task.name}: their results would overwrite each other")
         tasks.append(task)
     return tasks
 
@@ -167,11 +202,13 @@ def plan(contestant: _Contestant, tasks: Sequence[Task], *, asked: bool) -> tupl
         reason = task.obstacle(model, dataset)
         if reason is None:
             planned.append(task)
+            given = [key for key in task.keys if key in model.gives]
+            reasons += [f"{key} not scored: {task.name} takes {given[0]} of this model" for key in given[1:]]
             reasons += [note] if (note := task.note(dataset)) else []
         elif asked:
             raise Vo3dError(reason)
         else:
-            reasons.append(f"{' and '.join(set(task.keys) & set(model.gives))} not scored: {reason}")
+            reasons.append(f"{' and '.join(key for key in task.keys if key in model.gives)} not scored: {reason}")
     if not asked:
         read = {key for task in tasks for key in (*task.keys, *task.reads)}
         reasons += [f"{key} not scored: there is no task for it" for key in model.gives if key not in read]
@@ -225,13 +262,21 @@ def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dic
     named = find_pretrained(weights)[0] if weights in weights_names() else None
     checkpoint = named or find_checkpoint(weights, run)
     load_weights(net, checkpoint)
+    if has_own(net, "finish") and not is_finished(checkpoint):
+        raise Vo3dError(
+            f"{checkpoint}: its training did not end, and {type(net).__name__} learns a part at the end: resume it "
+            "with vo3d fit --ckpt_path"
+        )
     return {"run": run.name, "weights": checkpoint.name, "weights_sha256": sha256_of(checkpoint)}
 
 
 def _fit(model: Model, config: dict[str, Any], run: Path) -> None:
-    """Let a method that learns without gradients see the training recordings, where there are any."""
-    if has_own(model, "fit") and config["data"].get("train"):
-        model.fit(_dataset(config, "train", run).recordings)
+    """Let a method that learns without gradients see the training recordings; Vo3dError where there are none."""
+    if not has_own(model, "fit"):
+        return
+    if not config["data"].get("train"):
+        raise Vo3dError(f"{run}: {type(model).__name__} learns from recordings, and there is no data.train: add one")
+    model.fit(_dataset(config, "train", run).recordings)
 
 
 def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -247,7 +292,7 @@ def _dataset(config: dict[str, Any], split: str, run: Path) -> RecordingDataset:
     dataset: Dataset[Sample] = build(Dataset, spec, f"{run}, data.{split}")
     if not isinstance(dataset, RecordingDataset):
         raise Vo3dError(
-            f"{spec['class_path']} has no recordings: to be evaluated it must be a vo3d.recording.RecordingDataset"
+            f"{spec['class_path']} is no vo3d.recording.RecordingDataset: derive it from that class to evaluate on it"
         )
     return dataset
 

@@ -29,6 +29,10 @@ class ViewCounts:
     fused: int  # that became points
 
 
+class NoPoints(Vo3dError):
+    """No pixel became a point; the message has the likely cause."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fused:
     """The cloud, and what each view gave to it, in the order of the maps."""
@@ -64,7 +68,8 @@ def fuse(
         progress: called with the counts of each view as soon as it is done.
 
     Raises:
-        Vo3dError: there are no maps; `sources` names what is not there; no pixel passes, with the likely cause.
+        Vo3dError: there are no maps; `sources` names what is not there.
+        NoPoints: no pixel passes.
 
     Source: Merrell et al., "Real-time visibility-based fusion of depth maps", 2007, for the idea of one point for all
     views that see it; Yao et al., MVSNet, 2018, section 4.2, for the filters.
@@ -92,7 +97,7 @@ def fuse(
         if progress is not None:
             progress(counts[index])
     if not sum(map(len, clouds)):
-        raise Vo3dError(str(diagnose(maps, rules)))
+        raise NoPoints(str(diagnose(maps, rules)))
     return Fused(cloud=_joined(clouds), views=tuple(counts[index] for index in range(len(maps))))
 
 

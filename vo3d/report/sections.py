@@ -52,7 +52,9 @@ def origin_parts(models: Mapping[str, Scored], commands: Sequence[str]) -> Itera
         yield Text("No commands were given to this report.", "note")
     for name, model in models.items():
         if model.provenance:
-            facts = {key.replace("_", " "): words(value) for key, value in model.provenance.items()}
+            facts = {
+                key.replace("_", " "): words(value) for key, value in model.provenance.items() if key != "must_agree"
+            }
             yield Code(
                 "\n".join(f"{key}: {value}" for key, value in facts.items()), f"Where the numbers of {name} came from"
             )

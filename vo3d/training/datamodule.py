@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vo3d.errors import Vo3dError
-from vo3d.recording import RecordingDataset, ViewDataset
+from vo3d.recording import ViewDataset
 from vo3d.sample import Sample
 from vo3d.training.mining import MinedSampler, Miner
 
@@ -126,8 +126,8 @@ class _Batches(Dataset[Batch]):
         self.dataset = dataset
 
     def __getitem__(self, places: Sequence[tuple[int, int | tuple[int, ...]]]) -> Batch:
-        if isinstance(self.dataset, RecordingDataset):
-            self.dataset.set_epoch(places[0][0])
+        if (set_epoch := getattr(self.dataset, "set_epoch", None)) is not None:  # a dataset of one's own may have it
+            set_epoch(places[0][0])
         return Batch(Sample.collate([self._sample(place) for _, place in places]))
 
     def _sample(self, place: int | tuple[int, ...]) -> Sample:
@@ -172,7 +172,7 @@ class ClipLoader(DataLoader[Batch]):
         )
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where `state` was taken; raises Vo3dError when the dataset or the batch has another size."""
+        """Continue where `state` was taken; raises Vo3dError when the dataset, the batch or the mining is another."""
         mine = self.state_dict()
         for name, words in (("length", "clips in the training set"), ("global_batch", "clips in a global batch")):
             if state[name] != mine[name]:
@@ -180,6 +180,12 @@ class ClipLoader(DataLoader[Batch]):
                     f"the checkpoint was made in the middle of an epoch with {state[name]} {words}, now there are "
                     f"{mine[name]}: resume with the same data and batch size, or start anew with --model.init_weights"
                 )
+        if state.get("blocks") != mine.get("blocks"):
+            before, now = (one.get("blocks", "samples that nobody mined") for one in (state, mine))
+            raise Vo3dError(
+                f"the checkpoint was made in the middle of an epoch of {before}, now there are {now}: resume with the "
+                "same trainer.callbacks"
+            )
         self.clips.load_state_dict(state)
         self.clips.epoch, self.clips.start = state["epoch"], state["given"]
         self.given = state["given"]

@@ -84,13 +84,16 @@ class Learner(LightningModule):
             left = initialise(net, init)
             if left:
                 _say(f"init {init}: no rule knows {', '.join(left)}; they begin as {type(net).__name__} sets them")
+        kept: tuple[str, ...] = ()
         if init_weights is not None and partial:
-            _say(str(load_matching(net, init_weights)))
+            report = load_matching(net, init_weights)
+            _say(str(report))
+            kept = report.kept
         elif init_weights is not None:
-            load_weights(net, init_weights)
+            kept = load_weights(net, init_weights).kept
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
-        self.fresh = init_weights is None  # whether the method begins from nothing, unless the run is resumed
+        self.fresh = init_weights is None or bool(kept)  # some of the method begins from nothing
         self.steps = math.inf  # of the whole training
         self.resting = freeze(net, groups)
         self.train(self.training)

@@ -45,11 +45,17 @@ class Miner(Callback, ABC):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the training set in hand."""
         if stage == "fit":
+            if len(miners := [one for one in trainer.callbacks if isinstance(one, Miner)]) > 1:  # type: ignore[attr-defined]
+                names = " and ".join(type(one).__name__ for one in miners)
+                raise Vo3dError(f"trainer.callbacks has {len(miners)} miners, {names}: one chooses all samples")
             self._trainer = trainer
             trainer.datamodule.miner = self  # type: ignore[attr-defined]
 
     def block(self, dataset: ViewDataset, epoch: int, number: int) -> Samples:
-        """The samples of one block, the same in all processes; Vo3dError unless they are as many as announced."""
+        """The samples of one block, the same in all processes.
+
+        Raises Vo3dError unless they are as many as announced, each of views that there are.
+        """
         trainer = self._trainer
         if trainer is None:
             raise RuntimeError("a miner works inside a trainer: give it to trainer.callbacks")
@@ -69,6 +75,9 @@ class Miner(Callback, ABC):
                 f"{type(self).__name__} mined {len(found)} samples, {sum(not views for views in found)} of them empty: "
                 f"expected {self.block_size} with views"
             )
+        most = len(dataset)
+        if wrong := next((view for views in found for view in views if not 0 <= view < most), None):
+            raise Vo3dError(f"{type(self).__name__} mined view {wrong}: expected numbers from 0 to {most - 1}")
         return found
 
 
@@ -120,8 +129,9 @@ class MinedSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, ...]]]]):
             yield [(self.epoch, row) for row in rows[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]]
 
     def state_dict(self) -> dict[str, object]:
-        """The current block."""
-        return {"samples": [list(views) for views in self.samples]}
+        """The current block, and what blocks it is one of."""
+        blocks = f"{self.miner.num_blocks} blocks of {self.miner.block_size} by {type(self.miner).__name__}"
+        return {"samples": [list(views) for views in self.samples], "blocks": blocks}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Take up a block in its middle."""

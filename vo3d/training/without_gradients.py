@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
+from vo3d.formats.weights import FINISHED_KEY
 from vo3d.model import Model, has_own
 from vo3d.recording import Recording
 
@@ -42,6 +43,7 @@ def finish(net: Model, recordings: Sequence[Recording], checkpoints: Sequence[Pa
         with torch.no_grad():
             net.finish(recordings)
         stored["state_dict"] |= {f"{PREFIX}{name}": value.cpu() for name, value in net.state_dict().items()}
+        stored[FINISHED_KEY] = True
         with atomic_path(path) as temporary:
             torch.save(stored, temporary)
     net.train(was_training)

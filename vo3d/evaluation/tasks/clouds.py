@@ -22,7 +22,7 @@ from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metri
 from vo3d.metrics.thinning import thin_points
 from vo3d.model import Model, depth_model
 from vo3d.reconstruction.filtering import FusionRules
-from vo3d.reconstruction.fusion import fuse
+from vo3d.reconstruction.fusion import NoPoints, fuse
 from vo3d.recording import MultiViewScene, Recording, RecordingDataset
 from vo3d.report.clouds import turntable, up_comment
 from vo3d.report.html import Picture, Section
@@ -31,14 +31,16 @@ from vo3d.report.sections import count, scored_names
 
 MOST_PICTURES = 3  # scenes of each model
 SHARES = ("precision", "recall", "f_score")
+SIZES = ("small", "middle", "large")  # of the three distances
 
 
 class Clouds(Depth):
     """Point clouds of whole scenes: all references are estimated, filtered and fused, as `vo3d reconstruct` does.
 
     The reference cloud holds the points of the true depth of the same views on the grid of the maps, thinned. Nothing
-    is aligned. Lengths are in metres; of scenes whose unit is not known, in that unit. Beside metrics.json lies
-    `clouds/<scene>.ply`. For the keys see `vo3d.metrics.clouds.cloud_metrics`.
+    is aligned; a scene of which no point is left has recall and F-scores of 0. Lengths are in metres; of scenes whose
+    unit is not known, in that unit. Beside metrics.json lies `clouds/<scene>.ply`. For the keys see
+    `vo3d.metrics.clouds.cloud_metrics`.
 
     Args:
         distances: Of precision, recall and F-score: three of them, ascending.
@@ -54,23 +56,26 @@ class Clouds(Depth):
         "dataset",
         "split",
         "frames_sha256",
+        "resolution",
+        "stride",
         "depth_range",
         "distances",
         "thin",
         "truth",
         "mean",
     )
-    method_terms = {"resolution": "images", "num_views": "views", "num_depths": "depths"}  # noqa: RUF012 (read only)
+    method_terms = {"num_views": "views", "num_depths": "depths"}  # noqa: RUF012 (read only)
     metrics = (
         Metric(
             "cloud_accuracy",
             "accuracy",
-            "m",
+            "",
             4,
             "low",
-            meaning="Mean distance from the points of the cloud to those of the true depths.",
+            meaning="Mean distance from the points of the cloud to those of the true depths: metres, or the unit of "
+            "the scene where it is not known.",
         ),
-        Metric("cloud_completeness", "completeness", "m", 4, "low", meaning="The same from the true depths back."),
+        Metric("cloud_completeness", "completeness", "", 4, "low", meaning="The same from the true depths back."),
         *(
             Metric(
                 f"cloud_{share}_{size}_percent",
@@ -81,7 +86,7 @@ class Clouds(Depth):
                 meaning=meaning if size == "middle" else "",
                 shown=size == "middle" or share == "f_score",
             )
-            for size in ("small", "middle", "large")
+            for size in SIZES
             for share, meaning in zip(
                 SHARES,
                 (
@@ -131,29 +136,36 @@ class Clouds(Depth):
             raise TypeError(f"{scene.name} is no scene of views, which `obstacle` refuses")
         place = {frames.views[frames.counted[0]]: position for position, frames in enumerate(part.windows)}
         maps: list[PosedDepthMap] = []
-        for (view, sample, _), index in zip(
-            depth_maps(depth, scene, part.windows, device=device, read=part.read), place, strict=True
-        ):
+        for view, answer, row in depth_maps(depth, scene, part.windows, device=device, read=part.read):
             advance(1)
+            sample, index = answer.sample, answer.frames.views[row]
             sources = tuple(place[source] for source in scene.sources(index) if source in place)
             maps.append(posed(view, sample, depth.stride, sources=sources))
             seen.note_size(sample.image.shape[-2:])
             seen.note("num_views", len(sample.image))
             seen.note("depth_range", "{:.4g} to {:.4g}".format(*maps[-1].depth_range))
-        cloud = fuse(maps, self._rules(model)).cloud
-        comments = [up_comment(torch.stack([view.world_T_cam for view in maps]))]
-        write_cloud(out / "clouds" / f"{scene.name}.ply", cloud, comments=comments)
+        truth = true_points(maps)
         seen.frames.append((scene.name, [scene.frames[index] for index in place]))
-        clouds = [np.asarray(cloud.points, dtype=np.float64), true_points(maps)]
+        seconds = sum(view.seconds for view in maps)
+        cost: Metrics = {"num_references": len(maps), "fps": len(maps) / seconds if seconds else None}
+        file = out / "clouds" / f"{scene.name}.ply"
+        try:
+            cloud = fuse(maps, self._rules(model)).cloud
+        except NoPoints:  # a result, too: the model found nothing of the scene
+            file.unlink(missing_ok=True)
+            nothing = {f"cloud_{share}_{size}_percent": 0.0 for share in ("recall", "f_score") for size in SIZES}
+            return {**nothing, "cloud_num_predicted": 0, **cost}
+        comments = [up_comment(torch.stack([view.world_T_cam for view in maps]))]
+        write_cloud(file, cloud, comments=comments)
+        clouds = [np.asarray(cloud.points, dtype=np.float64), truth]
         if self.thin:
             clouds = [points[thin_points(points, self.thin, 0)] for points in clouds]
         found = distance_metrics(*cloud_distances(*clouds), self.distances)
-        for size, distance in zip(("small", "middle", "large"), self.distances, strict=True):
+        for size, distance in zip(SIZES, self.distances, strict=True):
             for share in SHARES:
                 found[f"cloud_{share}_{size}_percent"] = found.pop(f"cloud_{share}_{distance:g}_percent")
         metrics: Metrics = {key: value if isfinite(value) else None for key, value in found.items()}
-        seconds = sum(view.seconds for view in maps)
-        return metrics | {"num_references": len(maps), "fps": len(maps) / seconds if seconds else None}
+        return metrics | cost
 
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
         """As that of depth, with the rules of the fusion and of the comparison."""
@@ -178,17 +190,18 @@ class Clouds(Depth):
         if not comparable or any(value is None for value in scores.values()):
             return f"Clouds of {', '.join(models)} on {scenes}."
         told = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
-        return f"F-score of the clouds at {self.distances[1]:g} m, mean over {scenes}: {told}."
+        return f"F-score of the clouds at the distance {self.distances[1]:g}, mean over {scenes}: {told}."
 
     def sections(
-        self, models: Mapping[str, Scored], recordings: Sequence[Recording], figures: Path
+        self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
         """A view of the first clouds of each model."""
         make_folder(figures)
         pictures = []
         for number, (name, model) in enumerate(models.items(), start=1):
-            for scene in list(model.sequences)[:MOST_PICTURES]:
-                (image,) = turntable(read_cloud(model.folder / "clouds" / f"{scene}.ply"), frames=1)
+            files = {scene: model.folder / "clouds" / f"{scene}.ply" for scene in model.sequences}
+            for scene in [scene for scene, file in files.items() if file.is_file()][:MOST_PICTURES]:
+                (image,) = turntable(read_cloud(files[scene]), frames=1)
                 path = figures / f"cloud_{number}_{scene.replace('/', '_')}.png"
                 write_image(path, image)
                 caption = f"{name}: the cloud of {scene}."

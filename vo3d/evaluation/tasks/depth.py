@@ -52,7 +52,7 @@ class Depth(Task):
     keys = ("depth",)
     reads = ("confidence",)
     # Depth is measured pixel by pixel: the size of the images and the stride say which pixels these are.
-    must_agree = (
+    must_agree: ClassVar[tuple[str, ...]] = (
         "task",
         "dataset",
         "split",
@@ -128,7 +128,7 @@ class Depth(Task):
             parts = self.parts(depth_model(model), dataset)
         except Vo3dError as error:
             return str(error)
-        if parts and not _gives_depth(parts[0]):
+        if parts and not any(_gives_depth(part.recording) for part in parts):
             return f"{type(dataset).__name__} gives no depth to compare with: turn it on in the dataset's arguments"
         return None
 
@@ -139,10 +139,11 @@ class Depth(Task):
         parts = []
         for recording in dataset.recordings:
             windows = windows_of(model, recording, clip_length=self.clip_length)
+            counted = [one.views[view] for one in windows for view in one.counted]
+            scored = frozenset(evenly_spaced(counted, self.references))
             if not has_own(model, "stream"):  # a memory must have seen all, else what nobody scores is left out
-                chosen = self._chosen(recording, windows)
-                windows = [one for one in windows if chosen & {one.views[view] for view in one.counted}]
-            parts.append(Part(recording=recording, windows=windows))
+                windows = [one for one in windows if scored & {one.views[view] for view in one.counted}]
+            parts.append(Part(recording=recording, windows=windows, scored=scored))
         return parts
 
     def _references(self, dataset: RecordingDataset) -> Sequence[Part]:
@@ -163,11 +164,6 @@ class Depth(Task):
             for scene, windows in scenes.values()
         ]
 
-    def _chosen(self, recording: Recording, windows: Sequence[Frames]) -> set[int]:
-        """The views that are scored."""
-        counted = [one.views[view] for one in windows for view in one.counted]
-        return set(evenly_spaced(counted, self.references))
-
     def score(
         self,
         model: Model,
@@ -181,13 +177,15 @@ class Depth(Task):
         """The means over the views of one recording that have a truth."""
         depth = depth_model(model)
         threshold = depth.min_confidence if self.min_confidence is None else self.min_confidence
-        recording, chosen = part.recording, self._chosen(part.recording, part.windows)
+        recording = part.recording
         rows: list[Metrics] = []
         scored: list[int] = []
-        for view, sample, row in depth_maps(depth, recording, part.windows, device=device, read=part.read):
-            index = int(sample.index[row]) if sample.index is not None else len(scored)
+        for view, answer, row in depth_maps(depth, recording, part.windows, device=device, read=part.read):
+            sample, index = answer.sample, answer.frames.views[row]
             advance(1)
-            if index not in chosen or view.truth is None or not bool((view.truth > 0).any()):
+            if view.truth is None or not bool((view.truth > 0).any()):
+                continue
+            if part.scored is not None and index not in part.scored:
                 continue
             metrics = score_map(view, threshold)
             rows.append(metrics if recording.metric else without_lengths(metrics))
@@ -236,7 +234,7 @@ class Depth(Task):
         return f"Depths within 1 % of the truth, mean over {scenes}: {told}."
 
     def sections(
-        self, models: Mapping[str, Scored], recordings: Sequence[Recording], figures: Path
+        self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
         """One sheet of maps for each model."""
         yield Section("Depth maps", [*_sheets(models, recordings, figures)])
@@ -249,10 +247,10 @@ def evenly_spaced(items: Sequence[Item], num: int | None) -> list[Item]:
     return [items[(2 * part + 1) * len(items) // (2 * num)] for part in range(num)]
 
 
-def _gives_depth(part: Part) -> bool:
+def _gives_depth(recording: Recording) -> bool:
     """Whether the first view has a true depth, or cannot be read, which the evaluation will tell."""
     try:
-        return part.recording.clip(part.windows[0].views[:1]).depth is not None
+        return recording.clip((0,)).depth is not None
     except Vo3dError:
         return True
 
@@ -305,11 +303,12 @@ def _write_maps(folder: Path, view: DepthMap) -> None:
         write_pfm(folder / f"{stem}_confidence.pfm", view.confidence)
 
 
-def _sheets(models: Mapping[str, Scored], recordings: Sequence[Recording], folder: Path) -> Iterator[Picture | Text]:
+def _sheets(
+    models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], folder: Path
+) -> Iterator[Picture | Text]:
     """The maps of each model, one of each recording."""
-    by_name = {recording.name: recording for recording in recordings}
     for number, (name, model) in enumerate(models.items(), start=1):
-        views = [*_views(model, by_name)]
+        views = [*_views(model, {recording.name: recording for recording in recordings.get(name, ())})]
         if not views:
             yield Text(f"No maps of {name} are shown: no scene of its maps was given to this report.", "note")
             continue

@@ -235,7 +235,7 @@ class Odometry(Task):
         return f"{lead}; {end}."
 
     def sections(
-        self, models: Mapping[str, Scored], recordings: Sequence[Recording], figures: Path
+        self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
         """Paths, errors over distance and speed, drift, motion, sample frames."""
         blind = [
@@ -248,12 +248,13 @@ class Odometry(Task):
         names = list(dict.fromkeys(name for model in models.values() for name in model.tracks))
         if not names:
             return
+        sharpest = list(recordings.values())[-1] if recordings else ()  # baselines may see larger frames
         pictures = Pictures(figures, models, line_styles(list(models)))
         yield Section("Paths from above", [pictures.trajectories(names)])
         yield Section("Errors over distance and speed", [*pictures.errors()])
         yield Section("Drift along the path", [pictures.drift(names)])
         yield Section("Motion from frame to frame", [pictures.motion(names)])
-        yield Section("Frames and the motion ahead", [*pictures.frames(recordings)])
+        yield Section("Frames and the motion ahead", [*pictures.frames(sharpest)])
 
 
 def _rows(world_T_cam: torch.Tensor, known: Bool[torch.Tensor, " n"]) -> Trajectory:
