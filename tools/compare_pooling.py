@@ -178,10 +178,8 @@ def score(folder: Path, budget: Budget) -> None:
     constant = ConstantMotion()
     constant.fit(train.recordings)
     for model in (net, constant):
-        task, said = (
-            Odometry(lengths=budget.lengths or DEVKIT_LENGTHS),
-            {"dataset": "rendered streets", "split": "test"},
-        )
+        task = Odometry(lengths=budget.lengths or DEVKIT_LENGTHS)
+        said = {"dataset": "rendered streets", "split": "test"}
         task.run(model, test, folder / "test" / type(model).__name__, protocol=said, progress=False)
 
 

@@ -26,7 +26,7 @@ class DepthMap:
 
     @property
     def known(self) -> Bool[Tensor, "h w"]:
-        """Where there is a depth."""
+        """Mark the pixels that have a depth."""
         return (self.depth > 0) & self.depth.isfinite()
 
 
@@ -48,5 +48,5 @@ class PosedDepthMap(DepthMap):
     depth_range: tuple[float, float]  # near and far that the estimate was confined to
 
     def with_depth(self, depth: Float[Tensor, "h w"]) -> "PosedDepthMap":
-        """The same view with other depths."""
+        """Give the same view other depths."""
         return replace(self, depth=depth)

@@ -1,4 +1,4 @@
-"""What methods obey that keep a map and may move past poses: a track of states, and the map at its end."""
+"""The contract of methods that keep a map and may move past poses: a track of states, and the map at its end."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from vo3d.sample import Sample
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Map:
-    """What a mapper knows of a recording so far."""
+    """Poses of the frames seen so far, and key frames with depth."""
 
     world_T_cam: Float64[Tensor, "n 4 4"]  # of every frame seen so far, metres
     tracked: Bool[Tensor, " n"]  # whether the pose of a frame is known; where not, its pose says nothing
@@ -25,7 +25,7 @@ class Map:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """Where a mapper is after one frame; `map` is None but in the last."""
+    """The pose of one frame as tracked; `map` is None but in the last state."""
 
     index: int  # of the frame in its recording
     world_T_cam: Float64[Tensor, "4 4"] | None  # as it was when the frame came; None where tracking was lost
@@ -34,7 +34,7 @@ class State:
 
     @property
     def tracked(self) -> bool:
-        """Whether the pose of the frame was found."""
+        """Tell if the pose of the frame was found."""
         return self.world_T_cam is not None
 
 

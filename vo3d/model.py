@@ -1,4 +1,4 @@
-"""What every method obeys: fields it needs, keys it gives, windows it wants, a forward pass, a loss, a stream."""
+"""The contract of methods: fields needed, keys given, windows wanted, a forward pass, a loss, a stream."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """How many views of a recording a model wants at once, how far windows overlap, which of their views count.
+    """The views of a recording that a model wants at once: their number, their overlap, and which of them count.
 
     Every view of a recording counts in one window alone. Images alone are `Window(views=1, overlap=0)`, pairs
     `Window(views=2)`, clips of which the middle counts have a `margin`; the default is clips of any length.
@@ -186,7 +186,7 @@ def depth_model(model: Model) -> DepthModel:
 
 
 def has_own(model: Model, method: str) -> bool:
-    """Whether the class of a model does something in `method`, such as fit or finish, that `Model` leaves empty."""
+    """Tell if the class of a model has a `method` of its own, such as fit or finish, in place of that of `Model`."""
     return getattr(type(model), method) is not getattr(Model, method)
 
 

@@ -1,4 +1,4 @@
-"""Where samples come from: recordings, scenes of many views, sets to find places in, and datasets cut out of them."""
+"""The sources of samples: recordings, scenes of many views, sets to find places in, and datasets cut out of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class Recording(ABC):
         """`world_T_cam` of every frame in metres without reading an image; None where there is no truth."""
 
     def positions(self) -> Float64[Tensor, "n 3"] | None:
-        """Where each frame was taken, metres: the poses' translations, or in a source of GPS alone what that tells."""
+        """Give the position of each frame, metres: the poses' translations, or in a source of GPS alone its fixes."""
         world_T_cam = self.poses()
         return None if world_T_cam is None else world_T_cam[:, :3, 3]
 

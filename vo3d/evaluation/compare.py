@@ -70,7 +70,7 @@ def _compare_task(group: Sequence[tuple[Path, Result]], task: type[Task] | None,
 
 
 def differing(first: Result, other: Result, task: type[Task] | None) -> list[str]:
-    """Why `other` must not stand in one table with `first`, one sentence part each; empty if it may.
+    """List what keeps `other` out of one table with `first`, one sentence part each; empty if nothing does.
 
     The one rule of comparability, for tables, reports and tools. `task` is that of the results; None where it is not
     known, and then the terms must agree that the results themselves name, or all of them.

@@ -63,7 +63,7 @@ def write_report(
 
 
 def unlike(models: Mapping[str, Scored], task: Task) -> list[str]:
-    """Why the numbers of the models must not be ranked, one sentence a reason; see `differing`."""
+    """List the reasons not to rank the numbers of the models, one sentence each; see `differing`."""
     first = next(iter(models.values()))
     reasons = []
     for name, model in models.items():
@@ -123,7 +123,7 @@ def _column(metric: Metric, *, marked: bool) -> Column:
 
 
 def _plain(rows: Sequence[Mapping[str, float | int | None]], task: Task, used: Sequence[Metric]) -> str:
-    """What is said of columns that are left out because they hold one and the same plain value."""
+    """Tell of columns that are left out because they hold one and the same plain value."""
     left: dict[str, list[str]] = {}
     for metric in task.metrics:
         if metric.plain is None or metric in used:

@@ -1,4 +1,4 @@
-"""What every task obeys: what it scores, how it runs a model over recordings, what its protocol and its table say."""
+"""The contract of tasks: a model is run over recordings and scored, with a protocol, a table and a part of a report."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass
 class Seen:
-    """What a protocol says of the samples that were scored."""
+    """Collects what a protocol says of the samples that were scored."""
 
     values: dict[str, dict[object, None]] = field(default_factory=dict)  # term -> an ordered set
     frames: list[tuple[str, Sequence[int]]] = field(default_factory=list)  # recording, numbers of its frames
@@ -95,10 +95,10 @@ class Task(ABC):
 
     @abstractmethod
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
-        """Why the model cannot be scored on these data, in words that say what to do; None where it can."""
+        """Tell what keeps the model from being scored on these data, and what to do; None where nothing does."""
 
     def note(self, dataset: RecordingDataset) -> str | None:
-        """What is to be said before the task runs on these data; None where all is as one expects."""
+        """Tell what to know before the task runs on these data; None where all is as one expects."""
         return None
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Task(ABC):
 
     @abstractmethod
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
-        """What was asked, how it was measured, and what was seen so far."""
+        """Describe the question, the measurement, and what was seen so far."""
 
     @abstractmethod
     def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
@@ -133,7 +133,7 @@ class Task(ABC):
     def sections(
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
-        """What a report shows beside the tables; pictures are saved into the folder `figures`.
+        """Make what a report shows beside the tables; pictures are saved into the folder `figures`.
 
         `recordings` are those that each model saw, by its name.
         """

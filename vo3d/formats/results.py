@@ -1,4 +1,4 @@
-"""What an evaluation found, with the protocol under which it was found: one metrics.json a model and task."""
+"""Results of evaluations with their protocol: one metrics.json for each model and task."""
 
 import json
 from collections.abc import Sequence

@@ -113,7 +113,7 @@ def settings_of(path: Path) -> str | None:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a file has what a method learns at the end of `vo3d fit`: all but checkpoints of a fit that was stopped.
+    """Tell if a file has what a method learns at the end of `vo3d fit`; a checkpoint of a stopped fit has not.
 
     Raises Vo3dError as `read_weights`.
     """

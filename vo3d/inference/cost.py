@@ -30,7 +30,7 @@ class Cost:
 
 
 def forecast(model: DepthModel, recording: Recording, window: Frames, device: torch.device) -> Cost | None:
-    """What one window will cost, from sweeps of 8 and 24 depths; None for a model whose number of depths is not free.
+    """Forecast the cost of one window by sweeps of 8 and 24 depths; None where the number of depths is not free.
 
     Time and memory of a plane sweep grow with the number of depths along a straight line.
     """

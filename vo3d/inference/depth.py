@@ -67,7 +67,7 @@ def _depth_map(model: DepthModel, recording: Recording, answer: Answer, row: int
 
 
 def of_view(model: DepthModel, sample: Sample, view: int, *, name: str) -> dict[str, Any]:
-    """What is known of the map of a view beside the estimate: its name, image, truth and interval of hypotheses."""
+    """Collect what is known of a map beside the estimate: its name, image, truth and interval of hypotheses."""
     interval = None
     if model.num_depths is not None and model.num_depths > 1 and sample.depth_range is not None:
         near, far = sample.depth_range[view]

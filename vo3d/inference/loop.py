@@ -17,7 +17,7 @@ from vo3d.sample import Sample
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What a model says of one window."""
+    """The prediction for one window, with the sample that it is of."""
 
     frames: Frames
     sample: Sample  # without a batch axis

@@ -1,1 +1,1 @@
-"""What a verb does, one file or folder each."""
+"""The work behind the verbs of the command line, one file or folder each."""

@@ -42,7 +42,7 @@ def depth_error(view: DepthMap) -> Float[Tensor, "h w"] | None:
 
 
 def error_unit(view: DepthMap) -> str:
-    """What errors are counted in."""
+    """Name the unit of errors."""
     return "%" if view.interval is None else "intervals"
 
 

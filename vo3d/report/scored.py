@@ -40,7 +40,7 @@ class Scored:
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """What was measured and how."""
+        """The question and the measurement."""
         return self.result.protocol
 
     @property
@@ -55,7 +55,7 @@ class Scored:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Where the numbers came from."""
+        """The origin of the numbers."""
         return self.result.provenance
 
     @cached_property

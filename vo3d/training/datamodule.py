@@ -165,7 +165,7 @@ class ClipLoader(DataLoader[Batch]):
             raise Vo3dError(str(error).rpartition("Vo3dError: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the order stands: the epoch, its batches handed out, what they were counted in, and a mined block."""
+        """Tell the place in the order: the epoch, its batches handed out, their units, and a mined block."""
         whole = self.clips.batch_size * self.clips.num_processes
         return {"epoch": self.clips.epoch, "given": self.given, "length": self.clips.length, "global_batch": whole} | (
             self.clips.state_dict()

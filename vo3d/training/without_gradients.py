@@ -1,4 +1,4 @@
-"""What methods learn without gradients: at the start of a fresh training, and after it."""
+"""Learning without gradients: at the start of a fresh training, and after it."""
 
 from collections.abc import Sequence
 from pathlib import Path

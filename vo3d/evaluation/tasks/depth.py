@@ -207,7 +207,7 @@ class Depth(Task):
         """Told of each map that was scored; does nothing here."""
 
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
-        """How depth was asked for and measured, on which pixels of which views."""
+        """Describe how depth was asked for and measured, on which pixels of which views."""
         depth = depth_model(model)
         ranges = list(seen.values.get("depth_range", {}))
         views = sorted(seen.values.get("num_views", {}), key=lambda num: int(str(num)))
@@ -248,7 +248,7 @@ def evenly_spaced(items: Sequence[Item], num: int | None) -> list[Item]:
 
 
 def _gives_depth(recording: Recording) -> bool:
-    """Whether the first view has a true depth, or cannot be read, which the evaluation will tell."""
+    """Tell if the first view has a true depth; also if it cannot be read, of which the evaluation will tell."""
     try:
         return recording.clip((0,)).depth is not None
     except Vo3dError:

@@ -218,7 +218,7 @@ class Odometry(Task):
         return mean
 
     def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
-        """What was compared and, where protocols agree, how far the first is from constant motion and the best."""
+        """Name the models and, where protocols agree, compare the first with constant motion and the best."""
         errors = {name: model.mean.get("t_rel_percent") for name, model in models.items()}
         known = {name: error for name, error in errors.items() if error is not None}
         first, recordings = next(iter(models)), count(scored_names(models), "recording")
