@@ -11,6 +11,7 @@ from stubs import Fixed, Patient, Places, StepsAndDepth, TrivialMapper
 
 from vo3d.cli import main
 from vo3d.datasets.tabletop import Tabletop
+from vo3d.evaluation.page import write_report
 from vo3d.evaluation.tasks.clouds import Clouds
 from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.results import Result
@@ -188,6 +189,8 @@ def test_a_scene_without_a_point_is_a_cloud_that_was_not_found(tmp_path: Path) -
     assert result.mean["cloud_f_score_middle_percent"] == 0
     assert result.mean["cloud_num_predicted"] == 0
     assert "cloud_accuracy" not in result.mean
+    page = write_report(tmp_path / "page", {Clouds(): {"Fixed": tmp_path}}, title="Tables").read_text()
+    assert "Fixed left no point of tabletop-0000" in page
 
 
 def test_what_learns_from_recordings_is_refused_without_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

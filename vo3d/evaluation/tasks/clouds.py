@@ -25,7 +25,7 @@ from vo3d.reconstruction.filtering import FusionRules
 from vo3d.reconstruction.fusion import NoPoints, fuse
 from vo3d.recording import MultiViewScene, Recording, RecordingDataset
 from vo3d.report.clouds import turntable, up_comment
-from vo3d.report.html import Picture, Section
+from vo3d.report.html import Picture, Section, Text
 from vo3d.report.scored import Scored
 from vo3d.report.sections import count, scored_names
 
@@ -91,8 +91,8 @@ class Clouds(Depth):
                 SHARES,
                 (
                     "Points of the cloud within the middle one of the protocol's three distances of a true point.",
-                    "True points that have one of the cloud so near.",
-                    "Harmonic mean of the two; also for the smallest and the largest distance.",
+                    "True points that have a point of the cloud within that distance.",
+                    "Harmonic mean of precision and recall, for each of the three distances.",
                 ),
                 strict=True,
             )
@@ -195,18 +195,20 @@ class Clouds(Depth):
     def sections(
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
-        """A view of the first clouds of each model."""
+        """Show the first clouds of each model."""
         make_folder(figures)
-        pictures = []
+        parts: list[Picture | Text] = []
         for number, (name, model) in enumerate(models.items(), start=1):
             files = {scene: model.folder / "clouds" / f"{scene}.ply" for scene in model.sequences}
-            for scene in [scene for scene, file in files.items() if file.is_file()][:MOST_PICTURES]:
+            if absent := [scene for scene, file in files.items() if not file.is_file()]:
+                parts.append(Text(f"{name} left no point of {', '.join(absent)}.", "note"))
+            for scene in [scene for scene in files if scene not in absent][:MOST_PICTURES]:
                 (image,) = turntable(read_cloud(files[scene]), frames=1)
                 path = figures / f"cloud_{number}_{scene.replace('/', '_')}.png"
                 write_image(path, image)
                 caption = f"{name}: the cloud of {scene}."
-                pictures.append(Picture(path, caption, caption))
-        yield Section("Seen from the side", pictures)
+                parts.append(Picture(path, caption, caption))
+        yield Section("Seen from the side", parts)
 
 
 def true_points(maps: Sequence[PosedDepthMap]) -> np.ndarray:
