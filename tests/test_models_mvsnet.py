@@ -44,6 +44,20 @@ def test_parameters_are_as_many_as_published() -> None:
     assert count(UniNet()) == 40_120
     assert count(VolumeUNet(topology="port")) == 298_009
     assert count(VolumeUNet(topology="authors")) == 308_376
+
+
+@pytest.mark.parametrize("depths", [4, 5, 8, 16])  # a CPU's bfloat16 gradients are wrong where two depths are left
+def test_mixed_precision_changes_no_gradient_of_the_volume_on_a_cpu(depths: int, generator: torch.Generator) -> None:
+    net, cost = VolumeUNet(4), torch.randn(1, 4, depths, 9, 12, generator=generator)
+
+    def gradients(precision: bool) -> list[Tensor]:
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision):
+            net(cost).square().mean().backward()
+        return [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+    for mixed, full in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(mixed, full)
     assert count(MVSNet()) == 338_129
     assert count(MVSNet(refine=True)) - count(MVSNet()) == count(DepthRefinement())
 

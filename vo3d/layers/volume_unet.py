@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vo3d.geometry.precision import full_precision
 from vo3d.layers.conv_block import ConvBlock
 
 Topology = Literal["port", "authors"]
@@ -53,7 +54,16 @@ class VolumeUNet(nn.Module):
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, cost: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b d h w"]:
-        """The logit of each depth."""
+        """Compute the logit of each depth; on a CPU, with gradients, in float32 whatever autocast says.
+
+        oneDNN's bfloat16 gradients of the weights of 3-D convolutions are wrong on CPUs with AVX-512 BF16: they read
+        memory that nothing has written where a volume has two depths, and write past their own at the stride of two.
+        """
+        if cost.device.type == "cpu" and torch.is_grad_enabled():
+            return full_precision(self._forward)(cost)
+        return self._forward(cost)
+
+    def _forward(self, cost: Tensor) -> Tensor:
         full = self.conv0(cost)  # b 8 d h w
         half = self.conv1(full if self.topology == "port" else cost)  # b 16 d/2 h/2 w/2
         decoded = self.conv11(self.body(half), size=full.shape[2:])  # b 8 d h w
