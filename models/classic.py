@@ -38,7 +38,7 @@ MAX_DISTANCE = 100.0  # baselines of the stereo pair: points beyond say nothing 
 
 
 @dataclass(frozen=True)
-class View:
+class Frame:
     """What the pipeline keeps of one frame."""
 
     image: Grey
@@ -154,7 +154,7 @@ class ClassicOdometry(Model):
             found[index], prev = before, cam
         return found
 
-    def _step(self, prev: View, cam: View, guess: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"] | None:
+    def _step(self, prev: Frame, cam: Frame, guess: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"] | None:
         """`cam_T_prev` in metres, or None where the images do not tell it; `guess` is that of the step before."""
         pixels, moved = match(prev.image, cam.image, self.features, self.num_features)
         if len(pixels) < two_view.MIN_POINTS:
@@ -175,8 +175,8 @@ class ClassicOdometry(Model):
 
     def _length(
         self,
-        prev: View,
-        cam: View,
+        prev: Frame,
+        cam: Frame,
         a: Float64[ndarray, "n 2"],
         b: Float64[ndarray, "n 2"],
         cam_T_prev: Float64[ndarray, "4 4"],
@@ -194,7 +194,7 @@ class ClassicOdometry(Model):
 
     def _stereo(
         self,
-        prev: View,
+        prev: Frame,
         pixels: Pixels,
         b: Float64[ndarray, "n 2"],
         cam_T_prev: Float64[ndarray, "4 4"],
@@ -280,7 +280,7 @@ def track(a: Grey, b: Grey, pixels: Pixels) -> tuple[Pixels, Bool[ndarray, "n"]]
     return moved, (found.ravel() > 0) & (found_back.ravel() > 0) & inside & returned
 
 
-def _views(clip: Sample) -> Iterator[View]:
+def _views(clip: Sample) -> Iterator[Frame]:
     """The views of one clip (no batch axis), one at a time, as arrays."""
     right_T_left = None
     if clip.left_T_right is not None:
@@ -288,7 +288,7 @@ def _views(clip: Sample) -> Iterator[View]:
     if clip.K is None:
         raise Vo3dError(f"{clip.scene!r} has no K, which the classic pipeline needs: give intrinsics")
     for index in range(len(clip.image)):
-        yield View(
+        yield Frame(
             image=_grey(clip.image[index]),
             K=clip.K[index].double().cpu().numpy(),
             right=None if clip.right is None else _grey(clip.right[index]),

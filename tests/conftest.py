@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from places import SHARED_DATA, TINY
 from vo3d.cli import main
 
 if not torch.cuda.is_available():
@@ -16,7 +17,7 @@ if not torch.cuda.is_available():
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real excerpts beside the checkout; skips where it is absent."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = SHARED_DATA
     if not folder.is_dir():
         pytest.skip("the real excerpts (../shared/data) are not beside this checkout")
     return folder
@@ -32,6 +33,6 @@ def generator() -> torch.Generator:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch of the tiny model."""
     folder = tmp_path_factory.mktemp("trained")
-    config = Path(__file__).with_name("tiny.yaml")
+    config = TINY
     assert main(["fit", "-c", str(config), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
     return folder

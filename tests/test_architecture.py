@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT
 
 # A room may import rooms of a lower row, and of its own row where that is said below; never of a higher one.
 ROWS = (

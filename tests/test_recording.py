@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, TensorDataset
 
+from tiny import TinyRecording, Whole
 from vo3d.errors import Vo3dError
 from vo3d.recording import Matches, RetrievalSet, recordings_of
-
-from tiny import TinyRecording, Whole
 
 
 def places(matches: Matches, **more: object) -> RetrievalSet:

@@ -26,7 +26,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 from vo3d.datasets.tabletop import Tabletop
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.compare import compare
+from vo3d.evaluation.compare import print_comparison
 from vo3d.evaluation.tasks.depth import Depth, evenly_spaced
 from vo3d.formats.files import atomic_path, make_folder
 from vo3d.formats.results import Result
@@ -300,7 +300,7 @@ def run(options: argparse.Namespace) -> None:
         shares[name] = shares_within(maps[name], samples, pixels)
         rows[name] = row_of(result, shares[name], baseline)
         baseline = result if name == BASELINE else baseline
-    compare(folders)
+    print_comparison(folders)
     lines = [
         f"{len(samples)} references of {options.scenes} rendered tables (seeds {seeds[0]} to {seeds[-1]}), "
         f"{options.num_views} views of {options.size[1]}x{options.size[0]} pixels; within 1 %: share of the pixels "

@@ -27,15 +27,15 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path, make_folder
 from vo3d.formats.results import Result
-from vo3d.formats.run_folder import HISTORY, find_checkpoint, read_run
 from vo3d.formats.weights import load_weights, read_weights
 from vo3d.layers.downsampling import Pool
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
+from vo3d.pipelines.optimizers.sweep import ERRORS, keep_budget, markdown, plain, spread, street_net
 from vo3d.recording import RecordingDataset
 from vo3d.settings.build import build
-from vo3d.survey.sweep import ERRORS, keep_budget, markdown, plain, spread, street_net
+from vo3d.settings.run_folder import HISTORY, find_checkpoint, read_run
 from vo3d.world.export import render_to_kitti
 
 COST = "cost.json"  # in the folder of a finished run: what its training took

@@ -16,12 +16,12 @@ import torch
 from jsonargparse import auto_cli
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.pretrained import save_pretrained
-from vo3d.formats.run_folder import VERSIONS, find_checkpoint, read_run
-from vo3d.formats.settings import read_settings
 from vo3d.formats.weights import load_weights
+from vo3d.inference.cards import save_pretrained
 from vo3d.model import Model
 from vo3d.settings.build import build
+from vo3d.settings.files import read_settings
+from vo3d.settings.run_folder import VERSIONS, find_checkpoint, read_run
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "vo3d" / "weights"
 

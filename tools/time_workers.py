@@ -23,8 +23,8 @@ from rich.table import Table
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError, is_mistake, one_line
-from vo3d.formats.settings import read_settings
 from vo3d.settings.build import build
+from vo3d.settings.files import read_settings
 from vo3d.training.datamodule import Batch, ClipLoader, DataModule
 from vo3d.verbs.learning import find_config
 

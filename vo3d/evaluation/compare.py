@@ -13,7 +13,7 @@ from vo3d.evaluation.tasks import known_tasks
 from vo3d.formats.results import Result, find_results
 
 
-def compare(
+def print_comparison(
     paths: Sequence[Path],
     force: bool = False,
     console: Console | None = None,
@@ -31,7 +31,7 @@ def compare(
         Vo3dError: protocols differ in what must agree (`Task.must_agree`), which is named with both values; recordings
             of the same name have truths of different length; some recordings of a result failed.
 
-    Example: `compare([Path("results/deepvo"), Path("results/classic/odometry/metrics.json")])`
+    Example: `print_comparison([Path("results/deepvo"), Path("results/classic/odometry/metrics.json")])`
     """
     if not paths:
         raise Vo3dError("no results to compare: expected the metrics.json of at least one evaluation")

@@ -58,7 +58,7 @@ class ViewSources:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class MVSView:
     """One view of a scene for multi-view stereo: its image, its camera, and its sources, best first."""
 
     index: int  # the number in the names of its files
@@ -183,7 +183,7 @@ def find_pairs(folder: Path) -> Path | None:
     return next((place / "pair.txt" for place in places if (place / "pair.txt").is_file()), None)
 
 
-def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_DEPTHS) -> dict[int, View]:
+def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_DEPTHS) -> dict[int, MVSView]:
     """The views that a folder's pair.txt names, by ascending index, with their cameras; images are not read.
 
     `cams` names the folder of the cameras; by default the first of `CAM_FOLDERS` that is there. `num_depths` is as in
@@ -224,7 +224,7 @@ def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_D
             )
         row = rows.get(index, ViewSources(view=index, sources=(), scores=()))
         camera = read_cam(cam, num_depths=num_depths)
-        views[index] = View(index=index, image=image, camera=camera, sources=row.sources, scores=row.scores)
+        views[index] = MVSView(index=index, image=image, camera=camera, sources=row.sources, scores=row.scores)
     return views
 
 

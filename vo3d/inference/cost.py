@@ -63,7 +63,7 @@ def forecast(model: DepthModel, recording: Recording, window: Frames, device: to
 
 def measured(work: Callable[[], object], device: torch.device) -> Cost:
     """Do some work once, and say what it cost."""
-    give_back()
+    release_memory()
     known = forget_peak(device)
     before = memory_in_use(device)
     started = perf_counter()
@@ -73,7 +73,7 @@ def measured(work: Callable[[], object], device: torch.device) -> Cost:
     return Cost(seconds=seconds, memory=peak - before if known and peak and before is not None else None)
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Let the C library return what it keeps of freed memory; work that took it again would seem to take nothing."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from vo3d.depth_map import DepthMap, PosedDepthMap
 from vo3d.errors import Vo3dError
+from vo3d.fusion.variational import refine_depth
 from vo3d.geometry.camera import subsample, subsample_intrinsics
 from vo3d.inference.loop import Answer, answers
 from vo3d.metrics.depth import depth_metrics
 from vo3d.model import DepthModel, Frames
-from vo3d.reconstruction.variational import refine_depth
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 

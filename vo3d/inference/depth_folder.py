@@ -35,7 +35,7 @@ class DepthFolder:
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self.folder = folder
         self.settings: dict[str, object] = json.loads(json.dumps(settings))  # as it comes back from a file
-        self._made: dict[str, dict[str, Any]] = {}  # name of a view -> fingerprint of its sample, seconds
+        self._saved: dict[str, dict[str, Any]] = {}  # name of a view -> fingerprint of its sample, seconds
         self.differences: list[str] = []  # settings that other maps in the folder were made with
         make_folder(folder)
         path = folder / RECORD
@@ -54,15 +54,15 @@ class DepthFolder:
             if before.get(key) != self.settings.get(key)
         ]
         if not self.differences:
-            self._made = made
+            self._saved = made
 
     def __len__(self) -> int:
         """Number of views whose maps are here."""
-        return len(self._made)
+        return len(self._saved)
 
     def __contains__(self, name: str) -> bool:
         """Whether the maps of a view are here; `load` says whether its images are still the same."""
-        return name in self._made
+        return name in self._saved
 
     def paths(self, name: str) -> tuple[Path, Path]:
         """The files of a view's depth and confidence."""
@@ -71,7 +71,7 @@ class DepthFolder:
     def load(self, name: str, made_from: str) -> dict[str, Any] | None:
         """Depth, confidence and seconds of a view, made from a sample of this fingerprint; None when there are none."""
         depth, confidence = self.paths(name)
-        made = self._made.get(name, {})
+        made = self._saved.get(name, {})
         there = depth.is_file() and (confidence.is_file() or not made.get("confidence", True))
         if made.get("from") != made_from or not there:
             return None
@@ -84,16 +84,16 @@ class DepthFolder:
         The note goes before the old maps do and comes after the new ones: an interruption leaves no wrong one.
         """
         depth, confidence = self.paths(view.name)
-        self._made.pop(view.name, None)
+        self._saved.pop(view.name, None)
         self._write_record()
         write_pfm(depth, view.depth)
         if view.confidence is not None:
             write_pfm(confidence, view.confidence)
         told = view.confidence is not None
-        self._made[view.name] = {"from": made_from, "seconds": view.seconds, "confidence": told}
+        self._saved[view.name] = {"from": made_from, "seconds": view.seconds, "confidence": told}
         self._write_record()
 
     def _write_record(self) -> None:
         with atomic_path(self.folder / RECORD) as temporary:
-            record = {"settings": self.settings, "views": self._made}
+            record = {"settings": self.settings, "views": self._saved}
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

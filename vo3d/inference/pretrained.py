@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.pretrained import Card, card_of, find_pretrained, published_cards, weights_names
-from vo3d.formats.run_folder import find_checkpoint, read_run
-from vo3d.formats.settings import parse_settings
 from vo3d.formats.weights import load_weights, read_weights, settings_of, sha256_of
+from vo3d.inference.cards import Card, card_of, find_pretrained, published_cards, weights_names
 from vo3d.model import Model
 from vo3d.settings.build import build, read_spec
+from vo3d.settings.files import parse_settings
+from vo3d.settings.run_folder import find_checkpoint, read_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def load_pretrained(
     """The model that `weights` are for, with these weights in it.
 
     Args:
-        weights: A name (see `vo3d.formats.pretrained.find_pretrained`), a file, or the folder of a run of `vo3d fit`,
+        weights: A name (see `vo3d.inference.cards.find_pretrained`), a file, or the folder of a run of `vo3d fit`,
             which stands for its best checkpoint; None for a model without parameters.
         model: What the weights are for, where they do not say it: a class path, a table of class_path and init_args in
             JSON, or a YAML file. Without it the class is that of the card; of the run that wrote the checkpoint; of

@@ -12,21 +12,21 @@ from rich.console import Console
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.compare import compare
+from vo3d.evaluation.compare import print_comparison
 from vo3d.evaluation.page import write_report
 from vo3d.evaluation.task import RecordingsFailed, Task
 from vo3d.evaluation.tasks import known_tasks
 from vo3d.formats.files import make_folder
-from vo3d.formats.pretrained import find_pretrained, weights_names
 from vo3d.formats.results import Result
-from vo3d.formats.run_folder import find_checkpoint, read_run, training_command
 from vo3d.formats.weights import is_finished, load_weights, sha256_of
+from vo3d.inference.cards import find_pretrained, weights_names
 from vo3d.inference.devices import choose_device
 from vo3d.model import Model, has_own
 from vo3d.provenance import provenance
 from vo3d.recording import RecordingDataset
 from vo3d.sample import Sample
 from vo3d.settings.build import build, read_spec
+from vo3d.settings.run_folder import find_checkpoint, read_run, training_command
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def evaluate_run(
     Args:
         run: The folder that `vo3d fit` made; or a YAML file with `model.net` and `data`, for a method that learns
             nothing or together with a file of weights.
-        weights: "best", "last", a file, or a name (see `vo3d.formats.pretrained`); methods without parameters need
+        weights: "best", "last", a file, or a name (see `vo3d.inference.cards`); methods without parameters need
             none.
         data: Arguments of the dataset that are other than in the configuration, such as its `root`.
         baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
@@ -152,7 +152,7 @@ def _score(
             continue
         results[task] = found
         try:
-            compare(list(found.values()), console=console, tasks={task.name: type(task)})
+            print_comparison(list(found.values()), console=console, tasks={task.name: type(task)})
         except Vo3dError as error:
             failures.append(error)
     return results, failures

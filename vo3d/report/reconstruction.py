@@ -12,9 +12,9 @@ from torch import Tensor
 from vo3d.depth_map import DepthMap, PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
+from vo3d.fusion.filtering import FusionRules
+from vo3d.fusion.fuse import Fused, ViewCounts
 from vo3d.metrics.depth import depth_metrics
-from vo3d.reconstruction.filtering import FusionRules
-from vo3d.reconstruction.fusion import Fused, ViewCounts
 from vo3d.report.canvas import save_figure
 from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import turntable, write_turntable

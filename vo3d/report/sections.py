@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vo3d.formats.run_folder import HISTORY
 from vo3d.report.figures import LOSSES, read_history
 from vo3d.report.html import Code, Definitions, Picture, Text
 from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored
+from vo3d.settings.run_folder import HISTORY
 
 
 def scored_names(models: Mapping[str, Scored]) -> list[str]:

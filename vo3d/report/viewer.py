@@ -14,7 +14,7 @@ import numpy as np
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import make_folder
 from vo3d.formats.ply import Mesh, PointCloud, read_cloud, read_mesh
-from vo3d.reconstruction.open3d_library import load_open3d
+from vo3d.fusion.open3d_library import load_open3d
 from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import points_on_mesh, turntable, upright_axes, write_turntable
 

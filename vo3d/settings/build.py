@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from vo3d.errors import Vo3dError, is_mistake, one_line
-from vo3d.formats.settings import parse_settings, read_settings
+from vo3d.settings.files import parse_settings, read_settings
 
 
 def build(base: type, spec: dict[str, Any] | str, where: str = "the configuration") -> Any:

@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
-from vo3d.formats.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
 from vo3d.formats.weights import SETTINGS_KEY
 from vo3d.provenance import provenance
+from vo3d.settings.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
 from vo3d.training.datamodule import seed_of
 
 

@@ -17,10 +17,10 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer import Trainer
 
 from vo3d.errors import Vo3dError, one_line
-from vo3d.formats.run_folder import CHECKPOINTS, find_checkpoint
-from vo3d.formats.settings import line_of_key, parse_settings, read_settings
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.recording import recordings_of
+from vo3d.settings.files import line_of_key, parse_settings, read_settings
+from vo3d.settings.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner

@@ -98,12 +98,12 @@ def freeze(net: nn.Module, rules: Sequence[GroupRule]) -> list[nn.Module]:
         if not any(rule.speaks_of(part.names, part.kind) for part in parts):
             raise Vo3dError(_nothing(rule, net, [name for part in parts for name in part.names]))
     for part in parts:
-        frozen = _last(rules, "freeze", part.names, part.kind)
+        frozen = _last_rule(rules, "freeze", part.names, part.kind)
         if frozen is not None:
             part.parameter.requires_grad_(not frozen)
     if rules and not any(part.parameter.requires_grad for part in parts):
         raise Vo3dError(f"model.groups freezes all parameters of {type(net).__name__}: leave one free to learn")
-    return [module for name, module in net.named_modules() if _rests(name, module, rules)]
+    return [module for name, module in net.named_modules() if _keeps_statistics(name, module, rules)]
 
 
 def groups_of(net: nn.Module, rules: Sequence[GroupRule]) -> list[Group]:
@@ -111,8 +111,8 @@ def groups_of(net: nn.Module, rules: Sequence[GroupRule]) -> list[Group]:
     found: dict[tuple[float, float | None], list[nn.Parameter]] = {}
     for part in _parts(net):
         if part.parameter.requires_grad:
-            rate = _last(rules, "rate", part.names, part.kind)
-            decay = _last(rules, "weight_decay", part.names, part.kind)
+            rate = _last_rule(rules, "rate", part.names, part.kind)
+            decay = _last_rule(rules, "weight_decay", part.names, part.kind)
             found.setdefault((1.0 if rate is None else rate, decay), []).append(part.parameter)
     return [
         Group(name=_name(rate, decay), parameters=parameters, rate=rate, weight_decay=decay)
@@ -130,11 +130,11 @@ def build_optimizer(
     groups = groups_of(net, rules)
     plain = [parameter for group in groups for parameter in group.parameters]
     if len(groups) == 1 and groups[0].rate == 1 and groups[0].weight_decay is None:
-        return _made(make, plain), [1.0]
+        return _construct(make, plain), [1.0]
     try:
         optimizer = make([{"params": list(group.parameters), "name": group.name} for group in groups])
     except OPTIMIZER_FAULTS as error:
-        alone = _made(make, plain)  # raises when it is not the groups that it does not like
+        alone = _construct(make, plain)  # raises when it is not the groups that it does not like
         raise Vo3dError(
             f"{type(alone).__name__} takes all parameters in one group ({error}): model.groups may freeze parts, "
             "but give them no rate or weight_decay of their own"
@@ -199,23 +199,23 @@ def _parts(net: nn.Module) -> Iterator[_Part]:
         yield _Part(parameter, own, "norm" if parameter in of_norms else "bias" if bias else "weight")
 
 
-def _last(rules: Sequence[GroupRule], wanted: str, names: Sequence[str], kind: str) -> Any:
+def _last_rule(rules: Sequence[GroupRule], wanted: str, names: Sequence[str], kind: str) -> Any:
     """What the last rule that speaks of a parameter, and of this property, says."""
     said = [getattr(rule, wanted) for rule in rules if rule.speaks_of(names, kind)]
     return next((value for value in reversed(said) if value is not None), None)
 
 
-def _rests(name: str, module: nn.Module, rules: Sequence[GroupRule]) -> bool:
+def _keeps_statistics(name: str, module: nn.Module, rules: Sequence[GroupRule]) -> bool:
     """Whether `rules` have frozen a layer's running statistics: with its parameters, or else by their own name."""
     if not isinstance(module, NORMS) or getattr(module, "running_mean", None) is None:
         return False
     own = [f"{name}.{last}".removeprefix(".") for last, _ in module.named_parameters()]
     said = own or [f"{name}.running_mean".removeprefix(".")]
-    asked = any(_last(rules, "freeze", [each], "norm") for each in said)
+    asked = any(_last_rule(rules, "freeze", [each], "norm") for each in said)
     return asked and not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def _made(make: Callable[[Iterable[Any]], Optimizer], parameters: list[nn.Parameter]) -> Optimizer:
+def _construct(make: Callable[[Iterable[Any]], Optimizer], parameters: list[nn.Parameter]) -> Optimizer:
     try:
         return make(parameters)
     except Vo3dError:

@@ -24,7 +24,7 @@ def demo(out: Path = Path("runs/demo")) -> None:
     Args:
         out: The folder for the run, its results and the report.
     """
-    from vo3d.demo import run_demo
+    from vo3d.pipelines.demo import run_demo
 
     run_demo(out)
 
@@ -117,7 +117,7 @@ def trajectory(
         lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
         max_difference: Seconds between time stamps that belong together.
     """
-    from vo3d.evaluation.trajectory import score_files
+    from vo3d.pipelines.trajectory import score_files
 
     score_files(ref, est, format, align=align, json=json, lengths=lengths or None, max_difference=max_difference)
 
@@ -131,9 +131,9 @@ def compare(results: list[Path], force: bool = False) -> None:
         results: Files metrics.json, the folders that hold them, or the folders of models, which hold one for each task.
         force: Print the table in spite of unequal protocols, and mark the rows.
     """
-    from vo3d.evaluation.compare import compare as compare_results
+    from vo3d.evaluation.compare import print_comparison
 
-    compare_results(results, force)
+    print_comparison(results, force)
 
 
 def info(
@@ -161,7 +161,7 @@ def info(
         views: Views of a clip; without it as in the model's data, or 3.
         depth: Levels of layers within layers that are shown; 0 is the whole alone.
     """
-    from vo3d.evaluation.overview import print_overview
+    from vo3d.pipelines.info.overview import print_overview
 
     path = find_config(model) if model and model.endswith(".yaml") else model
     print_overview(path, weights, size=size or None, num_views=views, depth=depth)

@@ -26,10 +26,10 @@ def optimizers(out: Path = Path("runs/optimizers"), parts: list[str] = []) -> No
     """
     from vo3d.formats.files import make_folder
     from vo3d.optim.choice import choose
-    from vo3d.survey.page import write_survey_page
-    from vo3d.survey.regimes import run_regimes
-    from vo3d.survey.surfaces import run_surfaces
-    from vo3d.survey.training import run_training
+    from vo3d.pipelines.optimizers.page import write_survey_page
+    from vo3d.pipelines.optimizers.regimes import run_regimes
+    from vo3d.pipelines.optimizers.surfaces import run_surfaces
+    from vo3d.pipelines.optimizers.training import run_training
 
     every: dict[str, Callable[[Path], list[Path]]] = {
         "surfaces": run_surfaces,

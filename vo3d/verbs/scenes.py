@@ -112,7 +112,7 @@ def reconstruct(
         slab: Depths that are held at once, where the model has a choice.
         device: As torch names it; auto takes the accelerator where there is one.
     """
-    from vo3d.reconstruct import reconstruct as reconstruct_scene
+    from vo3d.pipelines.reconstruct import reconstruct as reconstruct_scene
 
     for option, numbers, count in (("depth-range", depth_range, 2), ("intrinsics", intrinsics, 4)):
         if len(numbers) not in {0, count}:
@@ -209,7 +209,7 @@ def cloud(
         errors: A folder for the clouds coloured by their errors, white to red.
         protocol: With --dtu, what is to be said about the clouds, such as '{"light": 3}'.
     """
-    from vo3d.evaluation.clouds import score_clouds
+    from vo3d.pipelines.cloud import score_clouds
 
     score_clouds(
         est,

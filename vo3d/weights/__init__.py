@@ -1,4 +1,4 @@
 """Weights by name, as files: `NAME.safetensors` that vo3d brings, `NAME.yaml` for what others published or has none.
 
-`vo3d.formats.pretrained` reads them.
+`vo3d.inference.cards` reads them.
 """

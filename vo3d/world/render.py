@@ -29,7 +29,7 @@ def kitti_camera(size: tuple[int, int]) -> Camera:
 
 
 @dataclass(frozen=True)
-class View:
+class RenderedView:
     """One rendered view."""
 
     image: Float[Tensor, "3 h w"]  # RGB in [0, 1], gamma encoded
@@ -45,7 +45,7 @@ def render(
     *,
     samples: int = 1,
     exposure: float = 1.0,
-) -> View:
+) -> RenderedView:
     """Render what a camera sees at a time in seconds; colours average `samples` x `samples` rays a pixel."""
     device = scene.solids.centre.device
     camera, world_T_cam = camera.to(device), world_T_cam.to(device)
@@ -58,7 +58,7 @@ def render(
         band = Camera(K, min(rows, camera.height - top), camera.width)
         bands.append(_render_band(scene, solids, band, world_T_cam, samples))
     radiance, depth, mask = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
-    return View((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+    return RenderedView((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
 
 
 def _render_band(
@@ -100,7 +100,7 @@ def _objects(seen: Seen) -> Int[Tensor, "t 64"]:
 
 
 def forward_flow(
-    view: View,
+    view: RenderedView,
     camera: Camera,
     world_T_cam: Float64[Tensor, "4 4"],
     world_T_next: Float64[Tensor, "4 4"],

@@ -16,13 +16,13 @@ from vo3d.formats.files import make_folder
 from vo3d.formats.images import write_image
 from vo3d.formats.ply import read_cloud, write_cloud
 from vo3d.formats.results import Metrics
+from vo3d.fusion.filtering import FusionRules
+from vo3d.fusion.fuse import NoPoints, fuse
 from vo3d.geometry import rays, se3
 from vo3d.inference.depth import depth_maps, posed
 from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metrics
 from vo3d.metrics.thinning import thin_points
 from vo3d.model import Model, depth_model
-from vo3d.reconstruction.filtering import FusionRules
-from vo3d.reconstruction.fusion import NoPoints, fuse
 from vo3d.recording import MultiViewScene, Recording, RecordingDataset
 from vo3d.report.clouds import turntable, up_comment
 from vo3d.report.html import Picture, Section, Text
@@ -46,7 +46,7 @@ class Clouds(Depth):
         distances: Of precision, recall and F-score: three of them, ascending.
         thin: Of both clouds, until no two points are within this distance; 0 leaves them.
         min_confidence: The least confidence of a depth that becomes a point; the model's own if None.
-        min_views: Sources that must confirm a depth, see `vo3d.reconstruction.filtering.FusionRules`.
+        min_views: Sources that must confirm a depth, see `vo3d.fusion.filtering.FusionRules`.
     """
 
     name = "clouds"

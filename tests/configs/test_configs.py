@@ -1,0 +1,212 @@
+"""Every configuration parses, every optimiser goes with every base and leaks nothing into the next, and they train."""
+
+import csv
+import inspect
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import vo3d.optim
+from checks import complaint
+from places import TINY
+from vo3d.cli import find_configs, main
+from vo3d.training.command import TrainingCLI
+
+FOLDER = Path(str(resources.files("vo3d.configs")))
+NAMES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+OPTIMISERS = [name for name in NAMES if name.startswith("optim_")]
+TRAINERS = [name for name in NAMES if name.startswith("trainer_")]
+OVERLAYS = [name for name in NAMES if name.startswith("pool_")]
+BASES = [name for name in NAMES if name not in OPTIMISERS + TRAINERS + OVERLAYS]
+FULL_MATRIX = ("bfgs", "dfp", "sr1", "newton")
+
+# What a file chooses for itself; everything else in it is the default of its class, which is the survey's.
+CHOICES = {
+    "sgd": {"lr": 0.01},
+    "momentum": {"lr": 0.01},
+    "momentum_averaged": {"lr": 0.1, "form": "averaged"},
+    "nag": {"lr": 0.01},
+    "noise": {"optimizer": {"class_path": "vo3d.optim.SGD", "init_args": {"lr": 0.01, "weight_decay": 0}}, "eta": 0.01},
+    "newton_cg": {"solve": "cg"},
+}
+# Each optimiser with one of the small models, each model with some of every family; those of a matrix see `tiny` alone.
+SMOKES = {
+    "smoke_deepvo": ("sgd", "nag", "adam", "nadam", "lbfgs"),
+    "smoke_mvsnet": ("momentum", "noise", "adagrad", "rmsprop", "cg"),
+    "smoke_rmvsnet": ("momentum_averaged", "adadelta", "adamax", "newton_cg"),
+}
+# On 110 parameters and 38 clips, other rates and batches than for large networks: options, epochs.
+BATCHES = ["--data.batch_size", "4"]
+WHOLE = ["--data.batch_size", "38"]
+FASTER = [*BATCHES, "--model.optimizer.lr", "0.01"]
+TRAINING: dict[str, tuple[list[str], int]] = {
+    "sgd": ([*BATCHES, "--model.optimizer.lr", "0.1"], 3),
+    "noise": ([*BATCHES, "--model.optimizer.optimizer.lr", "0.1"], 3),
+    **dict.fromkeys(("momentum", "momentum_averaged", "nag", "adadelta"), (BATCHES, 3)),
+    **dict.fromkeys(("rmsprop", "adam", "adamax", "nadam"), (FASTER, 3)),
+    "adagrad": (BATCHES, 4),
+    **dict.fromkeys(("bfgs", "dfp", "sr1", "lbfgs", "cg", "newton_cg"), (WHOLE, 3)),
+    "newton": (WHOLE, 1),
+}
+LEARNT = 0.25  # of the validation loss of the untrained network
+
+
+def own(name: str) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / name).read_text())
+
+
+def fit(out: Path, *words: str) -> int:
+    return main(["fit", *words, "--out", str(out), "--trainer.enable_progress_bar", "false"])
+
+
+@pytest.fixture(scope="module")
+def parser() -> Any:
+    """The parser of the command line, built once."""
+    found: list[Any] = []
+
+    def keep(_: TrainingCLI, parser: Any, __: Any) -> None:
+        found.append(parser)
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingCLI, "parse_arguments", keep)
+        with pytest.raises(SystemExit):
+            main(["fit"])
+    return found[0]
+
+
+@pytest.fixture
+def printed(parser: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """What --print_config shows of some configurations, one given after the other."""
+
+    def show(*names: str) -> dict[str, Any]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args(
+                ["fit", *find_configs([word for name in names for word in ("-c", name)]), "--print_config"]
+            )
+        assert ended.value.code == 0
+        content: dict[str, Any] = yaml.load(capsys.readouterr().out, yaml.CSafeLoader)
+        return content
+
+    return show
+
+
+def test_there_are_configurations_of_each_kind() -> None:
+    assert set(OPTIMISERS) == {f"optim_{name}.yaml" for name in TRAINING}
+    assert set(TRAINING) == {*FULL_MATRIX, *(name for names in SMOKES.values() for name in names)}
+    assert {"trainer_cpu.yaml", "trainer_gpu.yaml", "trainer_ddp.yaml"} == set(TRAINERS)
+    assert {"deepvo_kitti.yaml", "deepvo_7scenes.yaml", "deepvo_rendered.yaml", "smoke_deepvo.yaml"} <= set(BASES)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_trainer_parses_over_a_base(name: str, printed: Callable[..., dict[str, Any]]) -> None:
+    assert "model" not in own(name)
+    assert printed("smoke_deepvo.yaml", name)["trainer"].items() >= own(name)["trainer"].items()
+
+
+@pytest.mark.parametrize("base", [base for base in BASES if not base.startswith("classic")])
+def test_an_overlay_changes_its_own_line_alone(base: str, printed: Callable[..., dict[str, Any]]) -> None:
+    before, after = printed(base), printed(base, "pool_ada.yaml")
+    assert before["model"]["net"]["init_args"].pop("pool") == "stride"
+    assert after["model"]["net"]["init_args"].pop("pool") == "ada"
+    assert before == after
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_an_optimiser_states_every_argument_of_its_class(name: str) -> None:
+    assert set(own(name)) == {"model"}
+    assert set(own(name)["model"]) == {"optimizer"}
+    optimizer = own(name)["model"]["optimizer"]
+    room, _, kind = optimizer["class_path"].rpartition(".")
+    assert room == "vo3d.optim"
+    signature = inspect.signature(getattr(vo3d.optim, kind)).parameters.values()
+    defaults = {each.name: each.default for each in signature if each.name != "params"}
+    expected = defaults | CHOICES.get(name.removeprefix("optim_").removesuffix(".yaml"), {})
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in optimizer["init_args"].items()}
+    assert given == expected
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_optimiser_goes_with_a_base_and_nothing_leaks(base: str, printed: Callable[..., dict[str, Any]]) -> None:
+    assert "optimizer" not in own(base)["model"]
+    assert isinstance(own(base)["seed_everything"], int)
+    assert own(base)["out"].startswith("runs/")
+    alone = printed(base)
+    assert alone["model"]["optimizer"] is None
+    assert alone["data"]["test"] is not None
+    shift = 1 + BASES.index(base)  # so that over all bases each optimiser follows many others
+    for place, name in enumerate(OPTIMISERS):
+        before = OPTIMISERS[(place + shift) % len(OPTIMISERS)]
+        both = printed(base, before, name)
+        assert both["model"].pop("optimizer") == own(name)["model"]["optimizer"], f"{name} after {before}"
+        assert both == {**alone, "model": {key: value for key, value in alone["model"].items() if key != "optimizer"}}
+
+
+@pytest.mark.parametrize("base", SMOKES)
+def test_a_smoke_trains_and_tests(base: str, tmp_path: Path) -> None:
+    assert fit(tmp_path, "-c", f"{base}.yaml", "-c", "optim_adam.yaml") == 0
+    stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == 2
+    assert main(["test", "-c", str(tmp_path / "config.yaml"), "--ckpt_path", "last"]) == 0
+
+
+@pytest.fixture(scope="module", params=SMOKES)
+def began(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, torch.Tensor]]:
+    """A small configuration, and the weights that its model begins with."""
+    base = str(request.param)
+    still = ["-c", "optim_sgd.yaml", "--model.optimizer.lr", "0"]
+    return base, weights_after_a_step(tmp_path_factory.mktemp(base), base, *still)
+
+
+def weights_after_a_step(out: Path, base: str, *words: str) -> dict[str, torch.Tensor]:
+    short = ["--data.val", "null", "--trainer.max_steps", "1"]
+    assert fit(out, "-c", f"{base}.yaml", *words, *short) == 0
+    stored = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+    return {name: tensor for name, tensor in stored["state_dict"].items() if "running" not in name}
+
+
+def test_small_models_step_with_each_optimiser(began: tuple[str, dict[str, torch.Tensor]], tmp_path: Path) -> None:
+    base, start = began
+    for name in SMOKES[base]:
+        moved = weights_after_a_step(tmp_path / name, base, "-c", f"optim_{name}.yaml")
+        assert all(tensor.isfinite().all() for tensor in moved.values()), name
+        assert any(not torch.equal(tensor, start[key]) for key, tensor in moved.items()), name
+
+
+@pytest.mark.parametrize("name", FULL_MATRIX)
+def test_a_matrix_of_all_parameters_is_refused_where_it_is_large(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, "fit", "-c", "smoke_mvsnet.yaml", "-c", f"optim_{name}.yaml", "--out", tmp_path)
+    assert "most_parameters" in line
+    assert "LBFGS" in line
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """The validation loss of the tiny network at its start."""
+    still = ["--model.optimizer", "vo3d.optim.SGD", "--model.optimizer.lr", "0"]
+    return validation_losses(tmp_path_factory.mktemp("untrained"), 1, *still)[0]
+
+
+def validation_losses(out: Path, epochs: int, *words: str) -> list[float]:
+    tiny = str(TINY)
+    assert fit(out, "-c", tiny, "--model.net.dropout", "0", *words, "--trainer.max_epochs", str(epochs)) == 0
+    with (out / "history.csv").open(newline="") as file:
+        return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "val/loss"]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_small_network_learns_with_each_optimiser(name: str, tmp_path: Path, untrained: float) -> None:
+    words, epochs = TRAINING[name]
+    losses = validation_losses(tmp_path, epochs, "-c", f"optim_{name}.yaml", *words)
+    assert len(losses) == epochs
+    assert losses[-1] < LEARNT * untrained, losses

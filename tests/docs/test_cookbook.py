@@ -1,0 +1,153 @@
+"""The page of recipes: each of its lines runs, or, where it needs a GPU, is understood."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import vo3d.datasets.rendered
+from places import ROOT
+from vo3d.cli import main
+from vo3d.world.recorder import Recorder
+
+PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
+BASE = ["fit", "-c", "smoke_deepvo.yaml"]
+# runs of two steps may end before they validate
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*could not find the monitored key:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),  # fewer than are logged
+]
+QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+ROWS = [(row[1], row[2]) for row in re.finditer(r"^\| (.*?) \| `([^`]*)` \|(?: .* \|)?$", PAGE, re.MULTILINE)]
+GPU = [line for what, line in ROWS if what.endswith("(GPU)")]
+OPTIONS = [line for what, line in ROWS if line.startswith("-") and line not in GPU]
+COMMANDS = [line for _, line in ROWS if re.match(r"([A-Z_]+=\S+ )?(vo3d|python|tensorboard) ", line)]
+
+
+def python() -> str:
+    """Blocks and lines of Python, in the order of the page."""
+    cells = {line for _, line in ROWS} - {*GPU, *OPTIONS, *COMMANDS}
+    found = re.finditer(r"^```python\n(.*?)^```$|^\| [^\n]*? \| `([^`\n]*)` \|", PAGE, re.DOTALL | re.MULTILINE)
+    return "\n".join(match[1] or match[2] for match in found if match[1] or match[2] in cells)
+
+
+def groups() -> list[list[str]]:
+    """Lines of options that can be given together, because none says what another says: fewer runs do for all."""
+    together: list[tuple[set[str], list[str]]] = []
+    alike = {"-c": "--model.optimizer", "--data.train": "clips", "--data.batch_size": "clips"}
+    for line in OPTIONS:
+        names = {".".join(word.split(".")[:2]) for word in shlex.split(line) if re.match(r"--?[a-z]", word)}
+        names = {alike.get(name, name) for name in names}
+        for taken, lines in together:
+            if not taken & names:
+                taken.update(names)
+                lines.append(line)
+                break
+        else:
+            together.append((names, [line]))
+    return [lines for _, lines in together]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder where the command at the top of the page has run, and a video lies; frames are rendered once."""
+    folder = tmp_path_factory.mktemp("cookbook")
+    video = cv2.VideoWriter(str(folder / "drive.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
+    for shade in range(5):
+        video.write(np.full((48, 64, 3), 40 * shade, np.uint8))
+    video.release()
+    flags = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    frame = cache(Recorder.frame)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(vo3d.datasets.rendered, "Recorder", cache(Recorder))
+        patch.setattr(Recorder, "frame", lambda *place, **options: frame(*place, **options))  # noqa: PLW0108 (binds)
+        (block,) = re.findall(r"^```console\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+        for line in block.splitlines():
+            assert main([*shlex.split(line)[1:], *QUIET]) == 0, line
+        yield folder
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = flags
+    torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+
+
+def test_the_page_has_all_kinds_of_lines() -> None:
+    families = PAGE.partition("| family | names |")[2].partition("\n\n")[0]  # the one table of other things
+    told = [line for line in PAGE.replace(families, "").splitlines() if line.startswith("| ") and "`" in line]
+    assert len(told) == len(ROWS) > 85
+    assert len(OPTIONS) > 35
+    assert len(COMMANDS) > 6
+    assert len(GPU) == 3
+    assert not [line for line in python().splitlines() if line.startswith(("-", "vo3d "))]
+
+
+@pytest.mark.filterwarnings("ignore:.*jit:DeprecationWarning")  # TensorBoard's graphs are traces
+def test_python_runs(workplace: Path) -> None:
+    names: dict[str, object] = {}
+    exec(compile(python(), "docs/cookbook.md", "exec"), names)  # noqa: S102
+    assert (names["frames"], names["height"], names["width"]) == (5, 48, 64)
+    assert names["rate"] == pytest.approx(10)
+    assert set(names["found"]) == {"encoder.conv3", "rnn"}  # type: ignore[call-overload]
+    torch.testing.assert_close(names["minimum"].x, torch.tensor([3, 0.5], dtype=torch.float64))  # type: ignore[attr-defined]
+    assert len(names["losses"]) == 5  # type: ignore[arg-type]
+    assert list((workplace / "runs" / "graph").glob("events*"))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch Profiler default schedule:UserWarning")  # two steps are few for it
+@pytest.mark.parametrize("lines", groups(), ids=lambda lines: f"{len(lines)}-lines")
+def test_options_train(lines: list[str], tmp_path: Path) -> None:
+    words = [word for line in sorted(lines, key=lambda line: not line.startswith("-c")) for word in shlex.split(line)]
+    assert main([*BASE, "--out", str(tmp_path), *words, *QUIET]) == 0, lines
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("line", GPU)
+def test_options_for_gpus_are_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*BASE, *shlex.split(line), "--print_config"])
+    assert ended.value.code in (0, None)
+    assert "accelerator: gpu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line)
+    while re.match(r"[A-Z_]+=", words[0]):
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
+    program_name, *rest = words
+    if program_name == "vo3d":
+        extra = QUIET if rest[0] == "fit" else []
+        if rest[0] == "fit" and "--out" not in rest:
+            extra = [*extra, "--out", str(tmp_path), "--trainer.max_steps", "1", "--trainer.limit_val_batches", "0"]
+        assert main([*rest, *extra]) == 0
+    elif program_name == "tensorboard":
+        assert {found.value for found in entry_points(group="console_scripts", name="tensorboard")}
+        assert list(Path(rest[rest.index("--logdir") + 1]).rglob("events.out.tfevents*"))
+    else:
+        path = ROOT / rest[0]
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert module.main(rest[1:]) == 0
+
+
+def test_the_list_of_optimisers_is_whole() -> None:
+    named = set(re.findall(r"`(\w+)`", PAGE.partition("## Which optimiser")[2]))
+    brought = {path.stem.removeprefix("optim_") for path in (ROOT / "configs").glob("optim_*.yaml")}
+    assert named == brought
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", PAGE)
+    assert links
+    assert all((ROOT / "docs" / link.split("#")[0]).is_file() for link in links)

@@ -1,0 +1,226 @@
+"""Weights by name: found, fetched once, refused where they are others; cards that come back; models built from them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from checks import complaint
+from tiny import TinyModel
+from vo3d.cli import main
+from vo3d.errors import Vo3dError
+from vo3d.formats.weights import save_weights
+from vo3d.inference import cards
+from vo3d.inference.cards import find_pretrained, read_card, save_pretrained, weights_names
+from vo3d.inference.pretrained import load_pretrained
+
+TINY = "tiny.TinyModel"
+PORT = "checkpoints/mvsnet_pytorch"
+
+
+@pytest.fixture(autouse=True)
+def no_weights_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither folders of the user nor a cache."""
+    monkeypatch.delenv("VO3D_WEIGHTS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights that someone published as `tiny_published`, under an address that is a file."""
+    source = tmp_path / "there" / "model_7.ckpt"
+    source.parent.mkdir()
+    torch.save({"epoch": 7, "model": TinyModel(hidden=4).state_dict()}, source)
+    card = tmp_path / "tiny_published.yaml"
+    content = {
+        "class_path": TINY,
+        "init_args": {"hidden": 4},
+        "file": source.name,
+        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "url": source.as_uri(),
+        "page": "https://example.org",
+    }
+    card.write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(cards, "_brought", lambda: {"tiny_published": card})
+    return source
+
+
+def _save(path: Path, model: TinyModel, **changed: Any) -> None:
+    facts: dict[str, Any] = {
+        "class_path": TINY,
+        "init_args": {"hidden": 4},
+        "recipe": {"steps": 10},
+        "figures": {"loss": 0.5},
+    }
+    save_pretrained(path, model, **(facts | changed))
+
+
+def test_weights_come_back_with_their_card_and_build_their_model(tmp_path: Path) -> None:
+    model = TinyModel(hidden=4)
+    path = tmp_path / "mine.safetensors"
+    _save(path, model, about="a test")
+
+    found = load_pretrained(str(path), arguments={"dropout": 0.25})
+
+    assert isinstance(found.model, TinyModel)
+    assert not found.model.training
+    assert found.model.layers[2].p == 0.25  # type: ignore[union-attr]
+    assert all(torch.equal(value, found.model.state_dict()[name]) for name, value in model.state_dict().items())
+    card = read_card(path)
+    assert card is not None
+    assert (card.name, card.class_path, card.init_args) == ("mine", TINY, {"hidden": 4})
+    assert (card.recipe, card.figures, card.about, card.licence) == (
+        {"steps": 10},
+        {"loss": 0.5},
+        "a test",
+        "Apache-2.0",
+    )
+    assert found.origin["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found.origin["arguments"] == {"hidden": 4, "dropout": 0.25}
+
+
+def test_a_card_says_what_is_true_of_its_model(tmp_path: Path) -> None:
+    for path, changed, words in (
+        (tmp_path / "a.ckpt", {}, "suffix .safetensors"),
+        (tmp_path / "a.safetensors", {"class_path": "vo3d.models.deepvo.DeepVO"}, "the model is a tiny.TinyModel"),
+        (tmp_path / "a.safetensors", {"figures": {"loss": torch.zeros(1)}}, "cannot be written"),
+    ):
+        with pytest.raises(Vo3dError, match=words):
+            _save(path, TinyModel(hidden=4), **changed)
+        assert not path.exists()
+
+
+def test_a_name_is_found_in_the_folders_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save(tmp_path / "second" / "my_tiny.safetensors", TinyModel(hidden=4))
+    monkeypatch.setenv("VO3D_WEIGHTS", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    assert "my_tiny" in weights_names()
+    assert find_pretrained("my_tiny")[0] == tmp_path / "second" / "my_tiny.safetensors"
+    with pytest.raises(Vo3dError, match="did you mean my_tiny"):
+        find_pretrained("my_tyni")
+
+
+def test_published_weights_are_fetched_once(published: Path, tmp_path: Path) -> None:
+    assert find_pretrained("tiny_published", fetch=False)[0] is None
+    path, card = find_pretrained("tiny_published")
+    assert path == tmp_path / "cache" / "vo3d" / "weights" / "model_7.ckpt"
+    assert card is not None
+    assert path.read_bytes() == published.read_bytes()
+    published.unlink()
+    found = load_pretrained("tiny_published")
+    assert (found.path, found.name) == (path, "tiny_published")
+    assert [file.name for file in path.parent.iterdir()] == ["model_7.ckpt"]
+
+
+def test_published_weights_that_cannot_be_had_say_where_to_put_them(published: Path, tmp_path: Path) -> None:
+    content = published.read_bytes()
+    published.unlink()
+    with pytest.raises(
+        Vo3dError, match=r"put the file model_7\.ckpt into .*cache/vo3d/weights or into .* VO3D_WEIGHTS"
+    ):
+        find_pretrained("tiny_published")
+    published.write_bytes(content + b"more")
+    with pytest.raises(Vo3dError, match="what came has SHA-256"):
+        find_pretrained("tiny_published")
+    assert not list((tmp_path / "cache").rglob("*.*"))
+
+
+def test_another_file_of_the_same_name_is_not_taken(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = published.read_bytes()
+    monkeypatch.setenv("VO3D_WEIGHTS", str(published.parent))
+    published.write_bytes(b"other")
+    with pytest.raises(Vo3dError, match="not the file that tiny_published stands for"):
+        find_pretrained("tiny_published")
+    published.write_bytes(content)
+    assert find_pretrained("tiny_published")[0] == published
+
+
+def test_a_published_file_is_recognised_under_any_name(published: Path, tmp_path: Path) -> None:
+    renamed = published.rename(tmp_path / "renamed.pth")
+    found = load_pretrained(str(renamed))
+    assert (found.name, found.class_path, found.init_args) == ("tiny_published", TINY, {"hidden": 4})
+
+
+def test_a_run_of_fit_says_what_its_weights_are_for(trained: Path) -> None:
+    folder, file = load_pretrained(str(trained)), load_pretrained(str(trained / "checkpoints" / "best.ckpt"))
+    assert folder.class_path == file.class_path == TINY
+    assert folder.sha256 == file.sha256 is not None
+    assert folder.init_args["hidden"] == 8
+
+
+def test_weights_without_a_class_need_one(tmp_path: Path) -> None:
+    path = tmp_path / "bare.safetensors"
+    save_weights(path, TinyModel(hidden=4), {})
+    with pytest.raises(Vo3dError, match="does not say which model it is for"):
+        load_pretrained(str(path))
+    with pytest.raises(Vo3dError, match="does not fit TinyModel: other shapes"):
+        load_pretrained(str(path), model=TINY)
+    table = f'{{"class_path": "{TINY}", "init_args": {{"hidden": 4}}}}'
+    assert load_pretrained(str(path), model=table).path == path
+
+
+def test_a_card_s_class_is_not_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    _save(path, TinyModel(hidden=4))
+    with pytest.raises(Vo3dError, match=r"are for .*TinyModel, and --model says vo3d\.models\.mvsnet\.MVSNet"):
+        load_pretrained(str(path), model="vo3d.models.mvsnet.MVSNet")
+
+
+def test_models_and_weights_that_do_not_go_together(tmp_path: Path) -> None:
+    still = load_pretrained(model="vo3d.models.constant_motion.ConstantMotion")
+    assert (still.path, still.name) == (None, "ConstantMotion")
+    assert "weights" not in still.origin
+    with pytest.raises(Vo3dError, match="has parameters, and there are no weights"):
+        load_pretrained(model=TINY)
+    with pytest.raises(Vo3dError, match=r"no weights: expected a file, or one of .*mvsnet_dtu_port"):
+        load_pretrained()
+    path = tmp_path / "mine.safetensors"
+    _save(path, TinyModel(hidden=4))
+    with pytest.raises(Vo3dError, match=r"'slab' is not accepted by tiny\.TinyModel"):
+        load_pretrained(str(path), arguments={"slab": 8})
+
+
+def test_every_name_that_vo3d_brings_has_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VO3D_WEIGHTS", "")
+    assert {"mvsnet_dtu_port", "plane_sweep"} <= set(weights_names())
+    for name in weights_names():
+        card = find_pretrained(name, fetch=False)[1]
+        assert card is not None
+        assert card.class_path.startswith("vo3d.models.")
+        assert card.about
+        assert card.licence
+        assert (card.file == "") == (card.sha256 == "") == (not card.url.startswith("https://"))
+
+
+def test_a_damaged_card_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("class_path: tiny.TinyModel\ncolour: red\n")
+    with pytest.raises(Vo3dError, match="unknown keys colour"):
+        read_card(path)
+    save_weights(tmp_path / "x.safetensors", TinyModel(), {"class_path": TINY, "init_args": "{"})
+    with pytest.raises(Vo3dError, match="init_args in the metadata is no JSON"):
+        read_card(tmp_path / "x.safetensors")
+
+
+def test_info_prints_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--weights", "mvsnet_dtu_port"]) == 0
+    text = capsys.readouterr().out
+    assert "vo3d.models.mvsnet.MVSNet" in text
+    assert "not here" in text
+    assert "did you mean mvsnet_dtu_port" in complaint(capsys, "info", "--weights", "mvsnet_dtu")
+    save_weights(tmp_path / "bare.safetensors", TinyModel(), {})
+    assert "has no card" in complaint(capsys, "info", "--weights", tmp_path / "bare.safetensors")
+
+
+@pytest.mark.real
+def test_the_published_mvsnet_loads_by_name_and_by_path(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VO3D_WEIGHTS", str(shared_data / PORT))
+    by_name = load_pretrained("mvsnet_dtu_port", arguments={"num_depths": 96})
+    monkeypatch.delenv("VO3D_WEIGHTS")
+    by_path = load_pretrained(str(shared_data / PORT / "model_000014.ckpt"))
+    assert by_name.sha256 == by_path.sha256
+    assert by_name.name == by_path.name == "mvsnet_dtu_port"
+    assert sum(parameter.numel() for parameter in by_name.model.parameters()) == 338_129
+    assert vars(by_name.model)["num_depths"] == 96

@@ -1,0 +1,224 @@
+"""What every method must do, whatever it is: one row of the table below for each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from samples import SIZE, make_sample
+from vo3d.formats.weights import load_weights, save_weights
+from vo3d.model import DepthModel, Model, Prediction, check_gives, check_needs
+from vo3d.models.classic import ClassicOdometry
+from vo3d.models.constant_motion import ConstantMotion
+from vo3d.models.deepvo import DeepVO
+from vo3d.models.mvsnet import MVSNet
+from vo3d.models.plane_sweep import PlaneSweep
+from vo3d.models.rmvsnet import RMVSNet
+from vo3d.sample import Sample
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method as the tests build it: small, and for frames of the given rows and columns."""
+
+    name: str
+    build: Callable[[tuple[int, int]], Model]
+    poses: bool = False  # gives steps or poses
+    learns: bool = True  # has parameters and a loss
+    any_device: bool = True  # pure torch, so that it follows its tensors to any device
+    overfit_steps: int = 0  # steps of Adam after which one clip must be learnt
+    overfit_rate: float = 1e-3
+    overfit_to: float = 1e-3  # share of the first loss that may be left
+
+
+CASES = [
+    Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), poses=True, overfit_steps=150),
+    Case(
+        "MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=100, overfit_rate=1e-2, overfit_to=0.1
+    ),
+    Case(
+        "RMVSNet",
+        lambda size: RMVSNet(num_depths=8, features="uninet", sweep="near_to_far"),
+        overfit_steps=70,
+        overfit_rate=1e-2,
+        overfit_to=0.4,
+    ),
+    Case("PlaneSweep", lambda size: PlaneSweep(num_depths=8), learns=False),
+    Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
+    Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
+]
+
+ODD_SIZE = (67, 131)
+POSES = {"prev_T_cam", "world_T_cam"}
+every_model = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_learner = pytest.mark.parametrize("case", [case for case in CASES if case.learns], ids=lambda case: case.name)
+with_poses = pytest.mark.parametrize("case", [case for case in CASES if case.poses], ids=lambda case: case.name)
+on_any_device = pytest.mark.parametrize("case", [case for case in CASES if case.any_device], ids=lambda case: case.name)
+
+# Shapes of what may be predicted, from the sample's axes: batch, views, rows, columns; other axes are free (None).
+SHAPES: dict[str, Callable[[int, int, int, int], tuple[int | None, ...]]] = {
+    "prev_T_cam": lambda b, s, h, w: (b, s - 1, 4, 4),
+    "world_T_cam": lambda b, s, h, w: (b, s, 4, 4),
+    "depth": lambda b, s, h, w: (b, s, h, w),
+    "confidence": lambda b, s, h, w: (b, s, h, w),
+    "log_probability": lambda b, s, h, w: (b, None, h, w),
+    "descriptor": lambda b, s, h, w: (b, s, None),
+    "occupancy": lambda b, s, h, w: (b, None, None, None),
+    "flow": lambda b, s, h, w: (b, s - 1, 2, h, w),
+    "mask": lambda b, s, h, w: (b, s - 1, None, h, w),
+    "object_motion": lambda b, s, h, w: (b, s - 1, None, 4, 4),
+    "log_variance": lambda b, s, h, w: (b, s, 6),
+    "label": lambda b, s, h, w: (b, s, None, h, w),
+}
+
+
+def build(case: Case, size: tuple[int, int] = SIZE, seed: int = 0) -> Model:
+    """The model of a case, with weights drawn from `seed`."""
+    torch.manual_seed(seed)
+    return case.build(size)
+
+
+def predict(model: Model, sample: Sample) -> Prediction:
+    """The prediction in evaluation mode, checked against what the model declares."""
+    with torch.no_grad():
+        prediction = model.eval()(sample)
+    check_gives(model, prediction)
+    return prediction
+
+
+@every_model
+def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
+    model, sample = build(case), make_sample(b=2, s=3)
+    check_needs(model, sample, "the test")
+
+    prediction = predict(model, sample)
+
+    stride = model.stride if isinstance(model, DepthModel) else None  # maps of the reference, every stride-th pixel
+    size = SIZE if stride is None else (-(-SIZE[0] // stride), -(-SIZE[1] // stride))
+    for key in model.gives:
+        tensor = prediction[key]
+        expected = SHAPES[key](2, 3 if stride is None else 1, *size)
+        assert len(tensor.shape) == len(expected), key
+        assert all(want in (None, got) for want, got in zip(expected, tensor.shape, strict=True)), key
+        assert tensor.isfinite().all(), key
+
+
+@every_model
+def test_odd_sizes_work(case: Case) -> None:
+    prediction = predict(build(case, ODD_SIZE), make_sample(b=1, s=2, size=ODD_SIZE))
+
+    assert all(value.isfinite().all() for key, value in prediction.items() if key != "aux")
+
+
+def test_those_with_poses_are_marked() -> None:
+    assert all(case.poses == bool(POSES & set(build(case).gives)) for case in CASES)
+
+
+@with_poses
+def test_poses_are_rigid(case: Case) -> None:
+    prediction = predict(build(case), make_sample())
+
+    for key in POSES & set(prediction):
+        pose = prediction[key].double()
+        R = pose[..., :3, :3]
+        torch.testing.assert_close(R @ R.mT, torch.eye(3).double().expand_as(R), rtol=0, atol=1e-5)
+        assert (torch.linalg.det(R) > 0).all()
+        assert (pose[..., 3, :] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all()
+
+
+@every_model
+def test_evaluation_does_not_depend_on_the_batch(case: Case) -> None:
+    model, sample = build(case), make_sample(b=3)
+
+    together = predict(model, sample)
+
+    for i in range(3):
+        alone = predict(model, sample.map(lambda tensor, i=i: tensor[i : i + 1]))
+        for key in model.gives:
+            torch.testing.assert_close(alone[key][0], together[key][i], rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_a_stream_predicts_every_clip(case: Case) -> None:
+    model, sample = build(case).eval(), make_sample(b=1, s=7)
+    views = [(0, 3), (2, 5), (4, 7)]  # each begins with the last view of the one before
+
+    with torch.no_grad():
+        clips = (sample.map(lambda tensor, a=a, z=z: tensor[:, a:z]) for a, z in views)
+        predictions = list(model.stream(clips))
+
+    assert len(predictions) == 3
+    for prediction in predictions:
+        check_gives(model, prediction)
+    assert all(prediction[key].isfinite().all() for prediction in predictions for key in model.gives)
+
+
+@every_learner
+def test_every_parameter_gets_a_gradient(case: Case) -> None:
+    model, sample = build(case).train(), make_sample()
+
+    terms = model.loss(model(sample), sample)
+    objective = torch.stack(list(terms.values())).sum()
+    objective.backward()
+
+    assert all(term.shape == () and term.isfinite() for term in terms.values())
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@every_learner
+def test_mixed_precision_leaves_gradients_whole(case: Case) -> None:
+    model, sample = build(case).train(), make_sample()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = model(sample)
+        objective = torch.stack(list(model.loss(prediction, sample).values())).sum()
+    objective.backward()
+
+    for key in POSES & set(prediction):
+        assert prediction[key].dtype == torch.float32
+    assert objective.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@every_learner
+def test_it_overfits_one_clip(case: Case) -> None:
+    model, sample = build(case).train(), make_sample(b=1, s=4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=case.overfit_rate)
+
+    def objective() -> Tensor:
+        return torch.stack(list(model.loss(model(sample), sample).values())).sum()
+
+    first = objective().item()
+    for _ in range(case.overfit_steps):
+        optimizer.zero_grad()
+        objective().backward()
+        optimizer.step()
+
+    assert objective().item() < case.overfit_to * first
+
+
+@every_learner
+def test_weights_survive_a_file(case: Case, tmp_path: Path) -> None:
+    model, other, sample = build(case, seed=1), build(case, seed=2), make_sample()
+    model.train()(sample)  # moves the statistics of normalising layers
+
+    save_weights(tmp_path / "weights.safetensors", model, {})
+    load_weights(other, tmp_path / "weights.safetensors")
+
+    before, after = predict(model, sample), predict(other, sample)
+    assert all(torch.equal(before[key], after[key]) for key in model.gives)
+
+
+@on_any_device
+def test_nothing_stays_on_the_old_device(case: Case) -> None:
+    model, sample = build(case).to("meta"), make_sample().to("meta")
+
+    prediction = model(sample)
+    terms = model.loss(prediction, sample) if case.learns else {}
+
+    assert all(tensor.is_meta for tensor in (*(prediction[key] for key in model.gives), *terms.values()))

@@ -1,0 +1,41 @@
+"""Two processes with a batch each learn what one process with the doubled batch learns."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from places import SUPPORT, TINY
+from vo3d.cli import main
+
+
+@pytest.mark.parametrize("optimizer", ["optim_sgd.yaml", "optim_lbfgs.yaml"])  # the second's steps depend on the loss
+def test_two_processes_equal_the_doubled_batch(optimizer: str, tmp_path: Path) -> None:
+    config = TINY
+    words = ["fit", "-c", str(config), "-c", optimizer, "--model.net.dropout", "0"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*words, "--out", str(one), "--data.batch_size", "8"]) == 0
+    parallel = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    run = subprocess.run(
+        [sys.executable, "-m", "vo3d.cli", *words, "--out", str(two), "--data.batch_size", "4", *parallel],
+        env=os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    ours, theirs = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (two, one))
+    assert ours["global_step"] == theirs["global_step"] == 8  # two epochs of 38 clips in global batches of 8
+    for name, tensor in theirs["state_dict"].items():
+        torch.testing.assert_close(ours["state_dict"][name], tensor, rtol=1e-5, atol=1e-6)
+    # the validation loss is reduced over both processes, whose shares differ by a repeated clip at most
+    assert abs(_val_loss(ours) - _val_loss(theirs)) < 0.1 * _val_loss(theirs)
+
+
+def _val_loss(checkpoint: dict[str, object]) -> float:
+    states = [state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint")]
+    return float(states[0]["best_model_score"])

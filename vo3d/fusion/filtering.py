@@ -1,0 +1,227 @@
+"""Which pixels of a depth map to believe: those that the network is sure of and that other views confirm.
+
+Source: Yao et al., "MVSNet: Depth inference for unstructured multi-view stereo", 2018, section 4.2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vo3d.depth_map import PosedDepthMap
+from vo3d.errors import Vo3dError
+from vo3d.geometry import project, rays, sample_image, se3
+
+# A source looks through a point when it measures a depth greater by this share than that of the point.
+FREE_SPACE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionRules:
+    """What a pixel must pass to become a point; the defaults are those of MVSNet.
+
+    Arguments:
+        min_confidence: the least confidence. It is asked of the pixel itself; sources confirm with all their depths.
+        max_reprojection: pixels. The point, seen in the source, replaced there by the source's surface and seen back in
+            its own view must come to lie closer than this to where it started.
+        max_depth_difference: share of the depth by which the point so seen back may differ.
+        min_views: how many sources must confirm. A view with fewer sources needs all of them; one without any is never
+            fused, and only confirms others.
+        visibility: whether a surface point that several views saw appears once; False keeps a point for every view
+            that saw it, as the public ports do.
+        max_depth_step: depths of a source are interpolated between four neighbours only where these differ by at most
+            this share: across an edge of an object, or beside a hole, the nearest depth stands as it is.
+        max_violations: with how many sources that look through a point it is still kept; None does not ask.
+    """
+
+    min_confidence: float = 0.8
+    max_reprojection: float = 1.0
+    max_depth_difference: float = 0.01
+    min_views: int = 3
+    visibility: bool = True
+    max_depth_step: float = 0.05
+    max_violations: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_views < 1 or self.max_reprojection <= 0 or self.max_depth_difference <= 0:
+            raise Vo3dError(
+                f"fusion of points that {self.min_views} sources confirm, to {self.max_reprojection:g} pixels and "
+                f"{self.max_depth_difference:g} of the depth: expected at least one source and limits above 0"
+            )
+
+    def views_needed(self, num_sources: int) -> int:
+        """How many of so many sources must confirm a pixel: at least one, so that a view without any passes none."""
+        return max(1, min(self.min_views, num_sources))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reprojection:
+    """What one source says about n pixels of a view: see `compare`."""
+
+    pixels: Float[Tensor, "n 2"]  # where the source sees the points; NaN behind it, where it has no pixel
+    inside: Bool[Tensor, " n"]  # whether that is inside its image
+    expected: Float[Tensor, " n"]  # depth of the points in the source
+    found: Float[Tensor, " n"]  # depth of the source's surface there, 0 = none
+    depth: Float[Tensor, " n"]  # depth of the source's surface, seen from the view; 0 = none
+    distance: Float[Tensor, " n"]  # pixels of the view between the two, inf = none
+    difference: Float[Tensor, " n"]  # share of the depth between the two, inf = none
+
+    def agrees(self, rules: FusionRules) -> Bool[Tensor, " n"]:
+        """Where the source confirms the view."""
+        return (self.distance < rules.max_reprojection) & (self.difference < rules.max_depth_difference)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survivors:
+    """The n pixels of a view that passed, with what its sources added to them."""
+
+    pixels: Int[Tensor, "n 2"]  # column, row
+    depth: Float[Tensor, " n"]  # mean of the view's depth and those of the sources that agree, seen from the view
+    colour: Float[Tensor, "n 3"]  # mean over the same views
+    confidence: Float[Tensor, " n"]  # the view's own
+    views: Int[Tensor, " n"]  # how many views agree, its own included
+    num_known: int  # pixels of the view with a depth
+    num_confident: int  # of those, pixels that passed `min_confidence`
+
+    def take(self, kept: Bool[Tensor, " n"]) -> "Survivors":
+        """Those where `kept` is true."""
+        return Survivors(
+            pixels=self.pixels[kept],
+            depth=self.depth[kept],
+            colour=self.colour[kept],
+            confidence=self.confidence[kept],
+            views=self.views[kept],
+            num_known=self.num_known,
+            num_confident=self.num_confident,
+        )
+
+    def depth_map(self, h: int, w: int) -> Float[Tensor, "{h} {w}"]:
+        """The depths on their grid, 0 elsewhere."""
+        grid = self.depth.new_zeros(h, w)
+        grid[self.pixels[:, 1], self.pixels[:, 0]] = self.depth
+        return grid
+
+
+def confident_pixels(view: PosedDepthMap, rules: FusionRules) -> Bool[Tensor, "h w"]:
+    """The photometric filter: pixels with a depth whose confidence is at least `rules.min_confidence`."""
+    return view.known & (view.confidence >= rules.min_confidence)
+
+
+def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> Survivors:
+    """The pixels of view `index` that pass the photometric and the geometric filter, in the order of rows.
+
+    Maps are taken from the sequence one at a time: it may read them from files on access.
+
+    Raises:
+        Vo3dError: a source of the view is no other view of the sequence.
+    """
+    view = maps[index]
+    check_sources(view, index, len(maps))
+    confident = confident_pixels(view, rules)
+    pixels = confident.nonzero().flip(-1)  # n 2: column, row
+    column, row = pixels.unbind(-1)
+    depth = view.depth[row, column]
+    total, colour = depth.clone(), view.image[:, row, column].T.clone()
+    views, violations = torch.ones_like(row), torch.zeros_like(row)
+    for source_index in view.sources:
+        source = maps[source_index]
+        seen = reproject(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
+        agrees = seen.agrees(rules)
+        total += torch.where(agrees, seen.depth, 0.0)
+        colours = sample_image(source.image, seen.pixels[:, None].to(source.image.dtype))[0][..., 0].T  # n 3
+        colour += torch.where(agrees[:, None], colours, 0.0)
+        views += agrees
+        violations += seen.found > (1 + FREE_SPACE) * seen.expected
+    kept = views > rules.views_needed(len(view.sources))
+    if rules.max_violations is not None:
+        kept &= violations <= rules.max_violations
+    everything = Survivors(
+        pixels=pixels,
+        depth=total / views,
+        colour=colour / views[:, None],
+        confidence=view.confidence[row, column],
+        views=views,
+        num_known=int(view.known.sum()),
+        num_confident=len(pixels),
+    )
+    return everything.take(kept)
+
+
+def filter_map(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> PosedDepthMap:
+    """View `index` with depth only where it passes the filters: the mean over the views that agree, 0 elsewhere.
+
+    Raises:
+        Vo3dError: as `filter_view`.
+    """
+    view = maps[index]
+    return view.with_depth(filter_view(maps, index, rules).depth_map(*view.depth.shape))
+
+
+def reproject(
+    view: PosedDepthMap,
+    pixels: Float[Tensor, "n 2"],
+    depth: Float[Tensor, " n"],
+    source: PosedDepthMap,
+    *,
+    max_depth_step: float | None = None,
+) -> Reprojection:
+    """Take pixels of a view with their depths to a source, and the source's surface there back into the view.
+
+    The depth of the source is interpolated as `sample_depth` does with `max_depth_step`; without it, the nearest pixel
+    of the source is taken back with its own depth, so that its distance counts as well.
+    """
+    # Poses far from the origin are subtracted in double precision; what is left is small.
+    source_T_view = se3.relative(source.world_T_cam, view.world_T_cam).to(depth.dtype)
+    K, source_K = view.K.to(depth.dtype), source.K.to(depth.dtype)
+    points = se3.transform(source_T_view, rays(K, pixels) * depth[:, None])  # n 3
+    seen, expected = project(source_K, points)
+    surface = torch.where(source.known, source.depth, 0.0).to(depth.dtype)
+    if max_depth_step is None:
+        seen = seen.round()
+        found = sample_image(surface[None], seen[:, None], mode="nearest")[0][0, :, 0]
+    else:
+        found = sample_depth(surface, seen, max_depth_step)
+    known = found > 0
+    back = se3.transform(se3.inverse(source_T_view), rays(source_K, seen) * found[:, None])
+    back_pixels, back_depth = project(K, back)
+    known &= ~back_pixels[:, 0].isnan()
+    last = seen.new_tensor((surface.shape[1] - 1.0, surface.shape[0] - 1.0))
+    return Reprojection(
+        pixels=seen,
+        inside=((seen >= 0) & (seen <= last)).all(-1),
+        expected=expected,
+        found=found,
+        depth=torch.where(known, back_depth, 0.0),
+        distance=torch.where(known, (back_pixels - pixels).norm(dim=-1), torch.inf),
+        difference=torch.where(known, (back_depth - depth).abs() / depth, torch.inf),
+    )
+
+
+def sample_depth(depth: Float[Tensor, "h w"], pixels: Float[Tensor, "n 2"], max_step: float) -> Float[Tensor, " n"]:
+    """Depths between the pixels of a map: 0 outside of it, where the pixel is NaN, and where there is no depth.
+
+    Bilinear where all four neighbours have a depth and the greatest exceeds the least by at most the share `max_step`;
+    elsewhere the depth of the nearest pixel, 0 if it has none: between two surfaces, or beside a hole, bilinear
+    interpolation would invent a depth where nothing is.
+    """
+    padded = torch.nn.functional.pad(depth[None], (0, 1, 0, 1), mode="replicate")
+    high = torch.nn.functional.max_pool2d(padded, 2, stride=1)  # of the pixel and its right and lower neighbours
+    low = -torch.nn.functional.max_pool2d(-padded, 2, stride=1)
+    corners, _ = sample_image(torch.cat((low, high)), pixels.clamp(min=0).floor()[:, None], mode="nearest")
+    low, high = corners[..., 0]
+    smooth = (low > 0) & (high - low <= max_step * low)
+    bilinear = sample_image(depth[None], pixels[:, None])[0][0, :, 0]
+    nearest = sample_image(depth[None], pixels[:, None], mode="nearest")[0][0, :, 0]
+    return torch.where(smooth, bilinear, nearest)
+
+
+def check_sources(view: PosedDepthMap, index: int, num_maps: int) -> None:
+    """Raise Vo3dError unless the sources of a view are other views of a sequence of `num_maps`."""
+    for source in view.sources:
+        if not 0 <= source < num_maps or source == index:
+            raise Vo3dError(
+                f"{view.name}: source {source} of view {index}: expected positions of other views, 0 to "
+                f"{num_maps - 1}: leave out sources without a depth map"
+            )

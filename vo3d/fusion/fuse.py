@@ -1,0 +1,182 @@
+"""One point cloud from many depth maps, in which a surface point that several views saw appears once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64
+from torch import Tensor
+
+from vo3d.depth_map import PosedDepthMap
+from vo3d.errors import Vo3dError
+from vo3d.formats.ply import PointCloud
+from vo3d.fusion.diagnosis import diagnose
+from vo3d.fusion.filtering import FusionRules, Survivors, filter_view, reproject
+from vo3d.fusion.normals import normals_from_depth
+from vo3d.geometry import rays, se3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewCounts:
+    """How many pixels of a view were left after each step."""
+
+    name: str
+    pixels: int
+    known: int  # with a depth
+    confident: int  # that passed the photometric filter too
+    consistent: int  # that passed the geometric filter too
+    fused: int  # that became points
+
+
+class NoPoints(Vo3dError):
+    """No pixel became a point; the message has the likely cause."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fused:
+    """The cloud, and what each view gave to it, in the order of the maps."""
+
+    cloud: PointCloud
+    views: tuple[ViewCounts, ...]
+
+
+def fuse(
+    maps: Sequence[PosedDepthMap],
+    rules: FusionRules | None = None,
+    *,
+    progress: Callable[[ViewCounts], None] | None = None,
+) -> Fused:
+    """Filter depth maps and turn them into one cloud of points with colours, normals and how sure they are.
+
+    A pixel that passes the filters becomes a point on its own ray, at the mean of the depths that its view and the
+    sources that agree give it; its colour is the mean over these views. With `rules.visibility` it is left out where an
+    earlier view has put a point already: where the point that the earlier view holds at the nearest pixel, seen from
+    this one, is closer than `max_reprojection` pixels and `max_depth_difference` of the depth. Views with the finest
+    pixels on the surface come first, so the order of `maps` does not matter.
+
+    Normals point to the camera; a point without enough neighbours gets the direction to its camera. `scalars` are
+    `views`, how many views agreed, and `confidence`. Points are in single
+    precision where that holds them, see `single_if_enough`.
+
+    Memory: the sequence may read maps from files on access, and then one map, one source and the depths that have
+    become points are held.
+
+    Arguments:
+        maps: the views; their `sources` are positions in this sequence.
+        rules: thresholds, those of MVSNet by default.
+        progress: called with the counts of each view as soon as it is done.
+
+    Raises:
+        Vo3dError: there are no maps; `sources` names what is not there.
+        NoPoints: no pixel passes.
+
+    Source: Merrell et al., "Real-time visibility-based fusion of depth maps", 2007, for the idea of one point for all
+    views that see it; Yao et al., MVSNet, 2018, section 4.2, for the filters.
+    """
+    rules = FusionRules() if rules is None else rules
+    counts: dict[int, ViewCounts] = {}
+    clouds: list[PointCloud] = []
+    placed: dict[int, PosedDepthMap] = {}  # the points of each view so far, as depth maps
+    for index in _finest_first(maps) if rules.visibility else range(len(maps)):
+        view = maps[index]
+        consistent = fused = filter_view(maps, index, rules)
+        if rules.visibility:
+            fused = consistent.take(~_already_placed(view, consistent, placed, rules))
+            if len(fused.pixels):
+                placed[index] = _depths_alone(view, fused.depth_map(*view.depth.shape))
+        clouds.append(_points(view, consistent, fused))
+        counts[index] = ViewCounts(
+            name=view.name,
+            pixels=view.depth.numel(),
+            known=consistent.num_known,
+            confident=consistent.num_confident,
+            consistent=len(consistent.pixels),
+            fused=len(fused.pixels),
+        )
+        if progress is not None:
+            progress(counts[index])
+    if not sum(map(len, clouds)):
+        raise NoPoints(str(diagnose(maps, rules)))
+    return Fused(cloud=_joined(clouds), views=tuple(counts[index] for index in range(len(maps))))
+
+
+def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
+    """Positions of the views, the smallest pixel on the surface first; views alike, and empty ones, by their names."""
+    keys = []
+    for index in range(len(maps)):
+        view = maps[index]
+        known = view.depth[view.known]
+        size = float(known.median() / view.K[0, 0]) if len(known) else float("inf")
+        keys.append((size, view.name, index))
+    return [index for _, _, index in sorted(keys)]
+
+
+def _already_placed(
+    view: PosedDepthMap, survivors: Survivors, placed: dict[int, PosedDepthMap], rules: FusionRules
+) -> Bool[Tensor, " n"]:
+    """Which pixels of a view have a point in the cloud already; its sources, which see most, are asked first."""
+    taken = torch.zeros_like(survivors.depth, dtype=torch.bool)
+    others = [index for index in placed if index not in view.sources]
+    for index in [*(index for index in view.sources if index in placed), *others]:
+        (left,) = (~taken).nonzero(as_tuple=True)
+        pixels = survivors.pixels[left].to(survivors.depth.dtype)
+        taken[left] = reproject(view, pixels, survivors.depth[left], placed[index]).agrees(rules)
+    return taken
+
+
+def _depths_alone(view: PosedDepthMap, depth: Float[Tensor, "h w"]) -> PosedDepthMap:
+    """The view with other depths and without its colours: they take no memory."""
+    nothing = depth.new_zeros(())
+    return PosedDepthMap(
+        name=view.name,
+        depth=depth,
+        confidence=nothing.expand_as(depth),
+        K=view.K,
+        world_T_cam=view.world_T_cam,
+        image=nothing.expand(3, *depth.shape),
+        sources=view.sources,
+        depth_range=view.depth_range,
+    )
+
+
+def _points(view: PosedDepthMap, consistent: Survivors, fused: Survivors) -> PointCloud:
+    """The points of one view in the world; their normals come from all depths that passed."""
+    rays_seen = rays(view.K, fused.pixels.to(view.K.dtype))  # n 3
+    surface = normals_from_depth(consistent.depth_map(*view.depth.shape), view.K)
+    normals = surface[fused.pixels[:, 1], fused.pixels[:, 0]]
+    to_camera = -torch.nn.functional.normalize(rays_seen, dim=-1)
+    normals = torch.where((normals == 0).all(-1, keepdim=True), to_camera, normals)
+    world_T_cam = view.world_T_cam
+    points = se3.transform(world_T_cam, (rays_seen * fused.depth[:, None]).double())
+    colours = (fused.colour.clamp(0, 1) * 255).round().to(torch.uint8)
+    return PointCloud(
+        points=single_if_enough(points, fused.depth / view.K[0, 0]).cpu().numpy(),
+        colours=colours.cpu().numpy(),
+        normals=(normals.double() @ world_T_cam[:3, :3].T).float().cpu().numpy(),
+        scalars={
+            "views": fused.views.to(torch.int32).cpu().numpy(),
+            "confidence": fused.confidence.float().cpu().numpy(),
+        },
+    )
+
+
+def single_if_enough(
+    points: Float64[Tensor, "n 3"], details: Float[Tensor, " n"]
+) -> Float32[Tensor, "n 3"] | Float64[Tensor, "n 3"]:
+    """The points in float32, unless that moves one by more than a tenth of its detail, as far from the origin.
+
+    `details` are the sizes of what is told apart at each point, in its unit.
+    """
+    moved = (points - points.float()).norm(dim=-1)
+    return points if bool((moved > 0.1 * details).any()) else points.float()
+
+
+def _joined(clouds: Sequence[PointCloud]) -> PointCloud:
+    """All points of clouds that have colours and normals, in order."""
+    return PointCloud(
+        points=np.concatenate([cloud.points for cloud in clouds]),
+        colours=np.concatenate([cloud.colours for cloud in clouds if cloud.colours is not None]),
+        normals=np.concatenate([cloud.normals for cloud in clouds if cloud.normals is not None]),
+        scalars={name: np.concatenate([cloud.scalars[name] for cloud in clouds]) for name in clouds[0].scalars},
+    )

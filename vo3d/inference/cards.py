@@ -1,0 +1,219 @@
+"""Weights by name: the ones that vo3d brings, and those that others published, with a card that says what they are.
+
+A name stands for a file of the package `vo3d.weights`. `NAME.safetensors` holds the weights, and its card as metadata.
+`NAME.yaml` is the card of weights that are published elsewhere (`file`, `sha256`, `url`) or of a model that has none.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from hashlib import sha256
+from http.client import HTTPException
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from torch import nn
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.files import atomic_path
+from vo3d.formats.weights import read_metadata, save_weights, sha256_of
+from vo3d.settings.files import read_settings
+
+FOLDERS = "VO3D_WEIGHTS"  # environment variable: folders to look in, separated as those of PATH
+TIMEOUT = 20.0  # seconds that a server may be silent
+Facts = Mapping[str, Any]
+
+_WRITTEN = ("class_path", "init_args", "about", "recipe", "figures", "licence")  # metadata of a safetensors file
+_JSON = ("init_args", "recipe", "figures")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What weights are: the model that they fit, how they were made, what they reach, and where they come from."""
+
+    name: str
+    class_path: str
+    init_args: Facts = field(default_factory=dict)
+    about: str = ""
+    recipe: str | Facts = ""
+    figures: Facts = field(default_factory=dict)
+    licence: str = ""
+    file: str = ""  # published elsewhere: the name of the file there
+    sha256: str = ""
+    url: str = ""
+    page: str = ""
+
+
+def save_pretrained(
+    path: Path,
+    model: nn.Module,
+    class_path: str,
+    init_args: Facts,
+    recipe: str | Facts,
+    figures: Facts,
+    *,
+    about: str = "",
+    licence: str = "Apache-2.0",
+) -> None:
+    """Write the weights of `model` as safetensors with their card as metadata; the file is whole or absent.
+
+    Args:
+        path: With the suffix .safetensors; its stem is the name.
+        model: Whose weights.
+        class_path: Of the model.
+        init_args: With which the class makes a model that the weights fit.
+        recipe: How they were made: data, steps, optimiser, time, machine.
+        figures: What they reach, by what was measured on what.
+        about: One line on what they are.
+        licence: Under which they may be used.
+
+    Raises:
+        Vo3dError: another suffix, a class path that is not the model's, or facts that JSON cannot hold.
+    """
+    own = f"{type(model).__module__}.{type(model).__qualname__}"
+    if path.suffix != ".safetensors":
+        raise Vo3dError(f"{path}: weights are written as safetensors: give the file the suffix .safetensors")
+    if class_path != own:
+        raise Vo3dError(f"{path}: class_path is {class_path!r}, the model is a {own}: give the class of the model")
+    facts = {"class_path": class_path, "about": about, "licence": licence}
+    try:
+        facts |= {
+            key: json.dumps(value)
+            for key, value in (("init_args", dict(init_args)), ("recipe", recipe), ("figures", dict(figures)))
+        }
+    except TypeError as error:
+        raise Vo3dError(
+            f"{path}: the card cannot be written ({error}): give text, numbers, lists and tables"
+        ) from error
+    save_weights(path, model, facts)
+
+
+def read_card(path: Path) -> Card | None:
+    """The card in a safetensors file or a YAML file; None where a safetensors file does not say its class.
+
+    Raises Vo3dError for a file that is absent, damaged, or has a card that cannot be understood.
+    """
+    if path.suffix == ".yaml":
+        content: dict[str, Any] = read_settings(path)
+    else:
+        content = {key: _parsed(path, key, text) for key, text in read_metadata(path).items() if key in _WRITTEN}
+    if path.suffix != ".yaml" and "class_path" not in content:
+        return None
+    wrong = [key for key in content if key not in Card.__dataclass_fields__ or key == "name"]
+    if wrong or "class_path" not in content:
+        what = f"unknown keys {', '.join(wrong)}" if wrong else "no class_path"
+        raise Vo3dError(f"{path}: {what}: expected the card of weights: class_path, init_args, about, recipe, figures")
+    return Card(name=path.stem, **content)
+
+
+def _parsed(path: Path, key: str, text: str) -> Any:
+    try:
+        return json.loads(text) if key in _JSON else text
+    except json.JSONDecodeError as error:
+        raise Vo3dError(f"{path}: {key} in the metadata is no JSON ({error}): write the file again") from error
+
+
+def weights_names() -> list[str]:
+    """The names that `find_pretrained` knows, in the order of the alphabet."""
+    return sorted(_brought() | {path.stem: path for folder in _own_folders() for path in folder.glob("*.safetensors")})
+
+
+def published_cards() -> list[Card]:
+    """The cards of weights that others published, by which their files are recognised."""
+    cards = (read_card(path) for path in _brought().values() if path.suffix == ".yaml")
+    return [card for card in cards if card is not None and card.file]
+
+
+def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card | None]:
+    """The file of the weights called `name`, or at the path `name`, and their card where there is one.
+
+    A name is looked up among the weights that vo3d brings, then as `NAME.safetensors` in the folders of the environment
+    variable VO3D_WEIGHTS. The file of published weights is looked for in those folders, then in the cache
+    ($XDG_CACHE_HOME or ~/.cache)/vo3d/weights; if it is in none, it is fetched from where it was published, once. The
+    file is None for a model that has no weights, and without `fetch` for published ones that are not here.
+
+    Raises:
+        Vo3dError: there is neither such a name nor such a file; published weights are not here and cannot be fetched,
+            or are not the ones that were published.
+    """
+    brought = _brought().get(name)
+    if brought is None:
+        own = [folder / f"{name}.safetensors" for folder in _own_folders()]
+        path = next((path for path in own if path.is_file()), Path(name))
+        if not path.exists():
+            near = get_close_matches(name, weights_names(), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected a file, or one of {', '.join(weights_names())}"
+            raise Vo3dError(f"there are no weights {name!r}: {hint}")
+        return path, read_card(path) if path.suffix == ".safetensors" else None
+    card = read_card(brought)
+    if brought.suffix == ".safetensors" or card is None:
+        return brought, card
+    if not card.file:
+        return None, card
+    here = _published(card)
+    return (_fetched(card) if here is None and fetch else here), card
+
+
+def card_of(path: Path) -> Card | None:
+    """The card of published weights that the file at `path` is, by its SHA-256; None when it is none of them."""
+    digest = sha256_of(path)
+    return next((card for card in published_cards() if card.sha256 == digest), None)
+
+
+def _brought() -> dict[str, Path]:
+    """The files of `vo3d.weights` by name."""
+    folder = Path(str(resources.files("vo3d.weights")))
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in {".yaml", ".safetensors"}}
+
+
+def _own_folders() -> Iterator[Path]:
+    """The folders that the environment names."""
+    for folder in os.environ.get(FOLDERS, "").split(os.pathsep):
+        if folder:
+            yield Path(folder)
+
+
+def _cache() -> Path:
+    """The folder for published files."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "vo3d" / "weights"
+
+
+def _published(card: Card) -> Path | None:
+    """The file that `card` is of, where it is on this machine; Vo3dError when only others of its name are."""
+    strangers = []
+    for path in (folder / card.file for folder in (*_own_folders(), _cache())):
+        if path.is_file():
+            if sha256_of(path) == card.sha256:
+                return path
+            strangers.append(path)
+    if strangers:
+        raise Vo3dError(
+            f"{strangers[0]}: not the file that {card.name} stands for (another SHA-256 than {card.sha256}): replace "
+            f"it by the one of {card.page}, or give --weights its path"
+        )
+    return None
+
+
+def _fetched(card: Card) -> Path:
+    """The file that `card` is of, fetched into the cache; it is whole and the one that was published, or absent."""
+    path = _cache() / card.file
+    try:
+        # https, and the address comes from a file of vo3d
+        with urlopen(card.url, timeout=TIMEOUT) as answer:  # noqa: S310
+            content = answer.read()
+    except (OSError, HTTPException) as error:
+        raise Vo3dError(
+            f"{card.name} is not here and could not be fetched ({getattr(error, 'reason', error)}): download "
+            f"{card.url} where there is a network, and put the file {card.file} into {_cache()} or into a folder that "
+            f"{FOLDERS} names"
+        ) from error
+    if (found := sha256(content).hexdigest()) != card.sha256:
+        raise Vo3dError(f"{card.url}: what came has SHA-256 {found}, not {card.sha256}: try again, or see {card.page}")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path

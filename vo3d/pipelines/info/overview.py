@@ -1,0 +1,204 @@
+"""What is installed, and what a model is made of, layer by layer."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vo3d.errors import Vo3dError
+from vo3d.inference.cards import card_of, find_pretrained, weights_names
+from vo3d.model import Model
+from vo3d.pipelines.info.summary import NOT_COUNTED, Layer, Views, count, summarise
+from vo3d.provenance import accelerator, versions
+from vo3d.settings.build import build
+from vo3d.settings.files import read_settings
+
+DEPTH = 2  # levels of nested layers that the table shows
+SIZE = (480, 640)  # rows and columns of the views, where neither model nor data tell
+NUM_VIEWS = 3
+SPLITS = ("train", "val", "test")
+
+
+def print_overview(
+    model: str | None = None,
+    weights: str | None = None,
+    *,
+    size: Sequence[int] | None = None,
+    num_views: int | None = None,
+    depth: int = DEPTH,
+    console: Console | None = None,
+) -> None:
+    """Print versions, devices and threads; or what `model` is made of; or the card of `weights`.
+
+    Args:
+        model: A class path, or a YAML file.
+        weights: A name or a path, see `vo3d.inference.pretrained.load_pretrained`.
+        size: Rows and columns of the views that the model is counted for; None: the model's, or those of its data.
+        num_views: Views of a clip; None: as in the model's data.
+        depth: Levels of nested layers that are shown.
+        console: Where to print.
+
+    Raises:
+        Vo3dError: `model` or `weights` names nothing or both are given, settings of views are given without a model, or
+            it does not take such views.
+    """
+    console = console or Console()
+    given = {"size": size is not None, "views": num_views is not None, "depth": depth != DEPTH}
+    if model is not None and weights is not None:
+        raise Vo3dError(f"a model, {model}, and weights, {weights}: expected one of both: ask for them one by one")
+    if model is None and any(given.values()):
+        names = ", ".join(name for name, there in given.items() if there)
+        raise Vo3dError(f"{names} without a model: expected a class path or a configuration, such as deepvo_kitti.yaml")
+    if weights is not None:
+        console.print(card_table(weights))
+        return
+    if depth < 0:
+        raise Vo3dError(f"depth is {depth}: expected 0, which shows the whole alone, or more levels")
+    console.print(installed_table() if model is None else model_table(model, size, num_views, depth))
+
+
+def installed_table() -> Table:
+    """Versions, devices, threads and the weights that have a name."""
+    table = Table("", "version or value", title="Installed")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    for name, value in (
+        *versions().items(),
+        *accelerator().items(),
+        ("accelerator", str(found) if found is not None else "none"),
+        ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
+        ("weights", ", ".join(weights_names())),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def model_table(model: str, size: Sequence[int] | None, num_views: int | None, depth: int) -> Table:
+    """Layers, shapes, parameters and multiply-adds of the model that a class path or a YAML file names.
+
+    Raises:
+        Vo3dError: there is no such model, or it does not take such views.
+    """
+    if size is not None and len(size) != 2:
+        raise Vo3dError(f"size is {' '.join(map(str, size)) or 'empty'}: expected two numbers, rows and columns")
+    spec, content = _spec(model)
+    net, views, layers = summarise(partial(build, Model, spec, model), partial(_views, content, size, num_views))
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+        title=type(net).__name__,
+        caption=f"Needs {', '.join(net.needs)}; gives {layers[0].output}.\n{views.source}. A layer counts with all "
+        f"that is in it. Multiply-adds are those of products and convolutions, without {NOT_COUNTED}.",
+    )
+    for name in ("layer", "kind", "output", "runs", "parameters", "multiply-adds"):
+        words = name in {"layer", "output"}
+        right = name in {"runs", "parameters", "multiply-adds"}
+        table.add_column(name, overflow="fold", no_wrap=not words, justify="right" if right else "left")
+    for layer in layers[1:]:
+        if layer.name.count(".") < depth:
+            table.add_row(*_cells(layer), end_section=layer is layers[-1])
+    table.add_section()
+    table.add_row("all", layers[0].kind, "", "", *_cells(layers[0])[-2:], style="bold")
+    trainable = count(parameter for parameter in net.parameters() if parameter.requires_grad)
+    for name, text in (
+        ("trainable", f"{trainable:,}"),
+        ("buffers", f"{count(net.buffers()):,}"),
+        ("size", f"{sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers())) / 1e6:,.2f} MB"),
+    ):
+        table.add_row(name, "", "", "", text)
+    return table
+
+
+def _cells(layer: Layer) -> tuple[str, ...]:
+    """Name below its parent's, kind, first output, how often it ran, parameters, multiply-adds."""
+    name = "  " * layer.name.count(".") + layer.name.rpartition(".")[2]
+    first, more, _ = layer.output.partition(", ")
+    runs = str(layer.calls) if layer.calls else ""
+    return (
+        name,
+        layer.kind,
+        escape(first) + (", ..." if more else ""),
+        runs,
+        f"{layer.parameters:,}",
+        f"{layer.multiply_adds:,}",
+    )
+
+
+def _views(content: Mapping[str, Any], size: Sequence[int] | None, num_views: int | None, model: Model) -> Views:
+    """The views that `model` is counted for: as asked, else its own size, else those of its data in `content`."""
+    data = content.get("data")
+    datasets = [data.get(split) for split in SPLITS] if isinstance(data, Mapping) else []
+    arguments = [one["init_args"] for one in datasets if isinstance(one, Mapping) and "init_args" in one]
+
+    def of_data(*names: str) -> Any:
+        return next((one[name] for one in arguments for name in names if one.get(name)), None)
+
+    sizes = {
+        "as asked": size,
+        "of the model": getattr(model, "size", None),
+        "of its data": of_data("size"),
+        "by default": SIZE,
+    }
+    numbers = {"as asked": num_views, "of its data": of_data("num_views", "clip_length"), "by default": NUM_VIEWS}
+    (rows, columns), of_size = next((value, why) for why, value in sizes.items() if value is not None)
+    number, of_number = next((value, why) for why, value in numbers.items() if value is not None)
+    source = f"For one clip of {number} views ({of_number}) of {rows} rows and {columns} columns ({of_size})"
+    return Views(size=(rows, columns), num=number, source=source)
+
+
+def card_table(weights: str) -> Table:
+    """What weights are, by their name or path: the model, how they were made, what they reach, where they are.
+
+    Raises Vo3dError when there are none, or the file does not say what it is.
+    """
+    path, card = find_pretrained(weights, fetch=False)
+    card = card or (card_of(path) if path is not None and path.is_file() else None)
+    if card is None:
+        raise Vo3dError(
+            f"{path}: has no card, as runs and checkpoints have none: expected safetensors of vo3d, or one of "
+            f"{', '.join(weights_names())}"
+        )
+    missing = "not here: fetched when it is used" if card.file else "none"
+    table = Table("", "", title=card.name, show_header=False)
+    for name, text in (
+        ("what", card.about),
+        ("model", card.class_path),
+        ("arguments", _lines(card.init_args) or "as its constructor has them"),
+        ("recipe", _lines(card.recipe) if isinstance(card.recipe, Mapping) else card.recipe),
+        ("figures", _lines(card.figures)),
+        ("licence", card.licence),
+        ("page", card.page),
+        ("file", missing if path is None else str(path)),
+    ):
+        table.add_row(name, escape(text))
+    return table
+
+
+def _lines(facts: Mapping[str, Any]) -> str:
+    """Facts as lines, nested ones indented."""
+    return yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000).rstrip() if facts else ""
+
+
+def _spec(text: str) -> tuple[dict[str, Any] | str, dict[str, Any]]:
+    """A class path as it is; of a YAML file the part under model.net, or the whole. And the file's content."""
+    path = Path(text)
+    if path.suffix not in {".yaml", ".yml"}:
+        if not text or "/" in text or path.exists():
+            raise Vo3dError(
+                f"{text!r} is no model: expected a class path, such as vo3d.models.deepvo.DeepVO, or a configuration, "
+                "such as deepvo_kitti.yaml or config.yaml in the folder of a run"
+            )
+        return text, {}
+    content = read_settings(path)
+    spec = content.get("model", {}).get("net", content)
+    if not isinstance(spec, dict) or "class_path" not in spec:
+        raise Vo3dError(f"{path}: names no model: expected class_path under model.net")
+    return spec, content

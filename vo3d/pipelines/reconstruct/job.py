@@ -1,0 +1,106 @@
+"""What is to be reconstructed, with what, and where it goes; and what has been made of it so far."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from vo3d.depth_map import PosedDepthMap
+from vo3d.errors import Vo3dError
+from vo3d.formats.files import atomic_path
+from vo3d.fusion.filtering import FusionRules
+from vo3d.inference.loop import reference_window
+from vo3d.inference.pretrained import Pretrained
+from vo3d.model import DepthModel, Frames
+from vo3d.recording import MultiViewScene
+from vo3d.report.words import size_in_words
+from vo3d.sample import Sample
+
+BYTES_A_PIXEL = 8  # of the depth maps on disk: depth and confidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be done, with what, and where it goes."""
+
+    scene: MultiViewScene
+    layout: str  # among `LAYOUTS`
+    references: Sequence[int]  # places of the views that get a depth map
+    num_views: int
+    net: Pretrained
+    model: DepthModel  # that of `net`
+    device: torch.device
+    rules: FusionRules
+    refine: bool
+    cloud: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the depth maps."""
+        return beside(self.cloud, "depth")
+
+    def window(self, reference: int) -> Frames:
+        """A reference and its sources."""
+        if not self.model.window.reference:
+            return Frames(views=(reference,), counted=(0,))
+        return reference_window(self.scene, reference, self.num_views)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """All that depth maps depend on beside their images and cameras."""
+        unimportant = {"slab"}  # it changes memory and time alone
+        arguments = {key: value for key, value in self.net.init_args.items() if key not in unimportant}
+        return {
+            "model": self.net.class_path,
+            "arguments": {"num_depths": self.model.num_depths} | arguments,
+            "weights_sha256": self.net.sha256,
+            "num_views": self.num_views,
+            "refine": self.refine,
+        }
+
+
+@dataclass(kw_only=True)
+class Reconstruction:
+    """What has been made so far."""
+
+    maps: list[PosedDepthMap] = field(default_factory=list)
+    errors: list[dict[str, float]] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each step
+
+
+def beside(cloud: Path, rest: str) -> Path:
+    """A file or folder beside the cloud that begins with its name."""
+    return cloud.with_name(f"{cloud.stem}_{rest}")
+
+
+def check_writable(out: Path) -> Path:
+    """`out`, which can be written."""
+    if out.suffix.lower() != ".ply":
+        raise Vo3dError(f"--out {out}: expected a name that ends in .ply")
+    if out.is_dir():
+        raise Vo3dError(f"--out {out}: is a folder: expected the name of a file, such as {out / 'cloud.ply'}")
+    probe = out.with_name(f".{out.name}.probe")
+    with atomic_path(probe) as temporary:
+        temporary.touch()
+    probe.unlink()
+    return out
+
+
+def check_space(job: Job, sample: Sample) -> None:
+    """Raise Vo3dError unless the depth maps and as much again for the cloud have room."""
+    h, w = map_size(job, sample)
+    needed = 2 * BYTES_A_PIXEL * h * w * len(job.references)
+    free = shutil.disk_usage(job.folder).free
+    if free < needed:
+        raise Vo3dError(
+            f"{job.folder}: {size_in_words(free)} are free, about {size_in_words(needed)} are needed: make room"
+        )
+
+
+def map_size(job: Job, sample: Sample) -> tuple[int, int]:
+    """Height and width of the depth maps that the model makes."""
+    stride = job.model.stride
+    h, w = sample.image.shape[-2:]
+    return -(-h // stride), -(-w // stride)

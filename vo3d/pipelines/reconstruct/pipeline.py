@@ -1,0 +1,244 @@
+"""`vo3d reconstruct`: from posed photographs to a point cloud, by a model of multi-view stereo."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from vo3d.depth_map import DepthMap
+from vo3d.errors import Vo3dError
+from vo3d.formats.files import atomic_path
+from vo3d.formats.ply import write_cloud, write_mesh
+from vo3d.fusion.filtering import FusionRules, filter_map
+from vo3d.fusion.fuse import Fused, fuse
+from vo3d.fusion.tsdf import tsdf_mesh
+from vo3d.inference.cost import peak_memory
+from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refined
+from vo3d.inference.depth_folder import DepthFolder, fingerprint
+from vo3d.inference.devices import choose_device
+from vo3d.inference.loop import evaluating
+from vo3d.inference.pretrained import load_pretrained
+from vo3d.inference.progress import progress_bar
+from vo3d.metrics.depth import without_lengths
+from vo3d.model import Frames, check_needs, depth_model
+from vo3d.pipelines.reconstruct.job import Job, Reconstruction, beside, check_space, check_writable
+from vo3d.pipelines.reconstruct.messages import say_plan, say_result
+from vo3d.provenance import provenance
+from vo3d.report.clouds import up_comment
+from vo3d.report.reconstruction import write_reconstruction_report
+from vo3d.sample import Sample
+from vo3d.settings.layouts import LAYOUTS, find_references, open_scene
+
+RESULT = "reconstruction.json"  # in the folder of the depth maps
+
+
+def reconstruct(
+    scene: Path,
+    *,
+    out: Path,
+    weights: str | None = None,
+    model: str | None = None,
+    reading: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    views: Sequence[str] = (),
+    num_views: int = 5,
+    rules: Mapping[str, Any] | None = None,
+    refine: bool = False,
+    mesh: bool = False,
+    report: bool = True,
+    device: str = "auto",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Make a point cloud of a scene; says before what is planned and what it will cost, and afterwards what came out.
+
+    Depth and confidence of each view go to `<out's stem>_depth/` as they are made; a later call with equal settings
+    takes them from there. `reconstruction.json` in that folder holds the figures and where they came from.
+
+    Args:
+        scene: A folder in a layout of `LAYOUTS`.
+        out: The cloud, a PLY file.
+        weights: A name or a file, see `load_pretrained`.
+        model: The class that the weights are for, or one without parameters, see there.
+        arguments: Of the class, see there.
+        reading: How the scene is read: `size` or `max_side`, `depth_range`, and what its layout takes besides.
+        views: Names of the views to make depth maps of; numbers will do where the names are numbers. All, if empty.
+        num_views: Views that a depth map is made from; a view with fewer sources makes do with those.
+        rules: Of the fusion, see `FusionRules`; the least confidence is the model's own by default.
+        refine: Refine each depth between the hypotheses, see `vo3d.fusion.variational`.
+        mesh: Also write a mesh, `<out's stem>_mesh.ply`.
+        report: Also write a page with pictures.
+        device: As torch names it; "auto" takes the accelerator where there is one.
+        console: Where to print.
+
+    Returns:
+        What reconstruction.json holds.
+
+    Raises:
+        Vo3dError: the scene, the weights or the options are none that can be used; nothing survives the fusion.
+    """
+    console = console or Console()
+    started = perf_counter()
+    if num_views < 2:
+        raise Vo3dError(f"num_views {num_views}: expected at least 2, a reference and a source")
+    chosen = choose_device(device)
+    layout, opened = open_scene(scene, reading or {})
+    net = load_pretrained(weights, model=model, arguments=arguments)
+    depth = depth_model(net.model)
+    if not depth.window.reference and depth.window.views not in {None, 1}:
+        raise Vo3dError(
+            f"{type(depth).__name__} looks at {depth.window.views} frames in time order: a reconstruction needs a "
+            "model of single views, or of a reference and its sources"
+        )
+    job = Job(
+        scene=opened,
+        layout=layout,
+        references=find_references(opened, views),
+        num_views=num_views,
+        net=net,
+        model=depth,
+        device=chosen,
+        rules=FusionRules(**{"min_confidence": depth.min_confidence or 0.0, **(rules or {})}),
+        refine=refine,
+        cloud=check_writable(out),
+    )
+    net.model.to(chosen).eval()
+    folder = DepthFolder(job.folder, job.settings)
+    first = opened.clip(job.window(job.references[0]).views)
+    check_needs(net.model, first, str(scene))
+    check_space(job, first)
+    say_plan(job, first, folder, console)
+    with _resumable(job, folder):
+        made = _depth_maps(job, folder)
+    began = perf_counter()
+    fused = _fused(job, made)
+    world_T_cam = torch.stack([view.world_T_cam for view in made.maps])
+    write_cloud(job.cloud, fused.cloud, comments=[up_comment(world_T_cam)])
+    files = {"cloud": job.cloud}
+    made.stages["fusion"] = perf_counter() - began
+    if mesh:
+        began = perf_counter()
+        files["mesh"] = beside(job.cloud, "mesh.ply")
+        filtered = [filter_map(made.maps, index, job.rules) for index in range(len(made.maps))]
+        write_mesh(files["mesh"], tsdf_mesh(filtered))
+        made.stages["mesh"] = perf_counter() - began
+    result = _result(job, made, fused, perf_counter() - started, first)
+    files["depth"], files["figures"] = job.folder, job.folder / RESULT
+    with atomic_path(files["figures"]) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if report:
+        files["report"] = _report(job, made, fused, result)
+    say_result(result, files, console)
+    return result
+
+
+def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
+    """Every depth map, from its file or from the model."""
+    made = Reconstruction()
+    place = {index: position for position, index in enumerate(job.references)}
+    with evaluating(job.model, job.device), progress_bar() as bar:
+        task = bar.add_task("depth maps", total=len(job.references))
+        for index in job.references:
+            window = job.window(index)
+            sample = job.scene.clip(window.views)
+            name, made_from = job.scene.names[index], fingerprint(sample)
+            if (found := folder.load(name, made_from)) is not None:
+                view = DepthMap(**of_view(job.model, sample, 0, name=name), **found)
+            else:
+                view = _estimated(job, window, sample)
+                folder.save(view, made_from)
+            errors = depth_errors(view, job.rules.min_confidence)
+            made.errors.append(errors if job.scene.metric else without_lengths(errors))
+            sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
+            made.maps.append(posed(view, sample, job.model.stride, sources=sources))
+            bar.update(task, advance=1, description=f"depth map {name}")
+    made.stages["depth maps"] = sum(view.seconds for view in made.maps)
+    return made
+
+
+def _estimated(job: Job, window: Frames, sample: Sample) -> DepthMap:
+    """The map of the window's reference, refined if that is wanted."""
+    ((view, _, _),) = depth_maps(job.model, job.scene, [window], device=job.device, read=lambda _: sample)
+    if not job.refine:
+        return view
+    started = perf_counter()
+    view = refined(job.model, view, sample, job.device)
+    return replace(view, seconds=view.seconds + perf_counter() - started)
+
+
+def _fused(job: Job, made: Reconstruction) -> Fused:
+    with progress_bar() as bar:
+        task = bar.add_task("fusion", total=len(made.maps))
+        return fuse(made.maps, job.rules, progress=lambda view: bar.update(task, advance=1))
+
+
+def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample: Sample) -> dict[str, Any]:
+    """The figures, and where they came from."""
+    height, width = sample.image.shape[-2:]
+    errors = [view for view in made.errors if view]
+    mean = {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})}
+    return {
+        "scene": {"name": job.scene.name, "layout": job.layout, "views": len(job.scene), "size": f"{width}x{height}"},
+        "settings": job.settings,
+        "rules": asdict(job.rules),
+        "points": len(fused.cloud),
+        "seconds": {"all": seconds, "a_view": _mean([view.seconds for view in made.maps])} | made.stages,
+        "peak_memory_bytes": peak_memory(job.device),
+        "depth_errors": mean,
+        "views": [asdict(counts) | {"errors": view} for counts, view in zip(fused.views, made.errors, strict=True)],
+        "provenance": provenance() | {"device": str(job.device)} | job.net.origin,
+    }
+
+
+def _report(job: Job, made: Reconstruction, fused: Fused, result: Mapping[str, Any]) -> Path:
+    """A page with pictures; figures are those of `result`."""
+    origin = result["provenance"]
+    settings = {
+        "scene": f"{job.scene.name}, {LAYOUTS[job.layout]}",
+        "images": f"{result['scene']['size']}, {job.num_views} views for each depth map",
+        "model": f"{job.net.class_path}, {job.net.name}",
+        "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
+        "device": str(job.device),
+    }
+    return write_reconstruction_report(
+        beside(job.cloud, "report"),
+        fused,
+        made.maps,
+        job.rules,
+        title=f"{job.scene.name} by {type(job.net.model).__name__}",
+        settings=settings,
+        seconds=made.stages,
+        peak_bytes=result["peak_memory_bytes"],
+        unit="m" if job.scene.metric else "",
+        commands=[str(origin["command"])],
+        provenance={
+            key: str(value) for key, value in origin.items() if key not in {"command", "versions", "accelerator"}
+        }
+        | {str(key): str(value) for key, value in (*origin["accelerator"].items(), *origin["versions"].items())},
+    )
+
+
+@contextmanager
+def _resumable(job: Job, folder: DepthFolder) -> Iterator[None]:
+    """Tell whoever interrupts how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = len(folder)
+        sys.stderr.write(
+            f"\n{done} of {len(job.references)} depth maps are in {job.folder}: the same command goes on from there"
+        )
+        raise
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean of the numbers that are not NaN; None where there are none."""
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,38 @@
+"""The folder that a training run leaves: its files by name."""
+
+from pathlib import Path
+from typing import Any
+
+from vo3d.errors import Vo3dError
+from vo3d.settings.files import read_settings
+
+CONFIG = "config.yaml"  # the resolved configuration
+HISTORY = "history.csv"  # the logged curves
+VERSIONS = "versions.json"  # what made it: versions, seed, command, date
+CHECKPOINTS = "checkpoints"  # folder of best.ckpt and last.ckpt
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """The resolved configuration of a run, or the configuration in a YAML file; raises Vo3dError when there is none."""
+    path = run if run.suffix == ".yaml" else run / CONFIG
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file")
+    config = read_settings(path)
+    if not {"model", "data"} <= set(config):
+        raise Vo3dError(f"{path}: not the configuration of a run: expected the keys model and data")
+    return config
+
+
+def find_checkpoint(name: str | Path, run: Path) -> Path:
+    """The file that `best`, `last` or a path names; raises Vo3dError when it is not there."""
+    path = run / CHECKPOINTS / f"{name}.ckpt" if str(name) in {"best", "last"} else Path(name)
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such checkpoint: expected a file, or 'best' or 'last' of the run {run}")
+    return path
+
+
+def training_command(run: Path) -> str | None:
+    """The command that made the run; None where the folder does not tell."""
+    path = run / VERSIONS
+    command = read_settings(path).get("command") if path.is_file() else None
+    return None if command is None else str(command)
