@@ -1,7 +1,7 @@
 """Clips of equal length taken from recordings: what every dataset of sequences is made of."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -31,13 +31,43 @@ class Segments:
     frames: int | None = None
 
     def borders(self, num_frames: int, clip_length: int) -> tuple[list[int], list[int]]:
-        """First frame of each segment of `num_frames` frames, and the frame behind its last; none is empty."""
+        """Return each segment's first frame of `num_frames` frames, and the frame behind its last; none is empty."""
         starts = [part * num_frames // clip_length for part in range(clip_length)]
         stops = [max((part + 1) * num_frames // clip_length, start + 1) for part, start in enumerate(starts)]
         return starts, stops
 
 
-class ClipDataset(RecordingDataset):
+class NumberedDataset(RecordingDataset):
+    """Samples that are numbered group by group: what datasets of clips and of references have in common.
+
+    Args:
+        counts: number of samples in each group.
+        transforms, seed: augmentation, see `RecordingDataset`; Vo3dError for a seed below 0.
+    """
+
+    def __init__(self, counts: Iterable[int], transforms: Sequence[Transform], seed: int) -> None:
+        if seed < 0:
+            raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
+        self.transforms = list(transforms)
+        self.seed = seed
+        self._starts = [0, *accumulate(counts)]  # number of the first sample of each group, and of all samples
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self._starts[-1]
+
+    def group(self, index: int) -> tuple[int, int]:
+        """Return the group of sample `index` and the sample's number in it.
+
+        Raises IndexError outside of 0 .. len - 1, negative numbers included.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        which = bisect_right(self._starts, index) - 1
+        return which, index - self._starts[which]
+
+
+class ClipDataset(NumberedDataset):
     """Clips of `clip_length` views that never cross the border of a recording.
 
     A clip starts every `clip_step` frames and takes every `frame_stride`-th frame; of several strides, each gives clips
@@ -67,10 +97,12 @@ class ClipDataset(RecordingDataset):
         for name, value in lowest.items():
             if value < 1:
                 raise Vo3dError(f"{name} is {value}: expected a whole number of at least 1")
-        if segments is not None:
-            _check_segments(segments, clip_length, strides)
-        if seed < 0:
-            raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
+        if segments is not None and segments.frames is not None and segments.frames < clip_length:
+            raise Vo3dError(
+                f"segments.frames is {segments.frames}: expected at least clip_length, which is {clip_length}, or null"
+            )
+        if segments is not None and strides != [1]:
+            raise Vo3dError(f"frame_stride is {strides} beside segments: expected 1, the segments space the frames")
         if not recordings:
             raise Vo3dError("no recording to take clips from: name at least one sequence")
         names = [recording.name for recording in recordings]
@@ -80,8 +112,6 @@ class ClipDataset(RecordingDataset):
         self.clip_length = clip_length
         self.clip_step = clip_step
         self.segments = segments
-        self.transforms = list(transforms)
-        self.seed = seed
         # clips are numbered recording by recording, and within one stride by stride
         self._groups = [(recording, stride) for recording in self.recordings for stride in strides]
         numbers = []
@@ -93,22 +123,13 @@ class ClipDataset(RecordingDataset):
                     f"frame_stride {stride} needs {span}; shorten clip_length or leave the recording out"
                 )
             numbers.append((len(recording) - span) // clip_step + 1)
-        self._ends = list(accumulate(numbers))  # number of clips up to and with each group
-
-    def __len__(self) -> int:
-        """Number of clips."""
-        return self._ends[-1]
+        super().__init__(numbers, transforms, seed)
 
     def place(self, index: int) -> tuple[Recording, list[int]]:
-        """The recording of clip `index` and the indices of its frames, without reading them.
-
-        Raises IndexError outside of 0 .. len - 1, negative numbers included.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
-        which = bisect_right(self._ends, index)
+        """Return the recording of clip `index` and the indices of its frames, without reading them."""
+        which, number = self.group(index)
         recording, stride = self._groups[which]
-        first = (index - (self._ends[which - 1] if which else 0)) * self.clip_step
+        first = number * self.clip_step
         if self.segments is None:
             return recording, [first + view * stride for view in range(self.clip_length)]
         starts, stops = self.segments.borders(self._span(recording, stride), self.clip_length)
@@ -121,17 +142,7 @@ class ClipDataset(RecordingDataset):
         return recording, [first + place for place in places]
 
     def _span(self, recording: Recording, stride: int) -> int:
-        """Number of frames from the first to the last that a clip may take."""
+        """Return the number of frames from the first to the last that a clip may take."""
         if self.segments is None:
             return (self.clip_length - 1) * stride + 1
         return min(len(recording), self.segments.frames or len(recording))
-
-
-def _check_segments(segments: Segments, clip_length: int, strides: Sequence[int]) -> None:
-    """Raise Vo3dError unless there is a frame for each segment of a window, and no stride beside them."""
-    if segments.frames is not None and segments.frames < clip_length:
-        raise Vo3dError(
-            f"segments.frames is {segments.frames}: expected at least clip_length, which is {clip_length}, or null"
-        )
-    if list(strides) != [1]:
-        raise Vo3dError(f"frame_stride is {strides} beside segments: expected 1, the segments space the frames")

@@ -17,6 +17,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.images import image_size, read_image
 from vo3d.geometry import distort_points, sample_image, se3, undistort_points, view_selection
+from vo3d.recording import Layout
 
 ZOOMS = tuple(1.01**step for step in range(-70, 71))  # of an undistorted image against its original: 0.5 to 2
 BORDER_POINTS = 17  # of each side, for the choice of the zoom
@@ -213,6 +214,9 @@ def scene(
 ) -> ColmapScene:
     """The scene that a project holds."""
     return ColmapScene(path, images=images, size=size, max_side=max_side, depth_range=depth_range)
+
+
+LAYOUT = Layout("a COLMAP model (cameras, images, points3D; beside images/)", recognises, scene, rank=2)
 
 
 @lru_cache(maxsize=64)

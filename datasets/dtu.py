@@ -21,7 +21,7 @@ from vo3d.formats.images import image_size, read_image
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
-from vo3d.recording import MultiViewScene, Transform
+from vo3d.recording import Layout, MultiViewScene, Transform
 
 Split = Literal["train", "val", "test"]
 
@@ -280,6 +280,9 @@ def scene(path: Path, *, light: int = ALL_LIGHTS_ON) -> MultiViewScene:
     """The scan in the folder `path`, such as `Rectified/scan1_train`, with its true depth where there is some."""
     scan = re.sub(r"\D", "", path.resolve().name)
     return DTUScene(path.resolve().parents[1], int(scan), light, depth="where present")
+
+
+LAYOUT = Layout("a scan of DTU's training layout (Rectified/scan1_train)", recognises, scene, rank=3)
 
 
 def _scans(split: Split | list[int]) -> Sequence[int]:

@@ -2,10 +2,9 @@
 
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import cv2
 import torch
@@ -13,12 +12,11 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
-from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics
-from vo3d.datasets.views import check_frames, read_views
+from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
+from vo3d.datasets.views import FileRecording, image_files, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import IMAGE_SUFFIXES
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 
@@ -63,13 +61,10 @@ class ImageFolder(ClipDataset):
             trajectory_format=trajectory_format,
             size=size,
         )
-        super().__init__(
-            [recording],
-            **clips,
-        )
+        super().__init__([recording], **clips)
 
 
-class FolderRecording(Recording):
+class FolderRecording(FileRecording):
     """One folder of images or one video; arguments and errors as `ImageFolder` says.
 
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the source.
@@ -87,24 +82,20 @@ class FolderRecording(Recording):
         trajectory_format: Literal["kitti", "tum"] = "kitti",
         size: Size | None = None,
     ) -> None:
-        check_size(size)
-        check_frames(frames)
+        super().__init__(source.resolve().stem if source.is_file() else source.resolve().name, frames, size)
         if (intrinsics is None) == (field_of_view is None):
             raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
         if fps is not None and not fps > 0:
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
-        self._source: _Source = _Video(source, frames) if source.is_file() else _Images(source)
+        self._source = _Video(source, frames) if source.is_file() else _Images(source)
         total = len(self._source)
-        self.first_frame, last = frames or (0, total)
+        last = total if frames is None else frames[1]
         if last > total:
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
         self._count = last - self.first_frame
-        self.name = source.resolve().stem if source.is_file() else source.resolve().name
-        self._size = size
         self._K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
         if size is not None:
             self._K = resize_intrinsics(self._K, self._source.size, size)
-        self._poses: Tensor | None = None
         fps = fps or self._source.fps
         self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
         if trajectory is not None:
@@ -121,31 +112,10 @@ class FolderRecording(Recording):
         """Number of frames."""
         return self._count
 
-    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
-        """`world_T_cam` of every frame, in the unit of the trajectory file; None without one."""
-        return self._poses
-
     def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
-        return Sample(
-            image=self._source.read([self.first_frame + index for index in indices], self._size),
-            K=self._K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=None if self._poses is None else self._poses[list(indices)],
-            time=None if self._time is None else self._time[list(indices)],
-            scene=self.name,
-            index=torch.tensor(indices),
-        )
-
-
-class _Source(Protocol):
-    """Frames with random access."""
-
-    size: Size  # of the original
-    fps: float | None
-
-    def __len__(self) -> int: ...
-
-    def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]: ...
+        """Read the views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
+        image = self._source.read([self.first_frame + index for index in indices], self._size)
+        return self.sample(indices, image, self._K)
 
 
 class _Images:
@@ -156,8 +126,7 @@ class _Images:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise Vo3dError(f"{folder}: no such folder or video file")
-        found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
-        self._files = sorted(found, key=_natural_key)
+        self._files = image_files(folder)
         if not self._files:
             raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
         self.size = read_views(self._files[:1], None)[1]
@@ -166,15 +135,8 @@ class _Images:
         return len(self._files)
 
     def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
-        """The frames at `indices`; one that differs in size from the first of the folder is refused."""
-        files = [self._files[index] for index in indices]
-        views, original = read_views(files, size)
-        if original != self.size:
-            raise Vo3dError(
-                f"{files[0]}: is {original[1]}x{original[0]} pixels and {self._files[0].name} is {self.size[1]}x"
-                f"{self.size[0]}: expected one size in a folder"
-            )
-        return views
+        """Read the frames at `indices`; one that differs in size from the first of the folder is refused."""
+        return read_views([self._files[index] for index in indices], size, (self._files[0].name, self.size))[0]
 
 
 class _Video:
@@ -207,11 +169,11 @@ class _Video:
         return self._count
 
     def __getstate__(self) -> dict[str, object]:
-        """Everything but the open file."""
+        """Give another process everything but the open file."""
         return self.__dict__ | {"_capture": None, "_inherited": None, "_process": -1}
 
     def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
-        """The frames at `indices`; going forward by one costs no seek."""
+        """Decode the frames at `indices`; going forward by one costs no seek."""
         views: list[Tensor] = []
         for index in indices:
             view = self._frame(index)
@@ -223,7 +185,7 @@ class _Video:
         return torch.stack(views)
 
     def _opened(self) -> cv2.VideoCapture:
-        """The file, opened by this process: a decoder that was forked would share its position with the parent."""
+        """Return the file, opened by this process: a forked decoder would share its position with the parent."""
         if self._capture is not None and self._process != os.getpid():
             # closing it here would wait for ever for decoder threads, which exist in the parent only
             self._inherited, self._capture = self._capture, None
@@ -236,7 +198,7 @@ class _Video:
         return self._capture
 
     def _frame(self, index: int) -> Float32[Tensor, "3 h w"] | None:
-        """One frame, or None where the file does not give it."""
+        """Decode one frame, or None where the file does not give it."""
         capture = self._opened()
         if index != self._next:
             capture.set(cv2.CAP_PROP_POS_FRAMES, index)
@@ -248,25 +210,17 @@ class _Video:
         return torch.from_numpy(pixels).flip(-1).permute(2, 0, 1).float() / 255
 
     def _counted(self) -> int:
-        """The number of frames that can be decoded, by decoding them all."""
+        """Count the frames that can be decoded, by decoding them all."""
         self._capture = None
-        capture, count = self._opened(), 0
-        while capture.grab():
-            count += 1
+        count = sum(1 for _ in iter(self._opened().grab, False))
         self._capture = None
         return count
-
-
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    """Digits compare as numbers: frame2 before frame10."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _intrinsic_matrix(
     source: Path, size: Size, intrinsics: tuple[float, float, float, float] | None, field_of_view: float | None
 ) -> Float64[Tensor, "3 3"]:
-    """K in pixels of the original, from either description."""
+    """Return K in pixels of the original, from either description."""
     height, width = size
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics

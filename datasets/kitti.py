@@ -10,12 +10,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
-from vo3d.datasets.resize import Size, check_size, resize_intrinsics
-from vo3d.datasets.views import check_frames, read_views, readings_between
+from vo3d.datasets.resize import Size, resize_intrinsics
+from vo3d.datasets.views import FileRecording, check_folder, frame_files, read_views, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 LAYOUT = "expected sequences/<name>/{image_0..image_3, calib.txt, times.txt} and poses/<name>.txt"
@@ -55,16 +54,12 @@ class KITTIOdometry(ClipDataset):
         size: Size | None = None,
         **clips: Any,
     ) -> None:
-        root = Path(root)
         names = [f"{name:02d}" if isinstance(name, int) else name for name in sequences]
         recordings = [
-            KITTIRecording(root, name, colour=colour, stereo=stereo, imu=imu, frames=frames, size=size)
+            KITTIRecording(Path(root), name, colour=colour, stereo=stereo, imu=imu, frames=frames, size=size)
             for name in names
         ]
-        super().__init__(
-            recordings,
-            **clips,
-        )
+        super().__init__(recordings, **clips)
 
 
 def _check_layout(root: Path, name: str) -> None:
@@ -75,9 +70,7 @@ def _check_layout(root: Path, name: str) -> None:
     if not sequences.is_dir():
         there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
         raise Vo3dError(f"{root}: holds {there}, but no folder sequences: {LAYOUT}")
-    if not (sequences / name).is_dir():
-        there = ", ".join(sorted(path.name for path in sequences.iterdir() if path.is_dir())) or "none"
-        raise Vo3dError(f"{sequences / name}: no such sequence: there are {there}; choose one of them")
+    check_folder(sequences / name, "sequence")
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ class _Camera:
     cam0_T_cam: Float64[Tensor, "4 4"]  # metres
 
 
-class KITTIRecording(Recording):
+class KITTIRecording(FileRecording):
     """One sequence of KITTI odometry; arguments and errors as `KITTIOdometry` says.
 
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the sequence.
@@ -107,68 +100,43 @@ class KITTIRecording(Recording):
         size: Size | None = None,
     ) -> None:
         _check_layout(root, name)
-        check_size(size)
-        check_frames(frames)
-        self.name = name
-        self.first_frame = frames[0] if frames is not None else 0
-        self._size = size
+        super().__init__(name, frames, size)
         folder = root / "sequences" / name
         left = 2 if colour else 0
         self._left = _camera(folder, left, frames)
         self._right = _camera(folder, left + 1, frames) if stereo else None
         count = len(self._left.files)
-        if self._right is not None:
-            self._check_right(folder, self._right)
+        if self._right is not None and len(self._right.files) != count:
+            raise Vo3dError(
+                f"{self._right.files[0].parent}: has {len(self._right.files)} images and "
+                f"{self._left.files[0].parent.name} has {count}: expected as many; complete the folder, or give frames"
+            )
+        if self._right is not None and not torch.allclose(self._right.K, self._left.K, rtol=1e-6):
+            raise Vo3dError(f"{folder / 'calib.txt'}: left and right camera differ in K: expected a rectified pair")
         self._time = _rows_of(read_times(folder / "times.txt"), folder / "times.txt", count, frames)
-        self._poses: Tensor | None = None
         if (path := root / "poses" / f"{name}.txt").is_file():
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
         self._imu = _imu_steps(root / "imus", name, count, frames) if imu else None
 
-    def _check_right(self, folder: Path, right: _Camera) -> None:
-        """Raise Vo3dError unless the right camera has as many images and the same K as the left one."""
-        if len(right.files) != len(self._left.files):
-            raise Vo3dError(
-                f"{right.files[0].parent}: has {len(right.files)} images and {self._left.files[0].parent.name} has "
-                f"{len(self._left.files)}: expected as many; complete the folder, or give frames"
-            )
-        if not torch.allclose(right.K, self._left.K, rtol=1e-6):
-            raise Vo3dError(f"{folder / 'calib.txt'}: left and right camera differ in K: expected a rectified pair")
-
     def __len__(self) -> int:
         """Number of frames."""
         return len(self._left.files)
 
-    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
-        """`world_T_cam` of every frame, metres, in the world of camera 0; None for sequences without truth."""
-        return self._poses
-
     def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`; Vo3dError naming the file when an image is damaged or has another size."""
+        """Read the views at `indices`; Vo3dError naming the file when an image is damaged or has another size."""
         image, original = read_views([self._left.files[index] for index in indices], self._size)
-        K = self._left.K
-        if self._size is not None:
-            K = resize_intrinsics(K, original, self._size)
+        K = self._left.K if self._size is None else resize_intrinsics(self._left.K, original, self._size)
         right = left_T_right = None
         if self._right is not None:
             right, _ = read_views([self._right.files[index] for index in indices], self._size)
             left_T_right = (torch.linalg.inv(self._left.cam0_T_cam) @ self._right.cam0_T_cam).float()
-        return Sample(
-            image=image,
-            K=K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=None if self._poses is None else self._poses[list(indices)],
-            time=self._time[list(indices)],
-            imu=None if self._imu is None else readings_between(self._imu, indices, self.name).float(),
-            right=right,
-            left_T_right=left_T_right,
-            scene=self.name,
-            index=torch.tensor(indices),
-        )
+        imu = None if self._imu is None else readings_between(self._imu, indices, self.name).float()
+        return self.sample(indices, image, K, imu=imu, right=right, left_T_right=left_T_right)
 
 
 def _camera(folder: Path, number: int, frames: tuple[int, int] | None) -> _Camera:
-    """Images and geometry of camera `number`: P = K [I | t], so that its place in camera 0 is -t."""
+    """Return images and geometry of camera `number`: P = K [I | t], so that its place in camera 0 is -t."""
     calib = read_calib(folder / "calib.txt")
     if f"P{number}" not in calib:
         hint = "; the grey cameras are chosen by colour=False" if number >= 2 else ""
@@ -182,47 +150,33 @@ def _camera(folder: Path, number: int, frames: tuple[int, int] | None) -> _Camer
 
 
 def _image_files(folder: Path, frames: tuple[int, int] | None) -> list[Path]:
-    """The images 000000.png and on without a gap, or those of the range."""
+    """Return the images 000000.png and on without a gap, or those of the range."""
     if not folder.is_dir():
         raise Vo3dError(f"{folder}: no such folder: {LAYOUT}")
-    there = {path.name for path in folder.glob("*.png")}
+    there = {path.name: path for path in folder.glob("*.png")}
     if not there:
         raise Vo3dError(f"{folder}: holds no image: expected 000000.png, 000001.png and on")
-    first, last = frames or (0, len(there))
-    names = [f"{number:06d}.png" for number in range(first, last)]
-    missing = [name for name in names if name not in there]
-    if missing:
+    return frame_files(there, f"{folder}/{{:06d}}.png", frames, suffixes=": no such file")
+
+
+def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | None, *, between: bool = False) -> Tensor:
+    """Return the rows of the frames that are read, from a file of one row for each image, or one `between` two."""
+    last = count if frames is None else frames[1]
+    reach = len(rows) + between
+    found = f"{path}: has the readings of {reach} frames" if between else f"{path}: has {reach} rows"
+    if frames is None and reach != count:
         raise Vo3dError(
-            f"{folder / missing[0]}: no such file, the first of {len(missing)} missing between {names[0]} and "
-            f"{names[-1]}: complete the folder, or give the range of frames that is there"
+            f"{found}, but there are {count} images: expected as many; complete the sequence, or read an excerpt with "
+            f"frames=(0, {min(count, reach)})"
         )
-    return [folder / name for name in names]
-
-
-def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | None) -> Tensor:
-    """The rows of the frames that are read, from a file that must have one row for each image."""
-    if frames is None:
-        if len(rows) != count:
-            raise Vo3dError(
-                f"{path}: has {len(rows)} rows, but there are {count} images: expected as many; complete the sequence, "
-                f"or read an excerpt with frames=(0, {min(count, len(rows))})"
-            )
-        return rows
-    if len(rows) < frames[1]:
-        raise Vo3dError(f"{path}: has {len(rows)} rows, but frames up to {frames[1]} are asked for: shorten the range")
-    return rows[frames[0] : frames[1]]
+    if reach < last:
+        raise Vo3dError(f"{found}, but frames up to {last} are asked for: shorten the range")
+    return rows[frames[0] if frames else 0 : last - between]
 
 
 def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> Tensor:
-    """The readings between consecutive frames of the range, (frames - 1, n, 6)."""
+    """Return the readings between consecutive frames of the range, (frames - 1, n, 6)."""
     path = next((path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()), None)
     if path is None:
         raise Vo3dError(f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
-    steps = read_imu(path)
-    if frames is None and len(steps) != count - 1:
-        raise Vo3dError(f"{path}: has the readings of {len(steps) + 1} frames, but there are {count} images")
-    if frames is not None and len(steps) < frames[1] - 1:
-        raise Vo3dError(
-            f"{path}: has the readings of {len(steps) + 1} frames, but frames up to {frames[1]} are asked for"
-        )
-    return steps[frames[0] : frames[1] - 1] if frames is not None else steps
+    return _rows_of(read_imu(path), path, count, frames, between=True)

@@ -1,14 +1,20 @@
 """Samples for multi-view stereo: a reference view and the views that suit it, from scenes of any source."""
 
-from bisect import bisect_right
+from abc import abstractmethod
 from collections.abc import Sequence
-from itertools import accumulate
 
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from vo3d.datasets.clips import NumberedDataset
+from vo3d.datasets.views import check_indices
 from vo3d.errors import Vo3dError
-from vo3d.recording import MultiViewScene, RecordingDataset, Transform
+from vo3d.recording import MultiViewScene, Transform
+from vo3d.sample import Sample
 
 
-class MultiViewDataset(RecordingDataset):
+class MultiViewDataset(NumberedDataset):
     """One sample for each reference of each scene: the reference first, then its best sources.
 
     A reference with fewer than `num_views` - 1 sources is left out, unless `fewer_views`: then it comes with those it
@@ -36,37 +42,83 @@ class MultiViewDataset(RecordingDataset):
     ) -> None:
         if num_views < 2:
             raise Vo3dError(f"num_views is {num_views}: expected at least 2, a reference and a source")
-        if seed < 0:
-            raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
         if not scenes:
             raise Vo3dError("no scene to take views from: name at least one")
         self.recordings: list[MultiViewScene] = list(scenes)
         self.num_views = num_views
-        self.transforms = list(transforms)
-        self.seed = seed
         needed = 1 if fewer_views else num_views - 1
         self._references = [
             [index for index in scene.references if len(scene.sources(index)) >= needed] for scene in scenes
         ]
-        self._ends = list(accumulate(len(references) for references in self._references))
-        if not self._ends[-1]:
+        if not any(self._references):
             raise Vo3dError(
                 f"no view of {', '.join(scene.name for scene in scenes[:3])} has {needed} source views: give a smaller "
                 "num_views, or more views that see the same surfaces"
             )
-
-    def __len__(self) -> int:
-        """Number of references."""
-        return self._ends[-1]
+        super().__init__(map(len, self._references), transforms, seed)
 
     def place(self, index: int) -> tuple[MultiViewScene, list[int]]:
-        """The scene of sample `index` and the indices of its views, reference first, without reading them.
-
-        Raises IndexError outside of 0 .. len - 1, negative numbers included.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        which = bisect_right(self._ends, index)
-        scene = self.recordings[which]
-        reference = self._references[which][index - (self._ends[which - 1] if which else 0)]
+        """Return the scene of sample `index` and the indices of its views, reference first, without reading them."""
+        which, number = self.group(index)
+        scene, reference = self.recordings[which], self._references[which][number]
         return scene, [reference, *list(scene.sources(reference))[: self.num_views - 1]]
+
+
+class RenderedScene(MultiViewScene):
+    """Views that a virtual camera takes when they are asked for, with exact depth.
+
+    Images are rounded to 8 bits, as a file would. Depth is 0 outside of `depth_range`, as that of a scanner is.
+
+    Args:
+        name: of the scene.
+        K: of all views, pixels.
+        world_T_cam: of each view, metres.
+        sources: of each view, best first.
+        depth_range: near and far, metres, of every view; Vo3dError unless 0 < near < far.
+    """
+
+    what = "view"  # in messages
+
+    def __init__(
+        self,
+        name: str,
+        K: Float64[Tensor, "3 3"],
+        world_T_cam: Float64[Tensor, "n 4 4"],
+        sources: Sequence[Sequence[int]],
+        depth_range: tuple[float, float],
+    ) -> None:
+        if not 0 < depth_range[0] < depth_range[1]:
+            raise Vo3dError(f"depth_range {depth_range}: expected 0 < near < far, in metres")
+        self.name, self.depth_range = name, depth_range
+        self._K, self._world_T_cam, self._sources = K, world_T_cam, sources
+
+    def __len__(self) -> int:
+        """Number of views."""
+        return len(self._world_T_cam)
+
+    def poses(self) -> Float64[Tensor, "n 4 4"]:
+        """Return `world_T_cam` of every view, metres."""
+        return self._world_T_cam
+
+    def sources(self, index: int) -> Sequence[int]:
+        """Return the indices of the best partners of a view, best first."""
+        return self._sources[index]
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """Render the views at `indices`, in that order; Vo3dError for an index outside."""
+        check_indices(indices, self, self.what)
+        image, depth = (torch.stack(values) for values in zip(*map(self.view, indices), strict=True))
+        near, far = self.depth_range
+        return Sample(
+            image=image.float() / 255,
+            K=self._K.float().expand(len(image), 3, 3).clone(),
+            world_T_cam=self._world_T_cam[list(indices)],
+            depth=torch.where((depth >= near) & (depth <= far), depth, 0.0),
+            depth_range=torch.tensor(self.depth_range).expand(len(image), 2).clone(),
+            scene=self.name,
+            index=torch.tensor(list(indices)),
+        )
+
+    @abstractmethod
+    def view(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "h w"]]:
+        """Render the image of a view and its depth, metres."""

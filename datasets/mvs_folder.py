@@ -16,6 +16,7 @@ from vo3d.formats.images import image_size
 from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
+from vo3d.recording import Layout
 
 DEPTH_FOLDERS = ("depths", "rendered_depth_maps")  # of true depth; the second is BlendedMVS's
 
@@ -127,3 +128,6 @@ def scene(
     """The scene that a folder holds, with its true depth where there is some."""
     depth: DepthChoice = "where present" if any((path / name).is_dir() for name in DEPTH_FOLDERS) else "none"
     return MVSFolderScene(path, size=size, max_side=max_side, depth=depth, depth_range=depth_range)
+
+
+LAYOUT = Layout("MVSNet's layout (images/, cams/, pair.txt)", recognises, scene, rank=1)

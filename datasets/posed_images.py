@@ -17,6 +17,7 @@ from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.text import parse_number, read_lines
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import trajectory as trajectories
+from vo3d.recording import Layout
 
 IMAGE_FOLDERS = ("images", "rgb", "image_2", "color", ".")
 TRAJECTORIES = ("poses.txt", "trajectory.txt", "groundtruth.txt")
@@ -144,7 +145,7 @@ def scene(
     size: Size | None = None,
     max_side: int | None = None,
     depth_range: tuple[float, float] | None = None,
-    trajectory: Path | None = None,
+    poses: Path | None = None,
     intrinsics: Intrinsics | None = None,
     every: int = 1,
 ) -> PosedImagesScene:
@@ -154,12 +155,21 @@ def scene(
     return PosedImagesScene(
         path,
         depth_range=depth_range,
-        trajectory=trajectory,
+        trajectory=poses,
         intrinsics=intrinsics,
         every=every,
         size=size,
         max_side=max_side,
     )
+
+
+LAYOUT = Layout(
+    "images with a file of poses (poses.txt, trajectory.txt, groundtruth.txt, or --poses)",
+    recognises,
+    scene,
+    rank=5,
+    asked_by="poses",
+)
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.seeds import distinct_seeds
-from vo3d.datasets.views import readings_between
-from vo3d.errors import Vo3dError
+from vo3d.datasets.views import check_indices, readings_between
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 from vo3d.world.imu import ImuErrors
-from vo3d.world.recorder import Frame, Recorder, Sensor
+from vo3d.world.recorder import Recorder, Sensor
 
 
 class RenderedRecording(Recording):
@@ -56,7 +55,7 @@ class RenderedRecording(Recording):
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
         self._recorder = Recorder(scene, seed, frames, size, sensor or Sensor())
-        self._give = {"depth": depth, "flow": flow, "mask": mask}
+        self._give = [name for name, wanted in (("depth", depth), ("flow", flow), ("mask", mask)) if wanted]
         self._stereo, self._imu = stereo, imu
         self._cache: dict[tuple[int, bool], UInt8[Tensor, "3 h w"]] | None = {} if cache else None
         self._imu_readings, self._imu_errors = imu_readings, imu_errors or ImuErrors()
@@ -73,47 +72,37 @@ class RenderedRecording(Recording):
         return self._recorder.poses()
 
     def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`; Vo3dError for an index outside, or for unevenly spaced ones with imu."""
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise Vo3dError(f"frame {index} of {self.name!r}: expected 0 to {len(self) - 1}")
-        following: list[int | None] = [*list(indices)[1:], None]
-        frames = [self._frame(index, later) for index, later in zip(indices, following, strict=True)]
-        give = self._give
-        imu = imu_time = None
+        """Render the views at `indices`; Vo3dError for an index outside, or for unevenly spaced ones with imu."""
+        check_indices(indices, self, "frame")
+        recorder = self._recorder
+        fields: dict[str, Tensor] = {}
+        if self._give:
+            following = [*list(indices)[1:], None]
+            frames = [recorder.frame(index, later=later) for index, later in zip(indices, following, strict=True)]
+            images = [frame.image for frame in frames]
+            fields |= {name: torch.stack([getattr(frame, name) for frame in frames]) for name in self._give}
+        else:  # a cached image costs nothing
+            images = [self._image(index, right=False) for index in indices]
+        if "flow" in fields:
+            fields["flow"] = fields["flow"][:-1]
         if self._imu:
-            steps = self._recorder.imu(self._imu_readings, self._imu_errors)
-            imu = readings_between(steps, indices, self.name).float()
-            imu_time = readings_between(self._recorder.imu_times(self._imu_readings)[..., None], indices, self.name)[
-                ..., 0
-            ]
+            steps = recorder.imu(self._imu_readings, self._imu_errors)
+            times = recorder.imu_times(self._imu_readings)[..., None]
+            fields["imu"] = readings_between(steps, indices, self.name).float()
+            fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
+            fields["cam_T_imu"] = torch.eye(4)
+        if self._stereo:
+            fields["right"] = torch.stack([self._image(index, right=True) for index in indices]).float() / 255
+            fields["left_T_right"] = recorder.left_T_right.float()
         return Sample(
-            image=torch.stack([frame.image for frame in frames]).float() / 255,
-            K=self._recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
+            image=torch.stack(images).float() / 255,
+            K=recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=self.poses()[list(indices)],
-            depth=_stack([frame.depth for frame in frames]) if give["depth"] else None,
-            time=self._recorder.times()[list(indices)],
-            imu=imu,
-            imu_time=imu_time,
-            cam_T_imu=None if imu is None else torch.eye(4),
-            right=torch.stack([self._image(index, right=True) for index in indices]).float() / 255
-            if self._stereo
-            else None,
-            left_T_right=self._recorder.left_T_right.float() if self._stereo else None,
-            mask=_stack([frame.mask for frame in frames]) if give["mask"] else None,
-            flow=_stack([frame.flow for frame in frames])[:-1] if give["flow"] else None,
+            time=recorder.times()[list(indices)],
             scene=self.name,
             index=torch.tensor(list(indices)),
+            **fields,
         )
-
-    def _frame(self, index: int, later: int | None) -> Frame:
-        """The left view, rendered only as far as needed: a cached image without truth costs nothing."""
-        if self._cache is not None and not any(self._give.values()):
-            return Frame(image=self._image(index, right=False))
-        frame = self._recorder.frame(index, later=later)
-        if self._cache is not None:
-            self._cache[index, False] = frame.image
-        return frame
 
     def _image(self, index: int, *, right: bool) -> UInt8[Tensor, "3 h w"]:
         if self._cache is None:
@@ -121,10 +110,6 @@ class RenderedRecording(Recording):
         if (index, right) not in self._cache:
             self._cache[index, right] = self._recorder.frame(index, right=right).image
         return self._cache[index, right]
-
-
-def _stack(values: list[Tensor | None]) -> Tensor:
-    return torch.stack([value for value in values if value is not None])
 
 
 class Rendered(ClipDataset):
@@ -177,8 +162,4 @@ class Rendered(ClipDataset):
             )
             for seed in distinct_seeds(seeds)
         ]
-        super().__init__(
-            recordings,
-            seed=augmentation_seed,
-            **clips,
-        )
+        super().__init__(recordings, seed=augmentation_seed, **clips)

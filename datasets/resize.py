@@ -1,6 +1,8 @@
 """One place where views change their size: all maps of pixels and K always together."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -53,17 +55,16 @@ def resize(sample: Sample, size: Size) -> Sample:
     old = (sample.image.shape[-2], sample.image.shape[-1])
     if old == tuple(size):
         return sample
-    flow = sample.flow
-    if flow is not None:
-        stretch = torch.tensor([size[1] / old[1], size[0] / old[0]], dtype=flow.dtype, device=flow.device)
-        flow = resize_labels(flow, size) * stretch[:, None, None]
+    stretch = torch.tensor([size[1] / old[1], size[0] / old[0]], dtype=torch.float64)[:, None, None]
     return replace(
         sample,
-        image=resize_image(sample.image, size),
-        right=None if sample.right is None else resize_image(sample.right, size),
-        K=None if sample.K is None else resize_intrinsics(sample.K, old, size),
-        depth=None if sample.depth is None else resize_labels(sample.depth, size),
-        mask=None if sample.mask is None else resize_labels(sample.mask, size),
-        label=None if sample.label is None else resize_labels(sample.label, size),
-        flow=flow,
+        **changed(sample, ("image", "right"), lambda image: resize_image(image, size)),
+        **changed(sample, ("depth", "mask", "label"), lambda labels: resize_labels(labels, size)),
+        **changed(sample, ("flow",), lambda flow: resize_labels(flow, size) * stretch.to(flow)),
+        **changed(sample, ("K",), lambda K: resize_intrinsics(K, old, size)),
     )
+
+
+def changed(sample: Sample, names: Sequence[str], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Return those of the fields that the sample has, after a change."""
+    return {name: change(getattr(sample, name)) for name in names if name in sample.given()}

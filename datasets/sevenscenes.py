@@ -13,14 +13,15 @@ from torch import Tensor
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
-from vo3d.datasets.resize import Size, check_size, resize_intrinsics, resize_labels
-from vo3d.datasets.views import DepthChoice, check_frames, read_views
+from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
+from vo3d.datasets.views import DepthChoice, FileRecording, check_folder, frame_files, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_depth_png
+from vo3d.formats.text import read_lines
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
-from vo3d.recording import Recording
+from vo3d.recording import Layout
 from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
@@ -64,20 +65,11 @@ class SevenScenes(ClipDataset):
         size: Size | None = None,
         **clips: Any,
     ) -> None:
-        folder = Path(root) / scene
-        if not folder.is_dir():
-            there = (
-                sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if Path(root).is_dir() else []
-            )
-            raise Vo3dError(f"{folder}: no such scene: there are {', '.join(there) or 'none'}; choose one of them")
-        sequences = read_split(folder, split) if isinstance(split, str) else split
-        super().__init__(
-            [
-                SevenScenesRecording(folder / name, frames=frames, focal=focal, depth=depth, size=size)
-                for name in sequences
-            ],
-            **clips,
-        )
+        recordings = [
+            SevenScenesRecording(folder, frames=frames, focal=focal, depth=depth, size=size)
+            for folder in sequence_folders(Path(root) / scene, split)
+        ]
+        super().__init__(recordings, **clips)
 
 
 class SevenScenesViews(MultiViewDataset):
@@ -107,11 +99,10 @@ class SevenScenesViews(MultiViewDataset):
         num_views: int = 5,
         **views: Any,
     ) -> None:
-        folder = Path(root) / scene
         super().__init__(
             [
                 SevenScenesScene(
-                    folder / name,
+                    folder,
                     frames=frames,
                     every=every,
                     depth_range=depth_range,
@@ -122,35 +113,36 @@ class SevenScenesViews(MultiViewDataset):
                     size=size,
                     max_side=max_side,
                 )
-                for name in (read_split(folder, split) if isinstance(split, str) else split)
+                for folder in sequence_folders(Path(root) / scene, split)
             ],
             num_views=num_views,
             **views,
         )
 
 
-def read_split(folder: Path, split: Literal["train", "test"]) -> list[str]:
-    """Names of the sequence folders of an official split: `sequence1` in the file is the folder `seq-01`.
+def sequence_folders(scene: Path, split: Literal["train", "test"] | list[str]) -> list[Path]:
+    """Return the folders of a split's sequences; `sequence1` in the file of an official split is the folder `seq-01`.
 
-    Raises Vo3dError with the file, and the line where one is wrong.
+    Raises Vo3dError when there is no such scene, and for a file with the line where one is wrong.
     """
-    path = folder / f"{split.capitalize()}Split.txt"
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: expected the official split; or give a list of sequences as split")
-    names: list[str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"sequence\s*(\d+)", line.strip())
+    check_folder(scene, "scene")
+    if not isinstance(split, str):
+        return [scene / name for name in split]
+    path = scene / f"{split.capitalize()}Split.txt"
+    lines = read_lines(path, "the official split; or give a list of sequences as split")
+    folders = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        match = re.fullmatch(r"(sequence\s*(\d+))?", line)
         if match is None:
-            raise Vo3dError(f"{path}:{number}: found {line.strip()!r}: expected a line such as sequence1")
-        names.append(f"seq-{int(match.group(1)):02d}")
-    if not names:
+            raise Vo3dError(f"{path}:{number}: found {line!r}: expected a line such as sequence1")
+        if line:
+            folders.append(scene / f"seq-{int(match[2]):02d}")
+    if not folders:
         raise Vo3dError(f"{path}: names no sequence: expected lines such as sequence1")
-    return names
+    return folders
 
 
-class SevenScenesRecording(Recording):
+class SevenScenesRecording(FileRecording):
     """One sequence folder of 7-Scenes; arguments and errors as `SevenScenes` says.
 
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the sequence.
@@ -165,16 +157,15 @@ class SevenScenesRecording(Recording):
         depth: DepthChoice = "none",
         size: Size | None = None,
     ) -> None:
-        check_size(size)
-        check_frames(frames)
+        super().__init__(f"{folder.parent.name}_{folder.name}", frames, size)
         if not focal > 0:
             raise Vo3dError(f"focal is {focal}: expected pixels, more than 0")
-        self.name = f"{folder.parent.name}_{folder.name}"
-        self.first_frame = frames[0] if frames is not None else 0
         self._depth: DepthChoice = depth
-        self._size = size
-        self.stems, self.files = _colour_files(folder, frames)
-        self._poses = _nearest_rotations(torch.stack([_read_pose(Path(f"{stem}.pose.txt")) for stem in self.stems]))
+        self.files = _colour_files(folder, frames)
+        self.stems = [path.with_name(path.name.split(".")[0]) for path in self.files]
+        self.world_T_cam = self._poses = _nearest_rotations(
+            torch.stack([_read_pose(Path(f"{stem}.pose.txt")) for stem in self.stems])
+        )
         K = torch.tensor([[focal, 0, _CENTRE[0]], [0, focal, _CENTRE[1]], [0, 0, 1]], dtype=torch.float64)
         self.K = K if size is None else resize_intrinsics(K, _ORIGINAL, size)
 
@@ -182,27 +173,17 @@ class SevenScenesRecording(Recording):
         """Number of frames."""
         return len(self.files)
 
-    def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """`world_T_cam` of every frame, metres."""
-        return self._poses
-
     def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`; Vo3dError naming the file when an image or a depth map is missing or damaged."""
+        """Read the views at `indices`; Vo3dError naming the file when an image or a depth map is missing or damaged."""
         files = [self.files[index] for index in indices]
         image, original = read_views(files, self._size)
         if original != _ORIGINAL:
             raise Vo3dError(f"{files[0]}: is {original[1]}x{original[0]} pixels: the images of 7-Scenes are 640x480")
-        return Sample(
-            image=image,
-            K=self.K.float().expand(len(indices), 3, 3).clone(),
-            world_T_cam=self._poses[list(indices)],
-            depth=None if self._depth == "none" else torch.stack([self._read_depth(index) for index in indices]),
-            scene=self.name,
-            index=torch.tensor(indices),
-        )
+        depth = None if self._depth == "none" else torch.stack([self._read_depth(index) for index in indices])
+        return self.sample(indices, image, self.K, depth=depth)
 
     def _read_depth(self, index: int) -> Float32[Tensor, "h w"]:
-        """The depth map of one frame, metres; zeros where there is none and that was allowed."""
+        """Read the depth map of one frame, metres; zeros where there is none and that was allowed."""
         path = Path(f"{self.stems[index]}.depth.png")
         if self._depth == "where present" and not path.exists():
             return torch.zeros(self._size or _ORIGINAL)
@@ -248,12 +229,12 @@ class SevenScenesScene(Photographs):
             raise Vo3dError(f"every is {every}, depth_focal {depth_focal:g}: expected at least 1, and more than 0")
         recording = SevenScenesRecording(folder, frames=frames, focal=focal)
         chosen = slice(None, None, every)
-        images, stems, poses = recording.files[chosen], recording.stems[chosen], recording.poses()[chosen]
+        images, stems = recording.files[chosen], recording.stems[chosen]
         views = posed_photographs(
             images,
             [_ORIGINAL] * len(images),
             recording.K.expand(len(images), 3, 3),
-            poses,
+            recording.world_T_cam[chosen],
             depth_range,
             num_sources=num_sources,
             depths=[Path(f"{stem}.depth.png") for stem in stems],
@@ -262,7 +243,7 @@ class SevenScenesScene(Photographs):
         super().__init__(recording.name, views, size=size, max_side=max_side, depth=depth)
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
-        """The depth of each pixel of the colour image, metres; the nearest measurement, none is mixed."""
+        """Read the depth of each pixel of the colour image, metres; the nearest measurement, none is mixed."""
         centre = torch.tensor(_CENTRE)
         pixels = centre + self._zoom * (pixel_grid(*_ORIGINAL) - centre)
         moved, _ = sample_image(_read_depth(path)[None], pixels, mode="nearest")
@@ -288,29 +269,23 @@ def scene(
     )
 
 
-def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Path], list[Path]]:
-    """Stems (`.../frame-000000`) and colour images of the frames 0 and on without a gap, or of the range."""
-    if not folder.is_dir():
-        there = ", ".join(sorted(path.name for path in folder.parent.glob("seq-*"))) or "none"
-        raise Vo3dError(f"{folder}: no such sequence: there are {there}; choose one of them")
-    # PNG after JPEG in the union: the lossless file wins where there are both
-    colour = {path.name.split(".")[0]: path for path in sorted(folder.glob("frame-*.color.jpg"))}
-    colour |= {path.name.split(".")[0]: path for path in sorted(folder.glob("frame-*.color.png"))}
-    if not colour:
+LAYOUT = Layout("a sequence of 7-Scenes (frame-000000.color.png, .pose.txt)", recognises, scene, rank=4)
+
+
+def _colour_files(folder: Path, frames: tuple[int, int] | None) -> list[Path]:
+    """Return the colour images of the frames 0 and on without a gap, or of the range."""
+    check_folder(folder, "sequence", "seq-*")
+    # PNG after JPEG: the lossless file wins where there are both
+    found = [path for kind in ("jpg", "png") for path in sorted(folder.glob(f"frame-*.color.{kind}"))]
+    if not found:
         raise Vo3dError(f"{folder}: holds no image: expected frame-000000.color.png (or .color.jpg) and on")
-    first, last = frames or (0, len(colour))
-    names = [f"frame-{number:06d}" for number in range(first, last)]
-    missing = [name for name in names if name not in colour]
-    if missing:
-        raise Vo3dError(
-            f"{folder / missing[0]}.color.png: no such file, nor .color.jpg, the first of {len(missing)} missing "
-            f"between {first} and {last - 1}: complete the folder, or give the range of frames that is there"
-        )
-    return [folder / name for name in names], [colour[name] for name in names]
+    there = {path.name.split(".")[0]: path for path in found}
+    missing = ".color.png: no such file, nor .color.jpg"
+    return frame_files(there, f"{folder}/frame-{{:06d}}", frames, suffixes=missing)
 
 
 def _read_depth(path: Path) -> Float32[Tensor, "480 640"]:
-    """The depth map in a file, metres, as the depth camera saw it."""
+    """Read the depth map in a file, metres, as the depth camera saw it."""
     depth = read_depth_png(path, metres_per_count=0.001, invalid=_NO_DEPTH)
     if tuple(depth.shape) != _ORIGINAL:
         raise Vo3dError(f"{path}: is {depth.shape[1]}x{depth.shape[0]} pixels: those of 7-Scenes are 640x480")
@@ -318,11 +293,9 @@ def _read_depth(path: Path) -> Float32[Tensor, "480 640"]:
 
 
 def _read_pose(path: Path) -> Float64[Tensor, "4 4"]:
-    """The 4x4 matrix of one frame."""
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: every frame of 7-Scenes has a pose")
+    """Read the 4x4 matrix of one frame."""
     rows: list[list[float]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path, "the pose that every frame of 7-Scenes has"), start=1):
         if not line.strip():
             continue
         try:
@@ -341,7 +314,7 @@ def _read_pose(path: Path) -> Float64[Tensor, "4 4"]:
 
 
 def _nearest_rotations(world_T_cam: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "n 4 4"]:
-    """The poses with each rotation replaced by the nearest orthonormal one (Schoenemann 1966)."""
+    """Return the poses with each rotation replaced by the nearest orthonormal one (Schoenemann 1966)."""
     left, _, right = torch.linalg.svd(world_T_cam[:, :3, :3])
     nearest = world_T_cam.clone()
     nearest[:, :3, :3] = left @ right  # no sign to mend: check_poses let only positive determinants pass

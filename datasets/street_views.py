@@ -1,18 +1,15 @@
 """Rendered drives for multi-view stereo: frames of a street as views of one scene, with exact depth."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.datasets.seeds import distinct_seeds
-from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources, frustum_scores
-from vo3d.recording import MultiViewScene
-from vo3d.sample import Sample
 from vo3d.world.recorder import Recorder, Sensor
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
@@ -20,7 +17,7 @@ TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric mi
 SOURCES = 10
 
 
-class StreetScene(MultiViewScene):
+class StreetScene(RenderedScene):
     """The frames of one rendered drive, each with those that see the same surfaces under a useful angle.
 
     Depth is exact, and 0 outside of `depth_range` and on things that move: views of other instants do not agree there.
@@ -32,48 +29,21 @@ class StreetScene(MultiViewScene):
         depth_range: near and far, metres, of every view.
     """
 
+    what = "frame"
+
     def __init__(
         self, seed: int, size: tuple[int, int], *, frames: int = 40, depth_range: tuple[float, float] = DEPTH_RANGE
     ) -> None:
-        if not 0 < depth_range[0] < depth_range[1]:
-            raise Vo3dError(f"depth_range {depth_range}: expected 0 < near < far, in metres")
         self.recorder = Recorder("street", seed, frames, size, Sensor())
-        self.name, self.depth_range = f"street-{seed:04d}", depth_range
-        self.names = [f"{index:06d}" for index in range(frames)]
-        K = self.recorder.camera.K.expand(frames, 3, 3)
-        scores = frustum_scores(K, self.poses(), [size] * frames, TYPICAL_DEPTH)
-        self._sources = [sources for sources, _ in best_sources(scores, SOURCES)]
+        K, poses = self.recorder.camera.K, self.recorder.poses()
+        scores = frustum_scores(K.expand(frames, 3, 3), poses, [size] * frames, TYPICAL_DEPTH)
+        sources = [best for best, _ in best_sources(scores, SOURCES)]
+        super().__init__(f"street-{seed:04d}", K, poses, sources, depth_range)
 
-    def __len__(self) -> int:
-        return self.recorder.frames
-
-    def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """`world_T_cam` of every frame, metres; the first is the identity."""
-        return self.recorder.poses()
-
-    def sources(self, index: int) -> Sequence[int]:
-        """The best partners by `vo3d.geometry.view_selection.frustum_scores`, best first."""
-        return self._sources[index]
-
-    def clip(self, indices: Sequence[int]) -> Sample:
-        """The frames at `indices`, in that order, with exact depth; Vo3dError for an index outside."""
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise Vo3dError(f"frame {index} of {self.name!r}: expected 0 to {len(self) - 1}")
-        frames = [self.recorder.frame(index) for index in indices]
-        near, far = self.depth_range
-        depth = torch.stack([cast(Tensor, frame.depth) for frame in frames])
-        mask = torch.stack([cast(Tensor, frame.mask) for frame in frames])
-        matched = (mask == 0) & (depth >= near) & (depth <= far)
-        return Sample(
-            image=torch.stack([frame.image for frame in frames]).float() / 255,
-            K=self.recorder.camera.K.float().expand(len(frames), 3, 3).clone(),
-            world_T_cam=self.poses()[list(indices)],
-            depth=torch.where(matched, depth, 0.0),
-            depth_range=torch.tensor(self.depth_range).expand(len(frames), 2).clone(),
-            scene=self.name,
-            index=torch.tensor(list(indices)),
-        )
+    def view(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "h w"]]:
+        """Take a frame; its depth is 0 on things that move."""
+        frame = self.recorder.frame(index)
+        return frame.image, torch.where(frame.mask == 0, frame.depth, 0.0)
 
 
 class StreetViews(MultiViewDataset):

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.datasets.seeds import distinct_seeds
 from vo3d.errors import Vo3dError
-from vo3d.recording import MultiViewScene
-from vo3d.sample import Sample
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
 from vo3d.world.stills import Still, Stills
 
 
-class TabletopScene(MultiViewScene):
+class TabletopScene(RenderedScene):
     """The table of one seed under one light; a view is rendered when it is asked for.
 
     Images are rounded to 8 bits, as a file would. Depth is exact, and 0 outside of `depth_range`, as the truth of a
@@ -33,55 +31,24 @@ class TabletopScene(MultiViewScene):
     def __init__(
         self, stills: Stills, light: int, *, depth_range: tuple[float, float] = DEPTH_RANGE, cache: bool = False
     ) -> None:
-        if not 0 < depth_range[0] < depth_range[1]:
-            raise Vo3dError(f"depth_range {depth_range}: expected 0 < near < far, in metres")
         if not 0 <= light < LIGHTS:
             raise Vo3dError(f"light {light}: expected 0 to {LIGHTS - 1}")
-        self.name = f"tabletop-{stills.seed:04d}-light{light}"
+        name, sources = f"tabletop-{stills.seed:04d}-light{light}", [best for best, _ in stills.sources]
+        super().__init__(name, stills.camera.K, stills.world_T_cam, sources, depth_range)
         self.names = [f"{index:08d}" for index in range(stills.views)]
-        self.stills, self.light, self.depth_range = stills, light, depth_range
-        self._cache: dict[int, Still] | None = {} if cache else None
-        self._sources = stills.sources
-
-    def __len__(self) -> int:
-        return self.stills.views
+        self.stills, self.light, self.keep = stills, light, cache
+        self._cache: dict[int, Still] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker receives the scene without the views in its cache, and fills its own."""
-        return {**self.__dict__, "_cache": None if self._cache is None else {}}
+        """Give a worker the scene without the views in its cache; it fills its own."""
+        return {**self.__dict__, "_cache": {}}
 
-    def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """`world_T_cam` of every view, metres; the world's origin is the middle of the table."""
-        return self.stills.world_T_cam
-
-    def sources(self, index: int) -> Sequence[int]:
-        """The best partners by the score of MVSNet for the angles between rays, best first."""
-        return self._sources[index][0]
-
-    def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`, in that order, with exact depth; Vo3dError for an index outside."""
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise Vo3dError(f"view {index} of {self.name!r}: expected 0 to {len(self) - 1}")
-        stills = [self._still(index) for index in indices]
-        near, far = self.depth_range
-        depth = torch.stack([still.depth for still in stills])
-        return Sample(
-            image=torch.stack([still.image for still in stills]).float() / 255,
-            K=self.stills.camera.K.float().expand(len(stills), 3, 3).clone(),
-            world_T_cam=self.poses()[list(indices)],
-            depth=torch.where((depth >= near) & (depth <= far), depth, 0.0),
-            depth_range=torch.tensor(self.depth_range).expand(len(stills), 2).clone(),
-            scene=self.name,
-            index=torch.tensor(list(indices)),
-        )
-
-    def _still(self, index: int) -> Still:
-        if self._cache is None:
-            return self.stills.take(index, self.light)
-        if index not in self._cache:
-            self._cache[index] = self.stills.take(index, self.light)
-        return self._cache[index]
+    def view(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "h w"]]:
+        """Take a view, or find it in the cache."""
+        still = self._cache.get(index) or self.stills.take(index, self.light)
+        if self.keep:
+            self._cache[index] = still
+        return still.image, still.depth
 
 
 class Tabletop(MultiViewDataset):

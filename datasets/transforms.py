@@ -5,16 +5,15 @@ of one clip that were cropped or tinted apart would no longer be views of one sc
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from kornia.color import rgb_to_grayscale
 from kornia.enhance import adjust_hue
 from torch import Tensor
 
-from vo3d.datasets.resize import PIXELS, Size, check_size, resize
+from vo3d.datasets.resize import PIXELS, Size, changed, check_size, resize
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import crop_intrinsics, flip_intrinsics
@@ -22,27 +21,27 @@ from vo3d.recording import Transform
 from vo3d.sample import Sample
 
 
-class Resize(Transform):
-    """Resize image, right, depth, mask, flow and K to `size` (height, width)."""
+class _ToSize(Transform):
+    """A change that leaves images of one `size` (height, width); Vo3dError for one that is none."""
 
     def __init__(self, size: Size) -> None:
         check_size(size)
         self.size = size
+
+
+class Resize(_ToSize):
+    """Resize image, right, depth, mask, flow and K to `size` (height, width)."""
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip at the size."""
         return resize(sample, self.size)
 
 
-class RandomCrop(Transform):
+class RandomCrop(_ToSize):
     """Cut the same window of `size` (height, width) out of all views; the principal point moves with it.
 
     Raises Vo3dError when the images are smaller than the window.
     """
-
-    def __init__(self, size: Size) -> None:
-        check_size(size)
-        self.size = size
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip seen through the window."""
@@ -70,7 +69,16 @@ class RandomResizedCrop(Transform):
         return resize(_random_window(sample, window, generator), self.size or (height, width))
 
 
-class HorizontalFlip(Transform):
+class _Sometimes(Transform):
+    """A change that is made with `probability`; Vo3dError for one that is none."""
+
+    def __init__(self, probability: float = 0.5) -> None:
+        if not 0 <= probability <= 1:
+            raise Vo3dError(f"probability is {probability}: expected a number from 0 to 1")
+        self.probability = probability
+
+
+class HorizontalFlip(_Sometimes):
     """Mirror the clip left to right with `probability`: the pixels, and the world with its motion.
 
     With M = diag(-1, 1, 1), points become M p, poses and motions M T M, angular rates (a pseudovector) -M w,
@@ -83,9 +91,6 @@ class HorizontalFlip(Transform):
     """
 
     breaks: ClassVar[tuple[str, ...]] = ("mirror",)
-
-    def __init__(self, probability: float = 0.5) -> None:
-        self.probability = _checked_probability(probability)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip or its mirror image."""
@@ -101,25 +106,18 @@ class HorizontalFlip(Transform):
             return sample
         if sample.right is not None:
             sample = _swap_stereo(sample)
-        flow = sample.flow
-        if flow is not None:
-            flow = flow.flip(-1) * flow.new_tensor([-1.0, 1.0])[:, None, None]
-        imu = sample.imu
-        if imu is not None:
-            imu = imu * imu.new_tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])
+        width = sample.image.shape[-1]
         return replace(
             sample,
-            image=sample.image.flip(-1),
-            right=None if sample.right is None else sample.right.flip(-1),
-            K=None if sample.K is None else flip_intrinsics(sample.K, sample.image.shape[-1]),
-            flow=flow,
-            imu=imu,
-            **_changed(sample, ("depth", "mask", "label"), lambda pixels: pixels.flip(-1)),
-            **_changed(sample, ("world_T_cam", "left_T_right", "cam_T_imu", "object_motion"), se3.mirror),
+            **changed(sample, ("image", "right", "depth", "mask", "label"), lambda pixels: pixels.flip(-1)),
+            **changed(sample, ("K",), lambda K: flip_intrinsics(K, width)),
+            **changed(sample, ("flow",), lambda flow: flow.flip(-1) * flow.new_tensor([-1.0, 1.0])[:, None, None]),
+            **changed(sample, ("imu",), lambda imu: imu * imu.new_tensor([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])),
+            **changed(sample, ("world_T_cam", "left_T_right", "cam_T_imu", "object_motion"), se3.mirror),
         )
 
 
-class ReverseTime(Transform):
+class ReverseTime(_Sometimes):
     """Play the clip backwards with `probability`, as if the camera had gone the same way back.
 
     Views, poses, depths and `index` change their order; the times ascend as before, with the intervals reversed; what
@@ -128,17 +126,14 @@ class ReverseTime(Transform):
 
     breaks: ClassVar[tuple[str, ...]] = ("time",)
 
-    def __init__(self, probability: float = 0.5) -> None:
-        self.probability = _checked_probability(probability)
-
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip, forwards or backwards."""
         _refuse(sample, ("imu", "flow"), "ReverseTime", "which run in one direction")
         if _uniform(generator) >= self.probability:
             return sample
         per_view = ("image", "K", "world_T_cam", "depth", "depth_range", "right", "mask", "label", "index")
-        changes = _changed(sample, per_view, lambda values: values.flip(0))
-        changes |= _changed(sample, ("object_motion",), lambda motion: se3.inverse(motion).flip(0))
+        changes = changed(sample, per_view, lambda values: values.flip(0))
+        changes |= changed(sample, ("object_motion",), lambda motion: se3.inverse(motion).flip(0))
         if sample.time is not None:
             changes["time"] = sample.time[0] + sample.time[-1] - sample.time.flip(0)
         return replace(sample, **changes)
@@ -175,33 +170,27 @@ class PhotometricJitter(Transform):
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clip in other colours, clipped to [0, 1]."""
-        views = sample.image.shape[0]
-        factors = [_uniform(generator, 1.0 - x, 1.0 + x) for x in (self.brightness, self.contrast, self.saturation)]
+        brightness, contrast, saturation = (
+            _uniform(generator, 1.0 - x, 1.0 + x) for x in (self.brightness, self.contrast, self.saturation)
+        )
         turn = _uniform(generator, -self.hue, self.hue)
         exponent = _log_uniform(generator, self.gamma)
-        gains = [_log_uniform(generator, self.exposure) for _ in range(views)]
-        image = self._recolour(sample.image, sample.image, factors, turn, exponent, gains)
-        right = sample.right
-        if right is not None:
-            right = self._recolour(right, sample.image, factors, turn, exponent, gains)
-        return replace(sample, image=image, right=right)
+        gains = sample.image.new_tensor([_log_uniform(generator, self.exposure) for _ in sample.image])
+        mean = rgb_to_grayscale(sample.image).mean() * brightness
 
-    def _recolour(
-        self, image: Tensor, reference: Tensor, factors: list[float], turn: float, exponent: float, gains: list[float]
-    ) -> Tensor:
-        """`image` (s, 3, h, w) with the drawn changes; `reference` sets the grey about which contrast turns."""
-        brightness, contrast, saturation = factors
-        mean = rgb_to_grayscale(reference).mean() * brightness
-        image = (image * brightness - mean) * contrast + mean
-        if saturation != 1:
-            grey = rgb_to_grayscale(image)
-            image = grey + (image - grey) * saturation
-        image = image.clamp(0, 1)
-        if turn != 0:
-            image = adjust_hue(image, 2 * math.pi * turn)
-        if exponent != 1:
-            image = image**exponent
-        return (image * image.new_tensor(gains)[:, None, None, None]).clamp(0, 1)
+        def recoloured(image: Tensor) -> Tensor:
+            image = (image * brightness - mean) * contrast + mean
+            if saturation != 1:
+                grey = rgb_to_grayscale(image)
+                image = grey + (image - grey) * saturation
+            image = image.clamp(0, 1)
+            if turn != 0:
+                image = adjust_hue(image, 2 * math.pi * turn)
+            if exponent != 1:
+                image = image**exponent
+            return (image * gains[:, None, None, None]).clamp(0, 1)
+
+        return replace(sample, **changed(sample, ("image", "right"), recoloured))
 
 
 class DepthRangeJitter(Transform):
@@ -226,9 +215,8 @@ class DepthRangeJitter(Transform):
         if sample.depth_range is None:
             raise Vo3dError(f"{sample.scene!r} has no depth_range: leave DepthRangeJitter out")
         factors = [_uniform(generator, low, high) for low, high in (self.near, self.far)]
-        changed = sample.depth_range * sample.depth_range.new_tensor(factors)
-        valid = bool((changed[..., 0] < changed[..., 1]).all())
-        return replace(sample, depth_range=changed) if valid else sample
+        moved = sample.depth_range * sample.depth_range.new_tensor(factors)
+        return replace(sample, depth_range=moved) if bool((moved[..., 0] < moved[..., 1]).all()) else sample
 
 
 def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
@@ -239,13 +227,6 @@ def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) ->
 def _log_uniform(generator: torch.Generator, largest: float) -> float:
     """One factor in 1 / (1 + largest) .. 1 + largest, as often above 1 as below."""
     return math.pow(1 + largest, _uniform(generator, -1.0, 1.0))
-
-
-def _checked_probability(probability: float) -> float:
-    """The probability, or Vo3dError."""
-    if not 0 <= probability <= 1:
-        raise Vo3dError(f"probability is {probability}: expected a number from 0 to 1")
-    return probability
 
 
 def _refuse(sample: Sample, names: tuple[str, ...], what: str, why: str) -> None:
@@ -266,24 +247,22 @@ def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sa
     top = int(torch.randint(height - size[0] + 1, (), generator=generator))
     left = int(torch.randint(width - size[1] + 1, (), generator=generator))
     rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
-    cut = _changed(sample, PIXELS, lambda pixels: pixels[..., rows, columns])
-    return replace(sample, K=None if sample.K is None else crop_intrinsics(sample.K, left, top), **cut)
-
-
-def _changed(sample: Sample, names: Sequence[str], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-    """Those of the fields that the sample has, after a change."""
-    return {name: change(getattr(sample, name)) for name in names if name in sample.given()}
+    return replace(
+        sample,
+        **changed(sample, PIXELS, lambda pixels: pixels[..., rows, columns]),
+        **changed(sample, ("K",), lambda K: crop_intrinsics(K, left, top)),
+    )
 
 
 def _swap_stereo(sample: Sample) -> Sample:
     """The clip with the right camera as its reference and the left one as `right`."""
     if sample.right is None or sample.left_T_right is None:
         raise Vo3dError(f"the stereo clip of {sample.scene!r} lacks left_T_right: expected it wherever right is given")
-    poses = sample.world_T_cam
+    left_T_right = sample.left_T_right
     return replace(
         sample,
         image=sample.right,
         right=sample.image,
-        left_T_right=se3.inverse(sample.left_T_right),
-        world_T_cam=None if poses is None else poses @ sample.left_T_right.double(),
+        left_T_right=se3.inverse(left_T_right),
+        **changed(sample, ("world_T_cam",), lambda poses: poses @ left_T_right.double()),
     )

@@ -1,6 +1,7 @@
 """The views of a clip: their images, one file each, and the inertial readings between them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -9,37 +10,111 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from vo3d.datasets.resize import Size, resize_image
+from vo3d.datasets.resize import Size, check_size, resize_image
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import read_image
+from vo3d.formats.images import IMAGE_SUFFIXES, read_image
+from vo3d.recording import Recording
+from vo3d.sample import Sample
 
 DepthChoice = Literal["none", "required", "where present"]
 
 
-def read_views(files: Sequence[Path], size: Size | None) -> tuple[Float32[Tensor, "s 3 h w"], Size]:
-    """The images of `files` as RGB in [0, 1], resized to `size` one by one, and their size on disk.
+class FileRecording(Recording):
+    """Frames that one camera took, in files: what folders of images, KITTI and 7-Scenes have in common.
 
-    Raises Vo3dError naming the file when an image is missing or damaged, or differs in size from the first.
+    Args:
+        name: of the recording.
+        frames: first and last (exclusive) frame of the source that are taken; None: all.
+        size: height and width that the images are resized to; None: their own.
+
+    Raises Vo3dError for a range or a size that is none.
+    """
+
+    _poses: Tensor | None = None
+    _time: Tensor | None = None
+
+    def __init__(self, name: str, frames: tuple[int, int] | None, size: Size | None) -> None:
+        check_size(size)
+        if frames is not None and not 0 <= frames[0] < frames[1]:
+            raise Vo3dError(f"frames {frames[0]} to {frames[1]} is no range: expected 0 <= first < last (exclusive)")
+        self.name, self._size = name, size
+        self.first_frame = frames[0] if frames is not None else 0
+
+    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
+        """Return `world_T_cam` of every frame, in the unit of the files; None where they do not tell."""
+        return self._poses
+
+    def sample(self, indices: Sequence[int], image: Tensor, K: Tensor, **fields: Tensor | None) -> Sample:
+        """Return the views at `indices` with their images, K (3, 3), and other `fields`."""
+        return Sample(
+            image=image,
+            K=K.float().expand(len(indices), 3, 3).clone(),
+            world_T_cam=None if self._poses is None else self._poses[list(indices)],
+            time=None if self._time is None else self._time[list(indices)],
+            scene=self.name,
+            index=torch.tensor(indices),
+            **fields,
+        )
+
+
+def read_views(
+    files: Sequence[Path], size: Size | None, like: tuple[str, Size] | None = None
+) -> tuple[Float32[Tensor, "s 3 h w"], Size]:
+    """Read the images of `files` as RGB in [0, 1], resized to `size` one by one, and their size on disk.
+
+    Raises Vo3dError naming the file when an image is missing or damaged, or differs in size from the first, or from the
+    image that `like` names.
     """
     views: list[Tensor] = []
-    original: list[Size] = []
+    name, stored = like or (files[0].name, None)
     for path in files:
         view = read_image(path)
-        original.append((view.shape[-2], view.shape[-1]))
-        if original[-1] != original[0]:
-            (height, width), (first_height, first_width) = original[-1], original[0]
+        height, width = view.shape[-2:]
+        stored = stored or (height, width)
+        if stored != (height, width):
             raise Vo3dError(
-                f"{path}: is {width}x{height} pixels and {files[0].name} is {first_width}x{first_height}: "
+                f"{path}: is {width}x{height} pixels and {name} is {stored[1]}x{stored[0]}: "
                 "expected one size in a recording"
             )
         views.append(view if size is None else resize_image(view, size))
-    return torch.stack(views), original[0]
+    return torch.stack(views), stored or (0, 0)
+
+
+def frame_files(
+    there: Mapping[str, Path], place: str, frames: tuple[int, int] | None, *, suffixes: str = ""
+) -> list[Path]:
+    """Return the files of the frames 0 and on without a gap, or of those of a range.
+
+    Args:
+        there: the files by their names, or by what `suffixes` follow in messages.
+        place: where a frame is expected, for `format` with its number; the end of it is its name in `there`.
+        frames: first and last (exclusive); None: as many as there are.
+        suffixes: of a frame that is missing, for messages.
+
+    Raises Vo3dError naming the first that is missing.
+    """
+    first, last = frames or (0, len(there))
+    paths = [Path(place.format(number)) for number in range(first, last)]
+    if missing := [path for path in paths if path.name not in there]:
+        raise Vo3dError(
+            f"{missing[0]}{suffixes}, the first of {len(missing)} missing between {first} and {last - 1}: complete the "
+            "folder, or give the range of frames that is there"
+        )
+    return [there[path.name] for path in paths]
+
+
+def check_folder(folder: Path, what: str, pattern: str = "*") -> None:
+    """Raise Vo3dError, which lists the folders beside it, unless the `folder` of a scene, scan or sequence is there."""
+    if not folder.is_dir():
+        names = sorted(path.name for path in folder.parent.glob(pattern) if path.is_dir())
+        there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise Vo3dError(f"{folder}: no such {what}: there are {there or 'none'}")
 
 
 def readings_between(
     steps: Float64[Tensor, "steps n c"], indices: Sequence[int], name: str
 ) -> Float64[Tensor, "s readings c"]:
-    """The inertial readings since the previous view of a clip, NaN for its first view, as `Sample.imu` wants them.
+    """Return the readings of inertia since the previous view of a clip, NaN for its first, as `Sample.imu` wants them.
 
     `steps[i]` holds the readings between the frames i and i + 1 of the recording called `name`, or their instants.
     Raises Vo3dError unless `indices` ascend at one distance: other clips have no tensor of readings.
@@ -53,7 +128,19 @@ def readings_between(
     return torch.stack([first, *since])
 
 
-def check_frames(frames: tuple[int, int] | None) -> None:
-    """Raise Vo3dError unless `frames` is None or a range: first, and last exclusive."""
-    if frames is not None and not 0 <= frames[0] < frames[1]:
-        raise Vo3dError(f"frames {frames[0]} to {frames[1]} is no range: expected 0 <= first < last (exclusive)")
+def check_indices(indices: Sequence[int], recording: Recording, what: str) -> None:
+    """Raise Vo3dError, which calls them `what`, unless all `indices` are frames or views of the recording."""
+    if strange := [index for index in indices if not 0 <= index < len(recording)]:
+        raise Vo3dError(f"{what} {strange[0]} of {recording.name!r}: expected 0 to {len(recording) - 1}")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder in natural order: frame2 before frame10; hidden ones are left out."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    return sorted(found, key=_natural_key)
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Return a key for sorting by which digits compare as numbers."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

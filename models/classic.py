@@ -70,6 +70,7 @@ class ClassicOdometry(Model):
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K")  # an instance adds what its source of scale reads
     gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
+    baseline = "classic"
     step: Tensor
     failures: int
 

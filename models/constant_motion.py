@@ -23,6 +23,7 @@ class ConstantMotion(Model):
 
     needs: ClassVar[tuple[str, ...]] = ("image",)
     gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
+    baseline = "constant"
     scale_source = "mean training step"
     motion: Tensor  # 4 4, metres
 

@@ -59,6 +59,7 @@ class PlaneSweep(DepthModel):
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K", "world_T_cam", "depth_range")
     gives: ClassVar[tuple[str, ...]] = ("depth", "confidence")
+    baseline = "plane_sweep"
     window = Window(reference=True)
     min_confidence = 0.4
     free_num_depths = True

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from places import SHARED_DATA, TINY
-from vo3d.cli import main
+from places import SHARED_DATA, SUPPORT, TINY
+
+pytest.register_assert_rewrite(*({path.stem for path in SUPPORT.glob("*.py")} - {"places"}))  # that is imported already
+pytest_plugins = ["check_guard"]
 
 if not torch.cuda.is_available():
     # Triton reads this when it is first imported, and runs kernels on the CPU. What torch compiles for CPUs has none.
@@ -16,23 +18,23 @@ if not torch.cuda.is_available():
 
 @pytest.fixture
 def shared_data() -> Path:
-    """The folder of real excerpts beside the checkout; skips where it is absent."""
-    folder = SHARED_DATA
-    if not folder.is_dir():
+    """Give the folder of real excerpts beside the checkout; skip where it is absent."""
+    if not SHARED_DATA.is_dir():
         pytest.skip("the real excerpts (../shared/data) are not beside this checkout")
-    return folder
+    return SHARED_DATA
 
 
 @pytest.fixture
 def generator() -> torch.Generator:
-    """A seeded source of random numbers."""
+    """Give a seeded source of random numbers."""
     return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch of the tiny model."""
+    """Train the tiny model for one epoch."""
+    from vo3d.cli import main
+
     folder = tmp_path_factory.mktemp("trained")
-    config = TINY
-    assert main(["fit", "-c", str(config), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
+    assert main(["fit", "-c", str(TINY), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
     return folder

@@ -46,8 +46,9 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from adapool_peers import GRADIENTS, SHAPES, Case, call, candidates, check_agreement, tensors
 from torch.profiler import ProfilerActivity, profile
+
+from adapool_peers import GRADIENTS, SHAPES, Case, call, candidates, check_agreement, tensors
 
 MIB = 2**20
 TIME_TARGET, MEMORY_TARGET = 0.5, 0.35  # of the naive composition

@@ -29,6 +29,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 import torch
+
 from benchmark_adapool import MIB, aligned, cuda_peak, plural, resident_peak
 from mvs_peers import FORWARD, HALVES, PORT, PREDICT, RECURRENT, Case, runner
 

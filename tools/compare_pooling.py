@@ -32,7 +32,8 @@ from vo3d.layers.downsampling import Pool
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
-from vo3d.pipelines.optimizers.sweep import ERRORS, keep_budget, markdown, plain, spread, street_net
+from vo3d.pipelines.optimizers.optimizer_runs import ERRORS, keep_budget, plain, street_net
+from vo3d.pipelines.optimizers.tables import markdown, spread
 from vo3d.recording import RecordingDataset
 from vo3d.settings.build import build
 from vo3d.settings.run_folder import HISTORY, find_checkpoint, read_run

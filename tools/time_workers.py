@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import Dataset
 
-from vo3d.errors import Vo3dError, is_mistake, one_line
+from vo3d.errors import Vo3dError
 from vo3d.settings.build import build
-from vo3d.settings.files import read_settings
+from vo3d.settings.complaints import is_mistake, one_line
+from vo3d.settings.files import find_config, read_settings
 from vo3d.training.datamodule import Batch, ClipLoader, DataModule
-from vo3d.verbs.learning import find_config
 
 NEAR = 0.95  # of the fastest: as good, for times differ from run to run
 

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any, get_args, get_origin
 
-from vo3d.errors import Vo3dError, is_mistake, one_line
+from vo3d.errors import Vo3dError
+from vo3d.settings.complaints import is_mistake, one_line
 from vo3d.verbs import FIRST, FUNCTIONS
-from vo3d.verbs.learning import find_config
 
 VERBS = {
     "demo": "render, train, score and report in ten minutes, with nothing downloaded",
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_verb(words: Sequence[str]) -> None:
     """Run the verb `words[0]` with its options.
 
-    Raises what `vo3d.errors.is_mistake` recognises for a mistake that the user can mend.
+    Raises what `vo3d.settings.complaints.is_mistake` recognises for a mistake that the user can mend.
     """
     verb, *rest = words
     if verb in FUNCTIONS:
@@ -101,6 +101,8 @@ def find_configs(words: Sequence[str]) -> list[str]:
     A name is looked up in the working folder first, then among the configurations that vo3d brings.
     Raises Vo3dError when it is in neither.
     """
+    from vo3d.settings.files import find_config
+
     found, expected = [], False
     for word in words:
         option, sign, value = word.partition("=")

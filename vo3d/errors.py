@@ -1,11 +1,6 @@
-"""The one error that a user can cause and mend, and how the errors of parsers and systems read beside it."""
+"""The one error that a user can cause and mend, and what a refusal of the system means."""
 
 import errno
-import re
-import sys
-from argparse import ArgumentError
-from collections.abc import Iterator
-from difflib import get_close_matches
 
 
 class Vo3dError(ValueError):
@@ -25,52 +20,6 @@ REMEDIES = {
     errno.EEXIST: "something of this name is in the way: choose another name, or remove it",
     errno.EISDIR: "a folder of this name is in the way: choose another name",
 }
-KINDS = {  # what a type is called in a configuration
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "text",
-    "NoneType": "null",
-    "dict": "a table",
-    "list": "a list",
-    "tuple": "a list",
-    "Sequence": "a list",
-    "Path": "a path",
-}
-EXAMPLES = {  # classes that an option of this name takes
-    "net": "vo3d.models.deepvo.DeepVO",
-    "optimizer": "vo3d.optim.Adam",
-    "scheduler": "torch.optim.lr_scheduler.StepLR",
-    "scheduler.then": "torch.optim.lr_scheduler.StepLR",
-}
-_TYPE = re.compile(r"<class '[^']+'>|[\w.]+(?:\[[^\]]*\])?")
-_UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]")
-_ABSENT = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
-_MAKER = re.compile(r"Type .* expects a function or a callable class: .*Namespace\(class_path='([^']+)'", re.DOTALL)
-_COUNT = re.compile(r"Expected an? (?:list|tuple) with (\d+) elements\. Got value: (.*)", re.DOTALL)
-_PART = re.compile(r"Not a valid subclass of (\w+)\. Got value: (.*?)(?:\s+Subclass types expect|$)", re.DOTALL)
-_CLASS = re.compile(r"Problem with given class_path '([^']+)'")
-
-
-def is_mistake(error: BaseException) -> bool:
-    """Whether a user can mend what raised `error`: anything else deserves its traceback."""
-    return isinstance(error, ArgumentError | OSError) or any(isinstance(link, Vo3dError) for link in _chain(error))
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, in one line for people.
-
-    Our own words as they are, also where a parser has wrapped them in its own; what argparse, jsonargparse and the
-    system say as place, finding, expectation.
-    """
-    own = next((link for link in _chain(error) if isinstance(link, Vo3dError)), None)
-    if own is not None:
-        text = str(own)
-    elif isinstance(error, OSError):
-        text = system_fault(error)
-    else:
-        text = _parser_fault(error)
-    return " ".join(text.split())
 
 
 def system_fault(error: OSError) -> str:
@@ -78,63 +27,3 @@ def system_fault(error: OSError) -> str:
     name = error.filename2 or error.filename
     remedy = REMEDIES.get(error.errno or 0, "check the path and try again")
     return f"{name}: {error.strerror or error}: {remedy}" if name else f"{error.strerror or error}: {remedy}"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what it was raised from."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__
-
-
-def _parser_fault(error: BaseException) -> str:
-    """The option, its class, and the innermost reason out of the nested complaints of jsonargparse."""
-    keys: list[str] = []
-    owner = union = ""
-    text = str(error)
-    for link in _chain(error):
-        text = str(link)
-        if (key := re.match(r'Parser key "([^"]+)"', text)) and keys[-1:] != [key[1]]:
-            keys.append(key[1])
-        if found := _CLASS.match(text) or _MAKER.match(text):
-            owner, union = found[1], ""
-        elif found := _UNION.match(text):
-            union = found[1]
-    if many := _COUNT.fullmatch(text):
-        text = f"found {many[2]!r}, expected a list of {many[1]}"
-    elif wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
-        text = f"found {wrong[2]!r}, expected {_kinds(union or wrong[1])}"
-    elif part := _PART.match(text):
-        text = f"found {part[2]!r}, expected a table of settings of {part[1]}, one or more"
-    elif text.startswith("Expected a dot import path string: "):
-        example = next((path for name, path in EXAMPLES.items() if ".".join(keys).endswith(name)), EXAMPLES["net"])
-        text = f"found {text.rpartition(': ')[2]!r}, expected the path of a class, such as {example}"
-    elif absent := _ABSENT.search(text):
-        text = _no_such_name(absent[1], absent[2])
-    if owner and "not accepted" in text:
-        text += f" by {owner}"
-    where = ".".join(keys)
-    return f"{where}: {text}" if where else text
-
-
-def _no_such_name(module: str, name: str) -> str:
-    """That a module lacks a class, and which of its names is nearest."""
-    classes = {each.lower(): each for each, value in vars(sys.modules[module]).items() if isinstance(value, type)}
-    near = get_close_matches(name.lower(), classes, n=1)
-    return f"there is no {module}.{name}" + (f": did you mean {classes[near[0]]}?" if near else "")
-
-
-def _kinds(types: str) -> str:
-    """Names of Python's types in words: "<class 'int'>, <class 'NoneType'>" is "a whole number or null"."""
-    words = []
-    for name in _TYPE.findall(types):
-        plain = name.removeprefix("<class '").removesuffix("'>")
-        base, _, inside = plain.partition("[")
-        if base.endswith("Literal"):
-            words.append("one of " + inside.rstrip("]").replace("'", ""))
-        elif base == "tuple" and inside:
-            words.append(f"a list [{inside}")
-        else:
-            words.append(KINDS.get(base.rpartition(".")[2], plain))
-    return " or ".join(words)

@@ -102,6 +102,7 @@ class Model(nn.Module, ABC):
     - `refuses`: words for what breaks its meaning, such as "mirror" for an absolute pose (`Transform.breaks`);
     - `needs_progress`: whether it cannot be trained without a known end, by which `progress` is counted;
     - `published`: the checkpoints of others that `vo3d.formats.weights` can load into it;
+    - `baseline`: the short name of a method that others are measured against, for `--baselines`;
     - `scale_source`: words that say where its metres come from;
     - `failures`: how many steps could not be told so far; None where it does not count them.
     """
@@ -113,6 +114,7 @@ class Model(nn.Module, ABC):
     refuses: ClassVar[tuple[str, ...]] = ()
     needs_progress: ClassVar[bool] = False
     published: ClassVar[Mapping[str, Any]] = {}
+    baseline: ClassVar[str] = ""
     scale_source: str = "network (learned)"
     failures: int | None = None
 

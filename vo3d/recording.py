@@ -1,9 +1,10 @@
 """The sources of samples: recordings, scenes of many views, sets to find places in, and datasets cut out of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -63,6 +64,30 @@ class MultiViewScene(Recording):
     def references(self) -> list[int]:
         """Indices of the views that have sources."""
         return [index for index in range(len(self)) if self.sources(index)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the scenes of one source lie on a disk; a loader that declares one is found by the path of a scene alone.
+
+    Args:
+        words: what a folder holds, for people.
+        recognises: tells whether a path is of this layout.
+        scene: opens the scene at a path; its other parameters are the options that this layout has a use for.
+        rank: layouts of smaller ones are asked first.
+        asked_by: the option that makes a folder one of this layout although nothing in it tells.
+    """
+
+    words: str
+    recognises: Callable[[Path], bool]
+    scene: Callable[..., MultiViewScene]
+    rank: int
+    asked_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name the layout as the file of its loader."""
+        return self.scene.__module__.rpartition(".")[2]
 
 
 @dataclass(frozen=True, kw_only=True)

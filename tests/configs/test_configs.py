@@ -15,6 +15,8 @@ import vo3d.optim
 from checks import complaint
 from places import TINY
 from vo3d.cli import find_configs, main
+from vo3d.model import Model
+from vo3d.settings.build import build, read_spec
 from vo3d.training.command import TrainingCLI
 
 FOLDER = Path(str(resources.files("vo3d.configs")))
@@ -22,7 +24,8 @@ NAMES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 OPTIMISERS = [name for name in NAMES if name.startswith("optim_")]
 TRAINERS = [name for name in NAMES if name.startswith("trainer_")]
 OVERLAYS = [name for name in NAMES if name.startswith("pool_")]
-BASES = [name for name in NAMES if name not in OPTIMISERS + TRAINERS + OVERLAYS]
+BASELINES = [name for name in NAMES if name.startswith("baseline_")]
+BASES = [name for name in NAMES if name not in OPTIMISERS + TRAINERS + OVERLAYS + BASELINES]
 FULL_MATRIX = ("bfgs", "dfp", "sr1", "newton")
 
 # What a file chooses for itself; everything else in it is the default of its class, which is the survey's.
@@ -102,6 +105,20 @@ def test_there_are_configurations_of_each_kind() -> None:
     assert set(TRAINING) == {*FULL_MATRIX, *(name for names in SMOKES.values() for name in names)}
     assert {"trainer_cpu.yaml", "trainer_gpu.yaml", "trainer_ddp.yaml"} == set(TRAINERS)
     assert {"deepvo_kitti.yaml", "deepvo_7scenes.yaml", "deepvo_rendered.yaml", "smoke_deepvo.yaml"} <= set(BASES)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_the_head_says_what_it_costs_and_gives_and_how_to_run_it(name: str) -> None:
+    head = [line for line in (FOLDER / name).read_text().splitlines() if line.startswith("#")]
+    assert any(line.startswith("# Costs: ") for line in head)
+    assert any("ives: " in line or "Should give: " in line for line in head)
+    assert any(line.startswith("#   vo3d ") and name in line for line in head)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_are_models_that_need_no_weights(name: str) -> None:
+    model = build(Model, read_spec(name, "--baselines"))
+    assert next(model.parameters(), None) is None
 
 
 @pytest.mark.parametrize("name", TRAINERS)

@@ -163,7 +163,7 @@ def test_many_folders_make_one_dataset(folder: Path) -> None:
             r"poses\.txt: has a pose of frame 6, but there are 6 images",
         ),
         (lambda folder: None, {"every": 0}, "every is 0"),
-        (lambda folder: None, {"trajectory": Path("/nowhere.txt")}, r"/nowhere\.txt: no such file"),
+        (lambda folder: None, {"poses": Path("/nowhere.txt")}, r"/nowhere\.txt: no such file"),
         (
             lambda folder: [path.unlink() for path in (folder / "images").iterdir()],
             {},

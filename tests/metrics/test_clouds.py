@@ -7,8 +7,7 @@ import pytest
 
 from vo3d.errors import Vo3dError
 from vo3d.metrics import thinning
-from vo3d.metrics.clouds import cloud_metrics
-from vo3d.metrics.neighbours import nearest
+from vo3d.metrics.clouds import cloud_metrics, nearest
 from vo3d.metrics.thinning import thin_points
 
 

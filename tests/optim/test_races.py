@@ -1,16 +1,14 @@
-"""Races: the end points and steps that their settings lead to, traces that end where they should, files that repeat."""
+"""Races: the end points and steps that their settings lead to, traces that end where they should."""
 
-import csv
 import re
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim import SGD, Momentum, RMSprop
+from vo3d.optim import SGD, RMSprop
 from vo3d.optim.landscapes import LANDSCAPES, beale, star
 from vo3d.optim.races import (
     MINIMIZERS,
@@ -20,11 +18,9 @@ from vo3d.optim.races import (
     Trace,
     noisy,
     plain_six,
-    race,
     settings_in_words,
     step_of_leaving,
     steps_to_reach,
-    write_traces,
 )
 
 BEALE, SADDLE = LANDSCAPES["beale"], LANDSCAPES["saddle"]
@@ -89,7 +85,7 @@ def test_at_twice_the_rate_momentum_diverges_and_sgd_does_not() -> None:
 
 def test_the_saddle_is_left_in_this_order() -> None:
     outside = {"RMSprop": partial(RMSprop, lr=0.01, eps_inside=False)}  # torch's form of the rule
-    traces = race(SADDLE, plain_six(0.01) | outside, 200)
+    traces = Race(SADDLE, plain_six(0.01) | outside, 200).run()
     steps = {name: escape(trace) for name, trace in traces.items()}
     assert steps == {"Adagrad": 3, "Adadelta": 14, "RMSprop": 72, "NAG": 132, "Momentum": 140, "SGD": None}
     assert escape(RACES["saddle"].run()["RMSprop"]) == 73  # eps inside the root, as the survey has it
@@ -124,7 +120,7 @@ def test_every_first_order_method_of_the_survey_races() -> None:
     assert list(RACES["beale_nine"].racers) == [*END_POINTS, "Adam", "AdaMax", "Nadam"]
     for shown in RACES.values():
         if isinstance(shown, Race):
-            short = race(shown.landscape, shown.racers, 5)
+            short = Race(shown.landscape, shown.racers, 5).run()
             assert all(trace.steps == trace.gradients == 5 for trace in short.values())
             assert all(trace.values.isfinite().all() for trace in short.values())
 
@@ -165,32 +161,18 @@ def test_settings_are_told_with_those_that_nobody_set() -> None:
     assert "variant ruder" in told["Nadam"]
 
 
-def test_a_csv_file_repeats_the_traces_to_the_last_digit(tmp_path: Path) -> None:
-    traces = race(BEALE, {"SGD": partial(SGD, lr=0.01), "Momentum": partial(Momentum, lr=0.01)}, 12)
-    assert traces["Momentum"].steps < 12  # it diverges
-    path = write_traces(tmp_path / "new" / "race.csv", traces)
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == sum(len(trace.values) for trace in traces.values())
-    for name, trace in traces.items():
-        own = [row for row in rows if row["method"] == name]
-        assert [int(row["step"]) for row in own] == list(range(len(trace.values)))
-        read = torch.tensor([[float(row[key]) for key in "xyf"] for row in own], dtype=torch.float64)
-        assert torch.equal(read, torch.cat([trace.positions, trace.values[:, None]], dim=1))
-
-
 def test_a_race_is_refused_in_one_line() -> None:
     racers = {"SGD": partial(SGD, lr=0.1)}
     with pytest.raises(Vo3dError, match="a race of 0 steps: expected at least 1"):
-        race(BEALE, racers, 0)
+        Race(BEALE, racers, 0).run()
     with pytest.raises(Vo3dError, match="saddle has no minimum that a race could end at"):
-        race(SADDLE, racers, 5, within=0.1)
+        Race(SADDLE, racers, 5, within=0.1).run()
 
 
 def test_a_racer_may_start_where_it_would_end() -> None:
     landscape = star(seed=5)
     at_home = type(landscape)(**{**vars(landscape), "start": landscape.minima[0]})
-    trace = race(at_home, {"SGD": partial(SGD, lr=0.1)}, 5, within=0.01)["SGD"]
+    trace = Race(at_home, {"SGD": partial(SGD, lr=0.1)}, 5, within=0.01).run()["SGD"]
     assert trace.steps == 0
     assert trace.values.tolist() == [0.0]
     assert isinstance(trace.positions, Tensor)

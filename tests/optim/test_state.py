@@ -151,7 +151,7 @@ def test_a_list_of_parameters_steps_as_each_alone(name: str, monkeypatch: pytest
         return [tensor.detach() for tensor in tensors]
 
     alone = stepped()
-    monkeypatch.setattr("vo3d.optim.first_order.together", lambda ps: [[p for p in ps if p.grad is not None]])
+    monkeypatch.setattr("vo3d.optim.base.together", lambda ps: [[p for p in ps if p.grad is not None]])
     for one, other in zip(alone, stepped(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
 
@@ -169,7 +169,7 @@ def test_a_hundred_steps_in_float32_agree_on_every_device(
 
     def ends(place: str, at_once: bool) -> list[torch.Tensor]:
         if at_once:
-            monkeypatch.setattr("vo3d.optim.first_order.together", lambda ps: [list(ps)])
+            monkeypatch.setattr("vo3d.optim.base.together", lambda ps: [list(ps)])
         tensors = [torch.full((3,), start, device=place, requires_grad=True) for start in (1.0, -0.5)]
         optimizer = make(tensors)
         for _ in range(100):

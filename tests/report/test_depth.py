@@ -15,7 +15,7 @@ from torch import Tensor
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.report import depth
-from vo3d.report.depth import colour_depth, depth_limits, plot_contact_sheet, plot_depth_view
+from vo3d.report.depth import colour_depth, depth_limits, plot_contact_sheet
 
 LONG = "scan 118, " + "W" * 60 + ", light 3"
 
@@ -117,8 +117,8 @@ def test_errors_are_in_intervals_or_percent_and_counted_in_the_title() -> None:
     assert depth.depth_error(intervals)[:2, 0].tolist() == pytest.approx([0.5, 4 / 3], abs=1e-4)
     assert torch.equal(depth.depth_error(percent).isnan().nonzero()[:, 0].unique(), torch.tensor([2, 3]))
     assert depth.percent_within(percent) == pytest.approx(100 * 7 / 8)
-    assert titles(plot_depth_view(percent))[-1] == "error: 87.5 % within 1 %"
-    figure = plot_depth_view(intervals)
+    assert titles(plot_contact_sheet([percent]))[-1] == "error: 87.5 % within 1 %"
+    figure = plot_contact_sheet([intervals])
     assert titles(figure)[-1] == "error: 87.5 % within 1 interval"
     drawn = pixels(panels(figure)[-1])
     assert drawn[2, 0] == pytest.approx(to_rgb(depth.HOLE))
@@ -163,7 +163,6 @@ def test_the_legend_explains_the_grey_where_there_is_some() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no value"]
     whole = replace(view(truth=None), depth=torch.ones(24, 32))
     assert plot_contact_sheet([whole]).legends == []
-    assert plot_depth_view(whole).legends == []
 
 
 @pytest.mark.parametrize("size", [(24, 32), (12, 40), (40, 24)])
@@ -173,7 +172,7 @@ def test_no_text_covers_another_text_or_a_picture(size: tuple[int, int], count: 
     assert faults(plot_contact_sheet(views, min_confidence=0.8)) == []
     assert faults(plot_contact_sheet([replace(one, truth=None, confidence=None) for one in views])) == []
     if count == 1:
-        assert faults(plot_depth_view(replace(views[0], interval=0.01))) == []
+        assert faults(plot_contact_sheet([replace(views[0], interval=0.01)])) == []
 
 
 def test_pictures_of_a_row_stand_on_one_line() -> None:

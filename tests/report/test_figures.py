@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain
+from vo3d.metrics.kitti_odometry import Bin
 from vo3d.report import canvas, figures, frames, paths
 
 NAMES = ("DeepVO", "classic pipeline", "constant motion")
@@ -50,10 +51,10 @@ def alone(reference: Tensor, **estimates: Tensor) -> dict[str, paths.Paths]:
     return {"street": paths.Paths(reference, estimates)}
 
 
-def curves(factor: float = 1.0, names: Sequence[str] = NAMES) -> dict[str, figures.ErrorCurve]:
-    at = [100.0, 200.0, 300.0]
+def curves(factor: float = 1.0, names: Sequence[str] = NAMES) -> dict[str, list[Bin]]:
+    points = [(100.0, 3.0, 1.0), (200.0, 2.5, 0.9), (300.0, 2.0, 0.8)]
     return {
-        name: figures.ErrorCurve(at, [factor**place * value for value in (3.0, 2.5, 2.0)], [1.0, 0.9, 0.8])
+        name: [Bin(at, factor**place * percent, degrees, num_segments=5) for at, percent, degrees in points]
         for place, name in enumerate(names)
     }
 
@@ -69,8 +70,8 @@ def all_figures(folder: Path, count: int = 3, names: Sequence[str] = NAMES) -> d
     sights = frames.plot_frames_with_motion(images, [10, 100, 200], ["a", "b", "c"], recordings["street-0"])
     return {
         "trajectories": paths.plot_trajectories(recordings),
-        "distance": figures.plot_error_over_distance(curves(names=names)),
-        "speed": figures.plot_error_over_speed(curves(names=names)),
+        "distance": figures.plot_segment_errors(curves(names=names), "length of the segment (m)"),
+        "speed": figures.plot_segment_errors(curves(names=names), "mean speed along the segment (m/s)"),
         "drift": paths.plot_drift(recordings),
         "motion": paths.plot_motion_over_time(recordings),
         "frames": sights,
@@ -298,7 +299,7 @@ def test_small_frames_are_enlarged_smoothly(reference: Tensor) -> None:
 
 
 def test_errors_far_apart_are_drawn_on_a_log_scale_that_says_so() -> None:
-    near, far = (figures.plot_error_over_distance(curves(factor)).axes[0] for factor in (1.5, 10.0))
+    near, far = (figures.plot_segment_errors(curves(factor), "m").axes[0] for factor in (1.5, 10.0))
     assert (near.get_yscale(), near.get_ylabel()) == ("linear", "translation error (%)")
     assert near.get_ylim()[0] == 0
     assert (far.get_yscale(), far.get_ylabel()) == ("log", "translation error (%, log scale)")
@@ -342,15 +343,13 @@ def test_a_bad_history_is_named_with_its_line(tmp_path: Path, text: str, found: 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     with pytest.raises(Vo3dError, match="no such file"):
         figures.plot_training_curves(tmp_path / "history.csv")
-    plots: list[Callable[..., Any]] = [figures.plot_error_over_distance, figures.plot_error_over_speed]
-    for plot in plots:
-        with pytest.raises(Vo3dError, match="at least one model"):
-            plot({})
+    with pytest.raises(Vo3dError, match="at least one model"):
+        figures.plot_segment_errors({}, "m")
 
 
 def test_a_figure_is_saved_whole_at_twice_the_size_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "new" / "figure.png"
-    figure = figures.plot_error_over_distance(curves())
+    figure = figures.plot_segment_errors(curves(), "m")
     assert canvas.save_figure(figure, path) == path
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
@@ -362,7 +361,7 @@ def test_drawing_needs_no_window_system_and_no_global_state() -> None:
     program = (
         "import sys, vo3d.evaluation.page; from vo3d.report.figures import *\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "plot_error_over_speed({'a': ErrorCurve([1.0], [1.0], [1.0])}).canvas.draw()\n"
+        "plot_segment_errors({'a': [Bin(1.0, 1.0, 1.0, 1)]}, 'm/s').canvas.draw()\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in {"DISPLAY", "WAYLAND_DISPLAY"}}

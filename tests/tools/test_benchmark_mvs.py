@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from places import TOOLS
 from vo3d.geometry import depth_hypotheses, variance_cost
 
 SMALL = {"size": (32, 64), "views": 3, "depths": 8}
@@ -54,9 +53,8 @@ class MVSNet(nn.Module):
 
 
 @pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
-    """The tool and its peers as modules; they lie outside of the package."""
-    monkeypatch.syspath_prepend(str(TOOLS))
+def tools() -> tuple[ModuleType, ModuleType]:
+    """Import the tool and its peers."""
     return importlib.import_module("benchmark_mvs"), importlib.import_module("mvs_peers")
 
 

@@ -1,35 +1,17 @@
 """The tool that scores networks of multi-view stereo beside plane sweeping, on two small tables."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
-from places import TOOLS
+import compare_mvs
 from vo3d.depth_map import DepthMap
 from vo3d.formats.results import Result
 from vo3d.inference.cards import save_pretrained
 from vo3d.models.mvsnet import MVSNet
 from vo3d.sample import Sample
-
-
-def _load() -> ModuleType:
-    """The tool as a module; it lies outside of the package."""
-    path = TOOLS / "compare_mvs.py"
-    spec = importlib.util.spec_from_file_location("compare_mvs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = _load()
 
 
 def test_every_method_is_a_row_with_equal_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,9 +20,9 @@ def test_every_method_is_a_row_with_equal_inputs(tmp_path: Path, capsys: pytest.
     save_pretrained(weights, MVSNet(num_depths=8), "vo3d.models.mvsnet.MVSNet", {"num_depths": 8}, "none", {})
     words = ["--model", f"drawn={weights}", "--scenes", "2", "--references", "1", "--size", "48", "64"]
     words += ["--num-depths", "8", "--pictures", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
-    assert tool.main(words) == 0
+    assert compare_mvs.main(words) == 0
     rows = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert list(rows) == [*tool.BASELINES, "drawn", "protocol"]
+    assert list(rows) == [*compare_mvs.BASELINES, "drawn", "protocol"]
     results = {name: Result.load(tmp_path / "out" / name) for name in ("plane_sweep", "plane_sweep__variance", "drawn")}
     assert len({result.protocol["frames_sha256"] for result in results.values()}) == 1
     assert rows["drawn"]["within_1_percent"] == results["drawn"].mean["depth_recall_1pc_percent"]
@@ -78,7 +60,7 @@ def test_shares_are_counted_by_class() -> None:
     depth[:, 64:] = 1.0  # a step at column 16 of the map
     depth[:8] = 0
     samples = _One(depth)
-    (pixels,) = tool.classes(samples)
+    (pixels,) = compare_mvs.classes(samples)
     truth = depth[::4, ::4]
     assert int(sum(pixels[name].sum() for name in ("weak", "middle", "strong"))) == int((truth > 0).sum())
     assert not pixels["weak"][:, 12:].any()
@@ -91,7 +73,7 @@ def test_shares_are_counted_by_class() -> None:
     estimate[:, :12] *= 1.02  # wrong on the left
     estimate[5, 20] = 0  # none
     confidence = torch.linspace(0, 1, 24).expand(12, 24)
-    found = tool.shares_within(
+    found = compare_mvs.shares_within(
         {0: DepthMap(name="0", image=torch.zeros(3, 48, 96), depth=estimate, confidence=confidence)}, samples, [pixels]
     )
     assert found["all"] == pytest.approx(100 * (120 - 1) / 240)
@@ -113,5 +95,5 @@ def test_shares_are_counted_by_class() -> None:
 def test_mistakes_get_one_line(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tool.main([*words, "--out", str(tmp_path)]) == 2
+    assert compare_mvs.main([*words, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err

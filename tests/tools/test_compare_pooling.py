@@ -1,15 +1,12 @@
 """The tool that trains DeepVO with each way of halving maps, on a budget of two steps."""
 
 import csv
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from places import TOOLS
+import compare_pooling
 from vo3d.formats.results import Result
 
 LITTLE = {
@@ -29,28 +26,11 @@ LITTLE = {
 BUDGET = [word for name, value in LITTLE.items() for word in (f"--budget.{name}", value)]
 
 
-def _load() -> ModuleType:
-    """The tool as a module; it lies outside of the package."""
-    path = TOOLS / "compare_pooling.py"
-    spec = importlib.util.spec_from_file_location("compare_pooling", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    return _load()
-
-
-@pytest.fixture(scope="module")
-def out(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished comparison of two ways."""
     folder = tmp_path_factory.mktemp("comparison")
-    assert tool.main(["--pools", "[stride,ada]", "--seeds", "[0]", "--out", str(folder), *BUDGET]) == 0
+    assert compare_pooling.main(["--pools", "[stride,ada]", "--seeds", "[0]", "--out", str(folder), *BUDGET]) == 0
     return folder
 
 
@@ -83,53 +63,51 @@ def test_runs_differ_in_nothing_but_the_way(out: Path) -> None:
 
 
 def test_a_finished_run_is_not_repeated(
-    tool: ModuleType, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = []
-    monkeypatch.setattr(tool, "vo3d", lambda words: trained.append(words) or 2)
+    monkeypatch.setattr(compare_pooling, "vo3d", lambda words: trained.append(words) or 2)
     words = ["--out", str(out), "--seeds", "[0]"]
 
-    assert tool.main([*words, "--pools", "[stride,ada]", *BUDGET]) == 0
+    assert compare_pooling.main([*words, "--pools", "[stride,ada]", *BUDGET]) == 0
     assert trained == []
-    assert tool.main([*words, "--pools", "[ada,max]", *BUDGET]) == 2
+    assert compare_pooling.main([*words, "--pools", "[ada,max]", *BUDGET]) == 2
     assert len(trained) == 1
     assert "max_0: training failed" in capsys.readouterr().err
 
 
-def test_a_report_needs_no_training(tool: ModuleType, out: Path) -> None:
+def test_a_report_needs_no_training(out: Path) -> None:
     before = (out / "table.md").read_text()
     (out / "table.md").unlink()
 
-    assert tool.main(["--out", str(out), "--report", "true", "--pools", "[stride,ada]"]) == 0
+    assert compare_pooling.main(["--out", str(out), "--report", "true", "--pools", "[stride,ada]"]) == 0
 
     assert (out / "table.md").read_text() == before
 
 
-def test_runs_of_two_budgets_are_not_mixed(tool: ModuleType, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main(["--out", str(out), "--pools", "[stride]", *BUDGET, "--budget.steps", "3"]) == 2
+def test_runs_of_two_budgets_are_not_mixed(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare_pooling.main(["--out", str(out), "--pools", "[stride]", *BUDGET, "--budget.steps", "3"]) == 2
 
     assert "the runs there have another budget" in capsys.readouterr().err
     assert json.loads((out / "budget.json").read_text())["steps"] == 2
 
 
-def test_a_report_of_nothing_is_refused(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main(["--out", str(tmp_path), "--report", "true"]) == 2
+def test_a_report_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare_pooling.main(["--out", str(tmp_path), "--report", "true"]) == 2
 
     assert "no finished run" in capsys.readouterr().err
-    assert tool.main(["--seeds", "[]", "--out", str(tmp_path)]) == 2
+    assert compare_pooling.main(["--seeds", "[]", "--out", str(tmp_path)]) == 2
     assert "no seeds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("nothing", ["--pools", "--seeds"])
-def test_a_comparison_of_nothing_is_refused(
-    tool: ModuleType, nothing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tool.main(["--out", str(tmp_path), nothing, "[]"]) == 2
+def test_a_comparison_of_nothing_is_refused(nothing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare_pooling.main(["--out", str(tmp_path), nothing, "[]"]) == 2
 
     assert "give at least one of each" in capsys.readouterr().err
 
 
-def test_the_spread_names_the_mean_and_both_ends(tool: ModuleType) -> None:
-    assert tool.spread([1.0, 2.0, 6.0]) == "3 (1 to 6)"
-    assert tool.spread([None, 2.0]) == "2 (2 to 2)"
-    assert tool.spread([None]) == "none"
+def test_the_spread_names_the_mean_and_both_ends() -> None:
+    assert compare_pooling.spread([1.0, 2.0, 6.0]) == "3 (1 to 6)"
+    assert compare_pooling.spread([None, 2.0]) == "2 (2 to 2)"
+    assert compare_pooling.spread([None]) == "none"

@@ -1,29 +1,15 @@
 """The tool that turns published checkpoints into ours."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
-from places import TOOLS
+import convert_weights
 from vo3d.formats.weights import load_weights, read_weights, sha256_of
 from vo3d.models.deepvo import DeepVO
 
 SMALL = ["--model.size", "[64,64]", "--model.width", "0.0625", "--model.hidden", "4"]
-
-
-@pytest.fixture
-def tool() -> ModuleType:
-    """The tool as a module; it lies outside of the package."""
-    path = TOOLS / "convert_weights.py"
-    spec = importlib.util.spec_from_file_location("convert_weights", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _publish(path: Path) -> DeepVO:
@@ -35,13 +21,11 @@ def _publish(path: Path) -> DeepVO:
     return model
 
 
-def test_a_published_checkpoint_becomes_safetensors(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_published_checkpoint_becomes_safetensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     published, out = tmp_path / "flownets.pth", tmp_path / "deepvo.safetensors"
     source = _publish(published)
 
-    status = tool.main(["--checkpoint", str(published), "--out", str(out), "--model", "DeepVO", *SMALL])
+    status = convert_weights.main(["--checkpoint", str(published), "--out", str(out), "--model", "DeepVO", *SMALL])
 
     assert status == 0
     assert "18 tensors loaded; dropped: conv6_1.0.weight, predict_flow6.weight" in capsys.readouterr().out
@@ -62,12 +46,12 @@ def test_a_published_checkpoint_becomes_safetensors(
     ],
 )
 def test_mistakes_are_one_line_and_status_two(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, extra: list[str], message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, extra: list[str], message: str
 ) -> None:
     _publish(tmp_path / "flownets.pth")
     arguments = ["--checkpoint", str(tmp_path / "flownets.pth"), "--out", str(tmp_path / out), "--model", "DeepVO"]
 
-    status = tool.main([*arguments, *SMALL, *extra])
+    status = convert_weights.main([*arguments, *SMALL, *extra])
 
     assert status == 2
     error = capsys.readouterr().err
@@ -76,8 +60,10 @@ def test_mistakes_are_one_line_and_status_two(
     assert not (tmp_path / out).exists()
 
 
-def test_an_abbreviated_option_is_refused(tool: ModuleType, tmp_path: Path) -> None:
+def test_an_abbreviated_option_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
-        tool.main(["--checkp", str(tmp_path / "w.pth"), "--out", "w.safetensors", "--model", "DeepVO", *SMALL])
+        convert_weights.main(
+            ["--checkp", str(tmp_path / "w.pth"), "--out", "w.safetensors", "--model", "DeepVO", *SMALL]
+        )
 
     assert caught.value.code == 2

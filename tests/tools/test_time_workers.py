@@ -1,29 +1,15 @@
 """The tool that times numbers of worker processes."""
 
-import importlib.util
-from types import ModuleType
-
 import pytest
 
-from places import TINY, TOOLS
+import time_workers
+from places import TINY
 
 TINY = str(TINY)
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    """The tool as a module; it lies outside of the package."""
-    path = TOOLS / "time_workers.py"
-    spec = importlib.util.spec_from_file_location("time_workers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_table_has_a_row_for_each_number(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main(["--config", TINY, "--workers", "[0,1]", "--batches", "12", "--threads", "1"]) == 0
+def test_the_table_has_a_row_for_each_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert time_workers.main(["--config", TINY, "--workers", "[0,1]", "--batches", "12", "--threads", "1"]) == 0
     machine, head, *rows, best = capsys.readouterr().out.splitlines()
     assert "1 threads of torch" in machine
     assert "12 batches of 4 clips" in machine
@@ -35,7 +21,7 @@ def test_the_table_has_a_row_for_each_number(tool: ModuleType, capsys: pytest.Ca
     assert best.split()[:3] in (["best:", "--data.num_workers", "0"], ["best:", "--data.num_workers", "1"])
 
 
-def test_epochs_follow_where_one_has_too_few_batches(tool: ModuleType) -> None:
+def test_epochs_follow_where_one_has_too_few_batches() -> None:
     class Loader:
         num_workers = 3
         epochs: list[int]
@@ -50,15 +36,15 @@ def test_epochs_follow_where_one_has_too_few_batches(tool: ModuleType) -> None:
             yield from range(4)
 
     loader = Loader()
-    first, speed = tool.read_batches(loader, 7)  # 1 + 3 + 7 batches
+    first, speed = time_workers.read_batches(loader, 7)  # 1 + 3 + 7 batches
     assert loader.epochs == [0, 1, 2]
     assert first > 0
     assert speed > 0
 
 
-def test_the_best_is_the_fewest_that_are_nearly_as_fast(tool: ModuleType) -> None:
-    assert tool.best_of({0: 1.0, 1: 9.6, 2: 10.0, 4: 3.0}) == 1
-    assert tool.best_of({4: 10.0, 0: 9.4}) == 4
+def test_the_best_is_the_fewest_that_are_nearly_as_fast() -> None:
+    assert time_workers.best_of({0: 1.0, 1: 9.6, 2: 10.0, 4: 3.0}) == 1
+    assert time_workers.best_of({4: 10.0, 0: 9.4}) == 4
 
 
 @pytest.mark.parametrize(
@@ -75,9 +61,7 @@ def test_the_best_is_the_fewest_that_are_nearly_as_fast(tool: ModuleType) -> Non
         (["--data", '{"seads": [1]}'], "seads"),
     ],
 )
-def test_mistakes_are_one_line(
-    tool: ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
-) -> None:
-    assert tool.main(["--config", TINY, *words]) == 2
+def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], words: list[str], complaint: str) -> None:
+    assert time_workers.main(["--config", TINY, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line

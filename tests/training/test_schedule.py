@@ -55,7 +55,7 @@ class Scripted(TinyModel):
 
 def scripted(out: Path, losses: str, *more: str) -> list[float]:
     """The validation losses of a run that validates up to nine times, after every epoch of one step."""
-    words = ["--model.net", "test_training_schedule.Scripted", "--model.net.losses", losses]
+    words = ["--model.net", f"{__name__}.Scripted", "--model.net.losses", losses]
     words += ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
     words += ["--trainer.num_sanity_val_steps", "0", "--trainer.max_epochs", "9"]
     assert fit(out, *words, *more) == 0

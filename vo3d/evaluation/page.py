@@ -12,6 +12,7 @@ from vo3d.report.html import Cell, Column, Definitions, Section, Table, Text, wr
 from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored, read_scored
 from vo3d.report.sections import count, origin_parts, protocol_parts, scored_names, training_parts, words
+from vo3d.settings.run_folder import CONFIG, HISTORY
 
 SPEED = "fps"  # it varies with the machine: not in tables of single recordings
 
@@ -51,7 +52,7 @@ def write_report(
         found = [Section("Result", [*_summary(models, task, reasons)]), *task.sections(models, recordings, figures)]
         sections += [Section(head + (one.title if not head else _small(one.title)), one.parts) for one in found]
     if run is not None:
-        sections.append(Section("Training", [*training_parts(Pictures(figures, {}, {}), run)]))
+        sections.append(Section("Training", [*training_parts(Pictures(figures, {}, {}), run / HISTORY, run / CONFIG)]))
     everyone = {
         f"{name}, {task.name}" if len(scored) > 1 else name: model
         for task, models in scored.items()

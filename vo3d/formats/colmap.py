@@ -3,6 +3,7 @@
 Convention: see `vo3d.formats.colmap_model`: poses are world to camera, pixels are vo3d's, lengths in the model's unit.
 """
 
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.formats import colmap_binary, colmap_text
-from vo3d.formats.colmap_model import ColmapCamera, ColmapImage, ColmapModel, SparsePoints
-from vo3d.formats.files import atomic_path
+from vo3d.formats.colmap_model import ColmapCamera, ColmapImage, ColmapModel, SparsePoints, make_points
+from vo3d.formats.files import write_whole
 
 __all__ = [
     "ColmapCamera",
@@ -26,14 +27,13 @@ __all__ = [
 ]
 
 PLACES = (".", "sparse", "sparse/0")  # of the model, in the folder that a user names
+FORMS = {".bin": colmap_binary, ".txt": colmap_text}  # what reads and writes files with each suffix
 
 
 def find_model(folder: Path) -> Path | None:
-    """The folder of the model in a folder of COLMAP's layout (itself, sparse/ or sparse/0/); None: there is none."""
-    for place in PLACES:
-        if _suffix(folder / place) is not None:
-            return folder / place
-    return None
+    """Return where the model is in a folder of COLMAP's layout (itself, sparse/ or sparse/0/); None: there is none."""
+    found = _find_form(folder)
+    return found[0] if found else None
 
 
 def read_model(folder: Path) -> ColmapModel:
@@ -45,16 +45,16 @@ def read_model(folder: Path) -> ColmapModel:
         Vo3dError: with file and, for text, line: there is no model, a file is truncated or makes no sense, a camera
             model is unknown, an image has no camera, an observation no image, an id comes twice, there is no image.
     """
-    found = find_model(folder)
-    if found is None:
+    form = _find_form(folder)
+    if form is None:
         raise Vo3dError(
             f"{folder}: no COLMAP model: expected cameras and images, .bin or .txt, there or in sparse/ or sparse/0/"
         )
-    suffix = _suffix(found) or ""
-    reader = colmap_binary if suffix == ".bin" else colmap_text
+    found, suffix = form
+    reader = FORMS[suffix]
     cameras_file, images_file, points_file = (found / f"{name}{suffix}" for name in ("cameras", "images", "points3D"))
     cameras, images = reader.read_cameras(cameras_file), reader.read_images(images_file)
-    points = reader.read_points(points_file) if points_file.is_file() else _no_points()
+    points = reader.read_points(points_file) if points_file.is_file() else make_points([], [], [], [])
     if not images:
         raise Vo3dError(f"{images_file}: holds no images: expected at least one that COLMAP has registered")
     _check_unique(cameras_file, "camera", torch.tensor([camera.id for camera in cameras], dtype=torch.int64))
@@ -76,27 +76,15 @@ def read_model(folder: Path) -> ColmapModel:
 
 def write_model(folder: Path, model: ColmapModel, *, binary: bool = True) -> None:
     """Write a model's three files into `folder`, in COLMAP's binary or text form; each is whole or absent."""
-    cameras = list(model.cameras.values())
-    if binary:
-        contents = {
-            "cameras.bin": colmap_binary.camera_bytes(cameras),
-            "images.bin": colmap_binary.image_bytes(model.images),
-            "points3D.bin": colmap_binary.point_bytes(model.points),
-        }
-    else:
-        texts = {
-            "cameras.txt": colmap_text.camera_lines(cameras),
-            "images.txt": colmap_text.image_lines(model.images),
-            "points3D.txt": colmap_text.point_lines(model.points),
-        }
-        contents = {name: "".join(f"{line}\n" for line in lines).encode() for name, lines in texts.items()}
-    for name, content in contents.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(content)
+    suffix = ".bin" if binary else ".txt"
+    writer = FORMS[suffix]
+    write_whole(folder / f"cameras{suffix}", writer.camera_bytes([*model.cameras.values()]))
+    write_whole(folder / f"images{suffix}", writer.image_bytes(model.images))
+    write_whole(folder / f"points3D{suffix}", writer.point_bytes(model.points))
 
 
 def observations(model: ColmapModel) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " m"]]:
-    """Which view sees which point: rows of `model.points.xyz` and places in `model.images`, for view selection.
+    """Tell which view sees which point: rows of `model.points.xyz` and places in `model.images`, for view selection.
 
     Raises:
         Vo3dError: the model has no points, or none that an image sees.
@@ -110,19 +98,12 @@ def observations(model: ColmapModel) -> tuple[Int64[Tensor, " m"], Int64[Tensor,
     return model.points.point, torch.searchsorted(image_ids, model.points.image_id.contiguous())
 
 
-def _suffix(folder: Path) -> str | None:
-    """The form of the model in a folder; None: there is none."""
-    for suffix in (".bin", ".txt"):
-        if all((folder / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
-            return suffix
+def _find_form(folder: Path) -> tuple[Path, str] | None:
+    """Return the first place that holds a model, and the suffix of its files: binary before text, as COLMAP has it."""
+    for place, suffix in product(PLACES, FORMS):
+        if all((folder / place / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
+            return folder / place, suffix
     return None
-
-
-def _no_points() -> SparsePoints:
-    ids, numbers = torch.empty(0, dtype=torch.int64), torch.empty(0, 3, dtype=torch.float64)
-    return SparsePoints(
-        id=ids, xyz=numbers, rgb=numbers.to(torch.uint8), error=numbers[:, 0], point=ids, image_id=ids, keypoint=ids
-    )
 
 
 def _check_unique(path: Path, what: str, ids: Tensor) -> None:

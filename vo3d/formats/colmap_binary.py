@@ -17,12 +17,11 @@ from vo3d.formats.colmap_model import (
     ColmapImage,
     SparsePoints,
     make_camera,
-    make_pose,
+    make_image,
+    make_points,
 )
-from vo3d.geometry import rotations
 
 _KEYPOINT = np.dtype([("xy", "<f8", (2,)), ("point", "<i8")])  # COLMAP's largest uint64, no point, is -1 here
-_OBSERVATION = np.dtype([("image", "<u4"), ("keypoint", "<u4")])
 _POINT = struct.Struct("<q3d3BdQ")  # id, x y z, red green blue, error, number of observations
 
 
@@ -35,12 +34,12 @@ class _Cursor:
         self.path, self.content, self.position = path, path.read_bytes(), 0
 
     def take(self, form: str) -> tuple[Any, ...]:
-        """The next values, by their codes for `struct`."""
+        """Read the next values, by their codes for `struct`."""
         at = self.skip(struct.calcsize("<" + form))
         return struct.unpack_from("<" + form, self.content, at)
 
     def skip(self, size: int) -> int:
-        """Where the next `size` bytes begin."""
+        """Pass over `size` bytes; returns where they begin."""
         at, self.position = self.position, self.position + size
         if self.position > len(self.content):
             raise Vo3dError(
@@ -49,7 +48,7 @@ class _Cursor:
         return at
 
     def word(self) -> str:
-        """The text up to the next zero byte."""
+        """Read the text up to the next zero byte."""
         end = self.content.find(b"\0", self.position)
         at = self.skip((end - self.position if end >= 0 else len(self.content)) + 1)
         try:
@@ -67,7 +66,7 @@ class _Cursor:
 
 
 def read_cameras(path: Path) -> list[ColmapCamera]:
-    """The cameras in cameras.bin; Vo3dError with the file."""
+    """Read the cameras in cameras.bin; Vo3dError with the file."""
     cursor = _Cursor(path)
     cameras = []
     for _ in range(*cursor.take("Q")):
@@ -80,7 +79,7 @@ def read_cameras(path: Path) -> list[ColmapCamera]:
 
 
 def read_images(path: Path) -> list[ColmapImage]:
-    """The images in images.bin; Vo3dError with the file."""
+    """Read the images in images.bin; Vo3dError with the file."""
     cursor = _Cursor(path)
     images = []
     for _ in range(*cursor.take("Q")):
@@ -89,45 +88,27 @@ def read_images(path: Path) -> list[ColmapImage]:
         (count,) = cursor.take("Q")
         at = cursor.skip(count * _KEYPOINT.itemsize)
         keypoints = np.frombuffer(cursor.content, _KEYPOINT, count, at)
-        images.append(
-            ColmapImage(
-                id=id,
-                name=name,
-                camera_id=camera_id,
-                cam_T_world=make_pose(f"{path}, image {id}", motion[:4], motion[4:]),
-                keypoints=torch.from_numpy(keypoints["xy"].astype(np.float64)) - HALF_PIXEL,
-                point_ids=torch.from_numpy(keypoints["point"].astype(np.int64)),
-            )
-        )
+        xy, point_ids = (torch.from_numpy(keypoints[key].astype(kind)) for key, kind in (("xy", "f8"), ("point", "i8")))
+        images.append(make_image(f"{path}, image {id}", id, name, camera_id, motion, xy, point_ids))
     cursor.finish()
     return images
 
 
 def read_points(path: Path) -> SparsePoints:
-    """The points in points3D.bin; Vo3dError with the file."""
+    """Read the points in points3D.bin; Vo3dError with the file."""
     cursor = _Cursor(path)
     heads, tracks = [], []
     for _ in range(*cursor.take("Q")):
         heads.append(_POINT.unpack_from(cursor.content, cursor.skip(_POINT.size)))
-        at = cursor.skip(heads[-1][-1] * _OBSERVATION.itemsize)
+        at = cursor.skip(heads[-1][-1] * 8)  # image id and keypoint, 32 bits each
         tracks.append(cursor.content[at : cursor.position])
     cursor.finish()
-    id, *numbers, lengths = zip(*heads, strict=True) if heads else ((),) * 9
-    values = torch.tensor(numbers, dtype=torch.float64).T  # p 7
-    observed = np.frombuffer(b"".join(tracks), _OBSERVATION)
-    return SparsePoints(
-        id=torch.tensor(id, dtype=torch.int64),
-        xyz=values[:, :3].contiguous(),
-        rgb=values[:, 3:6].to(torch.uint8),
-        error=values[:, 6].contiguous(),
-        point=torch.repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
-        image_id=torch.from_numpy(observed["image"].astype(np.int64)),
-        keypoint=torch.from_numpy(observed["keypoint"].astype(np.int64)),
-    )
+    track = torch.from_numpy(np.frombuffer(b"".join(tracks), "<u4").astype(np.int64))
+    return make_points([head[0] for head in heads], [head[1:8] for head in heads], [head[8] for head in heads], track)
 
 
 def camera_bytes(cameras: Sequence[ColmapCamera]) -> bytes:
-    """The content of cameras.bin."""
+    """Return the content of cameras.bin."""
     parts = [struct.pack("<Q", len(cameras))]
     for camera in cameras:
         head = (camera.id, CAMERA_MODELS[camera.model].id, camera.width, camera.height)
@@ -136,28 +117,20 @@ def camera_bytes(cameras: Sequence[ColmapCamera]) -> bytes:
 
 
 def image_bytes(images: Sequence[ColmapImage]) -> bytes:
-    """The content of images.bin."""
+    """Return the content of images.bin."""
     parts = [struct.pack("<Q", len(images))]
     for image in images:
-        q = rotations.quaternion_from_matrix(image.cam_T_world[:3, :3])
-        motion = (*q.tolist(), *image.cam_T_world[:3, 3].tolist())
         keypoints = np.empty(len(image.point_ids), _KEYPOINT)
         keypoints["xy"], keypoints["point"] = (image.keypoints + HALF_PIXEL).numpy(), image.point_ids.numpy()
         name = image.name.encode() + b"\0"
-        parts += [struct.pack("<I7dI", image.id, *motion, image.camera_id), name, struct.pack("<Q", len(keypoints))]
-        parts.append(keypoints.tobytes())
+        parts += [struct.pack("<I7dI", image.id, *image.motion, image.camera_id), name]
+        parts += [struct.pack("<Q", len(keypoints)), keypoints.tobytes()]
     return b"".join(parts)
 
 
 def point_bytes(points: SparsePoints) -> bytes:
-    """The content of points3D.bin."""
-    order = points.point.argsort(stable=True)
-    observed = np.empty(len(order), _OBSERVATION)
-    observed["image"], observed["keypoint"] = points.image_id[order].numpy(), points.keypoint[order].numpy()
-    lengths = points.point.bincount(minlength=len(points)).tolist()
-    parts, at = [struct.pack("<Q", len(points))], 0
-    columns = (points.id.tolist(), points.xyz.tolist(), points.rgb.tolist(), points.error.tolist(), lengths)
-    for id, xyz, rgb, error, length in zip(*columns, strict=True):
-        parts += [_POINT.pack(id, *xyz, *rgb, error, length), observed[at : at + length].tobytes()]
-        at += length
+    """Return the content of points3D.bin."""
+    parts = [struct.pack("<Q", len(points))]
+    for id, xyz, rgb, error, track in points.rows():
+        parts += [_POINT.pack(id, *xyz, *rgb, error, len(track)), track.numpy().astype("<u4").tobytes()]
     return b"".join(parts)

@@ -4,7 +4,7 @@ Convention: COLMAP puts the centre of the top-left pixel at (0.5, 0.5), vo3d at 
 vo3d's, half a pixel less; `params` are as in COLMAP's files. Lengths are in the model's own unit, known up to scale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,12 @@ class ColmapImage:
     keypoints: Float64[Tensor, "k 2"]
     point_ids: Int64[Tensor, " k"]  # of the sparse point that a keypoint shows; -1: none
 
+    @property
+    def motion(self) -> list[float]:
+        """The pose as in COLMAP's files: unit quaternion, w first, and translation."""
+        q = rotations.quaternion_from_matrix(self.cam_T_world[:3, :3])
+        return [*q.tolist(), *self.cam_T_world[:3, 3].tolist()]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SparsePoints:
@@ -119,6 +125,13 @@ class SparsePoints:
     def __len__(self) -> int:
         """Number of points."""
         return len(self.id)
+
+    def rows(self) -> Iterator[tuple[int, list[float], list[int], float, Int64[Tensor, "n 2"]]]:
+        """Yield id, x y z, red green blue, error, and the track, image id and keypoint a row, of each point."""
+        lengths = self.point.bincount(minlength=len(self)).tolist()
+        track = torch.stack((self.image_id, self.keypoint), dim=-1)[self.point.argsort(stable=True)]
+        tracks = torch.split(track, lengths)
+        return zip(self.id.tolist(), self.xyz.tolist(), self.rgb.tolist(), self.error.tolist(), tracks, strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +167,46 @@ def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: S
     return camera
 
 
-def make_pose(place: str, q_wxyz: Sequence[float], translation: Sequence[float]) -> Float64[Tensor, "4 4"]:
-    """A pose of COLMAP's files, world to camera: rotation as a unit quaternion, w first, and translation.
+def make_image(
+    place: str, id: int, name: str, camera_id: int, motion: Sequence[float], xy: Tensor, point_ids: Tensor
+) -> ColmapImage:
+    """Make an image of what is stored of it: `motion` is as in `ColmapImage.motion`, `xy` (k, 2) in COLMAP's pixels.
 
     Raises:
         Vo3dError: at `place`, for NaN, infinity, and a quaternion that is not of length 1.
     """
-    q, t = torch.tensor(q_wxyz, dtype=torch.float64), torch.tensor(translation, dtype=torch.float64)
+    q, t = torch.split(torch.tensor(motion, dtype=torch.float64), [4, 3])
     length = float(q.norm())
     if not (abs(length - 1) <= QUATERNION_TOLERANCE and bool(t.isfinite().all())):
         raise Vo3dError(
             f"{place}: no rigid motion: a quaternion of length {length:g} and a translation of {t.tolist()}: expected "
             "length 1 and finite numbers"
         )
-    return se3.from_rotation_translation(rotations.matrix_from_quaternion(q / length), t)
+    return ColmapImage(
+        id=id,
+        name=name,
+        camera_id=camera_id,
+        cam_T_world=se3.from_rotation_translation(rotations.matrix_from_quaternion(q / length), t),
+        keypoints=xy - HALF_PIXEL,
+        point_ids=point_ids,
+    )
+
+
+def make_points(
+    ids: Sequence[int], numbers: Sequence[Sequence[int | float]], lengths: Sequence[int], track: Sequence[int] | Tensor
+) -> SparsePoints:
+    """Make points of what is stored of each: id, seven `numbers` (x y z, red green blue, error), and its observations.
+
+    There are `lengths[i]` observations of point i, and the `track` has image id and keypoint of all of them in turn.
+    """
+    values = torch.tensor(numbers, dtype=torch.float64).reshape(-1, 7)
+    image_id, keypoint = torch.as_tensor(track, dtype=torch.int64).reshape(-1, 2).unbind(-1)
+    return SparsePoints(
+        id=torch.tensor(ids, dtype=torch.int64),
+        xyz=values[:, :3].contiguous(),
+        rgb=values[:, 3:6].to(torch.uint8),
+        error=values[:, 6].contiguous(),
+        point=torch.repeat_interleave(torch.tensor(lengths, dtype=torch.int64)),
+        image_id=image_id.contiguous(),
+        keypoint=keypoint.contiguous(),
+    )

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -35,10 +36,8 @@ def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = True) ->
     pixels = _decode(path, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
-    if pixels.ndim == 3:
-        pixels = pixels[..., ::-1].transpose(2, 0, 1)  # not cvtColor: its threads do not survive a loader's fork
-    else:
-        pixels = pixels[None]
+    # not cvtColor: its threads do not survive a loader's fork
+    pixels = pixels[..., ::-1].transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
     values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     return torch.from_numpy(np.ascontiguousarray(values))
 
@@ -91,9 +90,7 @@ def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[0] not in (1, 3)):
         raise Vo3dError(f"{path}: the image to write has shape {tuple(image.shape)}: expected (h, w) or (1 or 3, h, w)")
     counts = (image.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    pixels = counts.numpy()
-    if pixels.ndim == 3:
-        pixels = pixels[0] if pixels.shape[0] == 1 else pixels[::-1].transpose(1, 2, 0)  # RGB to BGR, channels last
+    pixels = counts.reshape(-1, *image.shape[-2:]).flip(0).permute(1, 2, 0).numpy()  # RGB to BGR, channels last
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise Vo3dError(
             f"{path}: cannot write the image format {path.suffix!r}: use one of {', '.join(IMAGE_SUFFIXES)}"
@@ -101,8 +98,7 @@ def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     written, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
     if not written:
         raise Vo3dError(f"{path}: OpenCV could not encode an image of shape {tuple(image.shape)} as {path.suffix}")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    write_whole(path, encoded.tobytes())
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
@@ -110,18 +106,14 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     if not path.is_file():
         raise Vo3dError(f"{path}: no such image file")
     content = path.read_bytes()
+    fault = None if content else "the file is empty"
     if content.startswith(_PNG_SIGNATURE):
         fault = _png_fault(content)
     elif content.startswith(_JPEG_SIGNATURE):
         fault = _jpeg_fault(content)
-    else:
-        fault = None if content else "the file is empty"
     pixels = None
-    if fault is None:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-        except cv2.error:
-            fault = "OpenCV cannot decode it"
+    with suppress(cv2.error):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if fault is None else None
     if pixels is None:
         raise Vo3dError(f"{path}: not a whole image ({fault or 'OpenCV cannot decode it'}): copy or download it again")
     return np.asarray(pixels)

@@ -1,6 +1,5 @@
 """The text files and the folder layout of the KITTI odometry benchmark (Geiger, Lenz, Urtasun, CVPR 2012)."""
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,13 +11,16 @@ from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_image
+from vo3d.formats.text import parse_number, read_lines
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.sample import Sample
 
 _CALIB_KEYS = ("P0", "P1", "P2", "P3", "Tr")
 _CALIB_FORM = "expected P0:, P1:, P2:, P3: or Tr: and 12 numbers"
+_LAYOUT = "the official KITTI odometry layout"
+_NO_NUMBER = " is not a finite number: correct the line or download the file again"
 
 
 def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
@@ -28,7 +30,7 @@ def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
     Raises Vo3dError with file and line for a wrong token, and when there is no projection matrix at all.
     """
     calib: dict[str, Tensor] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, _LAYOUT), start=1):
         if not line.strip():
             continue
         key, *tokens = line.split()
@@ -39,8 +41,9 @@ def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
             raise Vo3dError(f"{path}:{number}: a second {key}: {_CALIB_FORM}, each once")
         if len(tokens) != 12:
             raise Vo3dError(f"{path}:{number}: {key} is followed by {len(tokens)} numbers: {_CALIB_FORM}")
-        matrix = torch.tensor([_number(path, number, token) for token in tokens], dtype=torch.float64).reshape(3, 4)
-        if name != "Tr" and not _is_projection(matrix):
+        matrix = torch.tensor(_numbers(tokens, path, number), dtype=torch.float64).reshape(3, 4)
+        (fx, skew, _, _), (lower, fy, _, _), last = matrix.tolist()
+        if name != "Tr" and not (fx > 0 and fy > 0 and skew == lower == 0 and last[:3] == [0, 0, 1]):
             raise Vo3dError(
                 f"{path}:{number}: {key} is no projection of a rectified camera: expected fx 0 cx . 0 fy cy . 0 0 1 . "
                 "with positive fx and fy"
@@ -57,11 +60,11 @@ def read_times(path: Path) -> Float64[Tensor, " n"]:
     Raises Vo3dError with file and line for a wrong token or a time that does not ascend.
     """
     times: list[float] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, _LAYOUT), start=1):
         tokens = line.split()
         if len(tokens) != 1:
             raise Vo3dError(f"{path}:{number}: found {len(tokens)} tokens: expected one time in seconds a line")
-        times.append(_number(path, number, tokens[0]))
+        times += _numbers(tokens, path, number)
         if number > 1 and times[-1] <= times[-2]:
             raise Vo3dError(f"{path}:{number}: time {times[-1]:g} s follows {times[-2]:g} s: expected ascending times")
     if not times:
@@ -136,7 +139,7 @@ def write_sequence(
     if imu is not None:
         if len(imu) != len(poses) - 1:
             raise Vo3dError(f"{folder}: imu has {len(imu)} steps for {len(poses)} frames: expected {len(poses) - 1}")
-        _write_imu_text(root / "imus" / f"{sequence}.txt", imu)
+        _write_lines(root / "imus" / f"{sequence}.txt", _imu_lines(imu))
     write_trajectory(root / "poses" / f"{sequence}.txt", Trajectory(world_T_cam=torch.stack(poses), time=None), "kitti")
     _write_lines(folder / "times.txt", [f"{time:.9e}" for time in times])
     _write_lines(folder / "calib.txt", _calib_lines(first))
@@ -174,24 +177,26 @@ def _calib_lines(sample: Sample) -> list[str]:
     return [f"P{i}: " + " ".join(f"{value:.12e}" for value in row.flatten().tolist()) for i, row in enumerate(rows)]
 
 
-def _write_imu_text(path: Path, imu: Tensor) -> None:
-    """One line a reading: number of the frame that follows it, angular rate, acceleration."""
-    lines = ["# frame wx wy wz ax ay az: rad/s and m/s^2, camera axes; the readings after the frame before"]
-    for number, readings in enumerate(imu.tolist(), start=1):
-        lines += [f"{number} " + " ".join(f"{value:.9e}" for value in reading) for reading in readings]
-    _write_lines(path, lines)
+def _imu_lines(imu: Tensor) -> list[str]:
+    """Spell one reading a line: number of the frame that follows it, angular rate, acceleration."""
+    head = "# frame wx wy wz ax ay az: rad/s and m/s^2, camera axes; the readings after the frame before"
+    return [head] + [
+        f"{number} " + " ".join(f"{value:.9e}" for value in reading)
+        for number, readings in enumerate(imu.tolist(), start=1)
+        for reading in readings
+    ]
 
 
 def _read_imu_text(path: Path) -> Tensor:
-    """The inverse of `_write_imu_text`: (steps, n, 6)."""
+    """Read what `_imu_lines` makes: (steps, n, 6)."""
     steps: list[list[list[float]]] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, _LAYOUT), start=1):
         if line.startswith("#"):
             continue
         tokens = line.split()
         if len(tokens) != 7:
             raise Vo3dError(f"{path}:{number}: {len(tokens)} columns: expected frame, wx wy wz and ax ay az")
-        frame, *reading = (_number(path, number, token) for token in tokens)
+        frame, *reading = _numbers(tokens, path, number)
         if frame == len(steps) + 1:
             steps.append([])
         if not steps or frame != len(steps):
@@ -209,34 +214,9 @@ def _read_imu_text(path: Path) -> Tensor:
     return torch.tensor(steps, dtype=torch.float64)
 
 
-def _is_projection(matrix: Tensor) -> bool:
-    """Whether the left 3x3 is an intrinsic matrix without skew."""
-    (fx, skew, _, _), (lower, fy, _, _), (zero_x, zero_y, one, _) = matrix.tolist()
-    return bool(fx > 0 and fy > 0 and skew == lower == zero_x == zero_y == 0 and one == 1)
-
-
-def _number(path: Path, line: int, token: str) -> float:
-    """The finite number that `token` spells."""
-    try:
-        value = float(token)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise Vo3dError(f"{path}:{line}: {token!r} is not a finite number: correct the line or download the file again")
-    return value
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file."""
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: expected the official KITTI odometry layout")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise Vo3dError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
+def _numbers(tokens: list[str], path: Path, line: int) -> list[float]:
+    return [parse_number(token, path, line, _NO_NUMBER) for token in tokens]
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    """Write a text file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "".join(f"{line}\n" for line in lines))

@@ -18,7 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.images import IMAGE_SUFFIXES
 from vo3d.formats.text import parse_number, parse_whole, read_lines
 from vo3d.formats.trajectories import check_poses
@@ -131,8 +131,7 @@ def write_cam(path: Path, camera: MVSCamera) -> None:
         "\n".join(" ".join(map(repr, row)) for row in matrix.tolist()) for matrix in (camera.cam_T_world, camera.K)
     )
     depths = f"{camera.depth_min!r} {camera.depth_interval!r} {camera.num_depths} {camera.depth_max!r}"
-    with atomic_path(path) as temporary:
-        temporary.write_text(f"extrinsic\n{extrinsic}\n\nintrinsic\n{intrinsic}\n\n{depths}\n", encoding="utf-8")
+    write_whole(path, f"extrinsic\n{extrinsic}\n\nintrinsic\n{intrinsic}\n\n{depths}\n")
 
 
 def read_pairs(path: Path) -> list[ViewSources]:
@@ -144,8 +143,8 @@ def read_pairs(path: Path) -> list[ViewSources]:
         Vo3dError: with file and line, for a missing file, a wrong token, a number of views or sources that is not as
             announced, a view with two entries, a source named twice.
     """
-    lines = [(line.split(), number) for number, line in enumerate(read_lines(path, _PAIR_FORM), start=1)]
-    lines = [(tokens, number) for tokens, number in lines if tokens]
+    numbered = enumerate(read_lines(path, _PAIR_FORM), start=1)
+    lines = [(line.split(), number) for number, line in numbered if line.strip()]
     if not lines or len(lines[0][0]) != 1:
         raise Vo3dError(f"{path}:1: no number of views in the first line: expected {_PAIR_FORM}")
     count = parse_whole(lines[0][0][0], path, lines[0][1], "the number of views")
@@ -173,8 +172,7 @@ def write_pairs(path: Path, pairs: Sequence[ViewSources]) -> None:
     for row in pairs:
         couples = (f"{source} {score!r}" for source, score in zip(row.sources, row.scores, strict=True))
         lines += [str(row.view), " ".join([str(len(row.sources)), *couples])]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def find_pairs(folder: Path) -> Path | None:
@@ -195,19 +193,16 @@ def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_D
     """
     if not folder.is_dir():
         raise Vo3dError(f"{folder}: no such folder: expected images/, cams/ and pair.txt")
-    image_folder, cam_folder = (
-        _first_folder(folder, IMAGE_FOLDERS),
-        _first_folder(folder, (cams,) if cams else CAM_FOLDERS),
-    )
+    image_folder = _first_folder(folder, IMAGE_FOLDERS)
+    cam_folder = _first_folder(folder, (cams,) if cams else CAM_FOLDERS)
     images = {path.stem: path for path in sorted(image_folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     if not images:
         raise Vo3dError(f"{image_folder}: no images: expected 00000000.jpg (or .png) and so on")
     pair_file = find_pairs(folder) or folder / "pair.txt"
     pairs = read_pairs(pair_file)
-    named = {row.view: row.line for row in reversed(pairs)}
-    for row in pairs:
-        for source in row.sources:
-            named.setdefault(source, row.line)
+    # where each view is named: as the view of a row, else as a source in the first row that has it
+    named = {source: row.line for row in reversed(pairs) for source in row.sources}
+    named |= {row.view: row.line for row in pairs}
     rows = {row.view: row for row in pairs}
     views = {}
     for index, line in sorted(named.items()):
@@ -223,8 +218,13 @@ def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_D
                 "view out of pair.txt"
             )
         row = rows.get(index, ViewSources(view=index, sources=(), scores=()))
-        camera = read_cam(cam, num_depths=num_depths)
-        views[index] = MVSView(index=index, image=image, camera=camera, sources=row.sources, scores=row.scores)
+        views[index] = MVSView(
+            index=index,
+            image=image,
+            camera=read_cam(cam, num_depths=num_depths),
+            sources=row.sources,
+            scores=row.scores,
+        )
     return views
 
 
@@ -236,8 +236,8 @@ def _matrix(path: Path, tokens: list[tuple[str, int]], start: int, name: str, si
         raise Vo3dError(f"{path}:{line}: found {found!r} where '{name}' should be: expected {_CAM_FORM}")
     if len(words) < 1 + size * size:
         raise Vo3dError(f"{path}:{words[-1][1]}: {len(words) - 1} numbers of '{name}': expected {_CAM_FORM}")
-    values = [parse_number(token, path, line) for token, line in words[1:]]
-    return torch.tensor(values, dtype=torch.float64).reshape(size, size), words[1][1]
+    values = torch.tensor([parse_number(token, path, line) for token, line in words[1:]], dtype=torch.float64)
+    return values.reshape(size, size), words[1][1]
 
 
 def _check_intrinsics(path: Path, line: int | None, K: Tensor) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 
 # Writers differ in their blanks (one before the end of the line of the size is common); only the end of the line of
 # the scale must be one newline, because the pixels follow it at once.
@@ -66,8 +66,7 @@ def write_pfm(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     h, w = image.shape[-2:]
     pixels = image.detach().cpu().to(torch.float32).reshape(-1, h, w).permute(1, 2, 0).numpy()  # h w c
     header = f"{'PF' if pixels.shape[2] == 3 else 'Pf'}\n{w} {h}\n-1.0\n"
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(header.encode() + np.ascontiguousarray(pixels[::-1], "<f4").tobytes())
+    write_whole(path, header.encode() + pixels[::-1].astype("<f4").tobytes())
 
 
 def _byte_order(path: Path, scale: bytes) -> str:
@@ -76,9 +75,11 @@ def _byte_order(path: Path, scale: bytes) -> str:
         value = float(scale)
     except ValueError:
         value = 0.0
-    if not value < 0 and not value > 0:
-        text = scale[:20].decode("ascii", "replace")
-        raise Vo3dError(f"{path}: scale {text!r} in the header: expected a number below zero (little-endian) or above")
+    if not abs(value) > 0:  # NaN too
+        raise Vo3dError(
+            f"{path}: scale {scale[:20].decode('ascii', 'replace')!r} in the header: expected a number below zero "
+            "(little-endian) or above"
+        )
     return "<" if value < 0 else ">"
 
 

@@ -44,16 +44,15 @@ class Mesh:
     faces: Int[np.ndarray, "m 3"]  # rows of `vertices`
 
 
-def read_cloud(path: Path, *, finite: bool = True) -> PointCloud:
+def read_cloud(path: Path) -> PointCloud:
     """Read the points of a PLY file; faces, where there are some, are left alone.
 
-    Colours may be called red, diffuse_red or r, in 8 or 16 bits or as numbers from 0 to 1. `finite=False` lets
-    positions pass that are NaN or infinite, as in the clouds of depth cameras.
+    Colours may be called red, diffuse_red or r, in 8 or 16 bits or as numbers from 0 to 1.
 
     Raises:
         Vo3dError: as `read_elements`; the file holds no points, or a position that is NaN or infinite.
     """
-    return _cloud_of(path, read_elements(path), finite=finite)
+    return _cloud_of(path, read_elements(path))
 
 
 def read_mesh(path: Path) -> Mesh:
@@ -63,11 +62,10 @@ def read_mesh(path: Path) -> Mesh:
         Vo3dError: as `read_cloud`; there are no faces, one has less than three corners or one that does not exist.
     """
     elements = read_elements(path)
-    vertices = _cloud_of(path, elements, finite=True)
-    found = [column for name, column in elements.get("face", {}).items() if name in _FACES]
-    if not found or not isinstance(found[0], ListColumn) or not len(found[0].counts):
+    vertices = _cloud_of(path, elements)
+    faces = next((column for name, column in elements.get("face", {}).items() if name in _FACES), None)
+    if not isinstance(faces, ListColumn) or not len(faces.counts):
         raise Vo3dError(f"{path}: holds no faces: expected an element 'face' with lists {' or '.join(_FACES)}")
-    faces = found[0]
     if int(faces.counts.min()) < 3:
         number = int(faces.counts.argmin())
         raise Vo3dError(f"{path}: face {number} has {faces.counts[number]} corners: expected three or more")
@@ -107,7 +105,17 @@ def write_mesh(path: Path, mesh: Mesh, *, form: PlyForm = "binary_little_endian"
     write_elements(path, {"vertex": vertices, "face": {_FACES[0]: mesh.faces.astype(np.int32)}}, form=form)
 
 
-def _cloud_of(path: Path, elements: Mapping[str, Mapping[str, Column]], *, finite: bool) -> PointCloud:
+def check_finite(points: Float[np.ndarray, "n 3"], what: str, place: str = "") -> None:
+    """Raise Vo3dError with their number where points are NaN or infinite; `what` names them, `place` goes before."""
+    bad = ~np.isfinite(points).all(axis=-1)
+    if bad.any():
+        raise Vo3dError(
+            f"{place}{int(bad.sum())} of {len(points)} {what} are NaN or infinite, the first is number "
+            f"{int(bad.argmax())}: expected finite positions: remove these points"
+        )
+
+
+def _cloud_of(path: Path, elements: Mapping[str, Mapping[str, Column]]) -> PointCloud:
     columns = {
         name: column for name, column in elements.get("vertex", {}).items() if not isinstance(column, ListColumn)
     }
@@ -116,12 +124,15 @@ def _cloud_of(path: Path, elements: Mapping[str, Mapping[str, Column]], *, finit
         what = f"lacks {', '.join(absent)}" if absent and columns else "holds no points"
         raise Vo3dError(f"{path}: {what}: expected an element 'vertex' with x, y, z and at least one row")
     points = _floats(_taken(columns, _POSITION))
-    if finite:
-        _check_finite(path, points)
-    colour_names = next((names for names in _COLOURS if all(name in columns for name in names)), None)
-    colours = None if colour_names is None else _colours(path, _taken(columns, colour_names))
-    normals = _floats(_taken(columns, _NORMAL)) if all(name in columns for name in _NORMAL) else None
-    return PointCloud(points=points, colours=colours, normals=normals, scalars=columns)
+    check_finite(points, "points", f"{path}: ")
+    colours = next((_taken(columns, names) for names in _COLOURS if columns.keys() >= {*names}), None)
+    normals = _taken(columns, _NORMAL) if columns.keys() >= {*_NORMAL} else None
+    return PointCloud(
+        points=points,
+        colours=None if colours is None else _colours(path, colours),
+        normals=None if normals is None else _floats(normals),
+        scalars=columns,
+    )
 
 
 def _taken(columns: dict[str, Array], names: tuple[str, ...]) -> Array:
@@ -158,26 +169,16 @@ def _triangles(counts: Array, corners: Array) -> Array:
 
 
 def _vertex_columns(path: Path, cloud: PointCloud) -> dict[str, Array]:
-    """The columns of the element 'vertex'."""
+    """Return the columns of the element 'vertex'."""
     if not len(cloud):
         raise Vo3dError(f"{path}: no point to write: expected at least one")
-    _check_finite(path, cloud.points)
-    columns = dict(zip(_POSITION, cloud.points.T, strict=True))
-    if cloud.normals is not None:
-        columns |= dict(zip(_NORMAL, cloud.normals.T, strict=True))
-    if cloud.colours is not None:
-        columns |= dict(zip(_COLOURS[0], cloud.colours.T, strict=True))
+    check_finite(cloud.points, "points", f"{path}: ")
+    columns: dict[str, Array] = {}
+    for names, values in ((_POSITION, cloud.points), (_NORMAL, cloud.normals), (_COLOURS[0], cloud.colours)):
+        if values is not None:
+            columns |= zip(names, values.T, strict=True)
     if taken := columns.keys() & cloud.scalars.keys():
         raise Vo3dError(
             f"{path}: scalars named {', '.join(sorted(taken))}: these names are those of the points: rename"
         )
     return columns | dict(cloud.scalars)
-
-
-def _check_finite(path: Path, points: Array) -> None:
-    bad = ~np.isfinite(points).all(axis=-1)
-    if bad.any():
-        raise Vo3dError(
-            f"{path}: {int(bad.sum())} of {len(points)} points are NaN or infinite, the first is number "
-            f"{int(bad.argmax())}: expected finite positions: remove these points"
-        )

@@ -7,11 +7,15 @@ import re
 import struct
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 from vo3d.errors import Vo3dError
@@ -19,6 +23,7 @@ from vo3d.formats.files import atomic_path
 
 PlyForm = Literal["ascii", "binary_little_endian", "binary_big_endian"]
 Array = NDArray[Any]
+Buffer = bytes | memoryview
 
 # numpy's code of each type, under both of its names; written with the older one, which every reader knows
 TYPES = {
@@ -28,7 +33,6 @@ TYPES = {
 }  # fmt: skip
 NAMES = {code: name for name, code in reversed(TYPES.items())}
 _ORDERS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
-_STRUCT = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f8": "d"}
 _END = re.compile(rb"^end_header[ \t]*\r?\n?", re.MULTILINE)
 
 
@@ -58,7 +62,7 @@ class _Element:
 
 
 def read_elements(path: Path) -> dict[str, dict[str, Column]]:
-    """All elements of a PLY file: element name -> property name -> a column, scalars as arrays of their own type.
+    """Read all elements of a PLY file: element name -> property name -> a column, scalars as arrays of their own type.
 
     Raises:
         Vo3dError: the file is absent, is no PLY, has a header that makes no sense (with its line), or holds more or
@@ -68,18 +72,19 @@ def read_elements(path: Path) -> dict[str, dict[str, Column]]:
         raise Vo3dError(f"{path}: no such file: expected a PLY file")
     content = path.read_bytes()
     form, elements, offset, lines = _read_header(path, content)
-    buffer = content
+    buffer: Buffer = memoryview(content)[offset:]
     if form == "ascii":  # from here on a binary file whose numbers are all float64
-        buffer, offset = _ascii_numbers(path, content[offset:], lines), 0
+        buffer = _ascii_numbers(path, content[offset:], lines)
     found: dict[str, dict[str, Column]] = {}
+    offset = 0
     for element in elements:
         found[element.name], offset = _read_element(path, buffer, offset, element, form)
-    if offset != len(buffer):
-        rest, unit = ((len(buffer) - offset) // 8, "numbers") if form == "ascii" else (len(buffer) - offset, "bytes")
+    if rest := len(buffer) - offset:
+        what = f"{rest // 8} numbers" if form == "ascii" else f"{rest} bytes"
         rows = ", ".join(f"{element.rows} {element.name}" for element in elements)
         raise Vo3dError(
-            f"{path}: {rest} {unit} left after the last row: expected as many rows as the header says ({rows}): make "
-            "the file again"
+            f"{path}: {what} left after the last row: expected as many rows as the header says ({rows}): make the file "
+            "again"
         )
     return found
 
@@ -110,11 +115,14 @@ def write_elements(
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(("\n".join(header) + "\n").encode())
         for table in tables:
-            file.write(_ascii_rows(table) if form == "ascii" else table.tobytes())
+            if form == "ascii":
+                _write_ascii(file, table)
+            else:
+                file.write(table.tobytes())
 
 
 def _read_header(path: Path, content: bytes) -> tuple[PlyForm, list[_Element], int, int]:
-    """Form, elements, where the data begin, and the number of lines of the header."""
+    """Read form, elements, where the data begin, and the number of lines of the header."""
     if not content.startswith((b"ply\n", b"ply\r\n")):
         raise Vo3dError(f"{path}: not a PLY file: expected 'ply' in the first line")
     end = _END.search(content)
@@ -123,7 +131,7 @@ def _read_header(path: Path, content: bytes) -> tuple[PlyForm, list[_Element], i
     form: PlyForm | None = None
     elements: list[_Element] = []
     lines = content[: end.start()].decode("utf-8", "replace").splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines[1:], start=2):
         match line.split():
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as known, "1.0"]:
                 form = known
@@ -134,8 +142,6 @@ def _read_header(path: Path, content: bytes) -> tuple[PlyForm, list[_Element], i
             case ["property", item, name] if elements and item in TYPES:
                 _add(path, number, elements[-1], _Property(name=name, item=TYPES[item]))
             case [] | ["comment" | "obj_info", *_]:
-                pass
-            case ["ply"] if number == 1:
                 pass
             case _:
                 raise Vo3dError(f"{path}:{number}: {line.strip()[:80]!r}: expected a line of a PLY header, version 1.0")
@@ -155,140 +161,116 @@ def _add(path: Path, number: int, element: _Element, new: _Property) -> None:
 
 
 def _ascii_numbers(path: Path, body: bytes, header_lines: int) -> bytes:
-    """The numbers of a text as the bytes of an array of float64."""
-    with warnings.catch_warnings():
+    """Return the numbers of a text as the bytes of an array of float64."""
+    with suppress(DeprecationWarning, ValueError), warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # numpy's way to say that a word is no number
-        try:
-            return np.fromstring(body, dtype="<f8", sep=" ").tobytes() if body.strip() else b""
-        except (DeprecationWarning, ValueError):
-            pass
+        return np.fromstring(body, dtype="<f8", sep=" ").tobytes() if body.strip() else b""
     for number, line in enumerate(body.split(b"\n"), start=header_lines + 1):
         for token in line.split():
             try:
                 float(token)
             except ValueError as error:
-                text = token[:40].decode("utf-8", "replace")
-                raise Vo3dError(f"{path}:{number}: {text!r} is not a number: correct the line") from error
+                raise Vo3dError(
+                    f"{path}:{number}: {token[:40].decode('utf-8', 'replace')!r} is not a number: correct the line"
+                ) from error
     raise Vo3dError(f"{path}: the data are not numbers between blanks: expected a PLY file in text form")
 
 
 def _read_element(
-    path: Path, buffer: bytes, offset: int, element: _Element, form: PlyForm
+    path: Path, buffer: Buffer, offset: int, element: _Element, form: PlyForm
 ) -> tuple[dict[str, Column], int]:
-    """The columns of one element, and where the next one begins."""
-    order = _ORDERS[form]
-    if not element.rows or not element.properties:
-        empty = {p.name: np.empty(0, p.item) for p in element.properties}
-        lists = {p.name: ListColumn(counts=np.empty(0, np.int64), values=empty[p.name]) for p in element.properties}
-        return {p.name: lists[p.name] if p.count else empty[p.name] for p in element.properties}, offset
-    # what lies in the buffer: in a text all numbers are float64
-    stored = [
-        (p, "f8" if form == "ascii" else p.item, ("f8" if form == "ascii" else p.count) if p.count else None)
-        for p in element.properties
-    ]
-    equal = _equal_rows(buffer, offset, element.rows, stored, order)
-    if equal is not None:
-        columns, end = equal
-    elif any(count for _, _, count in stored):
-        columns, end = _unequal_rows(path, buffer, offset, element, stored, order)
-    else:
-        size = sum(np.dtype(item).itemsize for _, item, _ in stored)
-        raise _truncated(path, element, (len(buffer) - offset) // size)
+    """Read the columns of one element; returns them, and where the next one begins."""
+    if not element.properties:
+        return {}, offset
+    stored = element.properties
     if form == "ascii":
-        columns = {p.name: _cast_column(path, element, p, columns[p.name]) for p in element.properties}
+        stored = [_Property(name=p.name, item="f8", count=p.count and "f8") for p in stored]
+    found, end = _equal_rows(path, buffer, offset, element, stored, _ORDERS[form]) or _unequal_rows(
+        path, buffer, offset, element, stored, _ORDERS[form]
+    )
+    columns: dict[str, Column] = {}
+    for prop, (counts, values) in zip(element.properties, found, strict=True):
+        cast = _cast(path, element, prop, values)
+        columns[prop.name] = cast if counts is None else ListColumn(counts=counts, values=cast)
     return columns, end
 
 
-Stored = list[tuple[_Property, str, str | None]]
+Found = tuple[list[tuple[Array | None, Array]], int]  # counts of a list and values of each property; where they end
 
 
 def _equal_rows(
-    buffer: bytes, offset: int, num_rows: int, stored: Stored, order: str
-) -> tuple[dict[str, Column], int] | None:
-    """The columns when every row has lists as long as those of the first row, else None."""
+    path: Path, buffer: Buffer, offset: int, element: _Element, stored: list[_Property], order: str
+) -> Found | None:
+    """Read rows that have lists as long as those of the first row; None where they have not, or there is no row."""
+    if not element.rows:
+        return None
     fields: list[Any] = []
-    position = offset
-    lengths: dict[str, int] = {}
-    for prop, item, count in stored:
-        if count is None:
-            fields.append((prop.name, order + item))
-            position += np.dtype(item).itemsize
-            continue
-        width = np.dtype(count).itemsize
-        if position + width > len(buffer):
-            return None
-        (length,) = struct.unpack_from(order + _STRUCT[count], buffer, position)
-        if not 0 <= length <= len(buffer) or length != int(length):
-            return None
-        lengths[prop.name] = int(length)
-        fields += [(f"{prop.name} length", order + count), (prop.name, order + item, (int(length),))]
-        position += width + int(length) * np.dtype(item).itemsize
+    for prop in stored:
+        shape: tuple[int, ...] = ()
+        if prop.count is not None:
+            counter = struct.Struct(order + np.dtype(prop.count).char)
+            shape = (_list_length(path, buffer, offset + np.dtype(fields).itemsize, counter, element, 0),)
+            fields.append((f"{prop.name} length", order + prop.count))
+        fields.append((prop.name, order + prop.item, shape))
     row = np.dtype(fields)
-    end = offset + num_rows * row.itemsize
+    end = offset + element.rows * row.itemsize
+    lists = [prop.name for prop in stored if prop.count is not None]
     if end > len(buffer):
+        if lists:
+            return None
+        raise _truncated(path, element, (len(buffer) - offset) // row.itemsize)
+    rows = np.frombuffer(buffer, row, element.rows, offset)
+    if any((rows[f"{name} length"] != rows[name].shape[1]).any() for name in lists):
         return None
-    rows = np.frombuffer(buffer, row, num_rows, offset)
-    if any(not (rows[f"{name} length"] == length).all() for name, length in lengths.items()):
-        return None
-    columns: dict[str, Column] = {}
-    for prop, item, _ in stored:
-        values = rows[prop.name].astype(item)  # native byte order, contiguous
-        if prop.name in lengths:
-            counts = np.full(num_rows, lengths[prop.name], np.int64)
-            columns[prop.name] = ListColumn(counts=counts, values=values.reshape(-1))
-        else:
-            columns[prop.name] = values
-    return columns, end
+    return [
+        (rows[f"{p.name} length"].astype(np.int64) if p.name in lists else None, rows[p.name].reshape(-1))
+        for p in stored
+    ], end
 
 
 def _unequal_rows(
-    path: Path, buffer: bytes, offset: int, element: _Element, stored: Stored, order: str
-) -> tuple[dict[str, Column], int]:
-    """The columns of rows with lists of any length: one walk to find where all is, then whole arrays."""
+    path: Path, buffer: Buffer, offset: int, element: _Element, stored: list[_Property], order: str
+) -> Found:
+    """Read rows with lists of any length: one walk to find where all is, then whole arrays."""
     steps = [
-        (np.dtype(item).itemsize, struct.Struct(order + _STRUCT[count]) if count else None) for _, item, count in stored
+        (np.dtype(p.item).itemsize, struct.Struct(order + np.dtype(p.count).char) if p.count else None) for p in stored
     ]
-    starts: list[list[int]] = [[] for _ in stored]
-    counts: list[list[int]] = [[] for _ in stored]
+    places: list[list[tuple[int, int]]] = [[] for _ in stored]  # of each row: where values begin, and their number
     position = offset
     for number in range(element.rows):
-        for (size, counter), start, count in zip(steps, starts, counts, strict=True):
+        for (size, counter), place in zip(steps, places, strict=True):
             length = 1
             if counter is not None:
-                if position + counter.size > len(buffer):
-                    raise _truncated(path, element, number)
-                (found,) = counter.unpack_from(buffer, position)
+                length = _list_length(path, buffer, position, counter, element, number)
                 position += counter.size
-                if not 0 <= found <= len(buffer) or found != int(found):
-                    raise Vo3dError(
-                        f"{path}: row {number} of {element.name!r} has a list of length {found}: expected 0+"
-                    )
-                length = int(found)
-            start.append(position)
-            count.append(length)
+            place.append((position, length))
             position += length * size
         if position > len(buffer):
             raise _truncated(path, element, number)
     whole = np.frombuffer(buffer, np.uint8)
-    columns: dict[str, Column] = {}
-    for (prop, item, counted), (size, _), start, count in zip(stored, steps, starts, counts, strict=True):
-        lengths = np.array(count, np.int64)
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        first = np.repeat(np.array(start, np.int64), lengths) + within * size
-        values = whole[first[:, None] + np.arange(size)].view(order + item)[:, 0].astype(item)
-        columns[prop.name] = ListColumn(counts=lengths, values=values) if counted else values
-    return columns, position
+    found: list[tuple[Array | None, Array]] = []
+    for prop, (size, _), place in zip(stored, steps, places, strict=True):
+        starts, counts = np.array(place, np.int64).reshape(-1, 2).T
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        first = np.repeat(starts, counts) + within * size
+        values = whole[first[:, None] + np.arange(size)].view(order + prop.item)[:, 0]
+        found.append((counts if prop.count else None, values))
+    return found, position
 
 
-def _cast_column(path: Path, element: _Element, prop: _Property, column: Column) -> Column:
-    """A column of a text in the type that its header says."""
-    if isinstance(column, ListColumn):
-        return ListColumn(counts=column.counts, values=_cast(path, element, prop, column.values))
-    return _cast(path, element, prop, column)
+def _list_length(path: Path, buffer: Buffer, position: int, counter: struct.Struct, element: _Element, row: int) -> int:
+    """Read the number before a list."""
+    if position + counter.size > len(buffer):
+        raise _truncated(path, element, row)
+    (found,) = counter.unpack_from(buffer, position)
+    if not 0 <= found <= len(buffer) or found != int(found):
+        raise Vo3dError(f"{path}: row {row} of {element.name!r} has a list of length {found}: expected 0+")
+    return int(found)
 
 
 def _cast(path: Path, element: _Element, prop: _Property, values: Array) -> Array:
-    if prop.item[0] in "iu":
+    """Convert values as they are stored, in a text all of them float64, to the type that the header says."""
+    if prop.item[0] in "iu" and values.dtype.kind == "f":
         limits = np.iinfo(prop.item)
         bad = ~((values >= limits.min) & (values <= limits.max) & (values == np.trunc(values)))
         if bad.any():
@@ -297,7 +279,7 @@ def _cast(path: Path, element: _Element, prop: _Property, values: Array) -> Arra
                 f"{limits.min} to {limits.max}, as its type {NAMES[prop.item]} says"
             )
     with np.errstate(over="ignore"):  # a float32 beyond its range becomes infinite, which readers of clouds refuse
-        return values.astype(prop.item)
+        return values.astype(prop.item)  # native byte order, contiguous
 
 
 def _truncated(path: Path, element: _Element, found: int) -> Vo3dError:
@@ -307,7 +289,7 @@ def _truncated(path: Path, element: _Element, found: int) -> Vo3dError:
 
 
 def _declaration(path: Path, name: str, column: Array) -> str:
-    """The line of the header for one property."""
+    """Return the line of the header for one property."""
     code = column.dtype.str[1:]
     if code not in NAMES or column.ndim not in (1, 2) or (column.ndim == 2 and column.shape[1] > 255):
         raise Vo3dError(
@@ -318,7 +300,7 @@ def _declaration(path: Path, name: str, column: Array) -> str:
 
 
 def _table(columns: Mapping[str, Array], order: str) -> Array:
-    """The rows of an element as they lie in a binary file."""
+    """Return the rows of an element as they lie in a binary file."""
     fields: list[Any] = []
     for name, column in columns.items():
         code = order + column.dtype.str[1:]
@@ -331,13 +313,8 @@ def _table(columns: Mapping[str, Array], order: str) -> Array:
     return table
 
 
-def _ascii_rows(table: Array) -> bytes:
-    """The rows of an element as text, with the digits that bring each number back as it was."""
-    form, flat = [], []
-    for name in table.dtype.names or ():
-        values = table[name].reshape(len(table), -1)
-        digits = {"f4": "%.9g", "f8": "%.17g"}.get(values.dtype.str[1:], "%d")
-        form += [digits] * values.shape[1]
-        flat += [column.tolist() for column in values.T]
-    line = " ".join(form) + "\n"
-    return "".join(line % row for row in zip(*flat, strict=True)).encode()
+def _write_ascii(file: IO[bytes], table: Array) -> None:
+    """Write the rows of an element as text, with the digits that bring each number back as it was."""
+    kinds = [table.dtype[name] for name in table.dtype.names or ()]
+    digits = [({"f4": "%.9g", "f8": "%.17g"}.get(kind.base.str[1:], "%d"),) * prod(kind.shape) for kind in kinds]
+    np.savetxt(file, structured_to_unstructured(table, np.float64), " ".join(chain.from_iterable(digits)))

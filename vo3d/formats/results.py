@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 
 Metrics = dict[str, float | int | None]
 
@@ -37,9 +37,7 @@ class Result:
     def save(self, folder: Path) -> Path:
         """Write `folder/metrics.json`, whole or not at all; returns its path."""
         path = folder / FILE_NAME
-        text = json.dumps(asdict(self), indent=2, allow_nan=False)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
         return path
 
     @staticmethod
@@ -89,6 +87,5 @@ def _check_metrics(metrics: object, where: str, path: Path) -> None:
     if not isinstance(metrics, dict):
         raise Vo3dError(f"{path}: {where} is a {type(metrics).__name__}; expected a table of metrics")
     for key, value in metrics.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        if value is not None and not number:
+        if value is not None and not (type(value) in (int, float) and isfinite(value)):
             raise Vo3dError(f"{path}: {where}.{key} is {value!r}; expected a finite number or null")

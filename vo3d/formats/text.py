@@ -1,16 +1,17 @@
 """Text files of numbers, read so that every mistake has its file and line."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from vo3d.errors import Vo3dError
 
 LIMIT = 2**63  # of whole numbers, so that they fit in tensors
+NO_NUMBER = ": expected a finite number: correct the line or make the file again"
 
 
 def read_lines(path: Path, expected: str) -> list[str]:
-    """The lines of a text file; Vo3dError, which names what was `expected`, when it is absent or no text."""
+    """Return the lines of a text file; Vo3dError, which names what was `expected`, when it is absent or no text."""
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected {expected}")
     try:
@@ -19,33 +20,40 @@ def read_lines(path: Path, expected: str) -> list[str]:
         raise Vo3dError(f"{path}: not a text file (byte {error.start}): expected {expected}") from error
 
 
-def parse_number(token: str, path: Path, line: int) -> float:
-    """The finite number that `token` spells; Vo3dError with file and line when it spells none."""
+def read_content(path: Path, expected: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of `read_lines` with their numbers, but for blank ones and comments, which begin with #."""
+    for number, line in enumerate(read_lines(path, expected), start=1):
+        if line.strip() and not line.startswith("#"):
+            yield number, line
+
+
+def parse_number(token: str, path: Path, line: int, fault: str = NO_NUMBER) -> float:
+    """Return the finite number that `token` spells.
+
+    Raises:
+        Vo3dError: it spells none; with file, line and token, and `fault` after them.
+    """
     try:
         value = float(token)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Vo3dError(f"{path}:{line}: {token!r}: expected a finite number: correct the line or make the file again")
+        raise Vo3dError(f"{path}:{line}: {token!r}{fault}")
     return value
 
 
 def parse_whole(token: str, path: Path, line: int, what: str) -> int:
-    """The whole number that `token` spells; Vo3dError, saying `what` it is, with file and line when it spells none."""
-    return parse_wholes([token], path, line, what)[0]
+    """Return the whole number that `token` spells.
 
-
-def parse_wholes(tokens: Sequence[str], path: Path, line: int, what: str) -> list[int]:
-    """As `parse_whole` for many tokens."""
-    values = []
-    for token in tokens:
-        try:
-            value = int(token)
-        except ValueError:
-            value = LIMIT
-        if not -LIMIT <= value < LIMIT:
-            raise Vo3dError(
-                f"{path}:{line}: {token!r} as {what}: expected a whole number: correct the line or make the file again"
-            )
-        values.append(value)
-    return values
+    Raises:
+        Vo3dError: it spells none, or one too large for a tensor; with file, line and `what` it is.
+    """
+    try:
+        value = int(token)
+    except ValueError:
+        value = LIMIT
+    if not -LIMIT <= value < LIMIT:
+        raise Vo3dError(
+            f"{path}:{line}: {token!r} as {what}: expected a whole number: correct the line or make the file again"
+        )
+    return value

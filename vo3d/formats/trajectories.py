@@ -9,21 +9,21 @@
 Blank lines and lines that begin with # are skipped in all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
-from vo3d.geometry import rotations
+from vo3d.formats.files import write_whole
+from vo3d.geometry import rotations, se3
 
 TrajectoryFormat = Literal["kitti", "tum", "euroc"]
 TimeUnit = Literal["s", "ns"]
@@ -31,6 +31,27 @@ TimeUnit = Literal["s", "ns"]
 # Largest entry of |R^T R - 1|, and of | |q| - 1 |, that still counts as a rotation written with few digits. KITTI's
 # seven digits leave 3e-7, published estimates 1e-6, 7-Scenes 4e-4; a matrix that holds a scale or a typo is far above.
 ROTATION_TOLERANCE = 5e-3
+
+
+class _Layout(NamedTuple):
+    """A row of the table above."""
+
+    columns: Container[int]  # how many a row may have
+    expected: str  # the same, for messages
+    header: Sequence[str] = ()  # what is written before the rows
+    separator: str | None = None  # None: any blanks
+
+
+_LAYOUTS: dict[TrajectoryFormat, _Layout] = {
+    "kitti": _Layout((12, 13), "12 (or 13 with a frame index first)"),
+    "tum": _Layout((8,), "8 (time tx ty tz qx qy qz qw)", ["# time tx ty tz qx qy qz qw (s, m)"]),
+    "euroc": _Layout(
+        range(8, 1000),
+        "at least 8, by commas",
+        ["#timestamp [ns],p_x [m],p_y [m],p_z [m],q_w [],q_x [],q_y [],q_z []"],
+        ",",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +85,9 @@ def read_trajectory(
     Example: `read_trajectory(Path("poses/00.txt"), "kitti").world_T_cam[0]`
     """
     check_format(format)
-    rows, lines = _read_rows(path, format)
+    by_line = _read_rows(path, format)
+    lines = [*by_line]
+    rows = [*by_line.values()]
     values = torch.tensor([[float(value) for value in row] for row in rows], dtype=torch.float64)
     if format == "kitti":
         frames = _frame_column(path, rows, lines) if values.shape[1] == 13 else None
@@ -92,29 +115,25 @@ def write_trajectory(path: Path, trajectory: Trajectory, format: TrajectoryForma
     if not len(trajectory):
         raise Vo3dError(f"{path}: a trajectory without poses is not written; expected at least one")
     check_poses(trajectory.world_T_cam, path)
-    rows: list[list[object]]
+    heads: Sequence[Sequence[object]]
     if format == "kitti":
-        rows = [*map(list, trajectory.world_T_cam[:, :3].flatten(1).tolist())]
         frames = trajectory.frames
-        if frames is not None and not torch.equal(frames, torch.arange(len(frames))):
-            rows = [[frame, *row] for frame, row in zip(frames.tolist(), rows, strict=True)]
-        lines = [" ".join(map(repr, row)) for row in rows]
+        from_0 = frames is None or torch.equal(frames, torch.arange(len(frames)))
+        heads = [()] * len(trajectory) if frames is None or from_0 else frames[:, None].tolist()
+        body = trajectory.world_T_cam[:, :3].flatten(1)
     else:
         if trajectory.time is None:
             raise Vo3dError(f"{path}: {format} files need time stamps and this trajectory has none; write it as kitti")
         quaternion = rotations.quaternion_from_matrix(trajectory.world_T_cam[:, :3, :3])  # n 4, w first
         order = [1, 2, 3, 0] if format == "tum" else [0, 1, 2, 3]
-        body = torch.cat([trajectory.world_T_cam[:, :3, 3], quaternion[:, order]], dim=1).tolist()
-        seconds = trajectory.time.tolist()
-        if format == "tum":
-            lines = ["# time tx ty tz qx qy qz qw (s, m)"]
-            lines += [" ".join(map(repr, [stamp, *row])) for stamp, row in zip(seconds, body, strict=True)]
-        else:
-            lines = ["#timestamp [ns],p_x [m],p_y [m],p_z [m],q_w [],q_x [],q_y [],q_z []"]
-            stamps = [round(Fraction(second) * 10**9) for second in seconds]  # exact: float64 cannot hold these
-            lines += [",".join(map(repr, [stamp, *row])) for stamp, row in zip(stamps, body, strict=True)]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        body = torch.cat([trajectory.world_T_cam[:, :3, 3], quaternion[:, order]], dim=1)
+        # nanoseconds exactly, as whole numbers: float64 cannot hold these
+        heads = [
+            [second if format == "tum" else round(Fraction(second) * 10**9)] for second in trajectory.time.tolist()
+        ]
+    separator = _LAYOUTS[format].separator or " "
+    lines = [separator.join(map(repr, [*head, *row])) for head, row in zip(heads, body.tolist(), strict=True)]
+    write_whole(path, "".join(f"{line}\n" for line in (*_LAYOUTS[format].header, *lines)))
 
 
 def check_format(format: str) -> None:
@@ -155,29 +174,27 @@ def check_poses(
     )
 
 
-def _read_rows(path: Path, format: TrajectoryFormat) -> tuple[list[list[int | float]], list[int]]:
-    """The numbers of every row, whole numbers as int (nanoseconds exceed float64), and the line of each row."""
-    allowed: Callable[[int], bool] = {"kitti": (12, 13), "tum": (8,)}.get(format, range(8, 1000)).__contains__
-    expected = {"kitti": "12 (or 13 with a frame index first)", "tum": "8 (time tx ty tz qx qy qz qw)"}
-    rows: list[list[int | float]] = []
-    lines: list[int] = []
+def _read_rows(path: Path, format: TrajectoryFormat) -> dict[int, list[int | float]]:
+    """Read the numbers of every row by its line, whole numbers as int: nanoseconds exceed float64."""
+    layout = _LAYOUTS[format]
+    rows: dict[int, list[int | float]] = {}
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        tokens = text.split(",") if format == "euroc" else text.split()
-        if not allowed(len(tokens)) or (rows and len(tokens) != len(rows[0])):
-            wanted = f"{len(rows[0])}, as in line {lines[0]}" if rows else expected.get(format, "at least 8, by commas")
+        tokens = text.split(layout.separator)
+        first, example = next(iter(rows.items()), (0, tokens))
+        if len(tokens) not in layout.columns or len(tokens) != len(example):
+            wanted = f"{len(example)}, as in line {first}" if rows else layout.expected
             raise Vo3dError(f"{path}:{number}: {len(tokens)} columns; expected {wanted}; is this a {format} file?")
-        rows.append(_numbers(tokens, path, number))
-        lines.append(number)
+        rows[number] = [_number(token.strip(), path, number) for token in tokens]
     if not rows:
         raise Vo3dError(f"{path}: no poses; expected at least one row of a {format} trajectory")
-    return rows, lines
+    return rows
 
 
 def _read_text(path: Path) -> str:
-    """The text of a file that the user named."""
+    """Read the text of a file that the user named."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -186,18 +203,14 @@ def _read_text(path: Path) -> str:
         raise Vo3dError(f"{path}: not text (byte {error.start}); expected a trajectory file in text form") from error
 
 
-def _numbers(tokens: list[str], path: Path, line: int) -> list[int | float]:
-    """One finite number for each token."""
-    row: list[int | float] = []
-    for token in map(str.strip, tokens):
-        try:
-            value = float(token)
-        except ValueError as error:
-            raise Vo3dError(f"{path}:{line}: {token!r} is not a number; expected one in every column") from error
-        if not isfinite(value):
-            raise Vo3dError(f"{path}:{line}: {token!r} in a pose; expected finite numbers; drop or mend this pose")
-        row.append(int(token) if token.isdecimal() else value)
-    return row
+def _number(token: str, path: Path, line: int) -> int | float:
+    try:
+        value = float(token)
+    except ValueError as error:
+        raise Vo3dError(f"{path}:{line}: {token!r} is not a number; expected one in every column") from error
+    if not isfinite(value):
+        raise Vo3dError(f"{path}:{line}: {token!r} in a pose; expected finite numbers; drop or mend this pose")
+    return int(token) if token.isdecimal() else value
 
 
 def _frame_column(path: Path, rows: list[list[int | float]], lines: list[int]) -> Int64[Tensor, " n"]:
@@ -247,7 +260,4 @@ def _poses_from_quaternions(
             f"{path}:{lines[index]}: not a rotation: the quaternion has length {length[index].item():.6g}, expected 1 "
             f"(within {ROTATION_TOLERANCE:g}); check the order of the columns"
         )
-    world_T_cam = torch.eye(4, dtype=torch.float64).repeat(len(position), 1, 1)
-    world_T_cam[:, :3, :3] = rotations.matrix_from_quaternion(q_wxyz / length[:, None])
-    world_T_cam[:, :3, 3] = position
-    return world_T_cam
+    return se3.from_rotation_translation(rotations.matrix_from_quaternion(q_wxyz / length[:, None]), position)

@@ -26,9 +26,10 @@ LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds i
 
 @dataclass(frozen=True, kw_only=True)
 class KeyMap:
-    """How the keys of a published checkpoint become those of a model. Patterns are regular expressions for whole keys.
+    """Says how the keys of a published checkpoint become those of a model.
 
-    A model lists the checkpoints that it understands in a class variable `published` (name to KeyMap).
+    Patterns are regular expressions for whole keys. A model lists the checkpoints that it understands in a class
+    variable `published` (name to KeyMap).
     """
 
     source: str  # what the checkpoint is, for messages and metadata
@@ -42,7 +43,7 @@ class KeyMap:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """Where every key went: nothing is dropped or left as it was without being named here."""
+    """Says where every key went: nothing is dropped or left as it was without being named here."""
 
     source: str
     matched: Mapping[str, str]  # published key -> our key
@@ -59,7 +60,7 @@ class ImportReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Match:
-    """Where every key of a state dict belongs."""
+    """Says where every key of a state dict belongs."""
 
     loaded: Mapping[str, Tensor]  # our key -> its value
     matched: Mapping[str, str]  # their key -> our key
@@ -80,7 +81,7 @@ def save_weights(path: Path, weights: nn.Module | Mapping[str, Tensor], metadata
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The state dict in a file, on the CPU, and its metadata (empty where the format has none).
+    """Read the state dict in a file, on the CPU, and its metadata (empty where the format has none).
 
     Reads safetensors (by suffix), PyTorch checkpoints that are a state dict or hold one under `state_dict` or `model`,
     and Lightning checkpoints of vo3d (their prefix `net.` is removed). No code that a pickle carries is run.
@@ -97,13 +98,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file without its tensors; Vo3dError when it is damaged."""
+    """Read the metadata of a safetensors file without its tensors; Vo3dError when it is damaged."""
     with _safetensors(path) as file:
         return file.metadata() or {}
 
 
 def settings_of(path: Path) -> str | None:
-    """The configuration (YAML) that a checkpoint of `vo3d fit` carries; None in any other checkpoint.
+    """Return the configuration (YAML) that a checkpoint of `vo3d fit` carries; None in any other checkpoint.
 
     Raises Vo3dError as `read_weights`, but for what is no safetensors file.
     """
@@ -113,7 +114,7 @@ def settings_of(path: Path) -> str | None:
 
 
 def is_finished(path: Path) -> bool:
-    """Tell if a file has what a method learns at the end of `vo3d fit`; a checkpoint of a stopped fit has not.
+    """Tell whether a file has what a method learns at the end of `vo3d fit`; a checkpoint of a stopped fit has not.
 
     Raises Vo3dError as `read_weights`.
     """
@@ -123,7 +124,7 @@ def is_finished(path: Path) -> bool:
 
 @contextmanager
 def _safetensors(path: Path) -> Iterator[Any]:
-    """The opened file; what it may complain of becomes a Vo3dError."""
+    """Open a file; what it may complain of becomes a Vo3dError."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -206,7 +207,7 @@ def load_matching(model: nn.Module, path: Path, *, rename: Mapping[str, str] | N
 
 
 def _key_map(model: nn.Module, state_dict: Mapping[str, Tensor], rename: Mapping[str, str] | None = None) -> KeyMap:
-    """The published map that knows these keys; without one, or with `rename`, all other keys as they are."""
+    """Return the published map that knows these keys; without one, or with `rename`, all other keys as they are."""
     published: Mapping[str, KeyMap] = getattr(model, "published", {})
     recognised = [key_map for key_map in published.values() if all(key in state_dict for key in key_map.signature)]
     if recognised and rename is None:
@@ -227,7 +228,7 @@ def _match(ours: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], key_map
         elif name is None or name not in ours or name in loaded or name in misfits:
             homeless.append(theirs)
         else:
-            value = key_map.convert.get(name, _same)(tensor)
+            value = key_map.convert[name](tensor) if name in key_map.convert else tensor
             if value.shape == ours[name].shape:
                 loaded[name], matched[theirs] = value, name
             else:
@@ -236,13 +237,13 @@ def _match(ours: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], key_map
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits, by which results name their weights."""
+    """Return the SHA-256 of a file in hexadecimal digits, by which results name their weights."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_pickle(path: Path) -> object:
-    """What a PyTorch checkpoint holds, read without running code."""
+    """Read what a PyTorch checkpoint holds, without running code."""
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
             raise Vo3dError(f"{path}: a Git LFS pointer, not the weights that it stands for: run 'git lfs pull'")
@@ -261,7 +262,7 @@ def _read_pickle(path: Path) -> object:
 
 
 def _state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
-    """The named tensors in a checkpoint, without the wrappings of those who wrote it."""
+    """Return the named tensors in a checkpoint, without the wrappings of those who wrote it."""
     inner = content
     if isinstance(content, dict):
         inner = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
@@ -274,22 +275,16 @@ def _state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _rename(key: str, rename: Mapping[str, str]) -> str | None:
-    """Our name of a published key, by the first pattern that matches it whole; None when none does."""
-    for pattern, replacement in rename.items():
-        if match := re.fullmatch(pattern, key):
-            return match.expand(replacement)
-    return None
+    """Return our name of a published key, by the first pattern that matches it whole; None when none does."""
+    matches = ((re.fullmatch(pattern, key), replacement) for pattern, replacement in rename.items())
+    return next((match.expand(replacement) for match, replacement in matches if match), None)
 
 
 def _any_match(patterns: tuple[str, ...], key: str) -> bool:
     return any(re.fullmatch(pattern, key) for pattern in patterns)
 
 
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def _listed(keys: Sequence[str]) -> str:
-    """The first few keys, and how many more."""
+    """Name the first few keys, and say how many more there are."""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return ", ".join(keys[:SHOWN]) + more

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from math import inf, isfinite, nan
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
+from scipy.spatial import cKDTree
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.ply import PointCloud
-from vo3d.metrics.neighbours import check_finite, nearest
+from vo3d.formats.ply import PointCloud, check_finite
+
+CHUNK = 1 << 18  # points asked about at once
 
 
 def cloud_metrics(
@@ -23,7 +25,7 @@ def cloud_metrics(
     cut: float = inf,
     workers: int = -1,
 ) -> dict[str, float | int]:
-    """Distances between a predicted and a reference cloud, and the shares of points within each of `distances`.
+    """Compute distances between a predicted and a reference cloud, and the shares of points within each of `distances`.
 
     | key | value |
     |---|---|
@@ -49,16 +51,47 @@ def cloud_metrics(
 def cloud_distances(
     prediction: Float[np.ndarray, "n 3"], reference: Float[np.ndarray, "m 3"], *, cut: float = inf, workers: int = -1
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"]]:
-    """From each predicted point to the nearest reference point, and back; infinity for `cut` or more.
+    """Measure from each predicted point to the nearest reference point, and back; infinity for `cut` or more.
 
     Raises:
         Vo3dError: a point is NaN or infinite.
     """
-    check_finite(prediction, "the prediction")
-    check_finite(reference, "the reference")
+    check_finite(prediction, "points of the prediction")
+    check_finite(reference, "points of the reference")
     to_reference, _ = nearest(prediction, reference, bound=cut, workers=workers)
     to_prediction, _ = nearest(reference, prediction, bound=cut, workers=workers)
     return to_reference, to_prediction
+
+
+def nearest(
+    points: Float[np.ndarray, "n 3"], others: Float[np.ndarray, "m 3"], *, bound: float = inf, workers: int = -1
+) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Find the nearest of `others` to each point: distance and row; infinity and m where none is below `bound`.
+
+    A bound makes it much faster where clouds lie apart. Beside its result it needs about 100 bytes for each of the
+    others. `workers` is the number of threads, -1 for all cores; the result does not depend on it.
+    """
+    distances, rows = np.full(len(points), inf), np.full(len(points), len(others), np.int64)
+    if not len(points) or not len(others):
+        return distances, rows
+    place = _by_place(others)
+    tree = cKDTree(others[place].astype(np.float64))
+    place = np.append(place, len(others))
+    order = _by_place(points)
+    for start in range(0, len(points), CHUNK):
+        asked = order[start : start + CHUNK]
+        distance, row = tree.query(points[asked].astype(np.float64), distance_upper_bound=bound, workers=workers)
+        distances[asked], rows[asked] = distance, place[row]
+    return distances, rows
+
+
+def _by_place(points: Float[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:
+    """Return an order in which neighbours in space are mostly neighbours in memory.
+
+    Trees over points in random order, and questions about such points, wait for the memory: without this the DTU
+    evaluation of a million points took twice as long.
+    """
+    return np.asarray(cKDTree(points, balanced_tree=False, compact_nodes=False).indices)
 
 
 def distance_metrics(
@@ -68,7 +101,7 @@ def distance_metrics(
     *,
     cut: float = inf,
 ) -> dict[str, float | int]:
-    """The numbers of `cloud_metrics` out of `cloud_distances` with the same `cut`."""
+    """Compute the numbers of `cloud_metrics` out of `cloud_distances` with the same `cut`."""
     check_distances(distances, cut)
     metrics: dict[str, float | int] = {
         "cloud_num_predicted": len(to_reference),
@@ -92,7 +125,7 @@ def error_cloud(
     full: float,
     counted: Bool[np.ndarray, " n"] | None = None,
 ) -> PointCloud:
-    """Points in white where the error is 0 to red where it is `full` or more, with the scalar `error`.
+    """Colour points from white where the error is 0 to red where it is `full` or more, with the scalar `error`.
 
     Points that are not `counted` go from blue to green instead.
     """
@@ -105,12 +138,12 @@ def error_cloud(
 
 
 def percent_within(values: Float64[np.ndarray, " n"], distance: float) -> float:
-    """Share of all values that are less than `distance`, percent; NaN where there are none."""
+    """Return the share of all values that are less than `distance`, percent; NaN where there are none."""
     return 100 * int((values < distance).sum()) / len(values) if len(values) else nan
 
 
 def f_score(precision: float, recall: float) -> float:
-    """Harmonic mean of two shares; 0 where both are 0, NaN where one is not defined."""
+    """Return the harmonic mean of two shares; 0 where both are 0, NaN where one is not defined."""
     total = precision + recall
     return 0.0 if total == 0 else 2 * precision * recall / total
 

@@ -22,9 +22,8 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.ply import PointCloud, read_cloud
-from vo3d.metrics.clouds import check_distances, error_cloud, f_score, percent_within
-from vo3d.metrics.neighbours import check_finite, nearest
+from vo3d.formats.ply import PointCloud, check_finite, read_cloud
+from vo3d.metrics.clouds import check_distances, error_cloud, f_score, nearest, percent_within
 from vo3d.metrics.thinning import thin_points
 
 MASK_MARGIN = 10  # millimetres, in the names of the mask files
@@ -142,8 +141,8 @@ def compare_scan(
     Raises:
         Vo3dError: a predicted or reference point is NaN or infinite. No points are no error: nothing is near them.
     """
-    check_finite(points, "the prediction")
-    check_finite(scan.reference, "the reference")
+    check_finite(points, "points of the prediction")
+    check_finite(scan.reference, "points of the reference")
     thinned = points[thin_points(points, rules.radius, rules.seed, workers=workers)]  # m 3
     masked, above = in_mask(thinned, scan), above_plane(scan.reference, scan)  # m; n
     return DtuDistances(

@@ -1,7 +1,5 @@
 """The DTU evaluation of many scans: one row each, their mean, and the protocol without which the numbers say little."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +18,6 @@ DTU_TEST_SCANS = (1, 4, 9, 10, 11, 12, 13, 15, 23, 24, 29, 32, 33, 34, 48, 49, 6
 PROTOCOL = (
     "light", "input size", "views", "depths", "interval scale", "depth range mm", "filter thresholds", "fusion",
 )  # fmt: skip
-_SHOWN = ("accuracy_mm", "completeness_mm", "overall_mm")
 
 
 @dataclass(frozen=True)
@@ -35,37 +32,13 @@ class DtuTable:
     protocol: dict[str, object]
 
     def to_json(self) -> str:
-        """All of it; NaN becomes null."""
+        """Return all of it as JSON; NaN becomes null."""
         content = {
             "protocol": self.protocol,
             "mean": _without_nan(self.mean),
             "scans": {str(scan): _without_nan(row) for scan, row in self.rows.items()},
         }
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-    def to_csv(self) -> str:
-        """The protocol in lines that begin with "#", then one line a scan and the mean; what has no mean is empty."""
-        file = io.StringIO()
-        for key, value in self.protocol.items():
-            file.write(f"# {key}: {value}\n")
-        keys = [*next(iter(self.rows.values()))]
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["scan", *keys])
-        for scan, row in self.rows.items():
-            table.writerow([scan, *(row[key] for key in keys)])
-        table.writerow(["mean", *(self.mean.get(key, "") for key in keys)])
-        return file.getvalue()
-
-    def to_markdown(self) -> str:
-        """Accuracy, completeness, their mean and the F-scores of each scan, and the protocol below."""
-        scores = [key for key in self.mean if key.startswith("dtu_f_score")]
-        keys = [*(f"dtu_{name}" for name in _SHOWN), *scores]
-        titles = [key.removeprefix("dtu_").replace("_", " ").replace("percent", "%") for key in keys]
-        lines = ["| " + " | ".join(["scan", *titles]) + " |", "|" + "---|" * (len(keys) + 1)]
-        for name, row in [*((str(scan), row) for scan, row in self.rows.items()), ("mean", self.mean)]:
-            cells = [f"{row[key]:.2f}" if key in scores else f"{row[key]:.4f}" for key in keys]
-            lines.append("| " + " | ".join([name, *cells]) + " |")
-        return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in self.protocol.items())]) + "\n"
 
 
 def evaluate_dataset(
@@ -122,8 +95,10 @@ def evaluate_dataset(
                 write_cloud(clouds / f"{path.stem}_{scan:03d}_{name}_error.ply", cloud)
         if progress is not None:
             progress(scan, rows[scan])
+    keys = [key for key in next(iter(rows.values())) if not key.startswith("dtu_num_")]
+    mean = {key: sum(row[key] for row in rows.values()) / len(rows) for key in keys}
     said = {"scale to mm": scale, **(protocol or {})} if scale != 1 else protocol or {}
-    return DtuTable(rows, _mean(rows), _protocol(rules, [*paths], said))
+    return DtuTable(rows, mean, _protocol(rules, [*paths], said))
 
 
 def _predicted(pattern: str | Mapping[int, Path], scan: int) -> Path:
@@ -139,20 +114,14 @@ def _predicted(pattern: str | Mapping[int, Path], scan: int) -> Path:
         ) from error
 
 
-def _mean(rows: Mapping[int, Row]) -> dict[str, float]:
-    keys = [key for key in next(iter(rows.values())) if not key.startswith("dtu_num_")]
-    return {key: sum(row[key] for row in rows.values()) / len(rows) for key in keys}
-
-
 def _protocol(rules: DtuRules, scans: Sequence[int], said: Mapping[str, object]) -> dict[str, object]:
-    """What was said about the clouds, what was not, and how they were evaluated."""
-    constants = {f"evaluation {name}": value for name, value in asdict(rules).items()}
+    """Write down what was said about the clouds, what was not, and how they were evaluated."""
     found = versions()
     return {
         "scans": " ".join(map(str, scans)),
         **dict.fromkeys(PROTOCOL, "not stated"),
         **said,
-        **constants,
+        **{f"evaluation {name}": value for name, value in asdict(rules).items()},
         "evaluation version": ", ".join(
             f"{name} {found[name]}" for name in ("vo3d", "numpy", "scipy") if name in found
         ),

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vo3d.errors import Vo3dError
-from vo3d.metrics.neighbours import check_finite, nearest
+from vo3d.formats.ply import check_finite
+from vo3d.metrics.clouds import nearest
 
 FIRST_SLICE = 4096  # points: all pairs of them fit in memory, however dense they are
 MOST_PAIRS = 4_000_000  # 16 bytes each, and about as much again while they are looked at
@@ -27,7 +28,9 @@ Array = NDArray[Any]
 def thin_points(
     points: Float[np.ndarray, "n 3"], radius: float, seed: int = 0, *, workers: int = -1
 ) -> Int64[np.ndarray, " m"]:
-    """Rows of `points` that stay, ascending: no two within `radius`, and every other point within it of one of them.
+    """Return the rows of `points` that stay, ascending.
+
+    No two of them are within `radius`, and every other point is within it of one of them.
 
     The order of the walk is `numpy.random.default_rng(seed).permutation(n)`; a distance equal to `radius` counts as
     within it. Lengths are in the cloud's unit. `workers` is the number of threads, -1 for all cores; it changes nothing
@@ -41,7 +44,7 @@ def thin_points(
     """
     if not 0 < radius < np.inf:
         raise Vo3dError(f"thinning radius {radius}: expected a positive number in the cloud's unit")
-    check_finite(points, "the cloud to thin")
+    check_finite(points, "points of the cloud to thin")
     order = np.random.default_rng(seed).permutation(len(points))
     stayed = np.empty(0, np.int64)
     start, size = 0, FIRST_SLICE
@@ -62,7 +65,7 @@ def thin_points(
 def _near(
     points: Float[np.ndarray, "n 3"], others: Float[np.ndarray, "m 3"], radius: float, workers: int
 ) -> Bool[np.ndarray, " n"]:
-    """Whether one of the `others` is within `radius` of each point."""
+    """Tell whether one of the `others` is within `radius` of each point."""
     _, rows = nearest(points, others, bound=radius * _MARGIN, workers=workers)
     near = rows < len(others)
     (found,) = np.nonzero(near)
@@ -71,7 +74,7 @@ def _near(
 
 
 def _first_come(points: Float64[np.ndarray, "n 3"], tree: cKDTree, radius: float) -> Bool[np.ndarray, " n"]:
-    """Which of the points, in the order of the walk, stay among each other."""
+    """Tell which of the points, in the order of the walk, stay among each other."""
     pairs = tree.query_pairs(radius * _MARGIN, output_type="ndarray")  # p 2, the earlier first
     pairs = pairs[_within(points, pairs[:, 0], points, pairs[:, 1], radius)]
     alive, stays = np.ones(len(points), bool), np.zeros(len(points), bool)
@@ -87,7 +90,7 @@ def _first_come(points: Float64[np.ndarray, "n 3"], tree: cKDTree, radius: float
 
 
 def _within(a: Array, rows_a: Array, b: Array, rows_b: Array, radius: float) -> Bool[np.ndarray, " p"]:
-    """Whether the points of each pair are within `radius` of each other."""
+    """Tell whether the points of each pair are within `radius` of each other."""
     squares = np.zeros(len(rows_a))
     for axis in range(3):
         difference = a[rows_a, axis].astype(np.float64) - b[rows_b, axis]

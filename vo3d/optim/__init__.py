@@ -1,11 +1,9 @@
 """The optimisers of the gradient-descent survey, first and second order, and surfaces to watch them on."""
 
-from vo3d.optim.adam import Adam, AdaMax, Nadam
-from vo3d.optim.adaptive import Adadelta, Adagrad, RMSprop
+from vo3d.optim.adaptive import Adadelta, Adagrad, Adam, AdaMax, Nadam, RMSprop
 from vo3d.optim.classic import NAG, SGD, Momentum
 from vo3d.optim.closures import BFGS, DFP, LBFGS, SR1, ConjugateGradient, Newton
-from vo3d.optim.linear import linear_cg
-from vo3d.optim.minimum import Minimum, minimize
+from vo3d.optim.descent import Minimum, minimize
 from vo3d.optim.moments import (
     Average,
     DecayedSum,
@@ -17,6 +15,7 @@ from vo3d.optim.moments import (
     SquareAverage,
     SquareSum,
 )
+from vo3d.optim.newton import linear_cg
 from vo3d.optim.noise import GradientNoise
 from vo3d.optim.schedules import ThresholdDecay, Warmup
 

@@ -1,9 +1,16 @@
-"""Optimisers that give each parameter a rate of its own, by the squares of its past gradients. Notation: `classic`."""
+"""Optimisers that give each parameter a rate of its own, by the squares of its past gradients. Notation: `classic`.
+
+Adam and its kin take averages of gradients, too: m_t = b1 m_{t-1} + (1 - b1) g_t and v_t = b2 v_{t-1} + (1 - b2) g_t^2
+begin at 0 and are corrected for that: mh_t = m_t / (1 - b1^t), vh_t = v_t / (1 - b2^t).
+"""
+
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from vo3d.optim.first_order import Buffers, FirstOrder, Group, Parameters, Steps, Tensors
-from vo3d.optim.settings import Checked, check_settings
+from vo3d.errors import Vo3dError
+from vo3d.optim.base import Buffers, Checked, FirstOrder, Group, Parameters, Steps, Tensors, check_settings
 
 
 class Adagrad(Checked, torch.optim.Adagrad):
@@ -74,8 +81,9 @@ class RMSprop(FirstOrder):
         eps_inside: bool = True,
         weight_decay: float = 0.0,
     ) -> None:
-        defaults = {"lr": lr, "alpha": alpha, "eps": eps, "eps_inside": eps_inside, "weight_decay": weight_decay}
-        super().__init__(params, defaults)
+        super().__init__(
+            params, {"lr": lr, "alpha": alpha, "eps": eps, "eps_inside": eps_inside, "weight_decay": weight_decay}
+        )
 
     def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the rule."""
@@ -88,3 +96,118 @@ class RMSprop(FirstOrder):
         else:
             torch._foreach_add_(roots, group["eps"])
         torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
+
+
+class Adam(Checked, torch.optim.Adam):
+    """theta <- theta - eta mh_t / (sqrt(vh_t) + eps).
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        betas: b1 and b2.
+        eps: Keeps the denominator from 0.
+        amsgrad: Divide by the largest vh so far (Reddi et al., 2018).
+        weight_decay: lambda, as everywhere here a part of the gradient; `torch.optim.AdamW` has the other kind.
+
+    Source: Kingma, Ba, "Adam", ICLR 2015; Ruder, section 4.6. `torch.optim.Adam` does the same.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        amsgrad: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        check_settings("Adam", {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, lr=lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=weight_decay)
+
+
+class AdaMax(Checked, torch.optim.Adamax):
+    """u_t = max(b2 u_{t-1}, |g_t| + eps), theta <- theta - eta mh_t / u_t.
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        betas: b1 and b2.
+        eps: 0 in the paper, which divides 0 by 0 where a gradient has been 0 from the start.
+        weight_decay: lambda.
+
+    Source: Kingma, Ba, "Adam", ICLR 2015, section 7.1; Ruder, section 4.7. `torch.optim.Adamax` does the same.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        check_settings("AdaMax", {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+class Nadam(FirstOrder):
+    """Adam with Nesterov's look ahead: theta <- theta - eta (a_t m_t + c_t g_t) / (sqrt(vh_t) + eps).
+
+    ruder: a_t = b1 / (1 - b1^t), c_t = (1 - b1) / (1 - b1^t), the survey's formula b1 mh_t + (1 - b1) g_t / (1 - b1^t).
+    dozat: the same but a_t = b1 / (1 - b1^(t+1)), the correction of the step to come.
+    torch: b1 grows towards its value by mu_t = b1 (1 - 0.96^(0.004 t) / 2), and with P_t = mu_1 ... mu_t,
+    a_t = mu_{t+1} / (1 - P_{t+1}), c_t = (1 - mu_t) / (1 - P_t), as `torch.optim.NAdam` has it.
+
+    Args:
+        params: Tensors, or parameter groups.
+        lr: eta.
+        betas: b1 and b2.
+        eps: Keeps the denominator from 0.
+        variant: Which of the three.
+        weight_decay: lambda.
+
+    Source: Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016; Ruder, section 4.8.
+    """
+
+    buffers = ("average", "square_average")
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        variant: Literal["ruder", "dozat", "torch"] = "ruder",
+        weight_decay: float = 0.0,
+    ) -> None:
+        if variant not in {"ruder", "dozat", "torch"}:
+            raise Vo3dError(f"Nadam: variant is {variant!r}: expected ruder, dozat or torch")
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "variant": variant, "weight_decay": weight_decay}
+        )
+
+    def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
+        """One step of the rule."""
+        average, square_average = buffers
+        eta, (b1, b2) = group["lr"], group["betas"]
+        torch._foreach_lerp_(average, gradients, 1 - b1)
+        torch._foreach_mul_(square_average, b2)
+        torch._foreach_addcmul_(square_average, gradients, gradients, value=1 - b2)
+        corrections = [(1 - b2**t) ** 0.5 for t in steps]
+        roots = torch._foreach_sqrt(square_average)
+        torch._foreach_add_(roots, [group["eps"] * correction for correction in corrections])
+        weights = [
+            self._weights(parameter, t, b1, group["variant"]) for parameter, t in zip(parameters, steps, strict=True)
+        ]
+        for terms, place in ((average, 0), (gradients, 1)):
+            scales = [-eta * both[place] * c for both, c in zip(weights, corrections, strict=True)]
+            torch._foreach_addcdiv_(parameters, terms, roots, scales)
+
+    def _weights(self, parameter: Tensor, t: int, b1: float, variant: str) -> tuple[float, float]:
+        """a_t and c_t."""
+        if variant == "torch":
+            now, following = (b1 * (1 - 0.5 * 0.96 ** (0.004 * step)) for step in (t, t + 1))
+            product = self.state[parameter]["product"] = self.state[parameter].get("product", 1.0) * now
+            return following / (1 - product * following), (1 - now) / (1 - product)
+        ahead = t if variant == "ruder" else t + 1
+        return b1 / (1 - b1**ahead), (1 - b1) / (1 - b1**t)

@@ -12,8 +12,7 @@ from typing import Any, Literal
 import torch
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.first_order import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors
-from vo3d.optim.settings import Checked, check_settings
+from vo3d.optim.base import Buffers, Checked, Closure, FirstOrder, Group, Parameters, Steps, Tensors, check_settings
 
 
 class SGD(Checked, torch.optim.SGD):
@@ -130,14 +129,9 @@ class NAG(FirstOrder):
         if self.defaults["form"] == "closure":
             yield
             return
-        kept = [parameter.detach().clone() for group in self.param_groups for parameter in group["params"]]
-        self._shift(1.0)
-        try:
+        with self.kept():
+            self._shift(1.0)
             yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip((p for g in self.param_groups for p in g["params"]), kept, strict=True):
-                    parameter.copy_(value)
 
     @torch.no_grad()
     def _shift(self, sign: float) -> None:

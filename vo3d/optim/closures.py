@@ -6,13 +6,14 @@ drawn alike within a step. Where several processes train together it must return
 own loss alone each process would choose another step length.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.optim.base import Checked, Parameters
 from vo3d.optim.choice import choose
 from vo3d.optim.descent import Stopping, descend
 from vo3d.optim.directions import Direction, Memory, NonlinearCG
@@ -20,15 +21,13 @@ from vo3d.optim.line_search import named_search
 from vo3d.optim.newton import ExactNewton, NewtonCG
 from vo3d.optim.objective import ClosureObjective
 from vo3d.optim.quasi_newton import LimitedMemory, QuasiNewton
-from vo3d.optim.settings import Checked
 
-Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 Loss = Tensor | float
 MOST_PARAMETERS = 10_000  # a matrix of this side takes 400 MB in float32
 
 
 class ClosureOptimizer(Checked):
-    """What all of them share: every step runs `max_iter` iterations of `minimize`'s loop on the step's own closure.
+    """The frame of them all: every step runs `max_iter` iterations of `minimize`'s loop on the step's own closure.
 
     Value and gradient are taken afresh when a step begins, as the batch may be another one, and what is learned about
     the curvature comes from evaluations of one closure alone. It lies in the state of the first parameter, so that a
@@ -39,7 +38,7 @@ class ClosureOptimizer(Checked):
 
     def __init__(
         self,
-        params: Params,
+        params: Parameters,
         rule: Direction,
         lr: float,
         line_search: str | None,
@@ -87,8 +86,7 @@ class ClosureOptimizer(Checked):
         objective = ClosureObjective(group["params"], closure)
         start = objective.evaluate(objective.position())
         loss = objective.loss
-        if group["lr"] > 0:
-            lr = float(group["lr"])
+        if (lr := float(group["lr"])) > 0:
             end = descend(objective, start, self.rule, self.search, self.stopping, lr=lr, memory=memory)
             objective.move(end.at.x)
         return loss
@@ -104,7 +102,7 @@ class Newton(ClosureOptimizer):
 
     def __init__(
         self,
-        params: Params,
+        params: Parameters,
         lr: float = 1.0,
         solve: str = "exact",
         remedy: str = "absolute",
@@ -129,7 +127,7 @@ class BFGS(ClosureOptimizer):
 
     def __init__(
         self,
-        params: Params,
+        params: Parameters,
         lr: float = 1.0,
         line_search: str | None = None,
         max_iter: int = 1,
@@ -156,7 +154,7 @@ class LBFGS(ClosureOptimizer):
 
     def __init__(
         self,
-        params: Params,
+        params: Parameters,
         lr: float = 1.0,
         history: int = 10,
         line_search: str | None = None,
@@ -171,7 +169,7 @@ class ConjugateGradient(ClosureOptimizer):
 
     def __init__(
         self,
-        params: Params,
+        params: Parameters,
         lr: float = 1.0,
         beta: str = "pr+",
         powell: float | None = None,

@@ -1,4 +1,4 @@
-"""Where to go: the contract of a direction rule, and the rules that need nothing but gradients.
+"""Directions: the contract of a direction rule, and the rules that need nothing but gradients.
 
 A rule holds settings; what it learns on the way is in a `Memory`, a dict of tensors and numbers that the caller owns,
 so that a checkpoint can hold it. An empty memory is a fresh start.
@@ -24,14 +24,14 @@ class Direction(ABC):
 
     @abstractmethod
     def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
-        """The direction to search along from `at`."""
+        """Give the direction to search along from `at`."""
 
     def first_step(self, line: Line, memory: Memory) -> float:
-        """The length to try first, before the learning rate multiplies it."""
+        """Give the length to try first, before the learning rate multiplies it."""
         return 1.0
 
     def accepts(self, line: Line, trial: Trial) -> bool:
-        """Whether the step leads where the rule can go on."""
+        """Tell whether the step leads to a place from which the rule can go on."""
         return True
 
     def remember(self, line: Line, trial: Trial, memory: Memory) -> None:  # noqa: B027 - most rules have nothing to learn
@@ -39,7 +39,7 @@ class Direction(ABC):
 
 
 def cautious_step(line: Line) -> float:
-    """The first length where nothing is known of the scale: 1 / |g|, at most 1."""
+    """Give the first length where nothing is known of the scale: 1 / |g|, at most 1."""
     return min(1.0, 1.0 / float(line.start.gradient.norm()))
 
 
@@ -55,38 +55,12 @@ class SteepestDescent(Direction):
 
 Beta = Callable[[Vector, Vector, Vector], float]
 
-
-def fletcher_reeves(g: Vector, new: Vector, p: Vector) -> float:
-    """Beta = g'.g' / g.g (Fletcher and Reeves 1964)."""
-    return float(new @ new / (g @ g))
-
-
-def polak_ribiere(g: Vector, new: Vector, p: Vector) -> float:
-    """Beta = g'.(g' - g) / g.g (Polak and Ribiere 1969)."""
-    return float(new @ (new - g) / (g @ g))
-
-
-def polak_ribiere_plus(g: Vector, new: Vector, p: Vector) -> float:
-    """Beta = max(0, g'.(g' - g) / g.g) (Gilbert and Nocedal 1992)."""
-    return max(0.0, polak_ribiere(g, new, p))
-
-
-def hestenes_stiefel(g: Vector, new: Vector, p: Vector) -> float:
-    """Beta = g'.y / p.y, y = g' - g (Hestenes and Stiefel 1952)."""
-    return float(new @ (new - g) / (p @ (new - g)))
-
-
-def dai_yuan(g: Vector, new: Vector, p: Vector) -> float:
-    """Beta = g'.g' / p.y, y = g' - g (Dai and Yuan 1999)."""
-    return float(new @ new / (p @ (new - g)))
-
-
-BETAS: Mapping[str, Beta] = {
-    "fr": fletcher_reeves,
-    "pr": polak_ribiere,
-    "pr+": polak_ribiere_plus,
-    "hs": hestenes_stiefel,
-    "dy": dai_yuan,
+BETAS: Mapping[str, Beta] = {  # of g, the new gradient g' and p; y = g' - g
+    "fr": lambda g, new, p: float(new @ new / (g @ g)),  # g'.g' / g.g (Fletcher and Reeves 1964)
+    "pr": lambda g, new, p: float(new @ (new - g) / (g @ g)),  # g'.y / g.g (Polak and Ribiere 1969)
+    "pr+": lambda g, new, p: max(0.0, BETAS["pr"](g, new, p)),  # not below 0 (Gilbert and Nocedal 1992)
+    "hs": lambda g, new, p: float(new @ (new - g) / (p @ (new - g))),  # g'.y / p.y (Hestenes and Stiefel 1952)
+    "dy": lambda g, new, p: float(new @ new / (p @ (new - g))),  # g'.g' / p.y (Dai and Yuan 1999)
 }
 ENOUGH = 0.01  # a direction descends enough where p.g <= -0.01 |g|^2
 
@@ -118,13 +92,12 @@ class NonlinearCG(Direction):
         return -at.gradient
 
     def first_step(self, line: Line, memory: Memory) -> float:
-        """As long as if f fell a little more than in the last step: 2.02 (f - f_last) / p.g."""
-        if memory.get("fall", 0.0) > 0:
-            return float(2.02 * memory["fall"] / -line.slope)
-        return cautious_step(line)
+        """Go as far as if f fell a little more than in the last step: 2.02 (f - f_last) / p.g."""
+        fall = memory.get("fall", 0.0)
+        return float(2.02 * fall / -line.slope) if fall > 0 else cautious_step(line)
 
     def accepts(self, line: Line, trial: Trial) -> bool:
-        """For pr+: whether the next direction will descend enough."""
+        """Tell, for pr+, whether the next direction will descend enough."""
         if self.name != "pr+":
             return True
         g, new = line.start.gradient, trial.point.gradient
@@ -135,8 +108,6 @@ class NonlinearCG(Direction):
         """Keep p, beta, how far f fell, and how many steps ago -g was followed."""
         g, new = line.start.gradient, trial.point.gradient
         age = memory.get("age", 0) + 1
-        anew = age >= g.numel()
-        if self.powell is not None:
-            anew = anew or abs(float(new @ g)) >= self.powell * float(new @ new)
-        beta = 0.0 if anew else self.beta(g, new, line.direction)
+        turned = self.powell is not None and abs(float(new @ g)) >= self.powell * float(new @ new)
+        beta = 0.0 if turned or age >= g.numel() else self.beta(g, new, line.direction)
         memory.update(p=line.direction, beta=beta, age=age, fall=line.start.f - trial.f)

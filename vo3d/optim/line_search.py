@@ -1,4 +1,4 @@
-"""How far to go along a direction: searches that take a line and the first length to try, and return a trial or None.
+"""Line searches, along a direction: each takes a line and the first length to try, and returns a trial or None.
 
 None says that no length was acceptable. Values that are not finite count as too high, so every search but the fixed
 step shrinks until it is back where the function is defined. Nothing here is differentiated through.
@@ -32,7 +32,7 @@ class Trial:
 
     @property
     def finite(self) -> bool:
-        """Whether value and slope are numbers."""
+        """Tell whether value and slope are numbers."""
         return math.isfinite(self.f) and math.isfinite(self.slope)
 
 
@@ -66,12 +66,9 @@ class Line:
         return NOISE * torch.finfo(self.start.x.dtype).eps * abs(self.start.f)
 
     def falls(self, trial: Trial, c1: float) -> bool:
-        """Whether f fell enough: f(t) <= f(0) + c1 t f'(0) (Armijo 1966); within the noise, whether |f'| fell."""
-        if not trial.finite:
-            return False
-        if abs(trial.f - self.start.f) <= self.noise and abs(trial.slope) < abs(self.slope):
-            return True
-        return self.start.f > trial.f <= self.start.f + c1 * trial.step * self.slope
+        """Tell whether f fell enough: f(t) <= f(0) + c1 t f'(0) (Armijo 1966); within the noise, whether |f'| fell."""
+        flatter = abs(trial.f - self.start.f) <= self.noise and abs(trial.slope) < abs(self.slope)
+        return trial.finite and (flatter or self.start.f > trial.f <= self.start.f + c1 * trial.step * self.slope)
 
 
 LineSearch = Callable[[Line, float], Trial | None]
@@ -151,7 +148,7 @@ def _between(low: Trial, high: Trial) -> float:
 
 
 def _cubic_minimum(a: Trial, b: Trial) -> float:
-    """Where the cubic with the values and slopes of both trials is least; nan without a minimum.
+    """Find the step at which the cubic with both trials' values and slopes is least; nan without a minimum.
 
     t = b - (b - a) (f'_b + d2 - d1) / (f'_b - f'_a + 2 d2), d1 = f'_a + f'_b - 3 (f_a - f_b) / (a - b),
     d2 = sign(b - a) sqrt(d1^2 - f'_a f'_b) (Nocedal and Wright 2006, equation 3.59).
@@ -166,7 +163,7 @@ def _cubic_minimum(a: Trial, b: Trial) -> float:
 
 
 def named_search(name: str, c2: float = 0.9) -> LineSearch:
-    """The search called `name`; `c2` is the flattening that strong_wolfe asks for.
+    """Give the search called `name`; `c2` is the flattening that strong_wolfe asks for.
 
     Raises Vo3dError for a name that is none.
     """

@@ -25,12 +25,11 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.first_order import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors
-from vo3d.optim.settings import check_settings
+from vo3d.optim.base import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors, check_settings
 
 
 class Moment(ABC):
-    """What is made of the gradients g_1 .. g_t, of one parameter, with one buffer of its size."""
+    """A function of the gradients g_1 .. g_t, of one parameter, with one buffer of its size."""
 
     @abstractmethod
     def update(self, gradient: Tensor, buffer: Tensor, t: int) -> Tensor:
@@ -180,14 +179,10 @@ class MomentOptimizer(FirstOrder):
             raise Vo3dError("MomentOptimizer with look_ahead needs a closure that computes the gradients")
         if not self.look_ahead:
             return super().step(closure)
-        kept = [parameter.clone() for group in self.param_groups for parameter in group["params"]]
-        for parameter in self.state:
-            parameter.sub_(self.state[parameter]["last"], alpha=self.look_ahead)
-        try:
+        with self.kept():
+            for parameter in self.state:
+                parameter.sub_(self.state[parameter]["last"], alpha=self.look_ahead)
             loss = self.evaluate(closure)
-        finally:
-            for parameter, value in zip((p for g in self.param_groups for p in g["params"]), kept, strict=True):
-                parameter.copy_(value)
         super().step()
         return loss
 

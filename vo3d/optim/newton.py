@@ -1,11 +1,14 @@
 """Newton's directions: H p = -g with the true Hessian H, solved exactly or by truncated conjugate gradients.
 
+Those conjugate gradients solve A x = b by themselves as well (`linear_cg`).
+
 Newton's method looks for a zero of the gradient, so left alone it goes to any stationary point, a saddle or a maximum
 as well; what these rules do where H is not positive definite keeps them going down.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -14,10 +17,9 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.optim.choice import choose
 from vo3d.optim.directions import Direction, Memory
-from vo3d.optim.linear import conjugate_gradients
-from vo3d.optim.objective import Iterate, Objective, Vector
+from vo3d.optim.objective import Iterate, Matrix, Objective, Vector
 
-Matrix = Float[Tensor, "n n"]
+Product = Callable[[Vector], Vector]
 
 
 def solve_absolute(H: Matrix, g: Vector) -> Vector:
@@ -41,11 +43,6 @@ def solve_shifted(H: Matrix, g: Vector) -> Vector:
     return p
 
 
-def solve_gradient(H: Matrix, g: Vector) -> Vector:
-    """-g: steepest descent for this step."""
-    return -g
-
-
 def solve_none(H: Matrix, g: Vector) -> Vector:
     """-H^-1 g whatever H is: pure Newton, which may climb. Raises Vo3dError where H is singular."""
     solution, info = torch.linalg.solve_ex(H, -g)
@@ -58,7 +55,7 @@ def solve_none(H: Matrix, g: Vector) -> Vector:
 REMEDIES: Mapping[str, Callable[[Matrix, Vector], Vector]] = {
     "absolute": solve_absolute,
     "shift": solve_shifted,
-    "gradient": solve_gradient,
+    "gradient": lambda H, g: -g,  # steepest descent for this step
     "none": solve_none,
 }
 
@@ -119,3 +116,77 @@ class NewtonCG(Direction):
             self.max_inner or 2 * at.x.numel(),
         )
         return solution.x if solution.nit else -at.gradient
+
+
+@dataclass(frozen=True)
+class LinearSolution:
+    """The end of conjugate gradients; `converged` tells whether b - A x is small enough.
+
+    `curvature` is p.Ap of the last direction p: not above 0 where A turned out not to be positive definite.
+    """
+
+    x: Vector
+    nit: int
+    converged: bool
+    curvature: float
+
+
+def linear_cg(
+    A: Tensor | Product,
+    b: Vector,
+    x0: Float[Tensor, " m"] | None = None,
+    *,
+    tolerance: float = 1e-10,
+    max_iter: int | None = None,
+) -> LinearSolution:
+    """Solve A x = b for a symmetric positive definite A, given as a matrix (n n) or as v -> A v.
+
+    From r = b - A x and p = r: alpha = r.r / p.Ap, x' = x + alpha p, r' = r - alpha Ap, beta = r'.r' / r.r,
+    p' = r' + beta p. Ends where |r| <= tolerance |b|, or after `max_iter` iterations (default: 2 n, as rounding may
+    take more than the n of exact arithmetic).
+    Raises Vo3dError for shapes and types that do not fit, a tolerance below 0, max_iter below 1, and for p.Ap <= 0: A
+    is not positive definite.
+    Source: Hestenes and Stiefel 1952.
+    """
+    if isinstance(A, Tensor) and A.shape != (b.numel(), b.numel()):
+        raise Vo3dError(f"linear_cg: A is {tuple(A.shape)} and b is {tuple(b.shape)}: expected (n, n) and (n,)")
+    if isinstance(A, Tensor) and A.dtype != b.dtype:
+        raise Vo3dError(f"linear_cg: A is {A.dtype} and b is {b.dtype}: expected equal types")
+    if x0 is not None and x0.shape != b.shape:
+        raise Vo3dError(f"linear_cg: x0 is {tuple(x0.shape)} and b is {tuple(b.shape)}: expected equal shapes")
+    if max_iter is not None and max_iter < 1:
+        raise Vo3dError(f"linear_cg: max_iter is {max_iter}: expected 1 or more, or none for 2 n")
+    if not tolerance >= 0:
+        raise Vo3dError(f"linear_cg: the tolerance is {tolerance}: expected a number of at least 0")
+    product: Product = (lambda v: A @ v) if isinstance(A, Tensor) else A
+    most = 2 * b.numel() if max_iter is None else max_iter
+    solution = conjugate_gradients(product, b, x0, float(b.norm()) * tolerance, most)
+    if not solution.converged and not solution.curvature > 0:
+        raise Vo3dError(
+            f"linear_cg: p.Ap is {solution.curvature:.3g} in iteration {solution.nit + 1}: expected a positive "
+            "definite A; for a saddle or a maximum use minimize with the method newton-cg"
+        )
+    return solution
+
+
+@torch.no_grad()
+def conjugate_gradients(product: Product, b: Vector, x0: Vector | None, target: float, max_iter: int) -> LinearSolution:
+    """Iterate until |b - A x| <= `target`, `max_iter`, or a direction of curvature 0 or less, which is not taken."""
+    x = torch.zeros_like(b) if x0 is None else x0.clone()
+    r = b.clone() if x0 is None else b - product(x0)
+    p = r
+    square = float(r @ r)
+    curvature = float("nan")
+    for nit in range(max_iter):
+        if square**0.5 <= target:
+            return LinearSolution(x, nit, True, curvature)
+        Ap = product(p)
+        curvature = float(p @ Ap)
+        if not curvature > 0:
+            return LinearSolution(x, nit, False, curvature)
+        alpha = square / curvature
+        x = x + alpha * p
+        r = r - alpha * Ap
+        last, square = square, float(r @ r)
+        p = r + (square / last) * p
+    return LinearSolution(x, max_iter, square**0.5 <= target, curvature)

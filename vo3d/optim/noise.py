@@ -5,14 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.first_order import Closure, Parameters
-from vo3d.optim.settings import Checked, check_settings
-
-OptimizerCallable = Callable[[Any], Optimizer]
+from vo3d.optim.base import Checked, Closure, Parameters, check_settings
 
 
 class GradientNoise(Checked):
@@ -36,7 +32,7 @@ class GradientNoise(Checked):
     def __init__(
         self,
         params: Parameters,
-        optimizer: OptimizerCallable,
+        optimizer: Callable[[Any], Optimizer],
         eta: float = 0.3,
         gamma: float = 0.55,
         seed: int = 0,
@@ -65,28 +61,22 @@ class GradientNoise(Checked):
         self.steps += 1
         return loss
 
-    def deviation(self) -> float:
-        """s_t, the standard deviation at the step to come."""
-        return float(np.sqrt(self.eta / (1 + self.steps) ** self.gamma))
-
     @torch.no_grad()
     def _add_noise(self) -> None:
         seed = int(np.random.SeedSequence((self.seed, self.steps)).generate_state(1, np.uint64)[0] >> 1)
+        deviation = float(np.sqrt(self.eta / (1 + self.steps) ** self.gamma))  # s_t
         generators: dict[torch.device, torch.Generator] = {}
-        for gradient in self._gradients():
+        for gradient in [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]:
             if gradient.is_sparse:
                 raise Vo3dError("GradientNoise needs dense gradients: noise would fill sparse ones")
             device = gradient.device
             if device not in generators:
                 generators[device] = torch.Generator(device).manual_seed(seed)
             noise = torch.randn(gradient.shape, generator=generators[device], device=device, dtype=gradient.dtype)
-            gradient.add_(noise, alpha=self.deviation())
-
-    def _gradients(self) -> list[Tensor]:
-        return [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+            gradient.add_(noise, alpha=deviation)
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the optimiser, and the number of steps."""
+        """Give the state of the optimiser, and the number of steps."""
         return {**self.optimizer.state_dict(), "noise_steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -6,16 +6,13 @@ With s the last step and y the change of the gradient over it, every update obey
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.optim.choice import choose
 from vo3d.optim.directions import Direction, Memory, cautious_step
 from vo3d.optim.line_search import Line, Trial
-from vo3d.optim.objective import Iterate, Objective, Vector
+from vo3d.optim.objective import Iterate, Matrix, Objective, Vector
 
-Matrix = Float[Tensor, "n n"]
 FLAT = 1e-10  # a pair is skipped where y.s <= 1e-10 |y| |s|: no curvature to learn
 CLOSE = 1e-8  # SR1 is skipped where |(s - Hy).y| < 1e-8 |s - Hy| |y|: the update would divide by nothing
 
@@ -46,12 +43,15 @@ def sr1(H: Matrix, s: Vector, y: Vector) -> None:
         H.addr_(r, r / divisor)
 
 
-UPDATES: Mapping[str, Callable[[Matrix, Vector, Vector], None]] = {"bfgs": bfgs, "dfp": dfp, "sr1": sr1}
-SEARCH = {"bfgs": 0.9, "dfp": 0.1, "sr1": 0.4}  # c2: DFP mends a bad H only after accurate searches
+UPDATES: Mapping[str, tuple[Callable[[Matrix, Vector, Vector], None], float]] = {  # and the c2 of its searches
+    "bfgs": (bfgs, 0.9),
+    "dfp": (dfp, 0.1),  # mends a bad H only after accurate searches
+    "sr1": (sr1, 0.4),
+}
 
 
 def curved(s: Vector, y: Vector) -> bool:
-    """Whether f curves upwards over the step by more than rounding: y.s > 1e-10 |y| |s|."""
+    """Tell whether f curves upwards over the step by more than rounding: y.s > 1e-10 |y| |s|."""
     return float(y @ s) > FLAT * float(y.norm() * s.norm())
 
 
@@ -66,8 +66,7 @@ class QuasiNewton(Direction):
 
     def __init__(self, update: str = "bfgs") -> None:
         self.name = update
-        self.update = choose("quasi-Newton update", update, UPDATES)
-        self.c2 = SEARCH[update]
+        self.update, self.c2 = choose("quasi-Newton update", update, UPDATES)
 
     def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
         """-H g, turned round where it climbs."""
@@ -83,8 +82,7 @@ class QuasiNewton(Direction):
     def remember(self, line: Line, trial: Trial, memory: Memory) -> None:
         """Update H."""
         s, y = trial.step * line.direction, trial.point.gradient - line.start.gradient
-        positive = curved(s, y)
-        if self.name != "sr1" and not positive:
+        if self.name != "sr1" and not curved(s, y):
             return
         if "H" not in memory:
             scale = 1.0 if self.name == "sr1" else float((y @ s) / (y @ y))

@@ -4,12 +4,10 @@ Rates are chosen by us, so that differences show in few steps: the well-known pi
 published. Who comes first is therefore a fact about these settings, not about the methods.
 """
 
-import csv
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,26 +16,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
-from vo3d.optim.adam import Adam, AdaMax, Nadam
-from vo3d.optim.adaptive import Adadelta, Adagrad, RMSprop
+from vo3d.optim.adaptive import Adadelta, Adagrad, Adam, AdaMax, Nadam, RMSprop
 from vo3d.optim.classic import NAG, SGD, Momentum
+from vo3d.optim.descent import METHODS, minimize
 from vo3d.optim.directions import Direction
 from vo3d.optim.landscapes import LANDSCAPES, Landscape, Point, star
-from vo3d.optim.minimum import METHODS, minimize
 from vo3d.optim.newton import ExactNewton
 from vo3d.optim.noise import GradientNoise
 
 Racer = Callable[[list[Tensor]], Optimizer]
 
-COLUMNS = ("method", "step", "x", "y", "f")  # of the CSV files
 TOLD = ("lr", "momentum", "form", "rho", "alpha", "betas", "eps", "eps_inside", "variant")
 TOLD_OF_NOISE = ("eta", "gamma", "seed")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Where a racer was, start included, and the values there; it ends early where it arrived or left all numbers."""
+    """A racer's positions, start included, and the values there; ends early if it arrived or left all numbers."""
 
     positions: Float64[Tensor, "n 2"]
     values: Float64[Tensor, " n"]
@@ -60,12 +55,43 @@ class Race:
     within: float | None = None
 
     def run(self) -> dict[str, Trace]:
-        """The trace of each racer."""
-        return race(self.landscape, self.racers, self.steps, within=self.within)
+        """Let each racer take its steps from the landscape's start, and give its trace.
+
+        A racer whose position or value is no longer finite stops, too; its trace holds what came before. The positions
+        of NAG are its iterates theta, not the points ahead of them at which it takes gradients.
+        Raises Vo3dError when there is less than one step, or nothing to be `within` of.
+        """
+        if self.steps < 1:
+            raise Vo3dError(f"a race of {self.steps} steps: expected at least 1")
+        if self.within is not None and not self.landscape.minima:
+            raise Vo3dError(f"{self.landscape.name} has no minimum that a race could end at: leave `within` out")
+        return {name: self._trace(make) for name, make in self.racers.items()}
 
     def settings(self) -> dict[str, str]:
         """The settings of each racer, in words."""
         return {name: settings_in_words(racer) for name, racer in self.racers.items()}
+
+    def _trace(self, make: Racer) -> Trace:
+        at = torch.tensor(self.landscape.start, dtype=torch.float64, requires_grad=True)
+        optimizer = make([at])
+        inner = optimizer.optimizer if isinstance(optimizer, GradientNoise) else optimizer
+        minima = at.new_tensor(self.landscape.minima).reshape(-1, 2)
+        positions, values = [at.detach().clone()], [self.landscape.function(at.detach())]
+        for _ in range(self.steps):
+            away = torch.linalg.vector_norm(minima - positions[-1], dim=1)
+            if self.within is not None and bool((away < self.within).any()):
+                break
+            optimizer.zero_grad()
+            self.landscape.function(at).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            with inner.at_iterate() if isinstance(inner, NAG) else nullcontext():
+                position = at.detach().clone()
+            value = self.landscape.function(position)
+            if not (position.isfinite().all() and value.isfinite()):
+                break
+            positions.append(position)
+            values.append(value)
+        return Trace(torch.stack(positions), torch.stack(values), gradients=len(values) - 1)
 
 
 @dataclass(frozen=True)
@@ -91,22 +117,6 @@ class MinimizerRace:
         """The settings of each racer, in words."""
         rules = {name: METHODS[one]() if isinstance(one, str) else one for name, one in self.minimizers.items()}
         return {name: f"step length: {rule.line_search.replace('_', ' ')}" for name, rule in rules.items()}
-
-
-def race(
-    landscape: Landscape, racers: Mapping[str, Racer], steps: int, *, within: float | None = None
-) -> dict[str, Trace]:
-    """Let each racer take `steps` steps from the landscape's start, or fewer: until it is `within` of a minimum.
-
-    A racer whose position or value is no longer finite stops, too; its trace holds what came before. The positions of
-    NAG are its iterates theta, not the points ahead of them at which it takes gradients.
-    Raises Vo3dError when there is less than one step, or nothing to be `within` of.
-    """
-    if steps < 1:
-        raise Vo3dError(f"a race of {steps} steps: expected at least 1")
-    if within is not None and not landscape.minima:
-        raise Vo3dError(f"{landscape.name} has no minimum that a race could end at: leave `within` out")
-    return {name: _run(landscape, make, steps, within) for name, make in racers.items()}
 
 
 def steps_to_reach(trace: Trace, points: tuple[Point, ...], within: float) -> int | None:
@@ -139,20 +149,6 @@ def settings_in_words(racer: Racer) -> str:
     return ", ".join(f"{name} {_in_words(value)}" for name, value in told.items())
 
 
-def write_traces(path: Path, traces: Mapping[str, Trace]) -> Path:
-    """Write traces as a CSV file, one row a step (method, step, x, y, f; all digits), and return `path`.
-
-    Raises Vo3dError when it cannot be written.
-    """
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for name, trace in traces.items():
-            rows = zip(trace.positions.tolist(), trace.values.tolist(), strict=True)
-            writer.writerows([name, step, x, y, value] for step, ((x, y), value) in enumerate(rows))
-    return path
-
-
 def plain_six(
     lr: float, momentum_lr: float | None = None, adagrad: float = 0.5, eps: float = 1e-2, rmsprop: float = 0.01
 ) -> dict[str, Racer]:
@@ -179,28 +175,6 @@ def adam_kin(lr: float) -> dict[str, Racer]:
 def noisy(racers: Mapping[str, Racer], seed: int = 0) -> dict[str, Racer]:
     """The racers with noise on their gradients, named "<name>, noise"."""
     return {f"{name}, noise": partial(GradientNoise, optimizer=make, seed=seed) for name, make in racers.items()}
-
-
-def _run(landscape: Landscape, make: Racer, steps: int, within: float | None) -> Trace:
-    at = torch.tensor(landscape.start, dtype=torch.float64, requires_grad=True)
-    optimizer = make([at])
-    inner = optimizer.optimizer if isinstance(optimizer, GradientNoise) else optimizer
-    minima = at.new_tensor(landscape.minima).reshape(-1, 2)
-    positions, values = [at.detach().clone()], [landscape.function(at.detach())]
-    for _ in range(steps):
-        if within is not None and bool((torch.linalg.vector_norm(minima - positions[-1], dim=1) < within).any()):
-            break
-        optimizer.zero_grad()
-        landscape.function(at).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        with inner.at_iterate() if isinstance(inner, NAG) else nullcontext():
-            position = at.detach().clone()
-        value = landscape.function(position)
-        if not (position.isfinite().all() and value.isfinite()):
-            break
-        positions.append(position)
-        values.append(value)
-    return Trace(torch.stack(positions), torch.stack(values), gradients=len(values) - 1)
 
 
 def _in_words(value: object) -> str:

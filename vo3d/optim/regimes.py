@@ -8,6 +8,7 @@ settings of what feeds an optimiser, not optimisers: `train` takes any.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -56,12 +57,16 @@ def train(
 
     Example: `train(loss, (x, y), optimizer=torch.optim.SGD([w], 0.1), regime="batch", epochs=100)`
     """
-    count = _check_data(data)
-    steps = _number_of_updates(count, regime, batch_size, epochs, updates)
-    feed = batches(count, regime, batch_size=batch_size, shuffle=shuffle, seed=seed)
+    lengths = [len(tensor) for tensor in data]
+    if len(set(lengths)) > 1:
+        raise Vo3dError(f"data of {', '.join(map(str, lengths))} rows: expected equally many in each tensor")
+    count = lengths[0] if lengths else 0
+    given = [number for number in (epochs, updates) if number is not None]
+    if len(given) != 1 or given[0] < 1:
+        raise Vo3dError(f"epochs {epochs}, updates {updates}: expected one of both, at least 1")
+    steps = updates or updates_per_epoch(count, regime, batch_size) * given[0]
     losses: list[float] = []
-    while len(losses) < steps:
-        index = next(feed)
+    for index in islice(batches(count, regime, batch_size=batch_size, shuffle=shuffle, seed=seed), steps):
         rows = [tensor[index.to(tensor.device)] for tensor in data]
         seen: list[float] = []
 
@@ -95,9 +100,8 @@ def batches(
     the other two have no order. Drawn from a generator of its own. Raises Vo3dError as `train`.
     """
     size = _size(count, regime, batch_size)
-    if shuffle is None:
-        shuffle = regime == "mini_batch"
-    return _draw(count, regime, size, shuffle, torch.Generator().manual_seed(seed))
+    shuffled = regime == "mini_batch" if shuffle is None else shuffle
+    return _draw(count, regime, size, shuffled, torch.Generator().manual_seed(seed))
 
 
 def updates_per_epoch(count: int, regime: str, batch_size: int = 50) -> int:
@@ -164,18 +168,3 @@ def _size(count: int, regime: str, batch_size: int) -> int:
     if regime == "mini_batch" and not 1 <= batch_size <= count:
         raise Vo3dError(f"batch_size {batch_size}: expected 1 to {count}, the number of samples")
     return {"sample": 1, "stochastic": 1, "batch": count, "mini_batch": batch_size}[regime]
-
-
-def _check_data(data: Sequence[Tensor]) -> int:
-    """The number of samples."""
-    lengths = [len(tensor) for tensor in data]
-    if len(set(lengths)) > 1:
-        raise Vo3dError(f"data of {', '.join(map(str, lengths))} rows: expected equally many in each tensor")
-    return lengths[0] if lengths else 0
-
-
-def _number_of_updates(count: int, regime: str, batch_size: int, epochs: int | None, updates: int | None) -> int:
-    given = [number for number in (epochs, updates) if number is not None]
-    if len(given) != 1 or given[0] < 1:
-        raise Vo3dError(f"epochs {epochs}, updates {updates}: expected one of both, at least 1")
-    return updates or updates_per_epoch(count, regime, batch_size) * given[0]

@@ -49,10 +49,10 @@ class ThresholdDecay(LRScheduler):
                 for group in self.optimizer.param_groups:
                     group["lr"] = max(self.factor * group["lr"], min(self.min_lr, group["lr"]))
             self.previous = value
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self._last_lr = self.get_lr()
 
     def get_lr(self) -> list[float | Tensor]:
-        """The rates now."""
+        """Give the rates now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path, make_folder
-from vo3d.formats.ply import PointCloud, read_cloud, write_cloud
+from vo3d.formats.ply import read_cloud, write_cloud
 from vo3d.inference.progress import progress_bar
 from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metrics, error_cloud
 from vo3d.metrics.dtu import DtuRules
@@ -44,25 +44,10 @@ def score_clouds(
     With `ref`: accuracy (from the estimate to the reference), completeness (back), precision, recall and F-score at
     each of `distances`; nothing is aligned. With `dtu`: the numbers of the benchmark's own program, in millimetres.
 
-    Args:
-        est: The estimated cloud, a PLY file. With `dtu`: the folder of the clouds, whose names end in the number of the
-            scan (scan1.ply, mvsnet001_l3.ply), or a pattern such as "out/mvsnet{scan:03d}_l3.ply".
-        ref: The reference cloud, a PLY file in the same frame and unit.
-        dtu: The folder of the DTU evaluation, which holds Points and ObsMask.
-        scans: Numbers of the DTU scans; without it those of the clouds in the folder, or the benchmark's 22.
-        distances: Of the F-scores: in `unit` with `ref` (0.005 0.01 0.02), in millimetres with `dtu` (1 2).
-        unit: The unit of the reference, which the table names; nothing is converted by it.
-        scale: What the coordinates of the estimate are multiplied by first: 1000 makes DTU's millimetres of metres.
-        thin: With `ref`: thin both clouds first, until no two points are within this distance; 0 leaves them.
-        cut: With `ref`: means and medians leave out distances of this or more.
-        seed: Of the order of the thinning.
-        json: A file for the numbers.
-        errors: A folder for the clouds coloured by their errors, white to red.
-        protocol: With `dtu`: what is to be said about the clouds, such as '{"light": 3, "fusion": "gipuma"}'.
-        console: Where the table goes; the standard output if None.
+    For the options see `vo3d.verbs.scenes.cloud`; the table goes to `console`, the standard output if None.
 
     Returns:
-        What goes into `json`; numbers that are not defined are None.
+        The content of `json`; numbers that are not defined are None.
 
     Raises:
         Vo3dError: neither or both of `ref` and `dtu` are given; a file is absent, empty or damaged, or holds NaN; a
@@ -83,7 +68,6 @@ def score_clouds(
         if scans or protocol:
             raise Vo3dError("scans and a protocol are given with a reference: they belong to --dtu FOLDER")
         content = _score_pair(Path(est), ref, distances or DISTANCES, unit, scale, thin, cut, seed, errors, console)
-        text = json_format.dumps(content, indent=2, allow_nan=False) + "\n"
     else:
         assert dtu is not None  # noqa: S101  by the first condition
         if thin or cut is not None:
@@ -92,11 +76,10 @@ def score_clouds(
             est, dtu, scans, DtuRules(within=tuple(distances or (1.0, 2.0)), seed=seed), scale, errors, protocol
         )
         _print_dtu(table, console)
-        text = table.to_json()
-        content = json_format.loads(text)
+        content = json_format.loads(table.to_json())
     if json is not None:
         with atomic_path(json) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return content
 
 
@@ -112,18 +95,19 @@ def _score_pair(
     errors: Path | None,
     console: Console,
 ) -> dict[str, Any]:
-    """Numbers and protocol of one cloud against another."""
+    """Give numbers and protocol of one cloud against another."""
     bound = inf if cut is None else cut
     check_distances(distances, bound)
     if not 0 <= thin < inf:
         raise Vo3dError(f"thin {thin}: expected a distance in the unit of the clouds, or 0 for none")
-    clouds = [read_cloud(est).points, read_cloud(ref).points]
+    clouds = [read_cloud(path).points for path in (est, ref)]
     read = [len(points) for points in clouds]
     clouds[0] = clouds[0] if scale == 1 else clouds[0] * scale
     if thin:
         clouds = [points[thin_points(points, thin, seed)] for points in clouds]
     found = cloud_distances(*clouds, cut=bound)
-    metrics = {key: _defined(value) for key, value in distance_metrics(*found, distances, cut=bound).items()}
+    numbers = distance_metrics(*found, distances, cut=bound)
+    metrics = {key: value if isfinite(value) else None for key, value in numbers.items()}
     protocol = {
         "estimate": est.name,
         "reference": ref.name,
@@ -137,36 +121,24 @@ def _score_pair(
     }
     _print_pair(console, metrics, protocol)
     if errors is not None:
-        for path, points, values in zip((est, ref), clouds, found, strict=True):
-            capped = values.clip(max=bound) if isfinite(bound) else values
-            _write_errors(
-                errors, path, error_cloud(points, capped, max(distances)), "estimate" if path is est else "reference"
-            )
+        names = (f"{est.stem}_estimate_error.ply", f"{ref.stem}_reference_error.ply")
+        for name, points, values in zip(names, clouds, found, strict=True):
+            write_cloud(errors / name, error_cloud(points, values.clip(max=bound), max(distances)))
     return {"metrics": metrics, "protocol": protocol}
-
-
-def _write_errors(folder: Path, path: Path, cloud: PointCloud, what: str) -> None:
-    write_cloud(folder / f"{path.stem}_{what}_error.ply", cloud)
 
 
 def _print_pair(console: Console, metrics: Mapping[str, float | int | None], protocol: Mapping[str, Any]) -> None:
     unit = protocol["unit"]
-    table = Table("", "accuracy", "completeness", title=f"{protocol['estimate']} against {protocol['reference']}")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("", *_right("accuracy", "completeness"), title="{estimate} against {reference}".format(**protocol))
     for name, end in (("mean", ""), ("median", "_median")):
         cells = [_number(metrics[f"cloud_{side}{end}"]) for side in ("accuracy", "completeness")]
         table.add_row(f"{name}, {unit}", *cells)
     table.add_row("points", *(str(metrics[f"cloud_num_{side}"]) for side in ("predicted", "reference")))
-    shares = Table("within", "precision %", "recall %", "F-score %")
-    for column in shares.columns[1:]:
-        column.justify = "right"
+    shares = Table("within", *_right("precision %", "recall %", "F-score %"))
     for d in protocol["distances"]:
-        cells = [_number(metrics[f"cloud_{key}_{d:g}_percent"], 2) for key in ("precision", "recall", "f_score")]
+        cells = [_number(metrics[f"cloud_{key}_{d:g}_percent"], ".2f") for key in ("precision", "recall", "f_score")]
         shares.add_row(f"{d:g} {unit}", *cells)
-    console.print(table)
-    console.print(shares)
-    console.print("; ".join(f"{key} {value}" for key, value in protocol.items()) + ".", markup=False, highlight=False)
+    _print(console, protocol, table, shares)
 
 
 def _score_dtu(
@@ -178,14 +150,13 @@ def _score_dtu(
     errors: Path | None,
     protocol: Mapping[str, Any] | None,
 ) -> DtuTable:
-    """The table of the benchmark for a folder, a pattern, or the one file of a single scan."""
+    """Make the table of the benchmark for a folder, a pattern, or the one file of a single scan."""
     files: str | dict[int, Path] = est
     chosen = list(scans) if scans else list(DTU_TEST_SCANS)
     if Path(est).is_dir():
         files = _clouds_in(Path(est))
         chosen = list(scans) if scans else [*files]
-        absent = [scan for scan in chosen if scan not in files]
-        if absent:
+        if absent := [scan for scan in chosen if scan not in files]:
             raise Vo3dError(f"{est}: holds no cloud of scan {absent[0]}: expected a file such as scan{absent[0]}.ply")
     elif len(chosen) == 1:
         files = {chosen[0]: Path(est)} if Path(est).is_file() else est
@@ -206,16 +177,15 @@ def _score_dtu(
 
 
 def _clouds_in(folder: Path) -> dict[int, Path]:
-    """The clouds in a folder by the number at the end of their names, ascending."""
+    """Find the clouds in a folder by the number at the end of their names, ascending."""
     found: dict[int, Path] = {}
     for path in sorted(folder.glob("*.ply")):
-        number = SCAN.search(path.stem)
-        if number is None:
-            continue
-        scan = int(number[1])
-        if scan in found:
-            raise Vo3dError(f"{folder}: {found[scan].name} and {path.name} are both of scan {scan}: expected one cloud")
-        found[scan] = path
+        if number := SCAN.search(path.stem):
+            first = found.setdefault(int(number[1]), path)
+            if first is not path:
+                raise Vo3dError(
+                    f"{folder}: {first.name} and {path.name} are both of scan {int(number[1])}: expected one cloud"
+                )
     if not found:
         raise Vo3dError(f"{folder}: holds no cloud whose name ends in the number of a scan, such as scan1.ply")
     return dict(sorted(found.items()))
@@ -224,20 +194,25 @@ def _clouds_in(folder: Path) -> dict[int, Path]:
 def _print_dtu(table: DtuTable, console: Console) -> None:
     scores = [key for key in table.mean if key.startswith("dtu_f_score")]
     keys = ["dtu_accuracy_mm", "dtu_completeness_mm", "dtu_overall_mm", *scores]
-    shown = Table("scan", title="DTU evaluation")
-    for key in keys:
-        shown.add_column(key.removeprefix("dtu_").replace("_", " ").replace("percent", "%"), justify="right")
+    titles = [key.removeprefix("dtu_").replace("_", " ").replace("percent", "%") for key in keys]
+    shown = Table("scan", *_right(*titles), title="DTU evaluation")
     for name, row in [*((str(scan), row) for scan, row in table.rows.items()), ("mean", table.mean)]:
-        cells = [_number(_defined(row[key]), 2 if key in scores else 4) for key in keys]
+        cells = [_number(row[key], ".2f" if key in scores else ".4g") for key in keys]
         shown.add_row(name, *cells, style="bold" if name == "mean" else None)
-    console.print(shown)
-    text = "; ".join(f"{key} {value}" for key, value in table.protocol.items())
-    console.print(f"{text}.", markup=False, highlight=False)
+    _print(console, table.protocol, shown)
 
 
-def _defined(value: float | int) -> float | int | None:
-    return value if isfinite(value) else None
+def _right(*titles: str) -> list[Column]:
+    """Make columns of numbers."""
+    return [Column(title, justify="right") for title in titles]
 
 
-def _number(value: float | int | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}" if digits == 2 else f"{value:.{digits}g}"
+def _print(console: Console, protocol: Mapping[str, Any], *tables: Table) -> None:
+    """Print the tables and, below them, the protocol in one sentence."""
+    for table in tables:
+        console.print(table)
+    console.print("; ".join(f"{key} {value}" for key, value in protocol.items()) + ".", markup=False, highlight=False)
+
+
+def _number(value: float | int | None, form: str = ".4g") -> str:
+    return "-" if value is None or not isfinite(value) else format(value, form)

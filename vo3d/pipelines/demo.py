@@ -1,41 +1,37 @@
-"""`vo3d demo`: the main job from end to end, by the same verbs that a user would type."""
+"""`vo3d demo`: the main job from end to end, on rendered streets."""
 
+import json
 import shlex
 from pathlib import Path
 
 from rich.console import Console
 
-from vo3d.cli import run_verb
+from vo3d.pipelines.evaluate import evaluate_run
+from vo3d.settings.files import find_config
+from vo3d.training.command import run
 
-# The street's camera stands 1.65 m above the road, which gives one camera its scale; the stereo pair has its baseline.
-CLASSIC = "vo3d.models.classic.ClassicOdometry"
-BASELINES = (
-    f'{{"class_path": "{CLASSIC}", "init_args": {{"scale": "height"}}}}',
-    f'{{"class_path": "{CLASSIC}", "init_args": {{"scale": "stereo"}}}}',
-    "constant",
-)
+CONFIGS = ("deepvo_rendered.yaml", "optim_adam.yaml", "trainer_cpu.yaml")
+BASELINES = ("baseline_classic_height.yaml", "baseline_classic_stereo.yaml", "constant")
 # The classic pipeline tracks corners to parts of a pixel: it is given the sharper frames that it needs, and the stereo
 # partner that one of the two takes its scale from.
-BASELINE_DATA = '{"size": [128, 416], "stereo": true, "cache": true}'
-
-
-def commands(out: Path) -> list[list[str]]:
-    """The verbs of the demo, each as the words after `vo3d`."""
-    configs = ["deepvo_rendered.yaml", "optim_adam.yaml", "trainer_cpu.yaml"]
-    return [
-        ["fit", *(word for name in configs for word in ("-c", name)), "--out", str(out), "--overwrite", "true"],
-        ["evaluate", str(out), "--baselines", *BASELINES, "--baseline_data", BASELINE_DATA, "--device", "cpu"],
-    ]
+BASELINE_DATA = {"size": [128, 416], "stereo": True, "cache": True}
 
 
 def run_demo(out: Path) -> None:
     """Train DeepVO (small) on rendered streets, then score it beside the baselines on streets it never saw.
 
-    Raises what the step raises that fails; what the steps before it made stays in `out`.
+    Each step is shown as the command that does the same. Raises what the step raises that fails; what the steps before
+    it made stays in `out`.
     """
     console = Console()
-    for words in commands(out):
-        line = shlex.join(["vo3d", *words])
-        console.print(f"\n$ {line}\n", style="bold", markup=False, soft_wrap=True)
-        run_verb(words)
+
+    def show(*words: str) -> None:
+        console.print(f"\n$ {shlex.join(['vo3d', *words])}\n", style="bold", markup=False, soft_wrap=True)
+
+    options = ["--out", str(out), "--overwrite", "true"]
+    show("fit", *(word for name in CONFIGS for word in ("-c", name)), *options)
+    run(["fit", *(word for name in CONFIGS for word in ("-c", find_config(name))), *options])
+    data = json.dumps(BASELINE_DATA)
+    show("evaluate", str(out), "--baselines", *BASELINES, "--baseline-data", data, "--device", "cpu")
+    evaluate_run(out, baselines=BASELINES, baseline_data=BASELINE_DATA, device="cpu")
     console.print(f"\nOpen {out}/evaluation/test/report.html for the pictures.", markup=False)

@@ -26,6 +26,7 @@ from vo3d.provenance import provenance
 from vo3d.recording import RecordingDataset
 from vo3d.sample import Sample
 from vo3d.settings.build import build, read_spec
+from vo3d.settings.discovery import known_baselines
 from vo3d.settings.run_folder import find_checkpoint, read_run, training_command
 
 
@@ -55,24 +56,11 @@ def evaluate_run(
     """Score the run's model and `baselines` on the data of `split`; print a table for each task and write one report.
 
     Every task that runs unasked scores the model whose keys it gives, where the data have the truth; what is not scored
-    is said. Each result goes to a folder of its own, `out/<model>/<task>`, the report beside them.
+    is said. Each result goes to a folder of its own, `out/<model>/<task>`, the report beside them. For the options see
+    `vo3d.verbs.learning.evaluate`.
 
     Args:
-        run: The folder that `vo3d fit` made; or a YAML file with `model.net` and `data`, for a method that learns
-            nothing or together with a file of weights.
-        weights: "best", "last", a file, or a name (see `vo3d.inference.cards`); methods without parameters need
-            none.
-        data: Arguments of the dataset that are other than in the configuration, such as its `root`.
-        baselines: Each a class path, a table of class_path and init_args in JSON, or a YAML file of such a table. A
-            baseline with a method `fit` is fitted to the recordings of the run's training set first.
-        baseline_data: Arguments of the dataset that are other for the baselines, such as a larger `size` or `stereo`;
-            the recordings and their frames must stay the same, which the comparison checks.
-        out: Where the results go; `run/evaluation/<split>` if None.
-        split: "test", "val" or "train".
-        tasks: Names of `vo3d.evaluation.tasks`, or what `baselines` takes, of classes of `Task`; those that run
-            unasked, if empty.
         options: Arguments of tasks by name, such as alignment or references; each task takes those that it knows.
-        device: Where the models run, as torch names it; "auto" takes the accelerator where there is one.
         console: Where to print.
 
     Returns:
@@ -83,6 +71,7 @@ def evaluate_run(
             scored, after the tables and the report of all that could.
     """
     chosen = choose_device(device)
+    specs = [read_spec(text, "--baselines", known_baselines()) for text in baselines]
     config = read_run(run)
     if data:
         spec = config["data"].get(split)
@@ -92,7 +81,7 @@ def evaluate_run(
     # a log or a pipe has no width: 80 columns would break the table
     console = console or (Console() if sys.stdout.isatty() else Console(width=160))
     wanted = build_tasks(tasks, options or {})
-    contestants = _contestants(config, run, weights, baselines, baseline_data, split)
+    contestants = _contestants(config, run, weights, specs, baseline_data, split)
     planned, notes = plan(next(iter(contestants.values())), wanted, asked=bool(tasks))
     _check_options(options or {}, planned)
     home = run if run.is_dir() else Path("runs") / run.stem
@@ -170,12 +159,9 @@ def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
     """
     known = known_tasks()
     paths = {name: f"{kind.__module__}.{kind.__qualname__}" for name, kind in known.items()}
-    words = list(asked) or [name for name, kind in known.items() if kind.unasked]
     tasks: list[Task] = []
-    for word in words:
-        if word.isidentifier() and word not in known:
-            raise Vo3dError(f"there is no task {word!r}: expected {', '.join(known)}, a class path, YAML or JSON")
-        spec = read_spec(paths.get(word, word), "--tasks")
+    for word in asked or [name for name, kind in known.items() if kind.unasked]:
+        spec = read_spec(word, "--tasks", paths)
         own = spec.get("init_args", {})
         task: Task = build(Task, {**spec, "init_args": own}, f"--tasks {word}")
         taken = inspect.signature(type(task)).parameters
@@ -234,7 +220,7 @@ def _contestants(
     config: dict[str, Any],
     run: Path,
     weights: str,
-    baselines: Sequence[str],
+    baselines: Sequence[dict[str, Any]],
     baseline_data: Mapping[str, Any] | None,
     split: str,
 ) -> dict[str, _Contestant]:
@@ -242,11 +228,10 @@ def _contestants(
     net: Model = build(Model, config["model"]["net"], str(run))
     dataset = _dataset(config, split, run)
     contestants = {type(net).__name__: _Contestant(net, dataset, _trained(net, config, run, weights))}
-    specs = [read_spec(text, "--baselines") for text in baselines]
-    if specs and baseline_data:
+    if baselines and baseline_data:
         config = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
         dataset = _dataset(config, split, run)
-    for spec in specs:
+    for spec in baselines:
         baseline: Model = build(Model, spec, "the baseline")
         _fit(baseline, config, run)
         facts = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}

@@ -9,7 +9,7 @@ from statistics import median
 import torch
 from jaxtyping import Bool, Float64
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -22,8 +22,8 @@ from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS
 
 
 def score_files(
-    reference: Path,
-    estimate: Path,
+    ref: Path,
+    est: Path,
     format: TrajectoryFormat = "kitti",
     align: AlignMode = "none",
     json: Path | None = None,
@@ -36,38 +36,33 @@ def score_files(
     KITTI files must have one row for each frame; an estimate of a part of the frames needs the index column (13
     numbers a row). TUM and EuRoC files are associated by time: stamps within `max_difference` seconds belong together.
 
-    Args:
-        reference: The ground truth.
-        estimate: What is scored.
-        format: Of both files.
-        align: See `vo3d.geometry.trajectory.align`.
-        json: File for the numbers: the metrics of `vo3d.evaluation.scoring.score`, `coverage_estimate` (poses scored /
-            poses in the estimate), `by_length` and `by_speed` (lists of bins), `protocol`.
-        lengths: Metres of the segments; the devkit's 100 to 800 by default. Indoors take for instance 1 2 3 4 5.
-        max_difference: Seconds.
-        console: Where the table goes; the standard output if None.
+    For the options see `vo3d.verbs.learning.trajectory`; the table goes to `console`, the standard output if None.
 
     Returns:
-        What goes into `json`.
+        The content of `json`: the metrics of `vo3d.evaluation.scoring.score`, `coverage_estimate` (poses scored / poses
+        in the estimate), `by_length` and `by_speed` (lists of bins), `protocol`.
 
     Raises:
         Vo3dError: A file is wrong (file and line), the two do not belong together, or cannot be aligned.
 
     Example: `score_files(Path("poses/00.txt"), Path("orb.txt"), "kitti", align="6dof", json=Path("orb.json"))`
     """
-    truth = read_trajectory(reference, format)
-    guess = read_trajectory(estimate, format)
+    truth, guess = read_trajectory(ref, format), read_trajectory(est, format)
     chosen = tuple(lengths) if lengths is not None else DEVKIT_LENGTHS
-    protocol: dict[str, object] = {"reference": reference.name, "estimate": estimate.name, "format": format}
-    protocol |= metric_protocol(align, chosen)
+    protocol: dict[str, object] = {
+        "reference": ref.name,
+        "estimate": est.name,
+        "format": format,
+        **metric_protocol(align, chosen),
+    }
     if format == "kitti":
-        poses, known = _by_frame(truth, guess, reference, estimate)
+        poses, known = _by_frame(truth, guess, ref, est)
         scores = score(truth.world_T_cam, poses, alignment=align, lengths=chosen, known=known)
         matched, frame_seconds = len(guess), DEVKIT_FRAME_SECONDS
     else:
         scores, matched, frame_seconds = _score_by_time(truth, guess, align, chosen, max_difference)
-        protocol |= {"max_difference_s": max_difference, "pose_of": truth.pose_of}
-        protocol["time_unit"] = {"reference": truth.time_unit, "estimate": guess.time_unit}
+        units = {"reference": truth.time_unit, "estimate": guess.time_unit}
+        protocol |= {"max_difference_s": max_difference, "pose_of": truth.pose_of, "time_unit": units}
     protocol["frame_seconds"] = frame_seconds
     metrics = scores.metrics | {"coverage": matched / len(truth), "coverage_estimate": matched / len(guess)}
     content: dict[str, object] = {
@@ -79,19 +74,18 @@ def score_files(
     _print(console or Console(), metrics, protocol, matched, len(truth))
     if json is not None:
         with atomic_path(json) as temporary:
-            text = json_format.dumps(content, indent=2, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return content
 
 
 def _by_frame(
-    truth: Trajectory, guess: Trajectory, reference: Path, estimate: Path
+    truth: Trajectory, guess: Trajectory, ref: Path, est: Path
 ) -> tuple[Float64[Tensor, "n 4 4"], Bool[Tensor, " n"] | None]:
-    """The estimate with one row for each of the n frames of the reference, and the mask of those that it has."""
+    """Give the estimate one row for each of the n frames of the reference, and the mask of those that it has."""
     if guess.frames is None:
         if len(truth) != len(guess):
             raise Vo3dError(
-                f"{estimate}: {len(guess)} poses, but {reference} has {len(truth)}: expected as many; an estimate of a "
+                f"{est}: {len(guess)} poses, but {ref} has {len(truth)}: expected as many; an estimate of a "
                 "part of the frames needs the frame index before the 12 numbers of each row"
             )
         return guess.world_T_cam, None
@@ -100,7 +94,7 @@ def _by_frame(
     wrong = numbers[place.clamp(max=len(numbers) - 1)] != guess.frames
     if bool(wrong.any()):
         raise Vo3dError(
-            f"{estimate}: frame {guess.frames[wrong][0].item()} is not in {reference} (frames {numbers[0].item()} to "
+            f"{est}: frame {guess.frames[wrong][0].item()} is not in {ref} (frames {numbers[0].item()} to "
             f"{numbers[-1].item()}): expected frames of the reference; is this the right sequence?"
         )
     poses = torch.eye(4, dtype=torch.float64).repeat(len(truth), 1, 1)
@@ -113,7 +107,7 @@ def _by_frame(
 def _score_by_time(
     truth: Trajectory, guess: Trajectory, align: AlignMode, lengths: Sequence[float], max_difference: float
 ) -> tuple[Scores, int, float]:
-    """Scores of the poses whose stamps belong together, their number, and the median time between them."""
+    """Score the poses whose stamps belong together; give also their number, and the median time between them."""
     if truth.time is None or guess.time is None:
         raise Vo3dError("a trajectory without time stamps cannot be associated: expected the format tum or euroc")
     first, second = associate(truth.time, guess.time, max_difference)
@@ -127,10 +121,8 @@ def _score_by_time(
 def _print(
     console: Console, metrics: dict[str, float | int | None], protocol: dict[str, object], matched: int, total: int
 ) -> None:
-    table = Table(title=f"{protocol['estimate']} against {protocol['reference']}, alignment {protocol['alignment']}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("unit")
+    title = "{estimate} against {reference}, alignment {alignment}".format(**protocol)
+    table = Table("metric", Column("value", justify="right"), "unit", title=title)
     for metric in Odometry.metrics:
         if metric.key in metrics:
             value = metrics[metric.key]

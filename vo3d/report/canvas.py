@@ -28,7 +28,7 @@ LONGEST = 90  # letters of a name in a legend before it is broken into lines
 
 
 def line_styles(names: Sequence[str]) -> dict[str, Style]:
-    """A colour, a dash and a marker for each name, by its place; give all figures the same, so a model keeps its own.
+    """Give each name a colour, a dash and a marker by its place; with the same for all figures a model keeps its own.
 
     The dashes shift by one each time the six colours are used up, so that 36 lines differ.
     """
@@ -44,51 +44,51 @@ def line_styles(names: Sequence[str]) -> dict[str, Style]:
 
 
 def plain(style: Style, **changes: object) -> Style:
-    """The style without its markers, for lines of many points."""
+    """Return the style without its markers, for lines of many points."""
     return {key: value for key, value in style.items() if key != "marker"} | changes
 
 
-def new_figure(height: float) -> "matplotlib.figure.Figure":
-    """An empty white figure, `height` inches high before its legend, whose axes make room for their labels."""
+def new_figure(height: float, dpi: int | None = None) -> "matplotlib.figure.Figure":
+    """Return an empty white figure, `height` inches high before its legend, whose axes make room for their labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(WIDTH, height), dpi=dpi or DPI, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=PAD, h_pad=0.08, wspace=0.03, hspace=0.03)
     FigureCanvasAgg(figure)  # draws to memory; no window system is asked
     return figure
 
 
 def grid_shape(count: int) -> tuple[int, int]:
-    """Rows and columns for `count` panels: at most three side by side, the rows as even as can be."""
+    """Return the rows and columns for `count` panels: at most three side by side, the rows as even as can be."""
     rows = math.ceil(count / MOST_COLUMNS)
     return rows, math.ceil(count / rows)
 
 
 def panel_columns(
-    titles: Sequence[str], height: float, stacked: int = 1, *, same_y: bool = True
+    titles: Sequence[str], height: float, xlabel: str, *ylabels: str, same_y: bool = True
 ) -> "tuple[matplotlib.figure.Figure, list[list[matplotlib.axes.Axes]]]":
-    """A figure with a column of `stacked` axes, each `height` inches high, under each title; and the columns.
+    """Return a figure with axes, one for each of `ylabels`, each `height` inches high, under each title; and these.
 
-    Axes of one column share their x axis and, with `same_y`, axes that stand in one row their y axis.
+    Axes of one column share their x axis, labelled below, and with `same_y`, axes that stand in one row their y axis;
+    y axes are labelled at the left border.
     """
     rows, columns = grid_shape(len(titles))
+    stacked = len(ylabels)
     figure = new_figure(rows * (stacked * height + 0.25))
     grid = figure.subplots(rows * stacked, columns, squeeze=False, sharey="row" if same_y else "none")
-    found = []
-    for place in range(rows * columns):
-        top = stacked * (place // columns)
-        column = list(grid[top : top + stacked, place % columns])
-        if place >= len(titles):
-            for axes in column:
-                axes.remove()
-            continue
-        column[0].set_title(titles[place], fontsize=9.5, color=INK, loc="left")
+    panels = grid.reshape(rows, stacked, columns).swapaxes(1, 2).reshape(-1, stacked)
+    for axes in panels[len(titles) :].flat:
+        axes.remove()
+    for title, column in zip(titles, panels, strict=False):
+        column[0].set_title(title, fontsize=9.5, color=INK, loc="left")
+        for axes, ylabel in zip(column, ylabels, strict=True):
+            first, lowest = axes.get_subplotspec().is_first_col(), axes is column[-1]
+            dress(axes, xlabel if lowest else "", ylabel if first else "")
         for axes in column[:-1]:
             axes.sharex(column[-1])
             axes.tick_params(labelbottom=False)
-        found.append(column)
-    return figure, found
+    return figure, panels[: len(titles)].tolist()
 
 
 def dress(axes: "matplotlib.axes.Axes", xlabel: str = "", ylabel: str = "") -> "matplotlib.axes.Axes":
@@ -98,14 +98,13 @@ def dress(axes: "matplotlib.axes.Axes", xlabel: str = "", ylabel: str = "") -> "
     axes.tick_params(which="both", labelsize=8.5, colors=SOFT, length=0)
     axes.grid(visible=True, color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in {"left", "bottom"})
-        spine.set_color("#aab2ba")
+    axes.spines[:].set_color("#aab2ba")
+    axes.spines[["top", "right"]].set_visible(False)
     return axes
 
 
 def fit_scale(axes: "matplotlib.axes.Axes", values: Sequence[float], most: float) -> None:
-    """A log scale, said in the label, where the largest value is more than `most` times the smallest; else from 0."""
+    """Set a log scale, said in the label, where the largest value is over `most` times the smallest; else from 0."""
     from matplotlib.ticker import LogLocator  # noqa: PLC0415  matplotlib is imported late
 
     finite = [value for value in values if math.isfinite(value)]
@@ -117,14 +116,14 @@ def fit_scale(axes: "matplotlib.axes.Axes", values: Sequence[float], most: float
     label = axes.get_ylabel()
     if label:
         axes.set_ylabel(label.replace(")", ", log scale)") if ")" in label else f"{label} (log scale)")
-    decades = math.log10(max(finite) / min(finite))
-    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0) if decades < 3 else (), numticks=12))
+    steps = (2.0, 5.0) if math.log10(max(finite) / min(finite)) < 3 else ()
+    axes.yaxis.set_minor_locator(LogLocator(subs=steps, numticks=12))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
 
 
-def add_legend(figure: "matplotlib.figure.Figure") -> "matplotlib.legend.Legend":
-    """One legend for all labelled lines of the figure, above its panels, in as few rows as the names need.
+def add_legend(figure: "matplotlib.figure.Figure") -> "matplotlib.figure.Figure":
+    """Add one legend for all labelled lines of a figure, above its panels, in as few rows as the names need; return it.
 
     The figure grows by the height of the legend, so that the panels keep their size.
     """
@@ -134,16 +133,22 @@ def add_legend(figure: "matplotlib.figure.Figure") -> "matplotlib.legend.Legend"
             lines.setdefault(name, handle)
     handles, labels = list(lines.values()), [textwrap.fill(name, LONGEST) for name in lines]
     look = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 2.8, "columnspacing": 1.6}
-    room = (WIDTH - 2 * PAD) * figure.dpi
     for rows in range(1, len(labels) + 1):
         columns = math.ceil(len(labels) / rows)
         legend = figure.legend(handles, labels, loc="outside upper left", ncols=columns, **look)
         box = legend.get_window_extent(figure.canvas.get_renderer())
-        if box.width <= room or columns == 1:
+        if box.width <= (WIDTH - 2 * PAD) * figure.dpi or columns == 1:
             break
         legend.remove()
     figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
-    return legend
+    return figure
+
+
+def write_gif(path: Path, pictures: "Sequence[PIL.Image.Image]", milliseconds: int | list[int]) -> Path:
+    """Write pictures with palettes as a GIF that loops to `path`, whole or not at all, and return `path`."""
+    with atomic_path(path) as temporary:
+        pictures[0].save(temporary, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return path
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> Path:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
 from vo3d.formats.images import write_image
 from vo3d.formats.ply import Mesh, PointCloud
 from vo3d.geometry import camera, se3
+from vo3d.report.canvas import write_gif
 
 CHUNK = 1 << 20  # points that are projected at a time: bounds the memory, whatever the cloud
 NOTHING = torch.iinfo(torch.int64).max
@@ -195,17 +195,8 @@ def write_turntable(folder: Path, images: Sequence[Float[Tensor, "3 h w"]], seco
     for old in set(folder.glob("turntable_[0-9][0-9][0-9].png")) - set(paths):
         old.unlink()
     pages = [Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()) for image in images]
-    with atomic_path(folder / "turntable.gif") as temporary:
-        first, *rest = (page.quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for page in pages)
-        first.save(
-            temporary,
-            "GIF",
-            save_all=True,
-            append_images=rest,
-            duration=max(20, round(1000 * seconds / len(images))),
-            loop=0,
-        )
-    return [folder / "turntable.gif", *paths]
+    frugal = [page.quantize(256, dither=Image.Dither.FLOYDSTEINBERG) for page in pages]
+    return [write_gif(folder / "turntable.gif", frugal, max(20, round(1000 * seconds / len(images)))), *paths]
 
 
 def _around(

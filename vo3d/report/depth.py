@@ -19,7 +19,7 @@ from torch import Tensor
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.metrics.depth import depth_metrics
-from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, grid_shape, new_figure
+from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, new_figure
 
 HOLE = "#b4bbc2"  # a pixel without a value
 MAPS = {"depth": "viridis", "truth": "viridis", "confidence": "magma", "error": "inferno_r"}
@@ -31,7 +31,7 @@ THICK = 0.1  # inches of a colour bar
 
 
 def depth_error(view: DepthMap) -> Float[Tensor, "h w"] | None:
-    """Distance of the depth from the truth, in intervals where the map has one, else in percent of the truth.
+    """Compute the distance of depth and truth, in intervals where the map has one, else in percent of the truth.
 
     NaN where one of the two is missing; None without a truth.
     """
@@ -47,7 +47,7 @@ def error_unit(view: DepthMap) -> str:
 
 
 def percent_within(view: DepthMap) -> float | None:
-    """Share of pixels within 1 interval or 1 percent, of those with depth and truth; None where there is none."""
+    """Compute the share of pixels within 1 interval or 1 percent, of those with depth and truth; None without any."""
     if view.truth is None:
         return None
     depth, truth = (torch.where(known(values), values, 0.0) for values in (view.depth, view.truth))
@@ -58,12 +58,12 @@ def percent_within(view: DepthMap) -> float | None:
 
 
 def known(depth: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
-    """Where there is a depth."""
+    """Mark the pixels that have a depth."""
     return (depth > 0) & depth.isfinite()
 
 
 def colour_depth(depth: Float[Tensor, "h w"], limits: tuple[float, float] | None = None) -> Float[Tensor, "3 h w"]:
-    """A depth map as an RGB image in [0, 1], for `write_image`; pixels without a depth are grey.
+    """Draw a depth map as an RGB image in [0, 1], for `write_image`; pixels without a depth are grey.
 
     `limits` are the depths of the first and the last colour; unstated, they leave 1 % of the depths out at each end.
     """
@@ -79,35 +79,16 @@ def colour_depth(depth: Float[Tensor, "h w"], limits: tuple[float, float] | None
 
 
 def depth_limits(maps: Sequence[Float[Tensor, "_ _"]]) -> tuple[float, float]:
-    """The depths between which lie all but 1 % at each end of those in the maps; 0 and 1 where there is none."""
+    """Find the depths between which lie all but 1 % at each end of those in the maps; 0 and 1 where there is none."""
     depths = torch.cat([values[known(values)].double().cpu() for values in maps]).numpy()
     low, high = np.quantile(depths, SPAN).tolist() if len(depths) else (0.0, 1.0)
     return low, high if high > low else low + max(abs(low), 1.0) * 1e-6
 
 
-def plot_depth_view(
-    view: DepthMap, *, unit: str = "m", min_confidence: float | None = None
-) -> "matplotlib.figure.Figure":
-    """All that is known of one view in large panels, each with its own colour bar; else as `plot_contact_sheet`."""
-    kinds = _kinds([view])
-    rows, columns = grid_shape(len(kinds))
-    (height,) = _heights([view], columns)
-    figure = new_figure(rows * (height + 0.75))  # the rest is text and colour bar
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    scales = _scales([view])
-    for axes, kind in zip(grid, kinds, strict=False):
-        drawn = _draw(axes, view, kind, scales, min_confidence)
-        if drawn is not None:
-            _bar(figure, drawn, [axes], kind, _label(kind, view, unit), height)
-    for axes in grid[len(kinds) :]:
-        axes.remove()
-    return _finished(figure)
-
-
 def plot_contact_sheet(
     views: Sequence[DepthMap], *, unit: str = "m", min_confidence: float | None = None
 ) -> "matplotlib.figure.Figure":
-    """A row for each view: image, depth, and where some view has them confidence, truth and error.
+    """Draw a row for each view: image, depth, and where some view has them confidence, truth and error.
 
     A column has one scale and one colour bar; depth and truth have the same. `unit` is that of the lengths, empty where
     it is not known. With `min_confidence` the titles count the pixels that reach it.
@@ -119,42 +100,36 @@ def plot_contact_sheet(
         raise Vo3dError("a sheet without views was asked for: expected at least one")
     if len({error_unit(view) for view in views if view.truth is not None}) > 1:
         raise Vo3dError("some views have an interval and some have none: one sheet needs one unit of errors")
-    kinds = _kinds(views)
-    heights = _heights(views, len(kinds))
+    optional = ("confidence", "truth", "error")
+    kinds = ["image", "depth", *(kind for kind in optional if any(_values(view, kind) is not None for view in views))]
+    width = WIDTH / len(kinds) - 0.1
+    heights = [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]  # of the panels
     figure = new_figure(sum(heights) + 0.22 * len(views) + 0.65)  # with titles and colour bars
     grid = figure.subplots(len(views), len(kinds), squeeze=False, height_ratios=heights)
     scales = _scales(views)
     for column, kind in zip(grid.T, kinds, strict=True):
         drawn = [_draw(axes, view, kind, scales, min_confidence) for axes, view in zip(column, views, strict=True)]
-        one = next((mappable for mappable in drawn if mappable is not None), None)
-        if one is not None:
-            example = next(view for view in views if _values(view, kind) is not None)
-            _bar(figure, one, list(column), kind, _label(kind, example, unit), sum(heights))
-    return _finished(figure)
-
-
-def _kinds(views: Sequence[DepthMap]) -> list[str]:
-    """The columns that some view can fill."""
-    kinds = ("confidence", "truth", "error")
-    return ["image", "depth", *(kind for kind in kinds if any(_values(view, kind) is not None for view in views))]
+        with_values = [(image, view) for image, view in zip(drawn, views, strict=True) if image is not None]
+        if with_values:
+            image, view = with_values[0]
+            units = {"depth": unit, "truth": unit, "error": error_unit(view)}
+            label = f"{kind} ({units[kind]})" if units.get(kind) else kind
+            _bar(figure, image, list(column), kind, label, sum(heights))
+    if any(axes.get_legend_handles_labels()[1] for axes in figure.axes):  # there is grey to be explained
+        add_legend(figure)
+    return figure
 
 
 def _values(view: DepthMap, kind: str) -> Float[Tensor, "h w"] | None:
-    """What a panel shows; NaN where there is nothing to be shown."""
+    """Compute what a panel shows; NaN where there is nothing to be shown."""
     if kind in {"depth", "truth"}:
         depth = view.depth if kind == "depth" else view.truth
         return None if depth is None else torch.where(known(depth), depth, torch.nan)
     return view.confidence if kind == "confidence" else depth_error(view)
 
 
-def _label(kind: str, view: DepthMap, unit: str) -> str:
-    if kind == "error":
-        return f"error ({error_unit(view)})"
-    return f"{kind} ({unit})" if unit and kind != "confidence" else kind
-
-
 def _scales(views: Sequence[DepthMap]) -> dict[str, dict[str, Any]]:
-    """How values become colours: arguments of `imshow` for each kind."""
+    """Give the arguments of `imshow` by which values of each kind become colours."""
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.colors import BoundaryNorm  # noqa: PLC0415
 
@@ -179,12 +154,10 @@ def _draw(
     scales: dict[str, dict[str, Any]],
     min_confidence: float | None,
 ) -> "matplotlib.image.AxesImage | None":
-    """One panel; what its colour bar needs, None where there are no values."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_anchor("N")  # pictures of a row stand on one line, whether there are colour bars below them or not
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    """Draw one panel; give what its colour bar needs, None where there are no values."""
+    # anchor: pictures of a row stand on one line, whether there are colour bars below them or not
+    axes.set(xticks=[], yticks=[], anchor="N")
+    axes.spines[:].set_visible(False)
     if kind == "image":
         axes.imshow(view.image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy())
         _entitle(axes, view.name)
@@ -203,7 +176,7 @@ def _draw(
 
 
 def _title(view: DepthMap, kind: str, shown: NDArray[Any], min_confidence: float | None) -> str:
-    """What kind of picture it is, with the number that matters."""
+    """Name the kind of the picture, with the number that matters."""
     if kind == "error":
         share, what = percent_within(view), "1 interval" if view.interval is not None else "1 %"
         return "error: nothing to compare" if share is None else f"error: {share:.1f} % within {what}"
@@ -216,7 +189,7 @@ def _title(view: DepthMap, kind: str, shown: NDArray[Any], min_confidence: float
 
 
 def _entitle(axes: "matplotlib.axes.Axes", text: str) -> None:
-    """A title that stays within its panel: the middle of a long one is left out."""
+    """Set a title that stays within its panel: the middle of a long one is left out."""
     title = axes.set_title(text, fontsize=FONT, color=INK, loc="left", pad=3)
     figure = axes.get_figure()
     room = 0.85 * WIDTH * figure.dpi / axes.get_subplotspec().get_gridspec().ncols
@@ -234,13 +207,12 @@ def _bar(
     label: str,
     height: float,
 ) -> None:
-    """A colour bar below the panels, pointed where values lie beyond its ends."""
+    """Add a colour bar below the panels, pointed where values lie beyond its ends."""
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  matplotlib is imported late
 
-    values = [np.ma.compressed(image.get_array()) for axes in panels for image in axes.get_images()]
+    values = np.concatenate([image.get_array().compressed() for axes in panels for image in axes.get_images()])
     low, high = drawn.get_clim()
-    below, above = (any((v < low).any() for v in values), any((v > high).any() for v in values))
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    extend = ("neither", "min", "max", "both")[(values < low).any() + 2 * (values > high).any()]
     width = 0.85 * WIDTH / panels[0].get_subplotspec().get_gridspec().ncols
     bar = figure.colorbar(
         drawn,
@@ -261,16 +233,3 @@ def _bar(
         bar.set_ticks([0.0, 0.5, 1.0])
     else:
         bar.set_ticks([tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high])
-
-
-def _heights(views: Sequence[DepthMap], columns: int) -> list[float]:
-    """Inches of the panels of each view, which have the shape of its image."""
-    width = WIDTH / columns - 0.1
-    return [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]
-
-
-def _finished(figure: "matplotlib.figure.Figure") -> "matplotlib.figure.Figure":
-    """The figure with a legend of the grey, if there is any."""
-    if any(axes.get_legend_handles_labels()[1] for axes in figure.axes):
-        add_legend(figure)
-    return figure

@@ -5,10 +5,10 @@ Each function takes numbers or a file and returns a matplotlib Figure, ready to 
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vo3d.errors import Vo3dError
+from vo3d.metrics.kitti_odometry import Bin
 from vo3d.report.canvas import INK, SOFT, Styles, add_legend, dress, fit_scale, line_styles, new_figure
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}  # the name in a history: its label
@@ -16,29 +16,34 @@ MOST_TICKS = 12  # as many lengths or speeds have a tick each
 Curve = tuple[list[int], list[float]]  # steps, values
 
 
-@dataclass(frozen=True)
-class ErrorCurve:
-    """Mean segment errors of one model over a quantity `at`: a segment's length in metres, or its speed."""
-
-    at: Sequence[float]
-    t_rel_percent: Sequence[float]
-    r_rel_deg_per_100m: Sequence[float]
-
-
-def plot_error_over_distance(
-    curves: Mapping[str, ErrorCurve], styles: Styles | None = None
+def plot_segment_errors(
+    curves: Mapping[str, Sequence[Bin]], over: str, styles: Styles | None = None
 ) -> "matplotlib.figure.Figure":
-    """Mean translation and rotation error of the segments of each length (metres), one line a model."""
-    return _plot_errors(curves, "length of the segment (m)", styles)
+    """Draw mean translation and rotation error of the segments `over` their length or their speed, one line a model.
 
-
-def plot_error_over_speed(curves: Mapping[str, ErrorCurve], styles: Styles | None = None) -> "matplotlib.figure.Figure":
-    """Mean translation and rotation error of the segments travelled at each speed (m/s), one line a model."""
-    return _plot_errors(curves, "mean speed along the segment (m/s)", styles)
+    Raises Vo3dError when there is none.
+    """
+    if not curves:
+        raise Vo3dError("an error figure without curves was asked for: expected the errors of at least one model")
+    styles = styles or line_styles(list(curves))
+    figure = new_figure(3.2)
+    left, right = figure.subplots(1, 2)
+    dress(left, over, "translation error (%)")
+    dress(right, over, "rotation error (deg/100 m)")
+    for name, curve in curves.items():
+        at, style = [one.centre for one in curve], styles[name] | {"markersize": 4.5}
+        left.plot(at, [one.t_rel_percent for one in curve], label=name, **style)
+        right.plot(at, [one.r_rel_deg_per_100m for one in curve], **style)
+    ticks = sorted({one.centre for curve in curves.values() for one in curve})
+    for axes in (left, right):
+        if len(ticks) <= MOST_TICKS:
+            axes.set_xticks(ticks)
+        fit_scale(axes, [value for line in axes.lines for value in line.get_ydata()], most=10.0)
+    return add_legend(figure)
 
 
 def plot_training_curves(history: Path) -> "matplotlib.figure.Figure":
-    """Training and validation loss (on a log scale where all are positive) and the learning rate over the steps.
+    """Draw training and validation loss (on a log scale where all are positive) and the learning rate over the steps.
 
     `history` is a CSV file with the columns step, name and value, one number a row, as a fit writes it; shown are the
     names train/loss, val/loss, lr and lr-*.
@@ -61,12 +66,11 @@ def plot_training_curves(history: Path) -> "matplotlib.figure.Figure":
         panels[1].set_ylim(bottom=0)
         panels[1].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
         panels[1].yaxis.get_offset_text().set(fontsize=8.5, color=SOFT)
-    add_legend(figure)
-    return figure
+    return add_legend(figure)
 
 
 def read_history(path: Path) -> dict[str, Curve]:
-    """Steps and values of each curve that is shown."""
+    """Read the steps and values of each curve that is shown."""
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected the history.csv that a fit writes into its run folder")
     curves: dict[str, Curve] = {}
@@ -87,24 +91,3 @@ def read_history(path: Path) -> dict[str, Curve]:
             at.append(step)
             values.append(value)
     return curves
-
-
-def _plot_errors(curves: Mapping[str, ErrorCurve], over: str, styles: Styles | None) -> "matplotlib.figure.Figure":
-    if not curves:
-        raise Vo3dError("an error figure without curves was asked for: expected the errors of at least one model")
-    styles = styles or line_styles(list(curves))
-    figure = new_figure(3.2)
-    left, right = figure.subplots(1, 2)
-    dress(left, over, "translation error (%)")
-    dress(right, over, "rotation error (deg/100 m)")
-    for name, curve in curves.items():
-        style = styles[name] | {"markersize": 4.5}
-        left.plot(curve.at, curve.t_rel_percent, label=name, **style)
-        right.plot(curve.at, curve.r_rel_deg_per_100m, **style)
-    at = sorted({value for curve in curves.values() for value in curve.at})
-    for axes in (left, right):
-        if len(at) <= MOST_TICKS:
-            axes.set_xticks(at)
-        fit_scale(axes, [value for line in axes.lines for value in line.get_ydata()], most=10.0)
-    add_legend(figure)
-    return figure

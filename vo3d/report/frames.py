@@ -9,16 +9,13 @@ from torch import Tensor
 from vo3d.geometry.trajectory import start_at_identity
 from vo3d.report.canvas import (
     INK,
-    REFERENCE,
     SOFT,
     WIDTH,
-    Style,
     Styles,
     add_legend,
     dress,
     line_styles,
     new_figure,
-    plain,
 )
 from vo3d.report.paths import Paths, fill_with_equal_scale, frame_motion, seen_from_above
 
@@ -26,7 +23,7 @@ MOST_PICTURE = 3.0  # inches of height
 
 
 def telling_frames(world_T_cam: Float64[Tensor, "n 4 4"], ahead: int) -> dict[int, str]:
-    """Frames from which much happens in the next `ahead`: the sharpest turn, the fastest and the slowest stretch.
+    """Choose frames with much in the next `ahead`: the sharpest turn, the fastest and the slowest stretch.
 
     Keys are the frames in their order, values say what is to be seen. The frames are at least `ahead` apart; a path
     that is too short for three such frames has fewer, and every path has one.
@@ -54,18 +51,16 @@ def plot_frames_with_motion(
     styles: Styles | None = None,
     ahead: int = 20,
 ) -> "matplotlib.figure.Figure":
-    """Frames (`images`, RGB in [0, 1]) side by side, each over the path of the next `ahead` frames from above.
+    """Draw frames (`images`, RGB in [0, 1]) side by side, each over the path of the next `ahead` frames from above.
 
     True and estimated paths start at the camera of the frame, which looks to the right of the page; all panels have
     one scale.
     """
     styles = styles or line_styles(list(paths.estimates))
-    lines: list[tuple[str, Tensor, Style]] = [("ground truth", paths.reference, REFERENCE)]
-    lines += [(name, estimate, plain(styles[name])) for name, estimate in paths.estimates.items()]
     routes = [
         [
             (name, seen_from_above(start_at_identity(poses[frame : frame + ahead + 1])), style)
-            for name, poses, style in lines
+            for name, poses, style in paths.lines(styles)
         ]
         for frame in frames
     ]
@@ -88,5 +83,5 @@ def plot_frames_with_motion(
             below.plot(path[:, 1], -path[:, 0], label=name, **style)
         below.plot([0], [0], marker=(3, 0, -90), markersize=8, color=SOFT, linestyle="none", label="camera", zorder=5)
     add_legend(figure)
-    fill_with_equal_scale(figure, {axes: (np.array([near, -aside]), np.array([far, aside])) for axes in grid[1]})
-    return figure
+    window = (np.array([near, -aside]), np.array([far, aside]))
+    return fill_with_equal_scale(figure, dict.fromkeys(grid[1], window))

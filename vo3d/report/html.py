@@ -103,15 +103,14 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
     """
     if not sections:
         raise Vo3dError(f"{path}: a page without sections was asked for: give write_page at least one Section")
-    names = [f"part-{number}" for number in range(1, len(sections) + 1)]
     contents = "".join(
-        f'<li><a href="#{name}">{escape(section.title)}</a></li>' for name, section in zip(names, sections, strict=True)
+        f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(sections, 1)
     )
     body = "\n".join(
-        f'<section id="{name}">\n<h2>{escape(section.title)}</h2>\n'
+        f'<section id="part-{number}">\n<h2>{escape(section.title)}</h2>\n'
         + "\n".join(map(_part, section.parts))
         + "\n</section>"
-        for name, section in zip(names, sections, strict=True)
+        for number, section in enumerate(sections, 1)
     )
     introduction = f'<p class="lead">{escape(lead)}</p>\n' if lead else ""
     page = (
@@ -129,13 +128,14 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
 
 def _part(part: Part) -> str:
     match part:
-        case Text() | Link():
-            return _paragraph(part)
+        case Link():
+            return f'<p><a href="{escape(quote(part.target))}">{escape(part.text)}</a></p>'
+        case Text():
+            return f"<p{_class('note' if part.kind == 'note' else '')}>{escape(part.text)}</p>"
         case Code():
             code = f"<pre><code>{escape(part.text.rstrip())}</code></pre>"
-            if part.summary is None:
-                return code
-            return f"<details><summary>{escape(part.summary)}</summary>{code}</details>"
+            head = "" if part.summary is None else f"<summary>{escape(part.summary)}</summary>"
+            return f"<details>{head}{code}</details>" if head else code
         case Table():
             return _table(part)
         case Picture():
@@ -144,10 +144,9 @@ def _part(part: Part) -> str:
             return _definitions(part)
 
 
-def _paragraph(part: Text | Link) -> str:
-    if isinstance(part, Link):
-        return f'<p><a href="{escape(quote(part.target))}">{escape(part.text)}</a></p>'
-    return f'<p class="note">{escape(part.text)}</p>' if part.kind == "note" else f"<p>{escape(part.text)}</p>"
+def _class(name: str) -> str:
+    """Write the attribute `class`, and nothing where there is no name."""
+    return f' class="{name}"' if name else ""
 
 
 def _table(table: Table) -> str:
@@ -156,48 +155,44 @@ def _table(table: Table) -> str:
             raise Vo3dError(
                 f"table {table.caption!r}: a row has {len(row)} cells, expected {len(table.columns)}: {row}"
             )
+    places = range(len(table.columns))
+    sides = [_class("words" if any(isinstance(row[place], str) for row in table.rows) else "") for place in places]
     head = "".join(
-        f'<th scope="col"{_side(column, table, place)}>{escape(column.name)}'
+        f'<th scope="col"{side}>{escape(column.name)}'
         + (f'<span class="unit">{escape(column.unit)}</span>' if column.unit else "")
         + "</th>"
-        for place, column in enumerate(table.columns)
+        for column, side in zip(table.columns, sides, strict=True)
     )
     shown = [[_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
-    best = [_best(table, shown, place) for place in range(len(table.columns))]
+    best = [_best(table, shown, place) for place in places]
     body = ""
     for number, texts in enumerate(shown):
-        again = ' class="again"' if number > 0 and shown[number - 1][0] == texts[0] else ""
-        cells = ""
-        for place, (text, column) in enumerate(zip(texts, table.columns, strict=True)):
-            tag, scope = ("th", ' scope="row"') if place == 0 else ("td", "")
-            inner = f'<strong title="best of its column">{text}</strong>' if text in best[place] else text
-            cells += f"<{tag}{scope}{_side(column, table, place)}>{inner}</{tag}>"
-        kind = ' class="again"' if again else ""
-        body += f"<tr{kind}>{cells}</tr>\n"
+        inner = [
+            f'<strong title="best of its column">{text}</strong>' if text in marked else text
+            for text, marked in zip(texts, best, strict=True)
+        ]
+        cells = "".join(f"<td{side}>{text}</td>" for side, text in zip(sides[1:], inner[1:], strict=True))
+        again = _class("again" if number > 0 and shown[number - 1][0] == texts[0] else "")
+        body += f'<tr{again}><th scope="row"{sides[0]}>{inner[0]}</th>{cells}</tr>\n'
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     return f'<div class="wide"><table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
 
 
 def _cell(cell: Cell, column: Column) -> str:
-    """The cell as it is shown; numbers by the column's decimals, a dash for what does not exist."""
+    """Write the cell as it is shown; numbers by the column's decimals, a dash for what does not exist."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "\N{EN DASH}"
     return f"{cell:.{column.digits}f}" if isinstance(cell, float) else escape(str(cell))
 
 
 def _best(table: Table, shown: Sequence[Sequence[str]], place: int) -> set[str]:
-    """What the best cells of a column show: cells that read the same are marked alike, and all of them never."""
+    """Give what the best cells of a column show: cells that read the same are marked alike, and all of them never."""
     end = table.columns[place].best
     values = [row[place] for row in table.rows]
     numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
     if end is None or len(numbers) < 2 or len({texts[place] for texts in shown}) < 2:
         return set()
     return {_cell(min(numbers) if end == "low" else max(numbers), table.columns[place])}
-
-
-def _side(column: Column, table: Table, place: int) -> str:
-    values = [row[place] for row in table.rows]
-    return ' class="words"' if any(isinstance(value, str) for value in values) else ""
 
 
 def _picture(picture: Picture) -> str:

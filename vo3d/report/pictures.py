@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vo3d.errors import Vo3dError
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, Bin
@@ -30,7 +31,7 @@ class Pictures:
     styles: Styles
 
     def trajectories(self, names: Sequence[str]) -> Picture:
-        """The paths of the recordings."""
+        """Show the paths of the recordings."""
         caption = (
             "True and estimated paths from above, in metres, after the protocol's alignment; one scale within a panel."
         )
@@ -38,73 +39,49 @@ class Pictures:
         return self._save(figure, "trajectories", caption)
 
     def drift(self, names: Sequence[str]) -> Picture:
-        """The position error along the recordings."""
+        """Show the position error along the recordings."""
         recordings = self._paths(names, lambda track: track.aligned)
-        ends: dict[str, list[tuple[float, float]]] = {}
-        for paths in recordings.values():
-            for model, error in paths.position_errors().items():
-                ends.setdefault(model, []).append((float(error[-1]), 100 * float(error[-1]) / max(paths.metres, 1e-9)))
-        means = {model: np.mean(values, axis=0) for model, values in ends.items()}
+        ends = [_errors_at_end(paths) for paths in recordings.values()]
+        means = (f"{model} {metres:.1f} m, {share:.1f} % of the path" for model, (metres, share) in _means(ends))
         caption = (
             "Distance between estimated and true position over the distance travelled, after the protocol's alignment. "
-            f"At the end of the path{_mean_over(names)}: "
-            + "; ".join(
-                f"{model} {metres:.1f} m, {share:.1f} % of the path" for model, (metres, share) in means.items()
-            )
-            + "."
+            f"At the end of the path{_mean_over(names)}: {'; '.join(means)}."
         )
         return self._save(plot_drift(recordings, self.styles), "drift", caption)
 
     def motion(self, names: Sequence[str]) -> Picture:
-        """Speed and yaw rate along the recordings."""
+        """Show speed and yaw rate along the recordings."""
         recordings = self._paths(names, lambda track: track.scaled)
-        errors: dict[str, list[tuple[float, float]]] = {}
-        for paths in recordings.values():
-            speed, yaw = frame_motion(paths.reference)
-            for model, estimate in paths.estimates.items():
-                found = frame_motion(estimate)
-                error = float(np.abs(found[0] - speed).mean()), float(np.abs(found[1] - yaw).mean())
-                errors.setdefault(model, []).append(error)
-        means = {model: np.mean(values, axis=0) for model, values in errors.items()}
+        errors = [_motion_errors(paths) for paths in recordings.values()]
+        means = (f"{model} {metres:.3f} m and {angle:.3f} deg" for model, (metres, angle) in _means(errors))
         caption = (
             "Speed and yaw rate (positive: to the right) from frame to frame: a model that tracks the motion lies on "
-            f"the broad grey line. Mean absolute error{_mean_over(names)}: "
-            + "; ".join(f"{model} {metres:.3f} m and {angle:.3f} deg" for model, (metres, angle) in means.items())
-            + " a frame."
+            f"the broad grey line. Mean absolute error{_mean_over(names)}: {'; '.join(means)} a frame."
         )
         return self._save(plot_motion_over_time(recordings, self.styles), "motion", caption)
 
     def errors(self) -> Iterator[Picture | Text]:
-        """Segment errors of all recordings, over distance and over speed; a note where segments are too few."""
+        """Show segment errors of all recordings, over distance and speed; a note where segments are too few."""
         pooled = {name: found for name, model in self.models.items() if (found := model.segments())}
-        distance = {name: bins for name, found in pooled.items() if (bins := found.by_length())}
-        speed = {name: bins for name, found in pooled.items() if (bins := found.by_speed())}
-        missing = "No error over {0}: the recordings hold fewer than three segments of any one {0}."
-        if distance:
-            caption = (
-                "Mean errors of the segments of all recordings by the length of the segment: translation in percent of "
-                f"the length, rotation in degrees per 100 m. {_counts(distance, 'm')} Lower is better."
-            )
-            figure = figures.plot_error_over_distance(_curves(distance), self.styles)
-            yield self._save(figure, "error_over_distance", caption)
-        else:
-            yield Text(missing.format("distance"), "note")
-        if speed:
-            caption = (
-                "The same errors by the true mean speed along the segment, each point from the segments less than 2 "
-                f"m/s away. {_counts(speed, 'm/s')}"
-            )
-            if not all(self._times_are_known()):
-                caption += (
-                    f" Where a result does not state the time between frames, it counts as {DEVKIT_FRAME_SECONDS} s."
-                )
-            figure = figures.plot_error_over_speed(_curves(speed), self.styles)
-            yield self._save(figure, "error_over_speed", caption)
-        else:
-            yield Text(missing.format("speed"), "note")
+        yield self._errors_over(
+            "distance",
+            {name: bins for name, found in pooled.items() if (bins := found.by_length())},
+            "length of the segment (m)",
+            "Mean errors of the segments of all recordings by the length of the segment: translation in percent of "
+            "the length, rotation in degrees per 100 m. {counts} Lower is better.",
+        )
+        known = all(model.frame_seconds(name) for model in self.models.values() for name in model.tracks)
+        unknown = f" Where a result does not state the time between frames, it counts as {DEVKIT_FRAME_SECONDS} s."
+        yield self._errors_over(
+            "speed",
+            {name: bins for name, found in pooled.items() if (bins := found.by_speed())},
+            "mean speed along the segment (m/s)",
+            "The same errors by the true mean speed along the segment, each point from the segments less than 2 "
+            f"m/s away. {{counts}}{'' if known else unknown}",
+        )
 
     def frames(self, recordings: Sequence[Recording]) -> Iterator[Picture | Text]:
-        """Sample frames of the recordings that were scored; a note where there is none."""
+        """Show sample frames of the recordings that were scored; a note where there is none."""
         shown = [one for one in recordings if any(one.name in model.tracks for model in self.models.values())]
         if not shown:
             yield Text("No sample frames: no scored recording was given to this report.", "note")
@@ -124,7 +101,7 @@ class Pictures:
             yield self._save(figure, f"frames_{recording.name}", caption)
 
     def training(self, history: Path) -> Picture:
-        """The curves of a fit."""
+        """Show the curves of a fit."""
         caption = "Loss in training and validation, and the learning rate, over the optimiser steps."
         steps, values = figures.read_history(history).get("val/loss", ([], []))
         if values and min(values) < float("inf"):
@@ -132,16 +109,22 @@ class Pictures:
             caption += f" The validation loss was lowest at step {steps[best]}: {values[best]:.4g}."
         return self._save(figures.plot_training_curves(history), "training", caption)
 
-    def _times_are_known(self) -> Iterator[bool]:
-        return (bool(model.frame_seconds(name)) for model in self.models.values() for name in model.tracks)
+    def _errors_over(self, what: str, bins: Mapping[str, Sequence[Bin]], xlabel: str, caption: str) -> Picture | Text:
+        if not bins:
+            return Text(
+                f"No error over {what}: the recordings hold fewer than three segments of any one {what}.", "note"
+            )
+        figure = figures.plot_segment_errors(bins, xlabel, self.styles)
+        counts = _counts(bins, "m" if what == "distance" else "m/s")
+        return self._save(figure, f"error_over_{what}", caption.format(counts=counts))
 
     def _duration(self, name: str, frames: int) -> str:
-        """How long so many frames last, in brackets; nothing where no result states it."""
+        """Tell in brackets for how long so many frames last; nothing where no result states it."""
         known = [seconds for model in self.models.values() if (seconds := model.frame_seconds(name))]
         return f" ({frames * known[0]:.1f} s)" if known else ""
 
     def _paths(self, names: Sequence[str], estimate: Callable[[Track], torch.Tensor]) -> dict[str, Paths]:
-        """Truth and estimates of each recording; all models that were scored on it must have had the same truth."""
+        """Collect truth and estimates of each recording; all models scored on it must have had the same truth."""
         found = {}
         for name in names:
             tracks = {key: model.tracks[name] for key, model in self.models.items() if name in model.tracks}
@@ -160,17 +143,26 @@ class Pictures:
         return Picture(save_figure(figure, self.folder / f"{file}.png"), caption, caption)
 
 
-def _curves(bins: Mapping[str, Sequence[Bin]]) -> dict[str, figures.ErrorCurve]:
-    return {
-        name: figures.ErrorCurve(
-            [one.centre for one in some], [one.t_rel_percent for one in some], [one.r_rel_deg_per_100m for one in some]
-        )
-        for name, some in bins.items()
-    }
+def _errors_at_end(paths: Paths) -> dict[str, NDArray[np.float64]]:
+    """Compute the last position error of each model, in metres and in percent of the path."""
+    ends = {model: float(error[-1]) for model, error in paths.position_errors().items()}
+    return {model: np.array([end, 100 * end / max(paths.metres, 1e-9)]) for model, end in ends.items()}
+
+
+def _motion_errors(paths: Paths) -> dict[str, NDArray[np.float64]]:
+    """Compute the mean absolute errors of speed and yaw of each model."""
+    true = np.stack(frame_motion(paths.reference))
+    return {model: np.abs(frame_motion(poses) - true).mean(-1) for model, poses in paths.estimates.items()}
+
+
+def _means(rows: Sequence[Mapping[str, NDArray[np.float64]]]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Give for each model the mean over the recordings that it was scored on."""
+    for model in dict.fromkeys(name for row in rows for name in row):
+        yield model, np.mean([row[model] for row in rows if model in row], axis=0)
 
 
 def _counts(bins: Mapping[str, Sequence[Bin]], unit: str) -> str:
-    """How many segments are behind each point, if that is the same for all models."""
+    """Tell the number of segments behind each point, if that is the same for all models."""
     counts = {tuple((one.centre, one.num_segments) for one in some) for some in bins.values()}
     if len(counts) > 1:
         return "Models have different numbers of segments."

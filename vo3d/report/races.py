@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vo3d.formats.files import atomic_path
 from vo3d.optim.landscapes import Interval, Landscape, Point
 from vo3d.optim.races import Trace, step_of_leaving, steps_to_reach
-from vo3d.report.canvas import INK, SOFT, Style, Styles, add_legend, dress, line_styles, new_figure
+from vo3d.report.canvas import INK, SOFT, Style, add_legend, dress, line_styles, new_figure, write_gif
 
 METHODS = ("SGD", "Momentum", "NAG", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdaMax", "Nadam")
 MORE: Mapping[str, Style] = {  # beyond the six of the canvas: Tol's wine and olive, and black
@@ -37,7 +36,7 @@ STAR = "#F0E442"
 
 
 def method_styles(names: Sequence[str]) -> dict[str, Style]:
-    """A line style for each name: the survey's methods, with noise or not, have fixed ones, others one by their place.
+    """Give each name a line style: the survey's methods, with noise or not, have fixed ones, others one by their place.
 
     Names that are not the survey's must not stand beside those that are.
     """
@@ -47,22 +46,20 @@ def method_styles(names: Sequence[str]) -> dict[str, Style]:
 
 
 def plot_race(
-    landscape: Landscape, traces: Mapping[str, Trace], styles: Styles | None = None, *, within: float | None = None
+    landscape: Landscape, traces: Mapping[str, Trace], *, within: float | None = None
 ) -> "matplotlib.figure.Figure":
-    """The paths over the contours, and the values over the steps; start, minima and the saddle are marked.
+    """Draw the paths over the contours, and the values over the steps; start, minima and the saddle are marked.
 
     With `within` the legend says when each racer was less than that from a minimum.
     """
-    figure, _ = _draw_race(landscape, traces, styles or method_styles(list(traces)), within, None)
-    return figure
+    return _draw_race(landscape, traces, within)[0]
 
 
 def plot_race_on_surface(
-    landscape: Landscape, traces: Mapping[str, Trace], styles: Styles | None = None, *, within: float | None = None
+    landscape: Landscape, traces: Mapping[str, Trace], *, within: float | None = None
 ) -> "matplotlib.figure.Figure":
-    """The paths on the landscape as a surface in space; suits landscapes of one curvature, such as the saddle."""
-    figure, _ = _draw_surface(landscape, traces, styles or method_styles(list(traces)), within, None)
-    return figure
+    """Draw the paths on the landscape as a surface in space; suits landscapes of one curvature, such as the saddle."""
+    return _draw_surface(landscape, traces, within)[0]
 
 
 def write_race_gif(
@@ -70,7 +67,6 @@ def write_race_gif(
     landscape: Landscape,
     traces: Mapping[str, Trace],
     *,
-    styles: Styles | None = None,
     within: float | None = None,
     surface: bool = False,
     frames: int = 60,
@@ -83,18 +79,17 @@ def write_race_gif(
     from PIL import Image  # noqa: PLC0415  comes with matplotlib, and is imported as late
 
     draw = _draw_surface if surface else _draw_race
-    figure, lines = draw(landscape, traces, styles or method_styles(list(traces)), within, SCREEN_DPI)
-    last = max(trace.steps for trace in traces.values())
+    figure, lines = draw(landscape, traces, within, SCREEN_DPI)
     moving = sorted((one for line in lines for one in (line.path, line.dot)), key=lambda one: one.get_zorder())
     note = figure.text(0.995, 0.008, "", ha="right", va="bottom", fontsize=10, color=INK, animated=True)
     for artist in moving:
         artist.set_animated(True)
-    figure.canvas.draw()
-    figure.set_layout_engine("none")
     canvas = figure.canvas
+    canvas.draw()
+    figure.set_layout_engine("none")
     ground = canvas.copy_from_bbox(figure.bbox)
     pictures = []
-    for step in steps_shown(last, frames):
+    for step in steps_shown(max(trace.steps for trace in traces.values()), frames):
         canvas.restore_region(ground)
         for line in lines:
             line.show(step)
@@ -104,15 +99,12 @@ def write_race_gif(
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
     palette = Image.new("P", (1, 1))
     palette.putpalette(_palette([str(line.path.get_color()) for line in lines]))
-    first, *rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
-    times = [FRAME_MS] * len(rest) + [LAST_MS]
-    with atomic_path(path) as temporary:
-        first.save(temporary, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
-    return path
+    frugal = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    return write_gif(path, frugal, [FRAME_MS] * (len(frugal) - 1) + [LAST_MS])
 
 
 def steps_shown(last: int, frames: int) -> list[int]:
-    """The steps of a moving picture's frames: the first ones singly, then ever faster, for much happens early."""
+    """Choose the steps of a moving picture: the first ones singly, then ever faster, for much happens early."""
     return sorted({round(last * (place / (frames - 1)) ** 2) for place in range(frames)})
 
 
@@ -120,9 +112,8 @@ class _Line:
     """A racer's line in one panel and the dot at its head, by the step up to which they are shown."""
 
     def __init__(self, axes: Any, racer: "_Racer", columns: Sequence[int], label: str = "") -> None:
-        self.points, self.gone = racer.points[:, columns], racer.gone  # n (2 or 3)
-        if racer.gone and 0 in columns:
-            self.points = self.points[:-1]  # where the edge is crossed belongs to no step
+        count = len(racer.points) - (racer.gone and 0 in columns)  # where the edge is crossed belongs to no step
+        self.points, self.gone = racer.points[:count, columns], racer.gone  # n (2 or 3)
         style, order = racer.style, 5 - racer.rank
         look = style | {"linewidth": 1.5, "markersize": 5, "markevery": racer.marks, "zorder": order}
         (self.path,) = axes.plot(*self.points.T, label=label, **look)
@@ -153,7 +144,8 @@ class _Racer:
     rank: float  # in [0, 1): longer paths lie under shorter ones
 
 
-def _racers(landscape: Landscape, traces: Mapping[str, Trace], styles: Styles, within: float | None) -> list[_Racer]:
+def _racers(landscape: Landscape, traces: Mapping[str, Trace], within: float | None) -> list[_Racer]:
+    styles = method_styles(list(traces))
     kept = {name: up_to_the_edge(trace, landscape) for name, trace in traces.items()}
     lengths = {name: np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1).sum() for name, (points, _) in kept.items()}
     ranks = {name: place / len(kept) for place, name in enumerate(sorted(kept, key=lambda name: lengths[name]))}
@@ -171,41 +163,36 @@ def _racers(landscape: Landscape, traces: Mapping[str, Trace], styles: Styles, w
 
 
 def _draw_race(
-    landscape: Landscape, traces: Mapping[str, Trace], styles: Styles, within: float | None, dpi: int | None
+    landscape: Landscape, traces: Mapping[str, Trace], within: float | None, dpi: int | None = None
 ) -> "tuple[matplotlib.figure.Figure, list[_Line]]":
-    """Contours with the paths beside the values over the steps, and the lines of both."""
-    figure = new_figure(4.1)
-    figure.set_dpi(dpi or figure.dpi)
+    """Draw contours with the paths beside the values over the steps, and give the lines of both."""
+    figure = new_figure(4.1, dpi)
     left, right = figure.subplots(1, 2, width_ratios=(1.12, 1))
     dress(left, "x", "y").set_title(landscape.title, fontsize=9.5, color=INK, loc="left")
     dress(right, "step", "f").set_title("Value at each step", fontsize=9.5, color=INK, loc="left")
-    racers = _racers(landscape, traces, styles, within)
+    racers = _racers(landscape, traces, within)
     lines = [_Line(left, racer, (1, 2), racer.label) for racer in racers]
     lines += [_Line(right, racer, (0, 3)) for racer in racers]
     points = np.concatenate([racer.points for racer in racers])
     _draw_contours(left, landscape, _window(points[:, 1:3], landscape))
     if landscape.minima:
         right.set_yscale("log", nonpositive="clip")
-        right.set_ylabel("f (log scale)", fontsize=9.5, color=INK)
-        right.set_ylim(max(FLOOR, points[:, 3].min() / 2), 2 * points[:, 3].max())
+        right.set(ylabel="f (log scale)", ylim=(max(FLOOR, points[:, 3].min() / 2), 2 * points[:, 3].max()))
     right.set_xlim(0, 1.02 * points[:, 0].max())
-    add_legend(figure)
-    return figure, lines
+    return add_legend(figure), lines
 
 
 def _draw_surface(
-    landscape: Landscape, traces: Mapping[str, Trace], styles: Styles, within: float | None, dpi: int | None
+    landscape: Landscape, traces: Mapping[str, Trace], within: float | None, dpi: int | None = None
 ) -> "tuple[matplotlib.figure.Figure, list[_Line]]":
-    """The landscape in space with the paths on it, and their lines."""
-    figure = new_figure(4.6)
-    figure.set_dpi(dpi or figure.dpi)
+    """Draw the landscape in space with the paths on it, and give their lines."""
+    figure = new_figure(4.6, dpi)
     axes = figure.add_subplot(projection="3d", computed_zorder=False)
     x, y, values = _grid(landscape, landscape.domain, 49)
     axes.plot_surface(x, y, values, cmap=_ground_colours(), rstride=1, cstride=1, linewidth=0.2, edgecolor="#aab2ba")
-    lines = [_Line(axes, racer, (1, 2, 3), racer.label) for racer in _racers(landscape, traces, styles, within)]
-    for mark in _marks(landscape):
-        height = float(landscape.function(torch.tensor(mark.at, dtype=torch.float64)))
-        axes.plot(*mark.at, height, label=mark.label, **mark.style)
+    lines = [_Line(axes, racer, (1, 2, 3), racer.label) for racer in _racers(landscape, traces, within)]
+    for label, at, style in _marks(landscape):
+        axes.plot(*at, float(landscape.function(torch.tensor(at, dtype=torch.float64))), label=label, **style)
     axes.set(xlim=landscape.domain[0], ylim=landscape.domain[1])
     axes.set_title(landscape.title, fontsize=9.5, color=INK)
     for side, name in zip("xyz", "xyf", strict=True):
@@ -214,12 +201,11 @@ def _draw_surface(
     axes.tick_params(labelsize=8, colors=SOFT)
     axes.view_init(elev=32, azim=58)
     axes.set_box_aspect((1, 1, 0.72), zoom=1.1)
-    add_legend(figure)
-    return figure, lines
+    return add_legend(figure), lines
 
 
 def up_to_the_edge(trace: Trace, landscape: Landscape) -> tuple[NDArray[np.float64], bool]:
-    """Positions and values (n 3) of a trace until it leaves the picture for good, and whether it does.
+    """Give positions and values (n 3) of a trace until it leaves the picture for good, and tell whether it does.
 
     The last point of one that leaves lies on the edge, where its last step crosses it, with the value there.
     """
@@ -237,49 +223,42 @@ def up_to_the_edge(trace: Trace, landscape: Landscape) -> tuple[NDArray[np.float
     return np.concatenate([points[:leaving], [[*crossing, value]]]), True
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """A point of a landscape that is marked."""
-
-    at: Point
-    label: str
-    style: Style
-
-
-def _marks(landscape: Landscape) -> list[_Mark]:
+def _marks(landscape: Landscape) -> list[tuple[str, Point, Style]]:
+    """List the points of a landscape that are marked: word, place and style of each."""
     look: Style = {"linestyle": "", "markeredgecolor": INK, "zorder": 7}
     ring = look | {"marker": "o", "markersize": 10, "markerfacecolor": "none"}
     cross = look | {"marker": "x", "markersize": 9, "markeredgewidth": 2}
     yellow_star = look | {"marker": "*", "markersize": 14, "markerfacecolor": STAR}
-    marks = [_Mark(landscape.start, "start", ring)]
-    marks += [_Mark(landscape.saddle, "saddle", cross)] if landscape.saddle else []
-    return marks + [_Mark(minimum, "minimum", yellow_star) for minimum in landscape.minima]
+    saddles = [landscape.saddle] if landscape.saddle else []
+    return [
+        ("start", landscape.start, ring),
+        *(("saddle", at, cross) for at in saddles),
+        *(("minimum", at, yellow_star) for at in landscape.minima),
+    ]
 
 
 def _draw_contours(axes: Any, landscape: Landscape, window: tuple[Interval, Interval]) -> None:
-    """The contours of a part of the plane under what is drawn there, and the marks over it."""
+    """Draw the contours of a part of the plane under what is drawn there, and the marks over it."""
     from matplotlib.colors import LogNorm  # noqa: PLC0415  matplotlib is imported late
 
     x, y, values = _grid(landscape, window, GRID)
-    norm = None
     if landscape.minima:  # values from 0 on: contours at equal ratios
         levels = np.geomspace(max(float(np.quantile(values, 0.002)), 1e-3), values.max(), LEVELS)
         values, norm = np.maximum(values, levels[0]), LogNorm()
     else:
-        levels = np.linspace(values.min(), values.max(), LEVELS)
+        levels, norm = np.linspace(values.min(), values.max(), LEVELS), None
     axes.contourf(x, y, values, levels, cmap=_ground_colours(), norm=norm)
     axes.contour(x, y, values, levels, colors="#aab2ba", linewidths=0.5, linestyles="solid")
-    for mark in _marks(landscape):
-        axes.plot(*mark.at, label=mark.label, **mark.style)
+    for label, at, style in _marks(landscape):
+        axes.plot(*at, label=label, **style)
     axes.grid(visible=False)
     axes.set(xlim=window[0], ylim=window[1], aspect="equal")
 
 
 def _window(points: NDArray[np.float64], landscape: Landscape) -> tuple[Interval, Interval]:
-    """The part of the domain, as high as wide, that holds the points and the marks with a margin."""
-    everything = np.concatenate([points, [mark.at for mark in _marks(landscape)]])
-    (left, right), (bottom, top) = landscape.domain
-    low, high = np.array([left, bottom]), np.array([right, top])
+    """Find the part of the domain, as high as wide, that holds the points and the marks with a margin."""
+    everything = np.concatenate([points, [at for _, at, _ in _marks(landscape)]])
+    low, high = np.array(landscape.domain).T
     least, most = np.maximum(everything.min(0), low), np.minimum(everything.max(0), high)
     side = np.minimum(1.16 * (most - least).max(), high - low)
     corner = np.clip((least + most - side) / 2, low, high - side)
@@ -288,38 +267,36 @@ def _window(points: NDArray[np.float64], landscape: Landscape) -> tuple[Interval
 
 
 def _ground_colours() -> Any:
-    """Light shades, so that every path stands out."""
+    """Make light shades, so that every path stands out."""
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415
 
     return LinearSegmentedColormap.from_list("ground", GROUND)
 
 
 def _palette(colours: Sequence[str]) -> list[int]:
-    """Red, green and blue of all shades of a moving picture: of lines and of letters on white, and of the ground.
+    """List red, green and blue of all shades of a moving picture: of lines and of letters on white, and of the ground.
 
     A palette drawn from the pictures would give its shades to the ground, and alter the colours of lines.
     """
     from matplotlib.colors import to_rgb  # noqa: PLC0415
 
-    def mixed(start: str, end: str, count: int) -> NDArray[np.float64]:
-        return np.linspace(to_rgb(start), to_rgb(end), count)
-
-    rows = [mixed(colour, "#ffffff", 6) for colour in dict.fromkeys([*colours, STAR])]
-    rows += [mixed(INK, "#ffffff", 24), mixed(*GROUND, 16), mixed("#8f989f", GROUND[0], 8)]
+    ramps = [(colour, "#ffffff", 6) for colour in dict.fromkeys([*colours, STAR])]
+    ramps += [(INK, "#ffffff", 24), (*GROUND, 16), ("#8f989f", GROUND[0], 8)]
+    rows = [np.linspace(to_rgb(start), to_rgb(end), count) for start, end, count in ramps]
     shades = np.unique((255 * np.concatenate(rows)).round().astype(np.uint8), axis=0)
-    return [int(value) for value in shades.ravel()]
+    return shades.ravel().tolist()
 
 
 def _grid(
     landscape: Landscape, window: tuple[Interval, Interval], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates x, y and values on a grid over a part of the plane."""
+    """Compute coordinates x, y and values on a grid over a part of the plane."""
     x, y = np.meshgrid(*(np.linspace(low, high, count) for low, high in window))
     return x, y, landscape.function(torch.from_numpy(np.stack([x, y], axis=-1))).numpy()
 
 
 def _label(name: str, trace: Trace, landscape: Landscape, within: float | None) -> str:
-    """The name, and what became of the racer where that is worth a word."""
+    """Tell the name, and what became of the racer where that is worth a word."""
     leaving = step_of_leaving(trace, landscape)
     if leaving is not None:
         return f"{name} (left the picture at step {leaving})"

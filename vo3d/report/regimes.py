@@ -17,7 +17,7 @@ class RegimeCurve:
 
 
 def plot_regimes(curves: Mapping[str, RegimeCurve], ylabel: str = "loss on all data") -> "matplotlib.figure.Figure":
-    """The curves over (a) samples seen and (b) updates, one line a regime, all axes logarithmic.
+    """Draw the curves over (a) samples seen and (b) updates, one line a regime, all axes logarithmic.
 
     Raises Vo3dError when there is none.
     """
@@ -38,11 +38,9 @@ def plot_regimes(curves: Mapping[str, RegimeCurve], ylabel: str = "loss on all d
         left.plot(curve.samples, curve.loss, label=name, **look)
         right.plot(range(1, len(curve.loss) + 1), curve.loss, **look)
     for axes in (left, right):
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        axes.set(xscale="log", yscale="log")
         axes.minorticks_off()
     low, high = left.get_ylim()
     ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0, 2.0, 5.0, 10.0) if low <= tick <= high]
     left.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    add_legend(figure)
-    return figure
+    return add_legend(figure)

@@ -7,30 +7,27 @@ from vo3d.report.figures import LOSSES, read_history
 from vo3d.report.html import Code, Definitions, Picture, Text
 from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored
-from vo3d.settings.run_folder import HISTORY
 
 
 def scored_names(models: Mapping[str, Scored]) -> list[str]:
-    """Every recording that any model saw."""
+    """List every recording that any model saw."""
     return list(dict.fromkeys(name for model in models.values() for name in model.sequences))
 
 
-def training_parts(pictures: Pictures, run: Path) -> Iterator[Picture | Text | Code]:
-    """The curves of a fit and its configuration."""
-    history = run / HISTORY
+def training_parts(pictures: Pictures, history: Path, config: Path) -> Iterator[Picture | Text | Code]:
+    """Show the curves of a fit, out of its CSV file, and its configuration."""
     if history.is_file() and set(LOSSES) & set(read_history(history)):
         yield pictures.training(history)
     else:
-        yield Text(f"The run folder holds no {HISTORY} with losses: the fit was too short to log any.", "note")
-    config = run / "config.yaml"
+        yield Text(f"The run folder holds no {history.name} with losses: the fit was too short to log any.", "note")
     if config.is_file():
-        yield Code(config.read_text(encoding="utf-8"), "The resolved configuration (config.yaml)")
+        yield Code(config.read_text(encoding="utf-8"), f"The resolved configuration ({config.name})")
     else:
         yield Text(f"The run folder holds no {config.name}.", "note")
 
 
 def protocol_parts(models: Mapping[str, Scored]) -> Iterator[Text | Definitions]:
-    """The protocol: one line a term; where models differ, one for each of them."""
+    """Show the protocol: one line a term; where models differ, one for each of them."""
     terms = list(dict.fromkeys(key for model in models.values() for key in model.protocol))
     entries: dict[str, str | dict[str, str]] = {}
     for term in terms:
@@ -45,7 +42,7 @@ def protocol_parts(models: Mapping[str, Scored]) -> Iterator[Text | Definitions]
 
 
 def origin_parts(models: Mapping[str, Scored], commands: Sequence[str]) -> Iterator[Text | Code | Definitions]:
-    """The commands that repeat a report, and where its numbers came from."""
+    """Show the commands that repeat a report, and where its numbers came from."""
     if commands:
         yield Code("\n".join(commands))
     else:
@@ -61,7 +58,7 @@ def origin_parts(models: Mapping[str, Scored], commands: Sequence[str]) -> Itera
 
 
 def words(value: object) -> str:
-    """A value of JSON as a reader expects it: lists and tables without brackets and quotes."""
+    """Write a value of JSON as a reader expects it: lists and tables without brackets and quotes."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {words(inner)}" for key, inner in value.items())
     if isinstance(value, list):
@@ -74,5 +71,5 @@ def words(value: object) -> str:
 
 
 def count(things: Mapping[str, object] | Sequence[object], name: str) -> str:
-    """The number of things with their name."""
+    """Write the number of things with their name."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -1,12 +1,32 @@
-"""YAML files of settings in, with errors that name file and line."""
+"""YAML files of settings, found by name and read, with errors that name file and line."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from vo3d.errors import Vo3dError
+
+
+def find_config(name: str) -> str:
+    """The file of a configuration: `name` in the working folder, else the one of that name that vo3d brings.
+
+    Raises Vo3dError when it is in neither.
+    """
+    if Path(name).is_file():
+        return name
+    brought = {path.name: path for path in resources.files("vo3d.configs").iterdir() if path.name.endswith(".yaml")}
+    if name in brought:
+        return str(brought[name])
+    near = get_close_matches(name, brought, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise Vo3dError(
+        f"there is no configuration {name!r}: neither a file, nor one that vo3d brings ({', '.join(sorted(brought))})"
+        + hint
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:

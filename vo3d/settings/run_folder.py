@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError
-from vo3d.settings.files import read_settings
+from vo3d.settings.files import find_config, read_settings
 
 CONFIG = "config.yaml"  # the resolved configuration
 HISTORY = "history.csv"  # the logged curves
@@ -14,7 +14,7 @@ CHECKPOINTS = "checkpoints"  # folder of best.ckpt and last.ckpt
 
 def read_run(run: Path) -> dict[str, Any]:
     """The resolved configuration of a run, or the configuration in a YAML file; raises Vo3dError when there is none."""
-    path = run if run.suffix == ".yaml" else run / CONFIG
+    path = Path(find_config(str(run))) if run.suffix == ".yaml" else run / CONFIG
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file")
     config = read_settings(path)

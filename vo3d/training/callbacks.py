@@ -28,25 +28,16 @@ class History(Logger):
     A resumed run continues the table: rows beyond the step of its checkpoint are dropped first.
     """
 
-    header = ("step", "epoch", "name", "value")
+    name: None = None  # Lightning asks for both; this logger has no folder of its own
+    version: None = None
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = folder / HISTORY
 
-    @property
-    def name(self) -> None:
-        """Lightning asks for it; this logger has no folder of its own."""
-        return None
-
-    @property
-    def version(self) -> None:
-        """Lightning asks for it; this logger has no folder of its own."""
-        return None
-
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Nothing: config.yaml holds them."""
+        """Log nothing: config.yaml holds them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -66,7 +57,7 @@ class History(Logger):
                 rows = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and int(row[0]) < step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as path, path.open("w", newline="") as file:
-            csv.writer(file).writerows([self.header, *rows])
+            csv.writer(file).writerows([["step", "epoch", "name", "value"], *rows])
 
 
 class StepSeed(Callback):
@@ -91,14 +82,17 @@ class RunFolder(Callback):
         self.config = config
         self.seed = seed
 
+    @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write both files before the first step."""
-        if not trainer.is_global_zero:
-            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        facts = {**provenance(), "seed": self.seed, "threads": torch.get_num_threads()}
-        facts["device"] = str(trainer.strategy.root_device)
-        facts["processes"] = trainer.world_size
+        facts = {
+            **provenance(),
+            "seed": self.seed,
+            "threads": torch.get_num_threads(),
+            "device": str(trainer.strategy.root_device),
+            "processes": trainer.world_size,
+        }
         for name, text in ((CONFIG, self.config), (VERSIONS, json.dumps(facts, indent=2) + "\n")):
             with atomic_path(self.folder / name) as path:
                 path.write_text(text)
@@ -110,7 +104,7 @@ class RunFolder(Callback):
                 logger.begin(trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint describes itself: it carries the whole resolved configuration."""
+        """Let the checkpoint describe itself: it carries the whole resolved configuration."""
         checkpoint[SETTINGS_KEY] = self.config
 
 
@@ -154,13 +148,14 @@ class EarlyStop(EarlyStopping):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the validation, unless it comes too early; raises Vo3dError where nobody logs what is watched."""
         if not trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
-            names = ", ".join(trainer.callback_metrics)
-            raise Vo3dError(f"nothing is logged as {self.monitor}: give --monitor one of {names}")
+            raise Vo3dError(
+                f"nothing is logged as {self.monitor}: give --monitor one of {', '.join(trainer.callback_metrics)}"
+            )
         if trainer.global_step >= self.after:
             super().on_validation_end(trainer, pl_module)
 
     def reason(self) -> str | None:
-        """Why training stopped, in words; None where it did not."""
+        """Tell why training stopped; None where it did not."""
         if self.stopping_reason == EarlyStoppingReason.NOT_STOPPED:
             return None
         than = f" by more than {-self.min_delta:g}" if self.min_delta else ""  # Lightning keeps it with its sign
@@ -192,11 +187,11 @@ class ProgressBar(RichProgressBar):
     """Lightning's bar without what says nothing here: the number of a version, the last of endless epochs."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What stands behind the bar."""
+        """Give what stands behind the bar."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """The epoch; without "/-2" where steps, not epochs, end the run."""
+        """Name the epoch, without "/-2" where steps, not epochs, end the run."""
         return super()._get_train_description(current_epoch).replace("/-2", "")
 
 
@@ -210,7 +205,7 @@ def standard_callbacks(
     patience_after: int = 0,
     bar: bool = True,
 ) -> list[Callback]:
-    """Progress bar, learning-rate curve, best and last weights, early stopping.
+    """Make the progress bar, the learning-rate curve, best and last weights, early stopping.
 
     Args:
         folder: The run folder; checkpoints go to `folder/checkpoints`.
@@ -227,12 +222,12 @@ def standard_callbacks(
         raise Vo3dError(
             "patience counts validations, and there are none: give data.val and --monitor, or no --patience"
         )
-    callbacks: list[Callback] = [LearningRateMonitor(logging_interval="step")]
-    if bar:
-        callbacks.insert(0, ProgressBar())
+    callbacks: list[Callback] = [ProgressBar()] if bar else []
+    callbacks.append(LearningRateMonitor(logging_interval="step"))
     if monitor is not None:
-        best: dict[str, Any] = {"monitor": monitor, "mode": "min", "enable_version_counter": False}
-        callbacks.append(ModelCheckpoint(folder / CHECKPOINTS, "best", **best))
+        callbacks.append(
+            ModelCheckpoint(folder / CHECKPOINTS, "best", monitor=monitor, mode="min", enable_version_counter=False)
+        )
         if patience is not None:
             if patience < 0:
                 raise Vo3dError(f"patience is {patience}: expected validations, at least 0, or null to train on")

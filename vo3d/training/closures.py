@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,16 +17,15 @@ from vo3d.optim.closures import ClosureOptimizer
 
 
 def wants_closure(optimizer: Optimizer) -> bool:
-    """Whether a step of the optimiser, or of the one that it wraps, evaluates the loss by itself."""
+    """Tell whether a step of the optimiser, or of the one that it wraps, evaluates the loss by itself."""
     inner = _inner(optimizer)
-    if isinstance(inner, ClosureOptimizer) or _looks_ahead(inner):
-        return True
     closure = inspect.signature(inner.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty  # torch's own way to demand one
+    demanded = closure is not None and closure.default is inspect.Parameter.empty  # torch's own way to demand one
+    return demanded or isinstance(inner, ClosureOptimizer) or _looks_ahead(inner)
 
 
 def clips(optimizer: Optimizer) -> bool:
-    """Whether gradients may be clipped: not those of a line search, which compares them with losses."""
+    """Tell whether gradients may be clipped: not those of a line search, which compares them with losses."""
     return not wants_closure(optimizer) or _looks_ahead(_inner(optimizer))
 
 
@@ -63,42 +63,32 @@ class Evaluations:
     Args:
         closure: Computes the loss of the batch and the gradients, and returns the loss.
         net: Whose buffers.
-        device: Whose random numbers, beside those of the CPU.
-        mean: The mean over the processes.
+        strategy: Whose processes, and whose device's random numbers beside those of the CPU.
     """
 
-    def __init__(
-        self, closure: Callable[[], Any], net: nn.Module, device: torch.device, mean: Callable[[Tensor], Tensor]
-    ) -> None:
-        self.closure, self.net, self.mean = closure, net, mean
-        self.random = None if device.type == "cpu" else torch.get_device_module(device)
+    def __init__(self, closure: Callable[[], Any], net: nn.Module, strategy: Strategy) -> None:
+        self.closure, self.net, self.strategy = closure, net, strategy
+        device = strategy.root_device
+        self.random = [torch, *([] if device.type == "cpu" else [torch.get_device_module(device)])]
+        self.states = [module.get_rng_state() for module in self.random]
+        self.before = self.after = self._buffers()
         self.count = 0
-        self.before = self._state()
-        self.after: list[Tensor] = []
 
-    def __call__(self) -> Tensor:
-        """One evaluation."""
+    def __call__(self) -> Any:
+        """Evaluate the loss once."""
         if self.count == 1:
             self.after = self._buffers()
         if self.count > 0:
-            self._restore()
+            self._put(self.before)
+            for module, state in zip(self.random, self.states, strict=True):
+                module.set_rng_state(state)
         self.count += 1
-        return self.mean(self.closure())
+        return self.strategy.reduce(self.closure(), reduce_op="mean")
 
     def finish(self) -> None:
         """Leave the buffers as the first evaluation did."""
         if self.count > 1:
             self._put(self.after)
-
-    def _state(self) -> tuple[list[Tensor], Tensor, Tensor | None]:
-        return self._buffers(), torch.get_rng_state(), self.random.get_rng_state() if self.random else None
-
-    def _restore(self) -> None:
-        buffers, here, there = self.before
-        self._put(buffers)
-        torch.set_rng_state(here)
-        if self.random and there is not None:
-            self.random.set_rng_state(there)
 
     def _buffers(self) -> list[Tensor]:
         return [buffer.clone() for buffer in self.net.buffers()]
@@ -110,12 +100,12 @@ class Evaluations:
 
 
 def _inner(optimizer: Optimizer) -> Any:
-    """What a wrapper, such as `GradientNoise`, lets step."""
+    """Return what a wrapper, such as `GradientNoise`, lets step."""
     return getattr(optimizer, "optimizer", optimizer)
 
 
 def _looks_ahead(optimizer: Optimizer) -> bool:
-    """Whether a step evaluates the loss once, but elsewhere than where the parameters are."""
+    """Tell whether a step evaluates the loss once, but elsewhere than where the parameters are."""
     if isinstance(optimizer, NAG):
         return bool(optimizer.defaults["form"] == "closure")
     return isinstance(optimizer, MomentOptimizer) and optimizer.look_ahead != 0

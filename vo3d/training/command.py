@@ -15,10 +15,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer import Trainer
+from lightning.pytorch.utilities import rank_zero_only
 
-from vo3d.errors import Vo3dError, one_line
+from vo3d.errors import Vo3dError
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.recording import recordings_of
+from vo3d.settings.complaints import one_line
 from vo3d.settings.files import line_of_key, parse_settings, read_settings
 from vo3d.settings.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
@@ -69,7 +71,7 @@ class TrainingCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The verb, and the arguments of Trainer's method that are not for the command line.
+        """Name the verb, and the arguments of Trainer's method that are not for the command line.
 
         The other two verbs would each take a parser as large as this one's, which takes a while to make.
         """
@@ -78,24 +80,17 @@ class TrainingCLI(LightningCLI):
         return {self.verb: given | (of_fit if self.verb == "fit" else {"dataloaders", "verbose"})}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run folder and what is kept in it."""
-        parser.add_argument("--out", type=Path, default=Path("runs/unnamed"), help="The run folder.")
-        parser.add_argument(
-            "--overwrite", type=bool, default=False, help="Throw away a run that the folder holds already."
-        )
-        parser.add_argument(
-            "--monitor", type=str | None, default="val/loss", help="What best.ckpt has the smallest of."
-        )
-        parser.add_argument(
-            "--checkpoint_every", type=int, default=200, help="Steps between two writings of last.ckpt."
-        )
-        parser.add_argument(
-            "--patience", type=int | None, default=None, help="Validations without improvement before training stops."
-        )
-        parser.add_argument(
-            "--min_delta", type=float, default=0.0, help="What counts as improvement is more than this."
-        )
-        parser.add_argument("--patience_after", type=int, default=0, help="Steps before validations count.")
+        """Add the run folder and what is kept in it."""
+        for option, kind, default, words in (
+            ("out", Path, Path("runs/unnamed"), "The run folder."),
+            ("overwrite", bool, False, "Throw away a run that the folder holds already."),
+            ("monitor", str | None, "val/loss", "What best.ckpt has the smallest of."),
+            ("checkpoint_every", int, 200, "Steps between two writings of last.ckpt."),
+            ("patience", int | None, None, "Validations without improvement before training stops."),
+            ("min_delta", float, 0.0, "What counts as improvement is more than this."),
+            ("patience_after", int, 0, "Steps before validations count."),
+        ):
+            parser.add_argument(f"--{option}", type=kind, default=default, help=words)
         parser.link_arguments("seed_everything", "data.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -107,22 +102,17 @@ class TrainingCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Find and check the checkpoint; Lightning's own version lets its settings override the command line."""
-        verb = self.config.subcommand
-        options = self.config[verb]
-        self.checkpoint: Path | None = None
-        if options.ckpt_path is None:
-            if verb != "fit" and options.model.init_weights is None:
-                raise Vo3dError(f"vo3d {verb} needs weights: give --ckpt_path best, or --model.init_weights FILE")
-            return
-        self.checkpoint = find_checkpoint(options.ckpt_path, options.out)
-        stored = read_checkpoint(self.checkpoint)
-        self._refuse_other_settings(stored)
+        options = self.config[self.verb]
+        self.checkpoint = None if options.ckpt_path is None else find_checkpoint(options.ckpt_path, options.out)
+        if self.checkpoint is not None:
+            self._refuse_other_settings(read_checkpoint(self.checkpoint))
+        elif self.verb != "fit" and options.model.init_weights is None:
+            raise Vo3dError(f"vo3d {self.verb} needs weights: give --ckpt_path best, or --model.init_weights FILE")
 
     def _refuse_other_settings(self, stored: dict[str, Any]) -> None:
-        verb = self.config.subcommand
         if SETTINGS_KEY not in stored:
             return
-        parts = ("model", "seed_everything") if verb == "fit" else ("model.net",)
+        parts = ("model", "seed_everything") if self.verb == "fit" else ("model.net",)
         then = _flat(parse_settings(stored[SETTINGS_KEY], str(self.checkpoint)))
         now = _flat(parse_settings(self._config_text(), "the command line"))
         for key in sorted(then.keys() | now.keys()):
@@ -133,12 +123,11 @@ class TrainingCLI(LightningCLI):
                 )
 
     def _config_text(self) -> str:
-        parser = self._subcommand_parsers[self.config.subcommand]
-        options = self.config[self.config.subcommand].clone()
+        options = self.config[self.verb].clone()
         options.pop("config", None)
         options.ckpt_path = None  # a run replayed from its config.yaml starts where it once started
         options.overwrite = False
-        return str(parser.dump(options, skip_unset=False))
+        return str(self._subcommand_parsers[self.verb].dump(options, skip_unset=False))
 
     def instantiate_classes(self) -> None:
         """Build the learner, the data and the trainer."""
@@ -148,32 +137,28 @@ class TrainingCLI(LightningCLI):
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
-        """The trainer with vo3d's loggers and callbacks, which are the run folder's."""
-        config = self.config_init[self.subcommand]
-        seed = int(config["seed_everything"])
+        """Build the trainer with vo3d's loggers and callbacks, which are the run folder's."""
+        config = self.config_init[self.verb]
         folder: Path = config["out"]
-        options["default_root_dir"] = folder
-        plugins = config["trainer"]["plugins"] or []
+        options = {**config["trainer"], **options, "default_root_dir": folder}
+        plugins = options["plugins"] or []
         options["plugins"] = [AtomicCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])]
+        seed = int(config["seed_everything"])
         callbacks = [StepSeed(seed), RunFolder(folder, self._config_text(), seed)]
-        if self.subcommand == "fit":
-            monitor = config["monitor"] if self.datamodule.val is not None else None
+        if self.verb != "fit":
+            options["logger"] = False
+        else:
             callbacks += standard_callbacks(
                 folder,
-                monitor=monitor,
-                checkpoint_every=config["checkpoint_every"],
-                patience=config["patience"],
-                min_delta=config["min_delta"],
-                patience_after=config["patience_after"],
-                bar=config["trainer"]["enable_progress_bar"] is not False,
+                monitor=None if self.datamodule.val is None else config["monitor"],
+                bar=options["enable_progress_bar"] is not False,
+                **{name: config[name] for name in ("checkpoint_every", "patience", "min_delta", "patience_after")},
             )
-            if config["trainer"]["logger"] is None:
+            if options["logger"] is None:
                 board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
                 options["logger"] = [board, History(folder)]
-        else:
-            options["logger"] = False
         try:
-            trainer = self._instantiate_trainer({**config["trainer"], **options}, callbacks)
+            trainer = self._instantiate_trainer(options, callbacks)
         except (MisconfigurationException, ValueError) as error:  # an accelerator that is absent or has no such name
             raise Vo3dError(f"the trainer refuses its settings: {error}") from error
         profiler = trainer.profiler  # type: ignore[attr-defined]
@@ -183,8 +168,12 @@ class TrainingCLI(LightningCLI):
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        keywords = {"model": self.model, "datamodule": self.datamodule}
-        return {**keywords, "ckpt_path": self.checkpoint, "weights_only": True}  # never run code out of a checkpoint
+        return {
+            "model": self.model,
+            "datamodule": self.datamodule,
+            "ckpt_path": self.checkpoint,
+            "weights_only": True,  # never run code out of a checkpoint
+        }
 
     def before_fit(self) -> None:
         """Refuse to mix two runs in one folder."""
@@ -200,25 +189,23 @@ class TrainingCLI(LightningCLI):
         for path in (*kept, *folder.glob("events.out.tfevents.*")):  # a run that ended before a checkpoint has curves
             path.unlink()
 
+    @rank_zero_only
     def after_fit(self) -> None:
         """Say where everything is."""
-        if self.trainer.is_global_zero:
-            stops = [stop.reason() for stop in self.trainer.callbacks if isinstance(stop, EarlyStop)]  # type: ignore[attr-defined]
-            sys.stdout.writelines(f"{reason}\n" for reason in stops if reason)
-            folder = self.config_init["fit"]["out"]
-            finish(self.model.net, recordings_of(self.datamodule.train), sorted((folder / CHECKPOINTS).glob("*.ckpt")))
-            names = sorted(path.name for path in (folder / CHECKPOINTS).glob("*.ckpt"))
-            last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
-            found = ", ".join(names)
-            if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
-                sys.stdout.writelines(
-                    f"{path}: the times of the parts\n" for path in sorted(folder.glob("*profile*.txt"))
-                )
-            sys.stdout.write(f"{folder / CHECKPOINTS}: {found}; score it with: vo3d evaluate {folder}{last}\n")
+        stops = [stop.reason() for stop in self.trainer.callbacks if isinstance(stop, EarlyStop)]  # type: ignore[attr-defined]
+        sys.stdout.writelines(f"{reason}\n" for reason in stops if reason)
+        folder = self.config_init["fit"]["out"]
+        kept = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
+        finish(self.model.net, recordings_of(self.datamodule.train), kept)
+        names = [path.name for path in kept]
+        last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
+        if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
+            sys.stdout.writelines(f"{path}: the times of the parts\n" for path in sorted(folder.glob("*profile*.txt")))
+        sys.stdout.write(f"{folder / CHECKPOINTS}: {', '.join(names)}; score it with: vo3d evaluate {folder}{last}\n")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of `vo3d fit`, on the CPU; no code in it is run.
+    """Read the content of a checkpoint of `vo3d fit`, on the CPU; no code in it is run.
 
     Raises Vo3dError when the file is no checkpoint, is cut short, or would run code.
     """
@@ -240,7 +227,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _placed(complaint: str, args: list[str]) -> str:
-    """A complaint about an option, after the place in the configuration files where that option stands."""
+    """Put before a complaint about an option the place in the configuration files where that option stands."""
     named = re.match(r"([\w.]+): ", complaint), re.search(r"ption '([\w.]+)'", complaint)
     key = [part for found in named if found for part in found[1].split(".")]
     spelled = any(word.partition("=")[0] == f"--{'.'.join(key)}" for word in args)  # the files said something else

@@ -1,6 +1,6 @@
 """Datasets become batches: one deterministic order, the same after a resume and under any number of processes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -9,9 +9,9 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vo3d.errors import Vo3dError
-from vo3d.recording import ViewDataset
 from vo3d.sample import Sample
-from vo3d.training.mining import MinedSampler, Miner
+
+Places = Sequence[tuple[int, int | tuple[int, ...]]]  # of the samples of a batch: epoch, and index or views
 
 
 class Batch:
@@ -21,15 +21,15 @@ class Batch:
         self.sample = sample
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
-        """The batch on `device`."""
+        """Move the batch to `device`."""
         return Batch(self.sample.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory; torch's DataLoader calls this."""
+        """Copy the batch into page-locked memory; torch's DataLoader calls this."""
         return Batch(self.sample.pin_memory())
 
 
-class ClipSampler(Sampler[list[tuple[int, int]]]):
+class ClipSampler(Sampler[Places]):
     """Batches of (epoch, index) pairs in an order that depends on seed and epoch alone.
 
     Every process cuts its own rows out of the same global batch of `batch_size * num_processes` clips: two processes
@@ -60,7 +60,8 @@ class ClipSampler(Sampler[list[tuple[int, int]]]):
     ) -> None:
         if batch_size < 1:
             raise Vo3dError(f"batch_size is {batch_size}: expected at least 1")
-        needed = batch_size * num_processes if shuffle else 1
+        self.whole = batch_size * num_processes
+        needed = self.whole if shuffle else 1
         if length < needed:
             raise Vo3dError(
                 f"the dataset has {length} clips, one batch over all processes needs {needed}: "
@@ -77,22 +78,22 @@ class ClipSampler(Sampler[list[tuple[int, int]]]):
             self.epoch, self.start = epoch, 0
 
     def blocks(self) -> Iterator[None]:
-        """The epoch is one block, whose order is known from its start; `MinedSampler` has several."""
+        """Step through one block, whose order is known from its start; `MinedSampler` has several."""
         yield
 
     def state_dict(self) -> dict[str, object]:
-        """Nothing: the order follows from the seed and the epoch."""
+        """Give nothing: the order follows from the seed and the epoch."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Nothing to take up."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up nothing."""
 
     def __len__(self) -> int:
-        """Number of batches in a whole epoch, whatever was skipped."""
-        whole, rest = divmod(self.length, self.batch_size * self.num_processes)
-        return whole if self.shuffle else whole + (rest > 0)
+        """Count the batches in a whole epoch, whatever was skipped."""
+        full, rest = divmod(self.length, self.whole)
+        return full if self.shuffle else full + (rest > 0)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[Places]:
         order = list(range(self.length))
         if self.shuffle:
             generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
@@ -100,15 +101,18 @@ class ClipSampler(Sampler[list[tuple[int, int]]]):
         else:
             rounded = -(-self.length // self.num_processes) * self.num_processes
             order = list(islice(cycle(order), rounded))  # equal shares, or DDP would wait for ever
-        whole = self.batch_size * self.num_processes
         for batch in range(self.start, len(self)):
-            rows = order[batch * whole : (batch + 1) * whole]
-            share = len(rows) // self.num_processes
-            yield [(self.epoch, index) for index in rows[self.rank * share : (self.rank + 1) * share]]
+            yield self.share(order, batch)
+
+    def share(self, order: Sequence[Any], batch: int) -> Places:
+        """Cut the rows of this process out of global batch number `batch` of `order`."""
+        rows = order[batch * self.whole : (batch + 1) * self.whole]
+        share = len(rows) // self.num_processes
+        return [(self.epoch, row) for row in rows[self.rank * share : (self.rank + 1) * share]]
 
 
 def seed_of(*numbers: int) -> int:
-    """One well-mixed 62-bit seed out of several small numbers (splitmix64's finaliser, folded)."""
+    """Make one well-mixed 62-bit seed out of several small numbers (splitmix64's finaliser, folded)."""
     mask = (1 << 64) - 1
     state = 0
     for number in numbers:
@@ -120,25 +124,22 @@ def seed_of(*numbers: int) -> int:
 
 
 class _Batches(Dataset[Batch]):
-    """Reads the lists of (epoch, index) or (epoch, views) pairs of a sampler; tells the epoch to the dataset."""
+    """Reads the batches of a sampler, views out of a `ViewDataset`; tells the epoch to the dataset."""
 
-    def __init__(self, dataset: Dataset[Sample]) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, places: Sequence[tuple[int, int | tuple[int, ...]]]) -> Batch:
+    def __getitem__(self, places: Places) -> Batch:
         if (set_epoch := getattr(self.dataset, "set_epoch", None)) is not None:  # a dataset of one's own may have it
             set_epoch(places[0][0])
-        return Batch(Sample.collate([self._sample(place) for _, place in places]))
-
-    def _sample(self, place: int | tuple[int, ...]) -> Sample:
-        if not isinstance(place, tuple):
-            return self.dataset[place]
-        assert isinstance(self.dataset, ViewDataset)  # noqa: S101  as the module made sure
-        return self.dataset.compose(place)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+        return Batch(
+            Sample.collate(
+                [
+                    self.dataset.compose(place) if isinstance(place, tuple) else self.dataset[place]
+                    for _, place in places
+                ]
+            )
+        )
 
 
 class ClipLoader(DataLoader[Batch]):
@@ -147,9 +148,9 @@ class ClipLoader(DataLoader[Batch]):
     Lightning keeps `state_dict` in its checkpoints, and gives it back when a run resumes in the middle of an epoch.
     """
 
-    def __init__(self, dataset: Dataset[Sample], sampler: ClipSampler | MinedSampler, **options: Any) -> None:
+    def __init__(self, dataset: Dataset[Sample], sampler: ClipSampler, **options: Any) -> None:
         # Not `batch_sampler`: Lightning tells the epoch to `sampler` only.
-        super().__init__(_Batches(dataset), batch_size=None, sampler=sampler, collate_fn=_as_it_is, **options)
+        super().__init__(_Batches(dataset), batch_size=None, sampler=sampler, **options)
         self.clips = sampler
         self.given = 0
 
@@ -166,10 +167,9 @@ class ClipLoader(DataLoader[Batch]):
 
     def state_dict(self) -> dict[str, Any]:
         """Tell the place in the order: the epoch, its batches handed out, their units, and a mined block."""
-        whole = self.clips.batch_size * self.clips.num_processes
-        return {"epoch": self.clips.epoch, "given": self.given, "length": self.clips.length, "global_batch": whole} | (
-            self.clips.state_dict()
-        )
+        clips = self.clips
+        place = {"epoch": clips.epoch, "given": self.given, "length": clips.length, "global_batch": clips.whole}
+        return place | clips.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue where `state` was taken; raises Vo3dError when the dataset, the batch or the mining is another."""
@@ -192,7 +192,7 @@ class ClipLoader(DataLoader[Batch]):
 
 
 class DataModule(LightningDataModule):
-    """The training, validation and test sets, and how they are cut into batches.
+    """Holds the training, validation and test sets, and cuts them into batches.
 
     Args:
         train: Clips to learn from.
@@ -224,18 +224,18 @@ class DataModule(LightningDataModule):
         self.train, self.val, self.test = train, val, test
         self.batch_size, self.num_workers, self.shuffle, self.seed = batch_size, num_workers, shuffle, seed
         self.pin_memory = pin_memory
-        self.miner: Miner | None = None  # one among the callbacks takes the training set in hand
+        self.mined: Callable[..., ClipSampler] | None = None  # set by a miner among the callbacks
 
     def train_dataloader(self) -> ClipLoader:
-        """Batches for `vo3d fit`; raises Vo3dError without a training set."""
+        """Make batches for `vo3d fit`; raises Vo3dError without a training set."""
         return self._loader("train", shuffle=self.shuffle)
 
     def val_dataloader(self) -> ClipLoader | list[ClipLoader]:
-        """Batches for validation; none without a validation set."""
+        """Make batches for validation; none without a validation set."""
         return self._loader("val", shuffle=False) if self.val is not None else []
 
     def test_dataloader(self) -> ClipLoader:
-        """Batches for `vo3d test`; raises Vo3dError without a test set."""
+        """Make batches for `vo3d test`; raises Vo3dError without a test set."""
         return self._loader("test", shuffle=False)
 
     def _loader(self, split: str, *, shuffle: bool) -> ClipLoader:
@@ -243,18 +243,13 @@ class DataModule(LightningDataModule):
         if dataset is None:
             raise Vo3dError(f"there is no data.{split}: name a dataset by its class_path in the configuration")
         trainer = self.trainer
-        pin = trainer is not None and trainer.strategy.root_device.type != "cpu"
-        if self.pin_memory is not None:
+        if self.pin_memory is None:
+            pin = trainer is not None and trainer.strategy.root_device.type != "cpu"
+        else:
             pin = self.pin_memory and torch.accelerator.is_available()
         share = {"rank": trainer.global_rank, "num_processes": trainer.world_size} if trainer else {}
-        sampler: ClipSampler | MinedSampler
-        if split == "train" and self.miner is not None:
-            if not isinstance(dataset, ViewDataset):
-                raise Vo3dError(
-                    f"{type(self.miner).__name__} chooses views, and {type(dataset).__name__} composes no samples of "
-                    "them: give data.train a vo3d.recording.ViewDataset"
-                )
-            sampler = MinedSampler(self.miner, dataset, self.batch_size, **share)
+        if split == "train" and self.mined is not None:
+            sampler = self.mined(dataset, self.batch_size, **share)
         else:
             num_samples = len(dataset)  # type: ignore[arg-type]
             sampler = ClipSampler(num_samples, self.batch_size, shuffle=shuffle, seed=self.seed, **share)

@@ -189,9 +189,9 @@ class Learner(LightningModule):
         if optimizer_closure is None or not wants_closure(inner):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
             return
-        evaluations = Evaluations(optimizer_closure, self.net, self.device, self._mean)
+        evaluations = Evaluations(optimizer_closure, self.net, self.trainer.strategy)
 
-        def evaluate() -> Tensor:
+        def evaluate() -> Any:
             self.again = evaluations.count > 0
             return evaluations()
 
@@ -223,13 +223,6 @@ class Learner(LightningModule):
         """Clip as the trainer says, where the optimiser allows it."""
         if clips(optimizer):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def _mean(self, loss: Tensor) -> Tensor:
-        """The mean over all processes."""
-        if self.trainer.world_size == 1:
-            return loss
-        mean: Tensor = self.trainer.strategy.reduce(loss, reduce_op="mean")
-        return mean
 
     def _objective(self, batch: Batch, stage: str) -> Tensor:
         sample = batch.sample

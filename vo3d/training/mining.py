@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -9,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vo3d.errors import Vo3dError
 from vo3d.model import Model
 from vo3d.recording import ViewDataset
+from vo3d.training.datamodule import ClipSampler, Places
 
 Samples = list[tuple[int, ...]]  # the views of each, as numbers of a `ViewDataset`
 
@@ -36,7 +39,7 @@ class Miner(Callback, ABC):
 
     @abstractmethod
     def mine(self, net: Model, dataset: ViewDataset, epoch: int, block: int) -> Sequence[Sequence[int]]:
-        """The views of `block_size` samples, by what `net` (in evaluation mode, without gradients) says of the data.
+        """Choose the views of `block_size` samples, by what `net` (evaluation mode, no gradients) says of the data.
 
         Called in the first process alone, which tells the others. It draws from numbers made of the seed, `epoch` and
         `block` alone, or keeps its own state as callbacks do.
@@ -49,10 +52,10 @@ class Miner(Callback, ABC):
                 names = " and ".join(type(one).__name__ for one in miners)
                 raise Vo3dError(f"trainer.callbacks has {len(miners)} miners, {names}: one chooses all samples")
             self._trainer = trainer
-            trainer.datamodule.miner = self  # type: ignore[attr-defined]
+            trainer.datamodule.mined = partial(MinedSampler, self)  # type: ignore[attr-defined]
 
     def block(self, dataset: ViewDataset, epoch: int, number: int) -> Samples:
-        """The samples of one block, the same in all processes.
+        """Give the samples of one block, the same in all processes.
 
         Raises Vo3dError unless they are as many as announced, each of views that there are.
         """
@@ -61,13 +64,11 @@ class Miner(Callback, ABC):
             raise RuntimeError("a miner works inside a trainer: give it to trainer.callbacks")
         found: Samples = []
         if trainer.is_global_zero:
-            learner = trainer.lightning_module
-            net = learner.net
-            assert isinstance(net, Model)  # noqa: S101  as the learner holds it
+            learner: Any = trainer.lightning_module
             was_training = learner.training
             learner.eval()
             with torch.no_grad():
-                found = [tuple(map(int, views)) for views in self.mine(net, dataset, epoch, number)]
+                found = [tuple(map(int, views)) for views in self.mine(learner.net, dataset, epoch, number)]
             learner.train(was_training)
         found = trainer.strategy.broadcast(found)
         if len(found) != self.block_size or not all(found):
@@ -81,36 +82,34 @@ class Miner(Callback, ABC):
         return found
 
 
-class MinedSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, ...]]]]):
+class MinedSampler(ClipSampler):
     """Batches of (epoch, views) pairs in the order of a miner's blocks; for the rest as `ClipSampler`.
 
-    Raises Vo3dError when a block does not fill one batch over all processes.
+    Raises Vo3dError when a block does not fill one batch over all processes, and for a dataset without views.
     """
 
     def __init__(
-        self, miner: Miner, dataset: ViewDataset, batch_size: int, *, rank: int = 0, num_processes: int = 1
+        self, miner: Miner, dataset: object, batch_size: int, *, rank: int = 0, num_processes: int = 1
     ) -> None:
-        self.miner, self.dataset = miner, dataset
-        self.batch_size, self.rank, self.num_processes = batch_size, rank, num_processes
-        self.length = miner.block_size * miner.num_blocks
-        self.epoch = 0
-        self.start = 0  # batches of this epoch that are already done
-        self.samples: Samples = []  # of the current block
-        self._first = 0  # batch of that block to begin with
-        self._per_block = miner.block_size // (batch_size * num_processes)
-        if not self._per_block:
+        if not isinstance(dataset, ViewDataset):
+            raise Vo3dError(
+                f"{type(miner).__name__} chooses views, and {type(dataset).__name__} composes no samples of them: give "
+                "data.train a vo3d.recording.ViewDataset"
+            )
+        if miner.block_size < batch_size * num_processes:
             raise Vo3dError(
                 f"a block has {miner.block_size} samples, one batch over all processes {batch_size * num_processes}: "
                 "mine larger blocks, or give a smaller data.batch_size"
             )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of `epoch`, unless the sampler is in it already; Lightning calls this."""
-        if epoch != self.epoch:
-            self.epoch, self.start, self.samples = epoch, 0, []
+        length = miner.block_size * miner.num_blocks
+        super().__init__(length, batch_size, shuffle=True, rank=rank, num_processes=num_processes)
+        self.miner, self.dataset = miner, dataset
+        self.samples: Samples = []  # of the current block
+        self._first = 0  # batch of that block to begin with
+        self._per_block = miner.block_size // self.whole
 
     def __len__(self) -> int:
-        """Number of batches in a whole epoch, whatever was skipped."""
+        """Count the batches in a whole epoch, whatever was skipped."""
         return self._per_block * self.miner.num_blocks
 
     def blocks(self) -> Iterator[None]:
@@ -122,19 +121,15 @@ class MinedSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, ...]]]]):
             yield
             self._first = 0
 
-    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-        whole = self.batch_size * self.num_processes
+    def __iter__(self) -> Iterator[Places]:
         for batch in range(self._first, self._per_block):
-            rows = self.samples[batch * whole : (batch + 1) * whole]
-            yield [(self.epoch, row) for row in rows[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]]
+            yield self.share(self.samples, batch)
 
     def state_dict(self) -> dict[str, object]:
-        """The current block, and what blocks it is one of."""
+        """Tell the current block, and what blocks it is one of."""
         blocks = f"{self.miner.num_blocks} blocks of {self.miner.block_size} by {type(self.miner).__name__}"
         return {"samples": [list(views) for views in self.samples], "blocks": blocks}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a block in its middle."""
-        found = state["samples"]
-        assert isinstance(found, list)  # noqa: S101  as `state_dict` has it
-        self.samples = [tuple(views) for views in found]
+        self.samples = [tuple(views) for views in state["samples"]]

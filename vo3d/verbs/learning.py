@@ -1,18 +1,9 @@
 """Verbs around models: the demonstration, scores, comparison, what is installed."""
 
 # ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
-from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from vo3d.errors import Vo3dError
-
-BASELINES = {
-    "classic": "vo3d.models.classic.ClassicOdometry",
-    "constant": "vo3d.models.constant_motion.ConstantMotion",
-    "plane_sweep": "vo3d.models.plane_sweep.PlaneSweep",
-}
 Alignment = Literal["none", "scale", "6dof", "7dof"]
 
 
@@ -82,10 +73,10 @@ def evaluate(
         "min_confidence": min_confidence,
     }
     evaluate_run(
-        Path(find_config(str(run))) if run.suffix == ".yaml" else run,
+        run,
         weights=weights,
         data=data,
-        baselines=[_baseline(name) for name in baselines],
+        baselines=baselines,
         baseline_data=baseline_data,
         out=out,
         split=split,
@@ -163,30 +154,4 @@ def info(
     """
     from vo3d.pipelines.info.overview import print_overview
 
-    path = find_config(model) if model and model.endswith(".yaml") else model
-    print_overview(path, weights, size=size or None, num_views=views, depth=depth)
-
-
-def find_config(name: str) -> str:
-    """The file of a configuration: `name` in the working folder, else the one of that name that vo3d brings.
-
-    Raises Vo3dError when it is in neither.
-    """
-    if Path(name).is_file():
-        return name
-    brought = {path.name: path for path in resources.files("vo3d.configs").iterdir() if path.name.endswith(".yaml")}
-    if name in brought:
-        return str(brought[name])
-    near = get_close_matches(name, brought, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise Vo3dError(
-        f"there is no configuration {name!r}: neither a file, nor one that vo3d brings ({', '.join(sorted(brought))})"
-        + hint
-    )
-
-
-def _baseline(name: str) -> str:
-    """The class path behind a short name; class paths, files and JSON as they are."""
-    if name.isidentifier() and name not in BASELINES:
-        raise Vo3dError(f"there is no baseline {name!r}: expected {', '.join(BASELINES)}, a class path, YAML or JSON")
-    return BASELINES.get(name, name)
+    print_overview(model, weights, size=size or None, views=views, depth=depth)

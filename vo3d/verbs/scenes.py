@@ -135,7 +135,7 @@ def reconstruct(
             "max_side": max_side,
             "depth_range": tuple(depth_range) or None,
             "images": images,
-            "trajectory": poses,
+            "poses": poses,
             "intrinsics": tuple(intrinsics) or None,
             "every": every,
         },

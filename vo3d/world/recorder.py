@@ -26,12 +26,12 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Frame:
-    """One view; truth that was not asked for is None."""
+    """One view with its exact truth."""
 
     image: UInt8[Tensor, "3 h w"]
-    depth: Float[Tensor, "h w"] | None = None  # z in metres; 0 = sky
-    mask: Int[Tensor, "h w"] | None = None
-    flow: Float[Tensor, "2 h w"] | None = None  # pixels, to the later view; NaN = not defined
+    depth: Float[Tensor, "h w"]  # z in metres; 0 = sky
+    mask: Int[Tensor, "h w"]
+    flow: Float[Tensor, "2 h w"]  # pixels, to the later view; NaN = not defined
 
 
 class Recorder:

@@ -4,21 +4,18 @@
 compiler takes the kernels and what it makes of them, is seen by compiling them for a GPU that need not be there.
 """
 
-import importlib.util
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
-from places import ROOT
-
 pytest.importorskip("triton")
 
+import check_adapool_gpu as tool
 from vo3d.layers.adapool import kernels, tiling
 
 ON_GPU = torch.cuda.is_available()
@@ -28,20 +25,6 @@ SIMILARITIES = ("dsc", "", "l1", "huber")
 
 # The interpreter computes in NumPy, which warns of infinities that GPUs pass over; they are not in the results.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
-
-
-def _load(name: str) -> ModuleType:
-    """A tool as a module; it lies outside of the package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = _load("check_adapool_gpu")
 
 
 @pytest.mark.parametrize("seed", range(SHAPES))

@@ -1,17 +1,21 @@
 """`vo3d optimizers`: every file there is and named on the page, every racer with its settings, mistakes in one line."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from checks import complaint
 from vo3d.cli import main
-from vo3d.optim.races import RACES
+from vo3d.optim import SGD, Momentum
+from vo3d.optim.landscapes import LANDSCAPES
+from vo3d.optim.races import RACES, Race
 from vo3d.pipelines.optimizers import surfaces
 from vo3d.pipelines.optimizers.page import write_survey_page
-from vo3d.pipelines.optimizers.surfaces import RACERS, SHOWS, run_surfaces
+from vo3d.pipelines.optimizers.surfaces import RACERS, SHOWS, run_surfaces, write_traces
 
 FEW = {name: SHOWS[name] for name in ("saddle", "saddle_noise", "star")}
 
@@ -64,6 +68,20 @@ def test_every_racer_has_its_settings_and_its_outcome(out: Path) -> None:
     assert len(noisy) == 12
     assert noisy["NAG"]["left at step"] == ""
     assert noisy["NAG, noise"]["left at step"] == "34"
+
+
+def test_a_csv_file_repeats_the_traces_to_the_last_digit(tmp_path: Path) -> None:
+    traces = Race(LANDSCAPES["beale"], {"SGD": partial(SGD, lr=0.01), "Momentum": partial(Momentum, lr=0.01)}, 12).run()
+    assert traces["Momentum"].steps < 12  # it diverges
+    path = write_traces(tmp_path / "new" / "race.csv", traces)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(trace.values) for trace in traces.values())
+    for name, trace in traces.items():
+        own = [row for row in rows if row["method"] == name]
+        assert [int(row["step"]) for row in own] == list(range(len(trace.values)))
+        read = torch.tensor([[float(row[key]) for key in "xyf"] for row in own], dtype=torch.float64)
+        assert torch.equal(read, torch.cat([trace.positions, trace.values[:, None]], dim=1))
 
 
 def test_the_page_names_every_file_and_claims_no_winner(out: Path) -> None:

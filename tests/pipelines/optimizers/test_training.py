@@ -15,8 +15,16 @@ from vo3d.formats.results import Result
 from vo3d.models.deepvo import DeepVO
 from vo3d.optim import NAG
 from vo3d.pipelines.optimizers import optimizer_runs
-from vo3d.pipelines.optimizers.optimizer_runs import Budget, Found, Run, Streets, rate_at, train_and_test, try_rates
-from vo3d.pipelines.optimizers.sweep import street_net
+from vo3d.pipelines.optimizers.optimizer_runs import (
+    Budget,
+    Found,
+    Run,
+    Streets,
+    rate_at,
+    street_net,
+    train_and_test,
+    try_rates,
+)
 from vo3d.pipelines.optimizers.training import band_of, run_training
 from vo3d.sample import Sample
 

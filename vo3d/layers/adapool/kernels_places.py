@@ -31,9 +31,13 @@ def divide(first, step, size, tile: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def place(first, step, sizes, tile: tl.constexpr):
-    """Position d, h, r of vectors `first + step` of a plane, which vector of its row each is, and whether it exists."""
-    first, step, vector = divide(first, step, sizes[3], tile)
+def vectors_of(program, blocks, sizes, lanes, tile: tl.constexpr):
+    """Position d, h, r of the program's vectors, which vector of its row each is, their lanes; and what exists of them.
+
+    That is which lanes (v, lanes), and which inputs (v, lanes * run).
+    """
+    v = tl.arange(0, tile.planes * tile.vectors)
+    first, step, vector = divide(program % blocks * tile.vectors, v % tile.vectors, sizes[3], tile)
     r = step * 0
     if tile.channels_last:
         first, step, r = divide(first, step, sizes[2], tile)
@@ -41,20 +45,10 @@ def place(first, step, sizes, tile: tl.constexpr):
     if tile.deep:
         first, step, h = divide(first, step, sizes[1], tile)
         d = first + step
-        there = d < sizes[0]
+        there = (d < sizes[0])[:, None]
     else:
         h = first + step
-        there = h < sizes[1]
-    return d, h, r, vector, there
-
-
-@triton.jit
-@no_type_check
-def vectors_of(program, blocks, out_sizes, lanes, tile: tl.constexpr):
-    """Position of the program's vectors, their lanes, and which lanes (v, lanes) and inputs (v, lanes * run) exist."""
-    v = tl.arange(0, tile.planes * tile.vectors)
-    d, h, r, vector, there = place(program % blocks * tile.vectors, v % tile.vectors, out_sizes, tile)
-    there = there[:, None]
+        there = (h < sizes[1])[:, None]
     live = there
     lane = vector[:, None] * tile.lanes + tl.arange(0, tile.lanes)[None, :]
     if not tile.full:
@@ -75,16 +69,10 @@ def plane_offset(plane, channels, strides, tile: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def row_offset(d, h, r, strides):
-    """Where a position's row starts in its plane (v)."""
-    return d.to(tl.int64) * strides[2] + h.to(tl.int64) * strides[3] + r.to(tl.int64) * strides[4]
-
-
-@triton.jit
-@no_type_check
 def output_offset(plane, d, h, r, vector, channels, strides, align: tl.constexpr, tile: tl.constexpr):
     """Of the windows themselves (v, lanes), in a tensor of the output's size."""
-    at = plane_offset(plane, channels, strides, tile) + row_offset(d, h, r, strides)
+    at = plane_offset(plane, channels, strides, tile)
+    at += d.to(tl.int64) * strides[2] + h.to(tl.int64) * strides[3] + r.to(tl.int64) * strides[4]
     at = tl.multiple_of(at + (vector * tile.lanes).to(tl.int64) * strides[5], align)
     return at[:, None] + (tl.arange(0, tile.lanes).to(tl.int64) * strides[5])[None, :]
 
@@ -117,14 +105,6 @@ def window_offset(plane, d, h, r, vector, channels, strides, align: tl.constexpr
 
 @triton.jit
 @no_type_check
-def lane_offset(stride, tile: tl.constexpr):
-    """Of the elements of a vector of windows (1, lanes * run)."""
-    lane = tl.arange(0, tile.lanes * tile.run).to(tl.int64)
-    return (lane * stride if tile.channels_last else lane * (tile.stride[2] // tile.run * stride))[None, :]
-
-
-@triton.jit
-@no_type_check
 def element(j, base, live, starts, sizes, strides, align: tl.constexpr, tile: tl.constexpr):
     """Offset (v, lanes * run) of element j, or run j, of each window, and whether it lies in the input."""
     kw: tl.constexpr = tile.kernel[2] // tile.run
@@ -140,7 +120,9 @@ def element(j, base, live, starts, sizes, strides, align: tl.constexpr, tile: tl
     across = strides[4] if tile.channels_last else strides[5]
     # Both sums carry the hint: where this one adds 0, it vanishes together with its hint.
     start = tl.multiple_of(base + (d * strides[2] + h * strides[3] + w * across), align)
-    return start[:, None] + lane_offset(strides[5], tile), inside
+    lane = tl.arange(0, tile.lanes * tile.run).to(tl.int64)
+    lane = lane * (strides[5] if tile.channels_last else tile.stride[2] // tile.run * strides[5])
+    return start[:, None] + lane[None, :], inside
 
 
 @triton.jit
@@ -186,23 +168,28 @@ def read_beta(beta, d, h, r, lane, there, strides, tile: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def span(start, kernel: tl.constexpr, size):
-    """How many elements a window has inside the input, along an axis."""
-    return tl.minimum(start + kernel, size) - tl.maximum(start, 0)
+def span(p, axis: tl.constexpr, sizes, tile: tl.constexpr):
+    """Number of elements that window p has inside the input, along an axis."""
+    start = p * tile.stride[axis] - tile.padding[axis]
+    return tl.minimum(start + tile.kernel[axis], sizes[axis]) - tl.maximum(start, 0)
+
+
+@triton.jit
+@no_type_check
+def inside_of(d, h, w, sizes, tile: tl.constexpr):
+    """Number of elements that windows d, h, w have inside the input."""
+    return span(d, 0, sizes, tile) * span(h, 1, sizes, tile) * span(w, 2, sizes, tile)
 
 
 @triton.jit
 @no_type_check
 def count(d, h, r, vector, sizes, tile: tl.constexpr):
     """Number of elements that each window has inside the input: (v, lanes) where that varies, else one number."""
+    number = tl.full((), tile.kernel[0] * tile.kernel[1] * tile.kernel[2], tile.dtype)
     if tile.overhang:
         lane = vector[:, None] * tile.lanes + tl.arange(0, tile.lanes)[None, :]
-        w = (r[:, None] if tile.channels_last else lane) * tile.stride[2] - tile.padding[2]
-        number = span(d * tile.stride[0] - tile.padding[0], tile.kernel[0], sizes[0])
-        number *= span(h * tile.stride[1] - tile.padding[1], tile.kernel[1], sizes[1])
-        number = tl.maximum(number[:, None] * span(w, tile.kernel[2], sizes[2]), 1).to(tile.dtype)
-    else:
-        number = tl.full((), tile.kernel[0] * tile.kernel[1] * tile.kernel[2], tile.dtype)
+        w = r[:, None] if tile.channels_last else lane
+        number = tl.maximum(inside_of(d[:, None], h[:, None], w, sizes, tile), 1).to(tile.dtype)
     return number
 
 
@@ -212,16 +199,12 @@ def mean_of(total, number, tile: tl.constexpr):
     """Divide as exactly as torch does: an element that equals the mean is one at no distance, and takes all weight."""
     n: tl.constexpr = tile.kernel[0] * tile.kernel[1] * tile.kernel[2]
     if n & (n - 1) == 0 and not tile.overhang:
-        mean = total * (1.0 / n)
-    elif tile.dtype == tl.float64:
-        mean = total / number
-    else:
-        mean = tl.div_rn(total, number)
-    return mean
+        return total * (1.0 / n)
+    return total / number if tile.dtype == tl.float64 else tl.div_rn(total, number)
 
 
 @triton.jit
 @no_type_check
-def without_nan(values):
-    """0 in place of NaN."""
-    return tl.where(values == values, values, 0.0)  # noqa: PLR0124
+def without_nan(values, tile: tl.constexpr):
+    """0 in place of NaN, where that is asked for."""
+    return tl.where(values == values, values, 0.0) if tile.nan_to_zero else values  # noqa: PLR0124

@@ -55,9 +55,8 @@ def pool_forward(
         result = y_em if tile.similarity == "" else y_smooth
         if tile.similarity != "" and tile.em:
             result = y_em + part * (y_smooth - y_em)
-        result = without_nan(result) if tile.nan_to_zero else result
         at = output_offset(plane, d, h, r, vector, channels, y_strides, tile.align[1], tile)
-        tl.store(y + at, result, mask=there & exists)
+        tl.store(y + at, without_nan(result, tile), mask=there & exists)
 
 
 @triton.jit
@@ -106,8 +105,7 @@ def pool_backward(
         known, y_smooth, y_em = statistics(source, number, tile)
         mean, to_smooth, nearest, top, to_em, lean, lean_em = known
         if tile.similarity != "" and tile.em:
-            delta = above * (y_smooth - y_em)
-            delta = without_nan(delta) if tile.nan_to_zero else delta
+            delta = without_nan(above * (y_smooth - y_em), tile)
             total += tl.where(there & exists, delta, 0.0)
             to_smooth *= part
             to_em *= 1.0 - part
@@ -126,8 +124,7 @@ def pool_backward(
             spread(source, (dx, base, dx_strides), per_window(window), unit, tile)
     if tile.similarity != "" and tile.em:
         total = tl.sum(tl.reshape(total, (tile.planes, tile.vectors, tile.lanes)), 0)
-        of_block = program // blocks * blocks + program % blocks
-        at = of_block.to(tl.int64) * (tile.vectors * tile.lanes)
+        at = program.to(tl.int64) * (tile.vectors * tile.lanes)
         at += tl.arange(0, tile.vectors)[:, None] * tile.lanes + tl.arange(0, tile.lanes)[None, :]
         tl.store(sums + at, total)
 
@@ -136,15 +133,14 @@ def pool_backward(
 @no_type_check
 def spread(source, target, window, unit, tile: tl.constexpr):
     """Write the gradient to each element of windows that share none."""
-    unrolled: tl.constexpr = tile.inner
     dx, base, strides = target
     for outer in tl.range(0, tile.outer):
         # All elements first: after a store the compiler would read them anew.
         values = ()
-        for inner in tl.static_range(unrolled):
-            value = read(tl.full((), inner, tl.int32) + outer * tile.inner, source, tile)[0]
-            values = values + (value,)  # noqa: RUF005 (Triton knows no unpacking)
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
+            j = tl.full((), inner, tl.int32) + outer * tile.inner
+            values = values + (read(j, source, tile)[0],)  # noqa: RUF005 (Triton knows no unpacking)
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             result = gradient(values[inner], window, unit, tile)
             result = tl.reshape(result, (tile.planes * tile.vectors, tile.lanes * tile.run))
             j = tl.full((), inner, tl.int32) + outer * tile.inner
@@ -182,7 +178,6 @@ def pool_gather(
 
     `sizes` is (d, h, r, vectors in a row) of the input, `out_sizes` (d, h, w) of the windows.
     """
-    unrolled: tl.constexpr = tile.inner
     program = tl.program_id(0)
     d, h, r, vector, lane, there, _ = vectors_of(program, blocks, sizes, lanes, tile)
     plane = program // blocks * tile.planes + tl.arange(0, tile.planes * tile.vectors) // tile.vectors
@@ -194,7 +189,7 @@ def pool_gather(
     at_d, at_h = (d + tile.padding[0])[:, None], (h + tile.padding[1])[:, None]
     at_w = (r[:, None] if tile.channels_last else lane) + tile.padding[2]
     for outer in tl.range(0, tile.outer):
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             j = tl.full((), inner, tl.int32) + outer * tile.inner
             p_d, p_h, p_w, covered = window_over(j, at_d, at_h, at_w, there, out_sizes, tile)
             at = ((plane.to(tl.int64)[:, None] * out_sizes[0] + p_d) * out_sizes[1] + p_h) * out_sizes[2] + p_w
@@ -202,8 +197,9 @@ def pool_gather(
                 at = at * lanes + lane
             window = ()
             for i in tl.static_range(8):
-                kept = recall(records, at, covered, i, record_size, value, tile)
-                window = window + (kept,)  # noqa: RUF005 (Triton knows no unpacking)
+                window = window + (  # noqa: RUF005 (Triton knows no unpacking)
+                    recall(records, at, covered, i, record_size, value, tile),
+                )
             total += tl.where(covered, gradient(value, window, ruler(window[0], tile), tile), 0.0)
     at = output_offset(plane, d, h, r, vector, channels, dx_strides, tile.align[-1], tile)
     tl.store(dx + at, total, mask=there)

@@ -10,11 +10,11 @@ import triton.language as tl
 
 from vo3d.layers.adapool.kernels_places import (
     count,
+    inside_of,
     output_offset,
     plane_offset,
     read,
     read_beta,
-    span,
     vectors_of,
     window_offset,
     window_over,
@@ -24,11 +24,11 @@ from vo3d.layers.adapool.kernels_places import (
 
 @triton.jit
 @no_type_check
-def spot(plane, d, h, w, channels, strides, align: tl.constexpr, tile: tl.constexpr):
-    """Offset (v, lanes) of the element at d, h (v, 1) and w (v, lanes)."""
+def read_at(x, plane, d, h, w, there, channels, strides, align: tl.constexpr, tile: tl.constexpr):
+    """The elements of x (v, lanes) at d, h (v, 1) and w (v, lanes), 0 where `there` is not so."""
     row = d.to(tl.int64) * strides[2] + h.to(tl.int64) * strides[3]
     row = tl.multiple_of(row + plane_offset(plane, channels, strides, tile)[:, None], (1, align))
-    return row + w.to(tl.int64) * strides[5]
+    return tl.load(x + (row + w.to(tl.int64) * strides[5]), mask=there, other=0.0).to(tile.dtype)
 
 
 @triton.jit
@@ -58,7 +58,6 @@ def unpool_forward(
 
     `sizes` is (d, h, w) of out, `rows` the same as positions and vectors of a row, `out_sizes` (d, h, w) of y.
     """
-    unrolled: tl.constexpr = tile.inner
     program = tl.program_id(0)
     d, h, r, vector, lane, there, _ = vectors_of(program, blocks, rows, lanes, tile)
     plane = program // blocks * tile.planes + tl.arange(0, tile.planes * tile.vectors) // tile.vectors
@@ -67,21 +66,18 @@ def unpool_forward(
     at_w = lane + tile.padding[2]
     total = tl.full((tile.planes * tile.vectors, tile.lanes), 0.0, tile.dtype)
     for outer in tl.range(0, tile.outer):
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             j = tl.full((), inner, tl.int32) + outer * tile.inner
             p_d, p_h, p_w, covered = window_over(j, at_d, at_h, at_w, there, out_sizes, tile)
             # In the mask: at - p * stride + p * kernel. Where these are equal the compiler sees whole vectors.
             m_d = at_d + p_d * (tile.kernel[0] - tile.stride[0])
             m_h = at_h + p_h * (tile.kernel[1] - tile.stride[1])
             m_w = at_w + p_w * (tile.kernel[2] - tile.stride[2])
-            value = tl.load(y + spot(plane, p_d, p_h, p_w, channels, y_strides, 1, tile), mask=covered, other=0.0)
-            value = value.to(tile.dtype)
+            value = read_at(y, plane, p_d, p_h, p_w, covered, channels, y_strides, 1, tile)
             if tile.similarity != "":
-                at = spot(plane, m_d, m_h, m_w, channels, smooth_strides, tile.align[2], tile)
-                weight = tl.load(smooth + at, mask=covered, other=0.0).to(tile.dtype)
+                weight = read_at(smooth, plane, m_d, m_h, m_w, covered, channels, smooth_strides, tile.align[2], tile)
             if tile.em:
-                at = spot(plane, m_d, m_h, m_w, channels, em_strides, tile.align[2], tile)
-                other = tl.load(em + at, mask=covered, other=0.0).to(tile.dtype)
+                other = read_at(em, plane, m_d, m_h, m_w, covered, channels, em_strides, tile.align[2], tile)
                 if tile.similarity != "":
                     at = p_d.to(tl.int64) * beta_strides[0] + p_h.to(tl.int64) * beta_strides[1]
                     part = tl.load(beta + (at + p_w.to(tl.int64) * beta_strides[3]), mask=covered, other=0.0)
@@ -89,10 +85,7 @@ def unpool_forward(
                 else:
                     weight = other
             if mean:
-                number = span(p_d * tile.stride[0] - tile.padding[0], tile.kernel[0], sizes[0])
-                number = number * span(p_h * tile.stride[1] - tile.padding[1], tile.kernel[1], sizes[1])
-                number = number * span(p_w * tile.stride[2] - tile.padding[2], tile.kernel[2], sizes[2])
-                value = value * number.to(tile.dtype)
+                value = value * inside_of(p_d, p_h, p_w, sizes, tile).to(tile.dtype)
             total += tl.where(covered, value * weight, 0.0)
     at = output_offset(plane, d, h, r, vector, channels, out_strides, tile.align[0], tile)
     tl.store(out + at, total, mask=there)
@@ -123,7 +116,6 @@ def unpool_backward(
     tile: tl.constexpr,
 ):
     """Write dy: of each window the sum of dout * weight over its elements. `beside` is the tile of the weights."""
-    unrolled: tl.constexpr = tile.inner
     v: tl.constexpr = tile.planes * tile.vectors
     program = tl.program_id(0)
     d, h, r, vector, lane, there, live = vectors_of(program, blocks, rows, lanes, tile)
@@ -141,7 +133,7 @@ def unpool_backward(
         of_em = (em, base, live & exists, starts, sizes, em_strides)
         total = tl.full((v, tile.lanes, tile.run), 0.0, tile.dtype)
         for outer in tl.range(0, tile.outer):
-            for inner in tl.static_range(unrolled):
+            for inner in tl.static_range(tl.constexpr(tile.inner)):
                 j = tl.full((), inner, tl.int32) + outer * tile.inner
                 above, _ = read(j, source, tile)
                 if tile.similarity != "":

@@ -137,13 +137,12 @@ def nothing(tile: tl.constexpr):
 @no_type_check
 def mean_and_top(source, number, tile: tl.constexpr):
     """Mean and largest value of each window (v, lanes)."""
-    unrolled: tl.constexpr = tile.inner
     total = nothing(tile)
     top, inside = read(tl.full((), 0, tl.int32), source, tile)
     if tile.overhang:
         top = tl.where(inside, top, float("-inf"))
     for outer in tl.range(0, tile.outer):
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             value, inside = read(tl.full((), inner, tl.int32) + outer * tile.inner, source, tile)
             total += value
             if tile.em:
@@ -155,10 +154,9 @@ def mean_and_top(source, number, tile: tl.constexpr):
 @no_type_check
 def least_distance(source, mean, tile: tl.constexpr):
     """Of the elements of each window from its mean (v, lanes)."""
-    unrolled: tl.constexpr = tile.inner
     least = nothing(tile) + float("inf")
     for outer in tl.range(0, tile.outer):
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             value, inside = read(tl.full((), inner, tl.int32) + outer * tile.inner, source, tile)
             away = distance(value, mean[:, :, None], tile)
             least = tl.minimum(least, tl.where(inside, away, float("inf")) if tile.overhang else away)
@@ -169,13 +167,12 @@ def least_distance(source, mean, tile: tl.constexpr):
 @no_type_check
 def statistics(source, number, tile: tl.constexpr):
     """What WINDOW names of each window (v, lanes) but by_mean, inverse sums of weights as shares; and both averages."""
-    unrolled: tl.constexpr = tile.inner
     mean, top = mean_and_top(source, number, tile)
     nearest = least_distance(source, mean, tile) if tile.ruled else mean
     unit = per_window(ruler(mean, tile))
     z_smooth, sum_smooth, z_em, sum_em = nothing(tile), nothing(tile), nothing(tile), nothing(tile)
     for outer in tl.range(0, tile.outer):
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             value, inside = read(tl.full((), inner, tl.int32) + outer * tile.inner, source, tile)
             if tile.similarity != "":
                 weight = likeness(value, mean[:, :, None], unit, nearest[:, :, None], tile)
@@ -202,10 +199,9 @@ def statistics(source, number, tile: tl.constexpr):
 @no_type_check
 def pull_of_mean(source, mean, nearest, lean, unit, tile: tl.constexpr):
     """Sum over each window (v, lanes) of what its weights gain as the mean moves, times what they weigh."""
-    unrolled: tl.constexpr = tile.inner
     pull = nothing(tile)
     for outer in tl.range(0, tile.outer):
-        for inner in tl.static_range(unrolled):
+        for inner in tl.static_range(tl.constexpr(tile.inner)):
             value, inside = read(tl.full((), inner, tl.int32) + outer * tile.inner, source, tile)
             gain = likeness(value, mean[:, :, None], unit, nearest[:, :, None], tile)
             gain *= above_origin(value, mean[:, :, None], tile) - lean[:, :, None]
@@ -229,6 +225,4 @@ def gradient(x, window, unit, tile: tl.constexpr):
         if tile.exact:
             share_em = share_em * (1.0 + ((x - top) - lean_em))
         result = result + share_em if tile.similarity != "" else share_em
-    if tile.nan_to_zero:
-        result = without_nan(result)
-    return result
+    return without_nan(result, tile)

@@ -19,7 +19,7 @@ from vo3d.model import Model
 from vo3d.pipelines.info.summary import NOT_COUNTED, Layer, Views, count, summarise
 from vo3d.provenance import accelerator, versions
 from vo3d.settings.build import build
-from vo3d.settings.files import read_settings
+from vo3d.settings.files import find_config, read_settings
 
 DEPTH = 2  # levels of nested layers that the table shows
 SIZE = (480, 640)  # rows and columns of the views, where neither model nor data tell
@@ -32,26 +32,20 @@ def print_overview(
     weights: str | None = None,
     *,
     size: Sequence[int] | None = None,
-    num_views: int | None = None,
+    views: int | None = None,
     depth: int = DEPTH,
     console: Console | None = None,
 ) -> None:
     """Print versions, devices and threads; or what `model` is made of; or the card of `weights`.
 
-    Args:
-        model: A class path, or a YAML file.
-        weights: A name or a path, see `vo3d.inference.pretrained.load_pretrained`.
-        size: Rows and columns of the views that the model is counted for; None: the model's, or those of its data.
-        num_views: Views of a clip; None: as in the model's data.
-        depth: Levels of nested layers that are shown.
-        console: Where to print.
+    For the options see `vo3d.verbs.learning.info`; `console` is where to print.
 
     Raises:
         Vo3dError: `model` or `weights` names nothing or both are given, settings of views are given without a model, or
             it does not take such views.
     """
     console = console or Console()
-    given = {"size": size is not None, "views": num_views is not None, "depth": depth != DEPTH}
+    given = {"size": size is not None, "views": views is not None, "depth": depth != DEPTH}
     if model is not None and weights is not None:
         raise Vo3dError(f"a model, {model}, and weights, {weights}: expected one of both: ask for them one by one")
     if model is None and any(given.values()):
@@ -62,7 +56,7 @@ def print_overview(
         return
     if depth < 0:
         raise Vo3dError(f"depth is {depth}: expected 0, which shows the whole alone, or more levels")
-    console.print(installed_table() if model is None else model_table(model, size, num_views, depth))
+    console.print(installed_table() if model is None else model_table(model, size, views, depth))
 
 
 def installed_table() -> Table:
@@ -197,7 +191,7 @@ def _spec(text: str) -> tuple[dict[str, Any] | str, dict[str, Any]]:
                 "such as deepvo_kitti.yaml or config.yaml in the folder of a run"
             )
         return text, {}
-    content = read_settings(path)
+    content = read_settings(Path(find_config(text)))
     spec = content.get("model", {}).get("net", content)
     if not isinstance(spec, dict) or "class_path" not in spec:
         raise Vo3dError(f"{path}: names no model: expected class_path under model.net")

@@ -1,1 +1,1 @@
-"""What the optimisers of the survey do, in pictures and tables: `vo3d optimizers`."""
+"""The optimisers of the survey in pictures and tables: `vo3d optimizers`."""

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -33,7 +34,6 @@ from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
 from vo3d.optim.regimes import train, updates_per_epoch
-from vo3d.pipelines.optimizers.sweep import ERRORS, keep_budget, street_net
 from vo3d.recording import Transform
 from vo3d.sample import Sample
 
@@ -53,11 +53,12 @@ OPTIMIZERS: Mapping[str, float] = {
 RUNGS = (-1, 0, 1, 2)  # of the ladder ..., 0.1, 0.3, 1, 3, 10, ... times that rate; 1 is rung 0
 MOST_MORE = 4  # rungs that a grid may grow by while its best rate lies at an end
 FINISHED = "run.json"  # written last
+ERRORS = {"t_rel_percent": "t_rel %", "r_rel_deg_per_100m": "r_rel deg/100 m", "ape_rmse_m": "APE m"}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is equal in all runs.
+    """The settings that are equal in all runs.
 
     Args:
         size: rows and columns of the frames.
@@ -92,7 +93,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Run:
-    """What one training found."""
+    """The course and the end of one training."""
 
     optimizer: str
     rate: float
@@ -149,7 +150,7 @@ class Streets:
 
 @dataclass(frozen=True)
 class Found:
-    """What a whole sweep found."""
+    """The runs of a whole sweep."""
 
     tried: dict[str, list[list[Run]]]  # by optimiser: of each rate, in ascending order, the runs of all seeds
     constant: Result  # of constant motion
@@ -171,11 +172,12 @@ def sweep(folder: Path, optimizers: Mapping[str, float], seeds: Sequence[int], b
     makers = {name: optimizer_of(name) for name in optimizers}
     keep_budget(folder / "budget.json", budget)
     streets = Streets(budget)
-    found = Found({}, constant_motion(streets, folder / "constant_motion"))
-    for name, middle in optimizers.items():
-        run = partial(train_each, name, makers[name], seeds=seeds, streets=streets, folder=folder)
-        found.tried[name] = try_rates(middle, run)
-    return found
+    constant = constant_motion(streets, folder / "constant_motion")
+    tried = {
+        name: try_rates(optimizers[name], partial(train_each, name, make, seeds=seeds, streets=streets, folder=folder))
+        for name, make in makers.items()
+    }
+    return Found(tried, constant)
 
 
 def optimizer_of(name: str) -> Callable[..., Optimizer]:
@@ -287,9 +289,8 @@ def validation_loss(net: Model, streets: Streets) -> float:
 
 def score(net: Model, streets: Streets, out: Path) -> Result:
     """The errors on the streets that no run learns from."""
-    said = {"dataset": "rendered streets", "split": "test"}
-    task = Odometry(lengths=streets.budget.lengths)
-    return task.run(net, streets.test, out, protocol=said, progress=False)
+    protocol = {"dataset": "rendered streets", "split": "test"}
+    return Odometry(lengths=streets.budget.lengths).run(net, streets.test, out, protocol=protocol, progress=False)
 
 
 def constant_motion(streets: Streets, out: Path) -> Result:
@@ -299,3 +300,33 @@ def constant_motion(streets: Streets, out: Path) -> Result:
     constant = ConstantMotion()
     constant.fit(streets.train.recordings)
     return score(constant, streets, out)
+
+
+def street_net(size: tuple[int, int], width: float, hidden: int) -> dict[str, Any]:
+    """Arguments of the DeepVO that learns from rendered streets: those of deepvo_rendered.yaml, but for its size."""
+    return {
+        "size": size,
+        "width": width,
+        "batch_norm": True,
+        "leaky_slope": 0.1,
+        "hidden": hidden,
+        "kappa": 300.0,
+        "image_mean": (0.443, 0.443, 0.443),
+        "image_std": (0.174, 0.167, 0.176),
+        "step_mean": (0.0, 0.0, 0.747, 0.0, 0.0, 0.0),
+        "step_std": (0.01, 0.004, 0.333, 0.016, 0.004, 0.004),
+    }
+
+
+def keep_budget(path: Path, budget: Any) -> None:
+    """Write the budget, a dataclass, to `path`; raises Vo3dError when runs of another one are there already."""
+    if path.is_file() and (found := json.loads(path.read_text())) != plain(asdict(budget)):
+        raise Vo3dError(f"{path}: the runs there have another budget ({found}): choose another --out, or remove them")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(asdict(budget), indent=2) + "\n")
+
+
+def plain(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings as they come back out of JSON, with lists for tuples."""
+    found: dict[str, object] = json.loads(json.dumps(settings))
+    return found

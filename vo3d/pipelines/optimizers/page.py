@@ -47,22 +47,22 @@ def write_survey_page(out: Path, command: str = "vo3d optimizers") -> Path:
     `command` is the line that repeats it.
     """
     sections = [Section("How to read this", [Text(text) for text in READING])]
-    sections += [Section(show.title, [*_race(out, name, show)]) for name, show in SHOWS.items() if _there(out, name)]
+    sections += [
+        Section(show.title, [*_race(out, name, show)])
+        for name, show in SHOWS.items()
+        if (out / FOLDER / f"{name}.png").is_file()
+    ]
     if (out / "regimes.png").is_file():
-        parts: list[Part] = [Text(REGIMES), *_pictures(out, ["regimes.png"]), *_links(out, ["regimes.csv"])]
-        sections.append(Section("Data regimes", parts))
+        pictures, links = _pictures(out, ["regimes.png"]), _links(out, ["regimes.csv"])
+        sections.append(Section("Data regimes", [Text(REGIMES), *pictures, *links]))
     if (out / "training").is_dir():
         sections.append(Section("A network trained with each", [*_training(out)]))
     sections.append(Section("How to repeat this", [Code(command)]))
     return write_page(out / "index.html", "Optimisers, watched", sections, LEAD)
 
 
-def _there(out: Path, name: str) -> bool:
-    return (out / FOLDER / f"{name}.png").is_file()
-
-
 def _race(out: Path, name: str, show: Show) -> Iterator[Part]:
-    """What a race left, in the order of reading."""
+    """Show the results of a race, in the order of reading."""
     folder = out / FOLDER
     yield Text(show.text)
     seen = f"{RACES[name].landscape.title}: paths over the contours, and the value at each step."

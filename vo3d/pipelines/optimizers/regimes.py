@@ -1,13 +1,12 @@
 """The survey's data regimes side by side: logistic regression on noisy moons."""
 
-import csv
 from pathlib import Path
 
 import torch
 
-from vo3d.formats.files import atomic_path
 from vo3d.optim import SGD
 from vo3d.optim.regimes import batches, logistic_loss, noisy_moons, polynomial_features, train
+from vo3d.pipelines.optimizers.tables import write_rows
 from vo3d.report.canvas import save_figure
 from vo3d.report.regimes import RegimeCurve, plot_regimes
 
@@ -28,13 +27,12 @@ def run_regimes(out: Path, *, updates: int = UPDATES) -> list[Path]:
     order; a cubic polynomial separates them.
     """
     curves = {name: descend(regime, size, updates) for name, (regime, size) in CASES.items()}
-    with atomic_path(out / "regimes.csv") as path, path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["regime", "batch_size", "update", "samples", "loss"])
-        for name, (regime, _) in CASES.items():
-            curve = curves[name]
-            for update, (seen, loss) in enumerate(zip(curve.samples, curve.loss, strict=True), start=1):
-                writer.writerow([regime, curve.samples[0], update, seen, loss])
+    rows = [
+        (CASES[name][0], curve.samples[0], update, seen, loss)
+        for name, curve in curves.items()
+        for update, (seen, loss) in enumerate(zip(curve.samples, curve.loss, strict=True), start=1)
+    ]
+    write_rows(out / "regimes.csv", [("regime", "batch_size", "update", "samples", "loss"), *rows])
     return [save_figure(plot_regimes(curves), out / "regimes.png"), out / "regimes.csv"]
 
 

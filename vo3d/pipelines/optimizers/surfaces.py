@@ -1,18 +1,18 @@
 """The survey's pictures: races of optimisers on surfaces, as PNG, GIF and CSV."""
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from vo3d.formats.files import atomic_path
-from vo3d.optim.races import RACES, MinimizerRace, Race, Trace, step_of_leaving, steps_to_reach, write_traces
+from vo3d.optim.races import RACES, MinimizerRace, Race, Trace, step_of_leaving, steps_to_reach
+from vo3d.pipelines.optimizers.tables import write_rows
 from vo3d.report.canvas import save_figure
 from vo3d.report.races import NOISE, plot_race, plot_race_on_surface, write_race_gif
 
 FOLDER = "surfaces"
+TRACES = ("method", "step", "x", "y", "f")  # titles of the CSV file of paths, and of that of racers
 RACERS = (
     "method",
     "settings",
@@ -27,7 +27,7 @@ RACERS = (
 
 @dataclass(frozen=True)
 class Show:
-    """How a race is shown: its heading, what to look for, and which pictures there are beside the contours."""
+    """The way a race is shown: its heading, what to look for, and which pictures there are beside the contours."""
 
     title: str
     text: str
@@ -124,27 +124,34 @@ def run_show(name: str, show: Show, folder: Path) -> list[Path]:
     race = RACES[name]
     traces = race.run()
     drawn = {racer: trace for racer, trace in traces.items() if racer.endswith(show.only)}
-    figure = plot_race(race.landscape, drawn, within=race.within)
-    paths = [save_figure(figure, folder / f"{name}.png")]
+    paths = [save_figure(plot_race(race.landscape, drawn, within=race.within), folder / f"{name}.png")]
     if show.in_space:
         figure = plot_race_on_surface(race.landscape, drawn, within=race.within)
         paths.append(save_figure(figure, folder / f"{name}_surface.png"))
     if show.moving:
         gif = folder / f"{name}.gif"
         paths.append(write_race_gif(gif, race.landscape, drawn, within=race.within, surface=show.in_space))
-    paths.append(write_traces(folder / f"{name}.csv", traces))
-    return [*paths, write_racers(folder / f"{name}_racers.csv", race, traces)]
+    tables = [write_traces(folder / f"{name}.csv", traces), write_racers(folder / f"{name}_racers.csv", race, traces)]
+    return [*paths, *tables]
+
+
+def write_traces(path: Path, traces: Mapping[str, Trace]) -> Path:
+    """Write traces as a CSV file, one row a step (`TRACES`; all digits), and return `path`."""
+    rows = [
+        (name, step, *position, value)
+        for name, trace in traces.items()
+        for step, (position, value) in enumerate(zip(trace.positions.tolist(), trace.values.tolist(), strict=True))
+    ]
+    return write_rows(path, [TRACES, *rows])
 
 
 def write_racers(path: Path, race: Race | MinimizerRace, traces: Mapping[str, Trace]) -> Path:
     """Write a CSV file with one row a racer (`RACERS`), and return `path`; cells without a meaning are empty."""
     settings = race.settings()
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(RACERS)
-        for name, trace in traces.items():
-            left = step_of_leaving(trace, race.landscape)
-            there = None if race.within is None else steps_to_reach(trace, race.landscape.minima, race.within)
-            work = [trace.steps, trace.gradients, trace.hessian_products]
-            writer.writerow([name, settings[name], *work, left, there, f"{float(trace.values[-1]):.3g}"])
-    return path
+    rows: list[Sequence[object]] = [RACERS]
+    for name, trace in traces.items():
+        left = step_of_leaving(trace, race.landscape)
+        there = None if race.within is None else steps_to_reach(trace, race.landscape.minima, race.within)
+        work = [trace.steps, trace.gradients, trace.hessian_products]
+        rows.append([name, settings[name], *work, left, there, f"{float(trace.values[-1]):.3g}"])
+    return write_rows(path, rows)

@@ -1,14 +1,13 @@
 """The tables and figures of DeepVO trained with each first-order optimiser."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
-from vo3d.pipelines.optimizers.optimizer_runs import OPTIMIZERS, Budget, Found, Run, sweep
-from vo3d.pipelines.optimizers.sweep import ERRORS, markdown, spread
+from vo3d.pipelines.optimizers.optimizer_runs import ERRORS, OPTIMIZERS, Budget, Found, Run, sweep
+from vo3d.pipelines.optimizers.tables import markdown, spread, write_rows
 from vo3d.report.canvas import save_figure
 from vo3d.report.optimizer_runs import Band, plot_bands, plot_rates
 
@@ -49,7 +48,9 @@ def run_training(
         save_figure(plot_bands(bands, LOSS), folder / "curves.png"),
         save_figure(plot_rates(tried, LOSS), folder / "rates.png"),
     ]
-    return [*pictures, *write_csv(found, folder), write_table(found, folder / "table.md")]
+    with atomic_path(folder / "table.md") as path:
+        path.write_text(table(found))
+    return [*pictures, *write_csv(found, folder), folder / "table.md"]
 
 
 def band_of(runs: Sequence[Run]) -> Band | None:
@@ -84,31 +85,24 @@ def diverged(runs: Sequence[Run]) -> str:
     return f" ({failed} of {len(runs)} diverged)" if failed else ""
 
 
-def write_table(found: Found, path: Path) -> Path:
-    """Write the table to `path`, and give it."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(table(found))
-    return path
-
-
 def write_csv(found: Found, folder: Path) -> list[Path]:
     """Write one row for each run, and one for each look at a validation loss at the chosen rates; give both paths."""
     chosen = [run for runs in found.chosen.values() for run in runs]
     every = [run for rates in found.tried.values() for runs in rates for run in runs]
-    rows: list[list[object]] = [
-        ["optimizer", "rate", "seed", "chosen", "diverged_at", "val_loss", "train_loss", *ERRORS]
+    rows = [
+        (
+            *(run.optimizer, run.rate, run.seed, run in chosen, run.diverged or "", run.val_loss, run.train_loss),
+            *(run.errors.get(key, "") for key in ERRORS),
+        )
+        for run in every
     ]
-    for run in every:
-        numbers = [run.val_loss, run.train_loss, *(run.errors.get(key, "") for key in ERRORS)]
-        rows.append([run.optimizer, run.rate, run.seed, run in chosen, run.diverged or "", *numbers])
-    looks: list[list[object]] = [["optimizer", "rate", "seed", "step", "val_loss"]]
-    for run in chosen:
-        looks += [
-            [run.optimizer, run.rate, run.seed, *look] for look in zip(run.validated, run.validation, strict=True)
-        ]
-    written = []
-    for name, lines in {"runs.csv": rows, "curves.csv": looks}.items():
-        with atomic_path(folder / name) as path, path.open("w", newline="") as file:
-            csv.writer(file).writerows(lines)
-        written.append(folder / name)
-    return written
+    looks = [
+        (run.optimizer, run.rate, run.seed, *look)
+        for run in chosen
+        for look in zip(run.validated, run.validation, strict=True)
+    ]
+    which = ("optimizer", "rate", "seed")
+    return [
+        write_rows(folder / "runs.csv", [(*which, "chosen", "diverged_at", "val_loss", "train_loss", *ERRORS), *rows]),
+        write_rows(folder / "curves.csv", [(*which, "step", "val_loss"), *looks]),
+    ]

@@ -14,7 +14,7 @@ from vo3d.fusion.filtering import FusionRules
 from vo3d.inference.loop import reference_window
 from vo3d.inference.pretrained import Pretrained
 from vo3d.model import DepthModel, Frames
-from vo3d.recording import MultiViewScene
+from vo3d.recording import Layout, MultiViewScene
 from vo3d.report.words import size_in_words
 from vo3d.sample import Sample
 
@@ -26,7 +26,7 @@ class Job:
     """What is to be done, with what, and where it goes."""
 
     scene: MultiViewScene
-    layout: str  # among `LAYOUTS`
+    layout: Layout
     references: Sequence[int]  # places of the views that get a depth map
     num_views: int
     net: Pretrained
@@ -104,3 +104,30 @@ def map_size(job: Job, sample: Sample) -> tuple[int, int]:
     stride = job.model.stride
     h, w = sample.image.shape[-2:]
     return -(-h // stride), -(-w // stride)
+
+
+def find_references(scene: MultiViewScene, names: Sequence[str]) -> list[int]:
+    """Places of the views to make depth maps of."""
+    able = scene.references
+    if not able:
+        raise Vo3dError(
+            f"{scene.name}: no view has a source to be matched with: in MVSNet's layout name "
+            "them in pair.txt, else give more photographs of the same place, or a smaller --every"
+        )
+    places = {name: index for index, name in enumerate(scene.names)}
+    numbers = {int(name): index for name, index in places.items() if name.isdecimal()}
+    chosen = []
+    for name in names:
+        place = places.get(name, numbers.get(int(name)) if name.isdecimal() else None)
+        if place is None:
+            some = ", ".join(list(scene.names)[:3])
+            raise Vo3dError(f"--views {name}: {scene.name} has no view of that name: its views are {some} and so on")
+        if place not in able:
+            raise Vo3dError(f"--views {name}: has no sources to be matched with: leave it out, or name some")
+        chosen.append(place)
+    if chosen and not any(source in chosen for place in chosen for source in scene.sources(place)):
+        raise Vo3dError(
+            f"--views {' '.join(names)}: none of these is a source of another, so that nothing can confirm their "
+            f"depths: add some, such as {scene.names[scene.sources(chosen[0])[0]]}"
+        )
+    return list(dict.fromkeys(chosen)) or able

@@ -12,7 +12,6 @@ from vo3d.inference.depth_folder import DepthFolder
 from vo3d.pipelines.reconstruct.job import Job, map_size
 from vo3d.report.words import duration_in_words, size_in_words, span_in_words
 from vo3d.sample import Sample
-from vo3d.settings.layouts import LAYOUTS
 
 SHOWN_NAMES = 5  # of views, in one line
 SHOWN_ERRORS = {  # the first where the unit is known
@@ -34,7 +33,7 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     _say(
         console,
         "found",
-        f"{scene.name}: {LAYOUTS[job.layout]}; {len(scene)} views of {width}x{height}, "
+        f"{scene.name}: {job.layout.words}; {len(scene)} views of {width}x{height}, "
         f"{span_in_words(num_sources)} sources each, depths from {near:.4g} to {far:.4g}",
     )
     alone = [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]

@@ -29,13 +29,13 @@ from vo3d.inference.pretrained import load_pretrained
 from vo3d.inference.progress import progress_bar
 from vo3d.metrics.depth import without_lengths
 from vo3d.model import Frames, check_needs, depth_model
-from vo3d.pipelines.reconstruct.job import Job, Reconstruction, beside, check_space, check_writable
+from vo3d.pipelines.reconstruct.job import Job, Reconstruction, beside, check_space, check_writable, find_references
 from vo3d.pipelines.reconstruct.messages import say_plan, say_result
 from vo3d.provenance import provenance
 from vo3d.report.clouds import up_comment
 from vo3d.report.reconstruction import write_reconstruction_report
 from vo3d.sample import Sample
-from vo3d.settings.layouts import LAYOUTS, find_references, open_scene
+from vo3d.settings.layouts import open_scene
 
 RESULT = "reconstruction.json"  # in the folder of the depth maps
 
@@ -57,25 +57,16 @@ def reconstruct(
     device: str = "auto",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Make a point cloud of a scene; says before what is planned and what it will cost, and afterwards what came out.
+    """Make a point cloud of a scene; say before what is planned and what it will cost, and afterwards what came out.
 
     Depth and confidence of each view go to `<out's stem>_depth/` as they are made; a later call with equal settings
-    takes them from there. `reconstruction.json` in that folder holds the figures and where they came from.
+    takes them from there. `reconstruction.json` in that folder holds the figures and where they came from. For the
+    options see `vo3d.verbs.scenes.reconstruct`.
 
     Args:
-        scene: A folder in a layout of `LAYOUTS`.
-        out: The cloud, a PLY file.
-        weights: A name or a file, see `load_pretrained`.
-        model: The class that the weights are for, or one without parameters, see there.
-        arguments: Of the class, see there.
-        reading: How the scene is read: `size` or `max_side`, `depth_range`, and what its layout takes besides.
-        views: Names of the views to make depth maps of; numbers will do where the names are numbers. All, if empty.
-        num_views: Views that a depth map is made from; a view with fewer sources makes do with those.
-        rules: Of the fusion, see `FusionRules`; the least confidence is the model's own by default.
-        refine: Refine each depth between the hypotheses, see `vo3d.fusion.variational`.
-        mesh: Also write a mesh, `<out's stem>_mesh.ply`.
-        report: Also write a page with pictures.
-        device: As torch names it; "auto" takes the accelerator where there is one.
+        reading: Options of how the scene is read, such as `size` or `depth_range`: those that its layout takes.
+        arguments: Of the model's class, such as num_depths, that are other than at its training.
+        rules: Options of `FusionRules`; the least confidence is the model's own by default.
         console: Where to print.
 
     Returns:
@@ -185,7 +176,12 @@ def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample
     errors = [view for view in made.errors if view]
     mean = {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})}
     return {
-        "scene": {"name": job.scene.name, "layout": job.layout, "views": len(job.scene), "size": f"{width}x{height}"},
+        "scene": {
+            "name": job.scene.name,
+            "layout": job.layout.name,
+            "views": len(job.scene),
+            "size": f"{width}x{height}",
+        },
         "settings": job.settings,
         "rules": asdict(job.rules),
         "points": len(fused.cloud),
@@ -201,7 +197,7 @@ def _report(job: Job, made: Reconstruction, fused: Fused, result: Mapping[str, A
     """A page with pictures; figures are those of `result`."""
     origin = result["provenance"]
     settings = {
-        "scene": f"{job.scene.name}, {LAYOUTS[job.layout]}",
+        "scene": f"{job.scene.name}, {job.layout.words}",
         "images": f"{result['scene']['size']}, {job.num_views} views for each depth map",
         "model": f"{job.net.class_path}, {job.net.name}",
         "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
