@@ -136,7 +136,14 @@ class _Images:
 
     def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
         """Read the frames at `indices`; one that differs in size from the first of the folder is refused."""
-        return read_views([self._files[index] for index in indices], size, (self._files[0].name, self.size))[0]
+        files = [self._files[index] for index in indices]
+        views, original = read_views(files, size)
+        if original != self.size:
+            raise Vo3dError(
+                f"{files[0]}: is {original[1]}x{original[0]} pixels and {self._files[0].name} is {self.size[1]}x"
+                f"{self.size[0]}: expected one size in a folder"
+            )
+        return views
 
 
 class _Video:

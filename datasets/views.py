@@ -57,27 +57,24 @@ class FileRecording(Recording):
         )
 
 
-def read_views(
-    files: Sequence[Path], size: Size | None, like: tuple[str, Size] | None = None
-) -> tuple[Float32[Tensor, "s 3 h w"], Size]:
+def read_views(files: Sequence[Path], size: Size | None) -> tuple[Float32[Tensor, "s 3 h w"], Size]:
     """Read the images of `files` as RGB in [0, 1], resized to `size` one by one, and their size on disk.
 
-    Raises Vo3dError naming the file when an image is missing or damaged, or differs in size from the first, or from the
-    image that `like` names.
+    Raises Vo3dError naming the file when an image is missing or damaged, or differs in size from the first.
     """
     views: list[Tensor] = []
-    name, stored = like or (files[0].name, None)
+    original: list[Size] = []
     for path in files:
         view = read_image(path)
-        height, width = view.shape[-2:]
-        stored = stored or (height, width)
-        if stored != (height, width):
+        original.append((view.shape[-2], view.shape[-1]))
+        if original[-1] != original[0]:
+            (height, width), (first_height, first_width) = original[-1], original[0]
             raise Vo3dError(
-                f"{path}: is {width}x{height} pixels and {name} is {stored[1]}x{stored[0]}: "
+                f"{path}: is {width}x{height} pixels and {files[0].name} is {first_width}x{first_height}: "
                 "expected one size in a recording"
             )
         views.append(view if size is None else resize_image(view, size))
-    return torch.stack(views), stored or (0, 0)
+    return torch.stack(views), original[0]
 
 
 def frame_files(
@@ -108,13 +105,13 @@ def check_folder(folder: Path, what: str, pattern: str = "*") -> None:
     if not folder.is_dir():
         names = sorted(path.name for path in folder.parent.glob(pattern) if path.is_dir())
         there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise Vo3dError(f"{folder}: no such {what}: there are {there or 'none'}")
+        raise Vo3dError(f"{folder}: no such {what}: there are {there or 'none'}; choose one of them")
 
 
 def readings_between(
     steps: Float64[Tensor, "steps n c"], indices: Sequence[int], name: str
 ) -> Float64[Tensor, "s readings c"]:
-    """Return the readings of inertia since the previous view of a clip, NaN for its first, as `Sample.imu` wants them.
+    """Return the inertial readings since the previous view of a clip, NaN for its first, as `Sample.imu` wants them.
 
     `steps[i]` holds the readings between the frames i and i + 1 of the recording called `name`, or their instants.
     Raises Vo3dError unless `indices` ascend at one distance: other clips have no tensor of readings.
