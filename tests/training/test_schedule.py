@@ -1,6 +1,9 @@
 """Schedules of the learning rate, early stopping and profilers, each by a line of the command line."""
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor
 
 from checks import complaint
-from places import TINY
+from places import SUPPORT, TINY
 from tiny import TinyModel
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
@@ -198,3 +201,21 @@ def test_an_unknown_profiler_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     (line,) = capsys.readouterr().err.splitlines()
     assert "`profiler`" in line
     assert "'simple', 'advanced', 'pytorch'" in line
+
+
+def test_a_count_stays_a_count_whatever_was_imported_before(tmp_path: Path) -> None:
+    """Where rich comes first, typing hands Lightning its `float | int`, and `1` batch would be read as 1.0: all."""
+    program = "import sys, rich.console; from vo3d.cli import main; sys.exit(main())"
+    words = ["fit", "-c", TINY, "--out", str(tmp_path), "--trainer.max_epochs", "1"]
+    words += ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env=os.environ | {"PYTHONPATH": str(SUPPORT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "limit_train_batches: 1\n" in (tmp_path / "config.yaml").read_text()
+    assert len(column(tmp_path, "train/loss")) == 1

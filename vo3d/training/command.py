@@ -1,13 +1,16 @@
 """`vo3d fit | validate | test`: Lightning's command line with its traps guarded."""
 
+import inspect
 import logging
 import re
 import sys
 import warnings
 from argparse import ArgumentError
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -57,6 +60,7 @@ class TrainingCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
+        read_whole_numbers_first()
         self.verb = args[0]
         super().__init__(
             Learner,
@@ -202,6 +206,19 @@ class TrainingCLI(LightningCLI):
         if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
             sys.stdout.writelines(f"{path}: the times of the parts\n" for path in sorted(folder.glob("*profile*.txt")))
         sys.stdout.write(f"{folder / CHECKPOINTS}: {', '.join(names)}; score it with: vo3d evaluate {folder}{last}\n")
+
+
+def read_whole_numbers_first() -> None:
+    """Let options of Trainer that are a count or a share take `1` as the count one, not as the share of all.
+
+    The parser tries the types of a union in their order. Lightning has `int | float`; but typing keeps one object for
+    equal unions, and where another library (rich) has made `float | int | None` before, Lightning gets that.
+    """
+    hints = inspect.unwrap(Trainer.__init__).__annotations__
+    for name, hint in hints.items():
+        kinds = get_args(hint)
+        if {int, float} <= set(kinds):
+            hints[name] = reduce(or_, dict.fromkeys([int, *kinds]))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
