@@ -158,7 +158,7 @@ class ColmapScene(Photographs):
 
 
 def lens_pixels(camera: ColmapCamera) -> Float32[Tensor, "h w 2"]:
-    """Where the real lens shows each pixel of the undistorted image, within 0.01 pixels."""
+    """Map each pixel of the undistorted image to where the real lens shows it, within 0.01 pixels."""
     steps = _coarse_map(camera)
     rows, columns = ((count - 1) * MAP_STEP + 1 for count in steps.shape[:2])
     pixels = interpolate(steps.movedim(-1, 0)[None], size=[rows, columns], mode="bilinear", align_corners=True)
@@ -200,7 +200,7 @@ def pinhole(camera: ColmapCamera) -> Float64[Tensor, "3 3"]:
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder holds a sparse model, itself or in sparse/ or sparse/0/."""
+    """Tell whether a folder holds a sparse model, itself or in sparse/ or sparse/0/."""
     return find_model(path) is not None
 
 
@@ -221,7 +221,7 @@ LAYOUT = Layout("a COLMAP model (cameras, images, points3D; beside images/)", re
 
 @lru_cache(maxsize=64)
 def _coarse_map(camera: ColmapCamera) -> Float32[Tensor, "rows columns 2"]:
-    """Where the real lens shows every `MAP_STEP`-th pixel of the undistorted image, one step beyond it at most."""
+    """Find where the real lens shows every `MAP_STEP`-th pixel of the undistorted image, one step beyond it at most."""
     model, coefficients = camera.lens or ("radtan", (0.0, 0.0, 0.0, 0.0))
     rows, columns = ((side - 2) // MAP_STEP + 2 for side in (camera.height, camera.width))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")

@@ -271,7 +271,7 @@ class DTUEvaluationScene(Photographs):
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder is one scan of the training layout, `Rectified/scan1_train`."""
+    """Tell whether a folder is one scan of the training layout, `Rectified/scan1_train`."""
     training = re.fullmatch(r"scan\d+_train", path.resolve().name) is not None
     return training and (path.resolve().parents[1] / "Cameras" / "pair.txt").is_file()
 

@@ -114,7 +114,7 @@ class MVSFolderScene(Photographs):
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder has a pair.txt and a folder of cameras."""
+    """Tell whether a folder has a pair.txt and a folder of cameras."""
     return find_pairs(path) is not None and any((path / name).is_dir() for name in CAM_FOLDERS)
 
 

@@ -160,7 +160,7 @@ class Photographs(MultiViewScene):
 
     @property
     def num_depths(self) -> list[int]:
-        """How many depths suit each view's range: as the source states, else with steps as fine as a pixel is wide."""
+        """Count the depths that suit each view's range: as the source states, else in steps of a pixel's width."""
         ranges = torch.tensor([photograph.depth_range for photograph in self.photographs], dtype=torch.float64)
         counts = num_depths(self._K, ranges).clamp(max=self._max_depths).tolist()
         return [one.num_depths or count for one, count in zip(self.photographs, counts, strict=True)]

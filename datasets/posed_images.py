@@ -135,7 +135,7 @@ class PosedImagesScene(Photographs):
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder has a file of poses and images."""
+    """Tell whether a folder has a file of poses and images."""
     return any((path / name).is_file() for name in TRAJECTORIES) and bool(_image_files(path))
 
 

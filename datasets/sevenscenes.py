@@ -251,7 +251,7 @@ class SevenScenesScene(Photographs):
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder is a sequence of 7-Scenes."""
+    """Tell whether a folder is a sequence of 7-Scenes."""
     return any(path.glob("frame-*.pose.txt"))
 
 

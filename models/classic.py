@@ -101,7 +101,7 @@ class ClassicOdometry(Model):
 
     @property
     def scale_source(self) -> str:  # type: ignore[override]
-        """Where the scale comes from, in the words that results print."""
+        """Name the source of the scale, in the words that results print."""
         return {
             "stereo": "stereo baseline",
             "height": f"camera height {self.camera_height:g} m",
@@ -271,7 +271,7 @@ def best_of_cells(
 
 
 def track(a: Grey, b: Grey, pixels: Pixels) -> tuple[Pixels, Bool[ndarray, "n"]]:
-    """Where `pixels` of image a are in image b, and which of them Lucas-Kanade finds there and back."""
+    """Find where `pixels` of image a are in image b, and which of them Lucas-Kanade finds there and back."""
     if len(pixels) == 0:
         return pixels, np.zeros(0, dtype=bool)
     moved, found, _ = cv2.calcOpticalFlowPyrLK(a, b, pixels, np.empty_like(pixels), winSize=WINDOW, maxLevel=LEVELS)

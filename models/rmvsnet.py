@@ -263,7 +263,7 @@ class Winner:
 def hypothesis_index(
     depth: Float[Tensor, "b h w"], ends: Float[Tensor, "b 2"], num_depths: int, *, inverse: bool = False
 ) -> Float[Tensor, "b h w"]:
-    """Where depths lie among the hypotheses of a sweep from end to end: 0 at the first, `num_depths` - 1 at the last.
+    """Find depths among the hypotheses of a sweep from end to end: 0 at the first, `num_depths` - 1 at the last.
 
     The ends may be far and near: the index is then counted from far. Depths of 0 give no meaningful number.
     """

@@ -47,7 +47,7 @@ class Case:
 
     @property
     def bytes_moved(self) -> tuple[int, int]:
-        """What forward, and forward+backward, must at least read and write; beta is too small to count."""
+        """Return what forward, and forward+backward, must at least read and write; beta is too small to count."""
         covered = tuple((o - 1) * self.stride + self.kernel for o in self.out)  # no window reaches the rest
         read = self.bytes_of_x * prod(covered) // prod(self.shape[2:])
         return read + self.bytes_of_y, 2 * (read + self.bytes_of_y) + self.bytes_of_x

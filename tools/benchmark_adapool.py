@@ -149,7 +149,7 @@ def in_child(what: str, case: Case, threads: int, rounds: int) -> dict[str, list
 
 
 def child(task: str) -> None:
-    """What `in_child` starts; prints JSON."""
+    """Measure one case, as `in_child` asks, and print JSON."""
     given = json.loads(task)
     torch.set_num_threads(given["threads"])
     case = Case(**given["case"] | {"shape": tuple(given["case"]["shape"])})
@@ -177,7 +177,7 @@ def on_cpu(case: Case, threads: Sequence[int], rounds: int) -> list[str]:
 
 
 def verdicts(times: dict[str, list[float]], memory: dict[str, list[float]], threads: str) -> list[str]:
-    """What the targets ask of the first case, forward+backward: ratios to others, and what compiling gains."""
+    """Write what the targets ask of the first case, forward+backward: ratios to others, and what compiling gains."""
     lines = [
         ["forward+backward", *(f"{what} / {peer}" for what in ("time", "memory") for peer in ("naive", "its peer"))]
     ]
@@ -273,7 +273,7 @@ def aligned(lines: list[list[str]]) -> list[str]:
 
 
 def cases(device: str, *, full: bool) -> list[Case]:
-    """What a run measures on a device, the case of the targets first."""
+    """List what a run measures on a device, the case of the targets first."""
     if device == "cuda":
         first = Case(shape=SHAPES[1], dtype="float16", device=device)
         if not full:

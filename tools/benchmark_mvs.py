@@ -41,7 +41,7 @@ Figures = dict[str, float]  # wall and processor, in seconds; peak, in bytes
 
 
 def child(task: str) -> None:
-    """What `in_child` starts: two calls, or one; prints JSON."""
+    """Measure two calls, or one, as `in_child` asks, and print JSON."""
     given = json.loads(task)
     torch.set_num_threads(given["threads"])
     case = Case(**given["case"] | {"size": tuple(given["case"]["size"])})
@@ -88,7 +88,7 @@ def measured(cases: Sequence[Case], threads: int, rounds: int, folder: Path, *, 
 
 
 def apart(folder: Path, number: int, reference: int) -> Figures:
-    """How far the depths of one case are from those of another, relative."""
+    """Measure how far the depths of one case are from those of another, relative."""
     depth, truth = (np.load(folder / f"{index}.npy").astype(np.float64) for index in (number, reference))
     difference = np.abs(depth / truth - 1)
     return {"depth_apart_max": float(difference.max()), "depth_apart_median": float(np.median(difference))}

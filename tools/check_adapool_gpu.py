@@ -88,7 +88,7 @@ def random_case(seed: int, largest: int) -> Case:
 
 
 def pooling_faults(case: Case, device: str) -> list[str]:
-    """Where pooling and its gradients differ from the formulas in float64; a line each."""
+    """Find where pooling and its gradients differ from the formulas in float64; a line each."""
     from vo3d.layers.adapool import kernels  # noqa: PLC0415 (only where Triton is)
 
     torch.manual_seed(case.seed)
@@ -123,7 +123,7 @@ def pooling_faults(case: Case, device: str) -> list[str]:
 
 
 def unpooling_faults(case: Case, device: str) -> list[str]:
-    """Where unpooling and its gradient differ from the operators on the CPU in float64; a line each."""
+    """Find where unpooling and its gradient differ from the operators on the CPU in float64; a line each."""
     from vo3d.layers.adapool import kernels  # noqa: PLC0415 (only where Triton is)
 
     torch.manual_seed(case.seed)

@@ -117,7 +117,7 @@ def contrast(image: Tensor) -> Tensor:
 
 
 def at_edges(truth: Tensor) -> Tensor:
-    """Where a neighbour on the map is nearer or farther by more than `EDGE`, or has no depth."""
+    """Find where a neighbour on the map is nearer or farther by more than `EDGE`, or has no depth."""
     far = max_pool2d(truth[None, None], 3, 1, 1)[0, 0]
     near = -max_pool2d(-torch.where(truth > 0, truth, 0.0)[None, None], 3, 1, 1)[0, 0]
     return (far - near) > EDGE * truth

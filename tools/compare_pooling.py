@@ -185,7 +185,7 @@ def score(folder: Path, budget: Budget) -> None:
 
 
 def read_result(folder: Path) -> Run:
-    """What the finished run in `folder` found."""
+    """Read what the finished run in `folder` found."""
     facts = json.loads((folder / COST).read_text())
     ours, constant = (Result.load(folder / "test" / name).mean for name in ("DeepVO", "ConstantMotion"))
     with (folder / HISTORY).open(newline="") as file:

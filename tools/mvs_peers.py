@@ -133,7 +133,7 @@ def port_of(case: Case) -> Callable[[], Tensor]:
 
 
 def runner(case: Case) -> Callable[[], Tensor]:
-    """What is measured: a call without arguments that gives the depth of the first view (h w)."""
+    """Return what is measured: a call without arguments that gives the depth of the first view (h w)."""
     if case.candidate == PORT:
         return port_of(case)
     model, sample = network(case), sample_of(case)

@@ -58,7 +58,7 @@ def best_of(speeds: dict[int, float]) -> int:
 
 
 def machine(threads: int) -> str:
-    """Where the times were taken, in a line."""
+    """Write where the times were taken, in a line."""
     accelerator = torch.accelerator.current_accelerator()
     device = f"accelerator {accelerator}" if accelerator is not None else "no accelerator"
     return (

@@ -23,7 +23,7 @@ REMEDIES = {
 
 
 def system_fault(error: OSError) -> str:
-    """Which file, what the system says, what to do."""
+    """Name the file, what the system says, and what to do."""
     name = error.filename2 or error.filename
     remedy = REMEDIES.get(error.errno or 0, "check the path and try again")
     return f"{name}: {error.strerror or error}: {remedy}" if name else f"{error.strerror or error}: {remedy}"

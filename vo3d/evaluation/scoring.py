@@ -32,7 +32,7 @@ class Scores:
 
 
 def metric_protocol(alignment: AlignMode, lengths: Sequence[float] = DEVKIT_LENGTHS) -> dict[str, object]:
-    """What must be known to read the metrics of `score`; part of the protocol of every result."""
+    """Return what must be known to read the metrics of `score`; part of the protocol of every result."""
     return {
         "task": "odometry",
         "alignment": alignment,

@@ -120,7 +120,7 @@ def _decode(path: Path, flags: int) -> np.ndarray:
 
 
 def _png_fault(content: bytes) -> str | None:
-    """What is wrong with the chunks of a PNG file (length, type, data, CRC; ISO/IEC 15948 section 5), or None."""
+    """Tell what is wrong with the chunks of a PNG file (length, type, data, CRC; ISO/IEC 15948 section 5), or None."""
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")
@@ -138,7 +138,7 @@ def _png_fault(content: bytes) -> str | None:
 
 
 def _jpeg_fault(content: bytes) -> str | None:
-    """What is wrong with the markers of a JPEG file (ITU-T T.81 annex B), or None; data after its end are allowed."""
+    """Find a fault in the markers of a JPEG file (ITU-T T.81 annex B), if any; data after its end are allowed."""
     position, in_scan = 2, False
     while True:
         marker = _JPEG_MARKER.search(content, position)

@@ -52,13 +52,13 @@ class FusionRules:
             )
 
     def views_needed(self, num_sources: int) -> int:
-        """How many of so many sources must confirm a pixel: at least one, so that a view without any passes none."""
+        """Count the sources, of so many, that must confirm a pixel: at least one, or a view without any would pass."""
         return max(1, min(self.min_views, num_sources))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reprojection:
-    """What one source says about n pixels of a view: see `compare`."""
+    """n pixels of a view seen in one source and taken back: see `reproject`."""
 
     pixels: Float[Tensor, "n 2"]  # where the source sees the points; NaN behind it, where it has no pixel
     inside: Bool[Tensor, " n"]  # whether that is inside its image
@@ -69,7 +69,7 @@ class Reprojection:
     difference: Float[Tensor, " n"]  # share of the depth between the two, inf = none
 
     def agrees(self, rules: FusionRules) -> Bool[Tensor, " n"]:
-        """Where the source confirms the view."""
+        """Find where the source confirms the view."""
         return (self.distance < rules.max_reprojection) & (self.difference < rules.max_depth_difference)
 
 

@@ -115,7 +115,7 @@ def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
 def _already_placed(
     view: PosedDepthMap, survivors: Survivors, placed: dict[int, PosedDepthMap], rules: FusionRules
 ) -> Bool[Tensor, " n"]:
-    """Which pixels of a view have a point in the cloud already; its sources, which see most, are asked first."""
+    """Find which pixels of a view have a point in the cloud already; its sources, which see most, are asked first."""
     taken = torch.zeros_like(survivors.depth, dtype=torch.bool)
     others = [index for index in placed if index not in view.sources]
     for index in [*(index for index in view.sources if index in placed), *others]:

@@ -110,5 +110,5 @@ def _intrinsics(K: Tensor, ndim: int) -> tuple[Tensor, ...]:
 
 
 def _last_column(K: Tensor, x: int | float, y: int | float) -> Tensor:
-    """What moves the principal point by (x, y): a 3x3 matrix of zeros but for its last column."""
+    """Return what moves the principal point by (x, y): a 3x3 matrix of zeros but for its last column."""
     return K.new_tensor(((0.0, 0.0, x), (0.0, 0.0, y), (0.0, 0.0, 0.0)))

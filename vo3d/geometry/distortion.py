@@ -34,7 +34,7 @@ def distort_points(
     model: LensModel,
     K_ideal: Float[Tensor, "3 3"] | None = None,
 ) -> Float[Tensor, "*n 2"]:
-    """Where the real lens shows what an ideal pinhole (`K_ideal`, by default `K`) shows at `pixels`.
+    """Find where the real lens shows what an ideal pinhole (`K_ideal`, by default `K`) shows at `pixels`.
 
     Not differentiable.
 
@@ -51,7 +51,7 @@ def undistort_points(
     model: LensModel,
     K_ideal: Float[Tensor, "3 3"] | None = None,
 ) -> Float[Tensor, "*n 2"]:
-    """Where an ideal pinhole (`K_ideal`, by default `K`) would show what the real lens shows at `pixels`.
+    """Find where an ideal pinhole (`K_ideal`, by default `K`) would show what the real lens shows at `pixels`.
 
     The inverse of `distort_points`, found by iteration; NaN where that does not come back to the given pixel, which
     happens beyond the radius where a polynomial model stops growing. Not differentiable.

@@ -51,7 +51,7 @@ def sweep_pixels(
     depths: Float[Tensor, "*#b d"] | Float[Tensor, "*#b d h w"],
     size: tuple[int, int],
 ) -> Float[Tensor, "*b d h w 2"]:
-    """Where a source sees the pixels of a reference of `size` (h, w) at each depth; NaN where it lies behind.
+    """Find where a source sees the pixels of a reference of `size` (h, w) at each depth; NaN where it lies behind.
 
     `depths` are z in the reference: one for each plane, or one for each pixel of each plane.
     """
@@ -107,7 +107,7 @@ def variance_cost(
     *,
     slab: int = SLAB,
 ) -> Float[Tensor, "b c d h w"]:
-    """How much s views disagree at each depth of the reference: the variance of their features over the views.
+    """Measure how much s views disagree at each depth of the reference: the variance of their features over the views.
 
     `features` are those of each view, the reference first, any number from two on; `K` is for their size. The variance
     is that of the population (divided by s). A view that does not see a point counts as zero, with full weight.

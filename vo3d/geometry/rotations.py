@@ -153,7 +153,7 @@ def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
 
 
 def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Tensor, "*b"]:
-    """Whether R is a rotation: R R^T is the identity within `tolerance` in each entry, and R is no reflection.
+    """Tell whether R is a rotation: R R^T is the identity within `tolerance` in each entry, and R is no reflection.
 
     The default fits float32 and text files with seven digits. NaN is no rotation.
     """

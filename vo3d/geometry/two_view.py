@@ -57,7 +57,7 @@ def fit_rotation(a: Rows, b: Rows, iterations: int = 10) -> Float[ndarray, "4 4"
 
 
 def parallax(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
-    """How far each ray b lies from its ray a after the rotation of `b_T_a`: the part that translation must explain."""
+    """Measure how far each ray b is from its ray a after `b_T_a`'s rotation: the part that translation must explain."""
     turned = _homogeneous(a) @ b_T_a[:3, :3].T
     return np.linalg.norm(turned[:, :2] / turned[:, 2:] - b, axis=1)  # type: ignore[no-any-return]
 
@@ -133,7 +133,7 @@ def triangulate(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray
 
 
 def in_front(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Bool[ndarray, "n"]:
-    """Whether the rays of a match meet in front of both views."""
+    """Tell whether the rays of a match meet in front of both views."""
     points = triangulate(a, b, b_T_a)
     return (points[:, 2] > 0) & ((points @ b_T_a[:3, :3].T + b_T_a[:3, 3])[:, 2] > 0)  # type: ignore[no-any-return]
 

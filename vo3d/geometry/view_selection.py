@@ -32,7 +32,7 @@ def pair_scores(
     sigma_below: float = SIGMA_BELOW,
     sigma_above: float = SIGMA_ABOVE,
 ) -> Float64[Tensor, "v v"]:
-    """How well each two views suit each other: symmetric, zero on the diagonal and where no point is shared.
+    """Measure how well each two views suit each other: symmetric, zero on the diagonal and where no point is shared.
 
     The sum over the points that both see of exp(-(angle - best)^2 / (2 sigma^2)), where angle is that between the rays
     from the point to the two cameras, in degrees, and sigma is `sigma_below` up to the best angle, else `sigma_above`.
@@ -67,7 +67,7 @@ def frustum_scores(
     sigma_below: float = SIGMA_BELOW,
     sigma_above: float = SIGMA_ABOVE,
 ) -> Float64[Tensor, "v v"]:
-    """How well each two views suit each other where no sparse points are known: as `pair_scores`, with made-up points.
+    """Score each two views where no sparse points are known: as `pair_scores`, with made-up points.
 
     They lie at `depth` (z) before each view, at the centres of a `grid` of rows and columns over its image, whose
     height and width are in `sizes`. A view shares those of another that lie inside its image; what hides them is
@@ -96,7 +96,7 @@ def angle_weight(
     sigma_below: float = SIGMA_BELOW,
     sigma_above: float = SIGMA_ABOVE,
 ) -> Float[Tensor, "*n"]:
-    """What a point counts for two views, by the cosine of the angle between its rays to them; see `pair_scores`."""
+    """Weigh a point for two views by the cosine of the angle between its rays to them; see `pair_scores`."""
     angle = cosine.clamp(-1, 1).acos().rad2deg()
     sigma = torch.where(angle <= best_angle, sigma_below, sigma_above)
     return torch.exp(-((angle - best_angle) ** 2) / (2 * sigma**2))
@@ -159,7 +159,7 @@ def depth_ranges(
 
 
 def num_depths(K: Float[Tensor, "*b 3 3"], ranges: Float[Tensor, "*b 2"]) -> Int64[Tensor, "*b"]:
-    """How many depths, even in inverse depth, make steps as fine as one pixel is wide at the near end; at least two.
+    """Count the depths, even in inverse depth, for steps as fine as a pixel is wide at the near end; at least two.
 
     (1 / near - 1 / far) / (1 / near - 1 / (near + rho)) with rho = near / fx, the width of a pixel at depth near;
     rounded to the nearest whole number.

@@ -64,7 +64,7 @@ def reproject(
     source_T_target: Float[Tensor, "*#b 4 4"],
     K_source: Float[Tensor, "*#b 3 3"] | None = None,
 ) -> tuple[Float[Tensor, "*#b h w 2"], Float[Tensor, "*#b h w"]]:
-    """Where the source sees each target pixel of a depth map, and at which depth (z, metres); batch shapes broadcast.
+    """Find each target pixel of a depth map in the source, and its depth there (z, metres); batch shapes broadcast.
 
     The pixel is NaN and the depth 0 where the target's depth is 0, negative or not finite, and where the point is
     behind the source camera. The pixel minus `pixel_grid` is the optical flow of a static scene.

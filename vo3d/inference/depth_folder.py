@@ -61,7 +61,7 @@ class DepthFolder:
         return len(self._saved)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the maps of a view are here; `load` says whether its images are still the same."""
+        """Tell whether the maps of a view are here; `load` says whether its images are still the same."""
         return name in self._saved
 
     def paths(self, name: str) -> tuple[Path, Path]:

@@ -28,7 +28,7 @@ class Pretrained:
 
     @property
     def origin(self) -> dict[str, object]:
-        """What results state of their model."""
+        """Return what results state of their model."""
         facts: dict[str, object] = {"class_path": self.class_path, "arguments": dict(self.init_args)}
         return facts | {"weights": self.name, "weights_sha256": self.sha256} if self.path else facts
 

@@ -67,7 +67,7 @@ def initialise(module: nn.Module, scheme: str) -> tuple[str, ...]:
 
 
 def _draws(scheme: str, *, rectified: bool) -> Draw:
-    """What fills one matrix by `scheme`."""
+    """Return what fills one matrix by `scheme`."""
 
     def draw(weight: Tensor, inputs: float, outputs: float) -> None:
         if scheme == "kaiming":

@@ -108,7 +108,7 @@ class DtuDistances:
 
 
 def scan_files(root: Path, scan: int) -> tuple[Path, Path, Path]:
-    """Where the reference cloud, the mask and the plane of a scan are."""
+    """Name the files of the reference cloud, the mask and the plane of a scan."""
     masks = root / "ObsMask"
     return (
         root / "Points" / "stl" / f"stl{scan:03d}_total.ply",
@@ -217,7 +217,7 @@ def error_clouds(distances: DtuDistances) -> tuple[PointCloud, PointCloud]:
 
 
 def in_mask(points: Float[np.ndarray, "n 3"], scan: DtuScan) -> Bool[np.ndarray, " n"]:
-    """Whether each point is in a voxel that was observed; halves round away from zero, as in MATLAB."""
+    """Tell whether each point is in a voxel that was observed; halves round away from zero, as in MATLAB."""
     inside = np.ones(len(points), bool)
     voxels = np.empty((len(points), 3), np.int32)
     for axis, size in enumerate(scan.observed.shape):
@@ -231,7 +231,7 @@ def in_mask(points: Float[np.ndarray, "n 3"], scan: DtuScan) -> Bool[np.ndarray,
 
 
 def above_plane(points: Float[np.ndarray, "n 3"], scan: DtuScan) -> Bool[np.ndarray, " n"]:
-    """Whether each point is above the plane of the table; points on it are not."""
+    """Tell whether each point is above the plane of the table; points on it are not."""
     return np.asarray(points.astype(np.float64) @ scan.plane[:3] + scan.plane[3] > 0)
 
 

@@ -129,7 +129,7 @@ def _ramp() -> list[list[int]]:
 
 
 def _note(total: int, shown: int, strays: int, step: float) -> str:
-    """What of the cloud is on the page."""
+    """Return what of the cloud is on the page."""
     note = f"{shown:,} points" if shown == total else f"{shown:,} of {total:,} points"
     if shown < total - strays:
         note += ", chosen by chance"

@@ -34,7 +34,7 @@ def render_cloud(
     size: tuple[int, int],
     point_size: int = 1,
 ) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "h w"]]:
-    """What a camera sees of a cloud: RGB in [0, 1] on white, and z in the cloud's unit, 0 where no point is seen.
+    """Draw what a camera sees of a cloud: RGB in [0, 1] on white, and z in the cloud's unit, 0 where no point is seen.
 
     Every point in front of the camera is a square of `point_size` pixels at its depth; the nearest one is seen.
     Colours are the cloud's; without them points are grey, lit by their normals, and without normals shaded where the

@@ -135,7 +135,7 @@ def _in_rerun(shape: Shape, name: str, axes: np.ndarray, out: Path | None) -> st
 
 
 def _has_display() -> bool:
-    """Whether a window can be expected to open."""
+    """Tell whether a window can be expected to open."""
     if sys.platform in {"win32", "darwin"}:
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

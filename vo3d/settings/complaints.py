@@ -36,12 +36,12 @@ _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether a user can mend what raised `error`: anything else deserves its traceback."""
+    """Tell whether a user can mend what raised `error`: anything else deserves its traceback."""
     return isinstance(error, ArgumentError | OSError) or any(isinstance(link, Vo3dError) for link in _chain(error))
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line for people.
+    """Tell what went wrong, in one line for people.
 
     Our own words as they are, also where a parser has wrapped them in its own; what argparse, jsonargparse and the
     system say as place, finding, expectation.
@@ -95,7 +95,7 @@ def _parser_fault(error: BaseException) -> str:
 
 
 def _no_such_name(module: str, name: str) -> str:
-    """That a module lacks a class, and which of its names is nearest."""
+    """Say that a module lacks a class, and which of its names is nearest."""
     classes = {each.lower(): each for each, value in vars(sys.modules[module]).items() if isinstance(value, type)}
     near = get_close_matches(name.lower(), classes, n=1)
     return f"there is no {module}.{name}" + (f": did you mean {classes[near[0]]}?" if near else "")

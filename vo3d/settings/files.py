@@ -62,7 +62,7 @@ def _keys(node: yaml.Node | None, above: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def _within(key: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether `key` ends where `names` ends, and has its other parts among `names` in this order."""
+    """Tell whether `key` ends where `names` ends, and has its other parts among `names` in this order."""
     rest = iter(names)
     return bool(key) and key[-1] == names[-1] and all(part in rest for part in key)
 

@@ -60,7 +60,7 @@ class GroupRule:
             )
 
     def speaks_of(self, names: Sequence[str], kind: str) -> bool:
-        """Whether the rule is about a parameter of this kind that bears these names (several when it is shared)."""
+        """Tell whether the rule is about a parameter of this kind with these names (several when shared)."""
         return self.kind in ("any", kind) and any(re.fullmatch(self.match, name) for name in names)
 
 
@@ -200,13 +200,13 @@ def _parts(net: nn.Module) -> Iterator[_Part]:
 
 
 def _last_rule(rules: Sequence[GroupRule], wanted: str, names: Sequence[str], kind: str) -> Any:
-    """What the last rule that speaks of a parameter, and of this property, says."""
+    """Return what the last rule that speaks of a parameter, and of this property, says."""
     said = [getattr(rule, wanted) for rule in rules if rule.speaks_of(names, kind)]
     return next((value for value in reversed(said) if value is not None), None)
 
 
 def _keeps_statistics(name: str, module: nn.Module, rules: Sequence[GroupRule]) -> bool:
-    """Whether `rules` have frozen a layer's running statistics: with its parameters, or else by their own name."""
+    """Tell whether `rules` have frozen a layer's running statistics: with its parameters, or else by their own name."""
     if not isinstance(module, NORMS) or getattr(module, "running_mean", None) is None:
         return False
     own = [f"{name}.{last}".removeprefix(".") for last, _ in module.named_parameters()]

@@ -67,7 +67,7 @@ def local_normal(kind: Tensor, point: Float[Tensor, "3 n"]) -> tuple[Float[Tenso
 
 
 def inside(kind: Tensor, point: Float[Tensor, "n 3"]) -> Tensor:
-    """Whether points in normalised axes lie in their solid; below (y > 0) for a plane."""
+    """Tell whether points in normalised axes lie in their solid; below (y > 0) for a plane."""
     size = point.abs()
     radius = torch.hypot(point[:, 0], point[:, 2])
     checks = (

@@ -107,7 +107,7 @@ def forward_flow(
     world_T_object: Float64[Tensor, "m 4 4"],
     world_T_object_next: Float64[Tensor, "m 4 4"],
 ) -> Float[Tensor, "2 h w"]:
-    """Where each pixel's surface point is seen from the next view, minus the pixel; it may be hidden there or outside.
+    """Find each pixel's surface point in the next view, minus the pixel; it may be hidden there or outside.
 
     The sky lies at infinity and moves with the camera's rotation alone. NaN where the point is behind the next camera.
     Object poses are those of `Scene.objects` at the two times.

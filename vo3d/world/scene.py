@@ -94,7 +94,7 @@ class Solids:
         return Solids(**{name: value[index] for name, value in vars(self).items()})
 
     def contain(self, point: Float[Tensor, "3"]) -> Tensor:
-        """Which of the solids (given in the world's axes) contain a point, shape n."""
+        """Find which of the solids (given in the world's axes) contain a point, shape n."""
         local = ((point - self.centre)[:, None] @ self.rotation)[:, 0] / self.half
         return inside(self.kind, local)
 

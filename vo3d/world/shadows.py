@@ -40,7 +40,7 @@ def lit(
 def shaded(
     solids: Solids, points: Float[Tensor, "n 3"], owner: Tensor, point: Tensor, to_sun: tuple[float, float, float]
 ) -> Bool[Tensor, " n"]:
-    """Which points lie in the shadow of a solid, testing the pairs (solid `owner`, point index `point`)."""
+    """Find which points lie in the shadow of a solid, testing the pairs (solid `owner`, point index `point`)."""
     dark = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     local_R_world = solids.rotation.mT / solids.half[..., None]
     direction = local_R_world @ torch.tensor(to_sun, device=points.device) + 1e-9

@@ -75,7 +75,7 @@ def _over(x: Tensor, dims: Sequence[int] | None) -> Tensor:
 def _through_similarity(
     pull: Tensor, windows: Tensor, m: Tensor, similarity: str, channel_dims: Sequence[int] | None, valid: Tensor | None
 ) -> Tensor:
-    """What reaches x through the scores: by x itself, and by the mean m, of which each valid element is one nth."""
+    """Add what reaches x through the scores: by x itself, and by the mean m, of which each valid element is one nth."""
     if similarity in formula.DISTANCES:
         d = formula.distances(windows, m, similarity, channel_dims)
         zero = d == 0  # singular there: the weights count as constants

@@ -61,7 +61,7 @@ def vectors_of(program, blocks, sizes, lanes, tile: tl.constexpr):
 @triton.jit
 @no_type_check
 def plane_offset(plane, channels, strides, tile: tl.constexpr):
-    """Where a plane starts (v)."""
+    """Find where a plane starts (v)."""
     if tile.batched:
         return (plane // channels).to(tl.int64) * strides[0] + (plane % channels).to(tl.int64) * strides[1]
     return plane.to(tl.int64) * strides[1]
@@ -92,7 +92,7 @@ def window_starts(d, h, r, vector, tile: tl.constexpr):
 @triton.jit
 @no_type_check
 def window_offset(plane, d, h, r, vector, channels, strides, align: tl.constexpr, tile: tl.constexpr):
-    """Where the windows of each vector start."""
+    """Find where the windows of each vector start."""
     at_d = (d * tile.stride[0] - tile.padding[0]).to(tl.int64) * strides[2]
     at_h = (h * tile.stride[1] - tile.padding[1]).to(tl.int64) * strides[3]
     if tile.channels_last:

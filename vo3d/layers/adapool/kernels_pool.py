@@ -208,7 +208,7 @@ def pool_gather(
 @triton.jit
 @no_type_check
 def recall(records, at, covered, i: tl.constexpr, record_size, value, tile: tl.constexpr):
-    """What the records hold for entry i of `gradient`'s window; what they do not hold is not used either."""
+    """Return what the records hold for entry i of `gradient`'s window; what they do not hold is not used either."""
     if tile.slots[i] < 0:
         return value
     slot = tl.full((), tile.slots[i], tl.int64) * record_size

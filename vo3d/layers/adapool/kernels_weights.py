@@ -19,7 +19,7 @@ HALF_LN2_SQUARED = tl.constexpr(0.12011325347955035)
 @triton.jit
 @no_type_check
 def ruler(mean, tile: tl.constexpr):
-    """What measures elements against their mean: a factor for |x| in two parts, and what is added (all like the mean).
+    """Measure elements against their mean: a factor for |x| in two parts, and what is added (all like the mean).
 
     For "dsc" the ratio t = |x / mean|, times ln(2)/2; 0/0 counts as 1.
     """
@@ -166,7 +166,7 @@ def least_distance(source, mean, tile: tl.constexpr):
 @triton.jit
 @no_type_check
 def statistics(source, number, tile: tl.constexpr):
-    """What WINDOW names of each window (v, lanes) but by_mean, inverse sums of weights as shares; and both averages."""
+    """Compute WINDOW's terms of each window (v, lanes) but by_mean, inverse sums as shares; and both averages."""
     mean, top = mean_and_top(source, number, tile)
     nearest = least_distance(source, mean, tile) if tile.ruled else mean
     unit = per_window(ruler(mean, tile))

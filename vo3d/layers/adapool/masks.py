@@ -218,7 +218,7 @@ def _fitted(weights: Tensor | None, values: Tensor, kernel: Sequence[int], inter
 
 
 def _elements_of_windows(mask: PoolMask, like: Tensor) -> Tensor:
-    """How many elements the window of each element has (*kernel * out)."""
+    """Count the elements in the window of each element (*kernel * out)."""
     out = [extent // k for extent, k in zip(like.shape[2:], mask.kernel, strict=True)]
     counts = unpooling.counts(like, out, mask.kernel, mask.stride, mask.padding, mask.input_size)
     for axis, k in enumerate(mask.kernel):

@@ -268,7 +268,7 @@ def _without_nan(t: Tensor) -> Tensor:
 
 
 def _has_kernels(x: Tensor, over_channels: bool) -> bool:
-    """Whether the Triton kernels take the input: by element, on a GPU, with triton installed."""
+    """Tell whether the Triton kernels take the input: by element, on a GPU, with triton installed."""
     return x.is_cuda and not over_channels and find_spec("triton") is not None
 
 

@@ -34,12 +34,12 @@ class Windows(NamedTuple):
 
     @property
     def overlap(self) -> bool:
-        """Whether windows share elements."""
+        """Tell whether windows share elements."""
         return any(k > s and o > 1 for k, s, o in zip(self.kernel, self.stride, self.out, strict=True))
 
     @property
     def gaps(self) -> bool:
-        """Whether elements lie between windows."""
+        """Tell whether elements lie between windows."""
         return any(k < s and o > 1 for k, s, o in zip(self.kernel, self.stride, self.out, strict=True))
 
     @property
@@ -50,7 +50,7 @@ class Windows(NamedTuple):
 
     @property
     def overhang(self) -> bool:
-        """Whether a window reaches beyond the input."""
+        """Tell whether a window reaches beyond the input."""
         return any(self.padding) or any(end > size for end, size in zip(self.ends, self.size, strict=True))
 
     @property
@@ -183,7 +183,7 @@ def plan(
 
 
 def _planes_merge(t: Tensor) -> bool:
-    """Whether one stride leads through batch and channels."""
+    """Tell whether one stride leads through batch and channels."""
     return 1 in t.shape[:2] or t.stride(0) == t.shape[1] * t.stride(1)
 
 

@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 
 
 def transformed() -> bool:
-    """Whether torch.func.grad, jvp or one of their kin, or forward-mode autograd, looks at what is computed.
+    """Tell whether torch.func.grad, jvp or one of their kin, or forward-mode autograd, looks at what is computed.
 
     An operator of torch.library fails under the first and, worse, has a derivative of zero in forward mode; plain torch
     serves both. Under torch.vmap alone the operators have rules of their own.

@@ -193,7 +193,7 @@ def _exact(tensor: Tensor) -> torch.dtype:
 
 
 def _run(kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> int:
-    """How many elements along the last axis can be taken at once: a whole window where windows lie side by side.
+    """Count the elements along the last axis that can be taken at once: a whole window where windows lie side by side.
 
     Values, repeated that often, are then in the order of the result, and memory is passed in rows instead of in steps
     (measured six times faster).

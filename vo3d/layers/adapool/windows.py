@@ -78,7 +78,7 @@ def inside(
     margin: Sequence[tuple[int, int]],
     device: torch.device,
 ) -> Tensor | None:
-    """Whether each element of each window lies in the input (n, *out), bool; None where all do."""
+    """Tell whether each element of each window lies in the input (n, *out), bool; None where all do."""
     if not any(map(any, margin)):
         return None
     return gather(torch.ones(tuple(size), dtype=torch.bool, device=device), kernel, stride, out, margin)
@@ -97,7 +97,7 @@ def side_by_side(windows: Tensor, kernel: Sequence[int]) -> Tensor:
 
 
 def channels_last(x: Tensor) -> bool:
-    """Whether the channels of x (b, c, *size) lie side by side in memory, and its columns do not."""
+    """Tell whether the channels of x (b, c, *size) lie side by side in memory, and its columns do not."""
     return x.shape[1] > 1 and x.stride(1) == 1 and not (x.shape[-1] > 1 and x.stride(-1) == 1)
 
 

@@ -149,7 +149,7 @@ def _views(content: Mapping[str, Any], size: Sequence[int] | None, num_views: in
 
 
 def card_table(weights: str) -> Table:
-    """What weights are, by their name or path: the model, how they were made, what they reach, where they are.
+    """Tabulate the card of weights: the model, how they were made, what they reach, where they are.
 
     Raises Vo3dError when there are none, or the file does not say what it is.
     """

@@ -147,7 +147,7 @@ def layers(model: nn.Module, *inputs: object) -> list[Layer]:
 
 
 def count(tensors: Iterator[Tensor]) -> int:
-    """How many numbers `tensors` hold."""
+    """Count the numbers that `tensors` hold."""
     return sum(tensor.numel() for tensor in tensors)
 
 

@@ -22,7 +22,7 @@ SHOWN_ERRORS = {  # the first where the unit is known
 
 
 def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) -> None:
-    """What was found, what will be done, and what it will cost."""
+    """Say what was found, what will be done, and what it will cost."""
     scene, net = job.scene, job.net
     height, width = sample.image.shape[-2:]
     h, w = map_size(job, sample)
@@ -85,7 +85,7 @@ def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
 
 
 def say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Console) -> None:
-    """What came out, what it took, how near the truth it is where that is known, and where the files are."""
+    """Say what came out, what it took, how near the truth it is where that is known, and where the files are."""
     peak = result["peak_memory_bytes"]
     memory = f", at most {size_in_words(peak)} of memory" if peak else ""
     _say(console, "done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")

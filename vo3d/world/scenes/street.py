@@ -112,7 +112,7 @@ class _Street:
         return x, z, heading
 
     def clear(self, x: float, z: float, yaw: float, half: tuple[float, float], gap: float) -> bool:
-        """Whether a rectangle on the ground keeps at least `gap` metres from the line everywhere."""
+        """Tell whether a rectangle on the ground keeps at least `gap` metres from the line everywhere."""
         n = 7
         grid = torch.linspace(-1, 1, n, dtype=torch.float64)
         a, b = (grid * half[0]).repeat(n), (grid * half[1]).repeat_interleave(n)
