@@ -52,10 +52,10 @@ def slow_filter(
                 continue
             surface = source.world_T_cam.numpy() @ np.append(np.linalg.inv(source.K.numpy()) @ (x, y, 1) * found, 1)
             u, v, back = K @ (np.linalg.inv(world_T_cam) @ surface)[:3]
-            near = math.hypot(u / back - column, v / back - row) < rules.max_reprojection
-            if back > 0 and near and abs(back - d) / d < rules.max_depth_difference:
+            near = math.hypot(u / back - column, v / back - row) < rules.max_pixels
+            if back > 0 and near and abs(back - d) / d < rules.max_relative:
                 agreed.append(back)
-        if view.sources and len(agreed) - 1 >= min(rules.min_views, len(view.sources)):
+        if view.sources and len(agreed) - 1 >= min(rules.min_consistent, len(view.sources)):
             passed[column, row] = (float(np.mean(agreed)), len(agreed))
     return passed
 
@@ -75,7 +75,7 @@ def disturbed(maps: Sequence[PosedDepthMap], noise: float, generator: torch.Gene
     "rules",
     [
         FusionRules(min_confidence=0.3),
-        FusionRules(min_confidence=0.0, min_views=2, max_depth_step=0.5, max_reprojection=2.0),
+        FusionRules(min_confidence=0.0, min_consistent=2, max_depth_step=0.5, max_pixels=2.0),
     ],
 )
 def test_filter_equals_a_loop_over_pixels(rules: FusionRules, generator: torch.Generator) -> None:
@@ -156,32 +156,34 @@ def test_a_depth_between_two_surfaces_is_not_confirmed() -> None:
     between = (depth[edge] + depth[edge[0], edge[1] + 1]) / 2
     depth[edge[0] - 1 : edge[0] + 2, edge[1] - 1 : edge[1] + 2] = between
     spoilt = [maps[0].with_depth(depth), *maps[1:]]
-    kept = filter_map(spoilt, 0, FusionRules(min_views=1)).depth[edge[0] - 1 : edge[0] + 2, edge[1] - 1 : edge[1] + 2]
+    kept = filter_map(spoilt, 0, FusionRules(min_consistent=1)).depth[
+        edge[0] - 1 : edge[0] + 2, edge[1] - 1 : edge[1] + 2
+    ]
     assert abs(float(between - depth[edge[0], edge[1] + 3])) > 0.1
     assert not bool(((kept - between).abs() < 0.02).any())
 
 
 def test_unknown_depths_neither_pass_nor_confirm() -> None:
     maps = ball_maps(4, num_sources=3)
-    clean = filter_map(maps, 0, FusionRules(min_views=3)).depth
+    clean = filter_map(maps, 0, FusionRules(min_consistent=3)).depth
     row, column = (clean > 0).nonzero()[200].tolist()
     for wrong in (math.nan, math.inf, -1.0, 0.0):
         depth = maps[0].depth.clone()
         depth[row, column] = wrong
-        there = filter_map([maps[0].with_depth(depth), *maps[1:]], 0, FusionRules(min_views=3)).depth
+        there = filter_map([maps[0].with_depth(depth), *maps[1:]], 0, FusionRules(min_consistent=3)).depth
         assert there[row, column] == 0
         assert bool(there.isfinite().all())
         spoilt = maps[1].with_depth(torch.full_like(maps[1].depth, wrong))
-        assert not bool(filter_map([maps[0], spoilt, *maps[2:]], 0, FusionRules(min_views=3)).depth.any())
+        assert not bool(filter_map([maps[0], spoilt, *maps[2:]], 0, FusionRules(min_consistent=3)).depth.any())
 
 
 def test_views_with_few_sources_need_all_of_them() -> None:
     maps = ball_maps(3, num_sources=2)
-    both = filter_map(maps, 0, FusionRules(min_views=3)).depth > 0
-    assert bool((both == (filter_map(maps, 0, FusionRules(min_views=2)).depth > 0)).all())
-    one = filter_map(maps, 0, FusionRules(min_views=1)).depth > 0
+    both = filter_map(maps, 0, FusionRules(min_consistent=3)).depth > 0
+    assert bool((both == (filter_map(maps, 0, FusionRules(min_consistent=2)).depth > 0)).all())
+    one = filter_map(maps, 0, FusionRules(min_consistent=1)).depth > 0
     assert one.sum() > both.sum() > 100
-    assert not bool(filter_map([replace(maps[0], sources=()), *maps[1:]], 0, FusionRules(min_views=1)).depth.any())
+    assert not bool(filter_map([replace(maps[0], sources=()), *maps[1:]], 0, FusionRules(min_consistent=1)).depth.any())
 
 
 def test_points_that_other_views_look_through_can_be_refused() -> None:
@@ -193,8 +195,8 @@ def test_points_that_other_views_look_through_can_be_refused() -> None:
         depths[index] = torch.where(what == 2, floating, depths[index])
     spoilt = changed(maps, depth=depths)
     ghost = depths[0] != maps[0].depth
-    kept = filter_map(spoilt, 0, FusionRules(min_views=1)).depth > 0
-    refused = filter_map(spoilt, 0, FusionRules(min_views=1, max_violations=2)).depth > 0
+    kept = filter_map(spoilt, 0, FusionRules(min_consistent=1)).depth > 0
+    refused = filter_map(spoilt, 0, FusionRules(min_consistent=1, max_violations=2)).depth > 0
     assert ghost.sum() > 20
     assert kept[ghost].float().mean() > 0.5
     assert not bool(refused[ghost].any())
@@ -209,7 +211,7 @@ def test_sources_that_do_not_exist_and_rules_without_sense_are_told() -> None:
         ):
             filter_view([replace(maps[0], sources=sources), *maps[1:]], 0, FusionRules())
     with pytest.raises(Vo3dError, match="0 sources confirm"):
-        FusionRules(min_views=0)
+        FusionRules(min_consistent=0)
 
 
 def test_far_worlds_do_not_disturb_single_precision_depths() -> None:
@@ -242,4 +244,4 @@ def test_the_view_itself_must_look_the_right_way() -> None:
     maps = ball_maps(4, num_sources=3)
     round_about = torch.diag(torch.tensor((-1.0, 1.0, -1.0, 1.0), dtype=torch.float64))
     turned = [maps[0], *maps_of([view.world_T_cam @ round_about for view in maps[1:]], maps[0].K, 48, 64, 3)]
-    assert not bool(filter_map(turned, 0, FusionRules(min_views=1)).depth.any())
+    assert not bool(filter_map(turned, 0, FusionRules(min_consistent=1)).depth.any())

@@ -71,12 +71,12 @@ def test_pixels_left_out_are_close_to_a_point_in_their_own_view(maps: list[Posed
         seen = cloud.points @ cam_T_world[:3, :3].T + cam_T_world[:3, 3]
         front = seen[:, 2] > 0
         pixels = (seen[front] / seen[front, 2:]) @ view.K.numpy().T
-        near = cKDTree(pixels[:, :2]).query_ball_point(passed.pixels.numpy(), rules.max_reprojection)
+        near = cKDTree(pixels[:, :2]).query_ball_point(passed.pixels.numpy(), rules.max_pixels)
         depths = seen[front, 2]
         lonely = [
             number
             for number, found in enumerate(near)
-            if not any(abs(depths[at] / float(passed.depth[number]) - 1) < rules.max_depth_difference for at in found)
+            if not any(abs(depths[at] / float(passed.depth[number]) - 1) < rules.max_relative for at in found)
         ]
         assert len(passed.pixels) > 1000
         assert lonely == []
@@ -197,7 +197,7 @@ def test_sensor_depths_of_a_real_room_fuse(shared_data: Path) -> None:
                 depth_range=(0.3, 8.0),
             )
         )
-    rules = FusionRules(min_confidence=0.5, max_depth_difference=0.03, max_reprojection=2.0, min_views=2)
+    rules = FusionRules(min_confidence=0.5, max_relative=0.03, max_pixels=2.0, min_consistent=2)
     fused = fuse(maps, rules)
     known = sum(count.known for count in fused.views)
     consistent = sum(count.consistent for count in fused.views)

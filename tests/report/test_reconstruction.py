@@ -20,7 +20,7 @@ from vo3d.report.reconstruction import write_reconstruction_report
 from vo3d.report.words import duration_in_words
 
 SIZE = (12, 16)
-RULES = FusionRules(min_confidence=0.5, min_views=2)
+RULES = FusionRules(min_confidence=0.5, min_consistent=2)
 
 
 @pytest.fixture(autouse=True)

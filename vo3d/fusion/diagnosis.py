@@ -50,8 +50,8 @@ class Diagnosis:
     confident: float  # of the known ones, as the following
     at_ends: float  # at the near or far end of the depth range
     overlap: float  # inside the image of the source
-    reprojection: float  # of those inside, closer than `max_reprojection`
-    depth_difference: float  # of those inside, closer than `max_depth_difference`
+    reprojection: float  # of those inside, closer than `max_pixels`
+    depth_difference: float  # of those inside, closer than `max_relative`
     agreement: float  # of those inside, both
     agree_enough: float  # of the known ones, confirmed by as many sources as are needed
     confidence_for_tenth: float  # the least confidence that a tenth of the known pixels would pass
@@ -61,7 +61,7 @@ class Diagnosis:
         """The finding, the figures and what to do, in one line."""
         if not self.known or not self.num_pairs:
             return f"no point is left of {self.num_maps} depth maps: {_ADVICE[self.cause]}"
-        rules, limit = self.rules, self.rules.max_depth_difference
+        rules, limit = self.rules, self.rules.max_relative
         unsure = (
             "" if self.confident or self.cause == "confidence" else "; no depth has the least confidence: lower it too"
         )
@@ -69,9 +69,9 @@ class Diagnosis:
             f"no point is left of {self.num_maps} depth maps; of the depths {self.confident:.1%} have the confidence "
             f"{rules.min_confidence:g} ({self.confidence_for_tenth:.2g} would keep 10 %), {self.at_ends:.0%} lie at "
             f"the ends of the depth range, {self.overlap:.0%} fall into a source's image; of those "
-            f"{self.reprojection:.0%} come back within {rules.max_reprojection:g} px and {self.depth_difference:.0%} "
+            f"{self.reprojection:.0%} come back within {rules.max_pixels:g} px and {self.depth_difference:.0%} "
             f"within {limit:.1%} of the depth, {self.agreement:.0%} both; {self.agree_enough:.0%} are confirmed by "
-            f"{rules.min_views} sources, or all of fewer: {_ADVICE[self.cause]}{unsure}"
+            f"{rules.min_consistent} sources, or all of fewer: {_ADVICE[self.cause]}{unsure}"
         )
 
 
@@ -103,8 +103,8 @@ def diagnose(maps: Sequence[PosedDepthMap], rules: FusionRules) -> Diagnosis:
             pairs += 1
             asked += len(depth)
             inside += int(seen.inside.sum())
-            near += int((seen.distance < rules.max_reprojection).sum())
-            close += int((seen.difference < rules.max_depth_difference).sum())
+            near += int((seen.distance < rules.max_pixels).sum())
+            close += int((seen.difference < rules.max_relative).sum())
             agreeing += seen.agrees(rules)
         both += int(agreeing.sum())
         enough += int((agreeing >= rules.views_needed(len(view.sources))).sum())

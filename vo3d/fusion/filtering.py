@@ -24,10 +24,10 @@ class FusionRules:
 
     Arguments:
         min_confidence: the least confidence. It is asked of the pixel itself; sources confirm with all their depths.
-        max_reprojection: pixels. The point, seen in the source, replaced there by the source's surface and seen back in
+        max_pixels: pixels. The point, seen in the source, replaced there by the source's surface and seen back in
             its own view must come to lie closer than this to where it started.
-        max_depth_difference: share of the depth by which the point so seen back may differ.
-        min_views: how many sources must confirm. A view with fewer sources needs all of them; one without any is never
+        max_relative: share of the depth by which the point so seen back may differ.
+        min_consistent: how many sources must confirm. A view with fewer needs all of them; one without any is never
             fused, and only confirms others.
         visibility: whether a surface point that several views saw appears once; False keeps a point for every view
             that saw it, as the public ports do.
@@ -37,23 +37,23 @@ class FusionRules:
     """
 
     min_confidence: float = 0.8
-    max_reprojection: float = 1.0
-    max_depth_difference: float = 0.01
-    min_views: int = 3
+    max_pixels: float = 1.0
+    max_relative: float = 0.01
+    min_consistent: int = 3
     visibility: bool = True
     max_depth_step: float = 0.05
     max_violations: int | None = None
 
     def __post_init__(self) -> None:
-        if self.min_views < 1 or self.max_reprojection <= 0 or self.max_depth_difference <= 0:
+        if self.min_consistent < 1 or self.max_pixels <= 0 or self.max_relative <= 0:
             raise Vo3dError(
-                f"fusion of points that {self.min_views} sources confirm, to {self.max_reprojection:g} pixels and "
-                f"{self.max_depth_difference:g} of the depth: expected at least one source and limits above 0"
+                f"fusion of points that {self.min_consistent} sources confirm, to {self.max_pixels:g} pixels and "
+                f"{self.max_relative:g} of the depth: expected at least one source and limits above 0"
             )
 
     def views_needed(self, num_sources: int) -> int:
         """Count the sources, of so many, that must confirm a pixel: at least one, or a view without any would pass."""
-        return max(1, min(self.min_views, num_sources))
+        return max(1, min(self.min_consistent, num_sources))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ class Reprojection:
 
     def agrees(self, rules: FusionRules) -> Bool[Tensor, " n"]:
         """Find where the source confirms the view."""
-        return (self.distance < rules.max_reprojection) & (self.difference < rules.max_depth_difference)
+        return (self.distance < rules.max_pixels) & (self.difference < rules.max_relative)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -52,7 +52,7 @@ def fuse(
     A pixel that passes the filters becomes a point on its own ray, at the mean of the depths that its view and the
     sources that agree give it; its colour is the mean over these views. With `rules.visibility` it is left out where an
     earlier view has put a point already: where the point that the earlier view holds at the nearest pixel, seen from
-    this one, is closer than `max_reprojection` pixels and `max_depth_difference` of the depth. Views with the finest
+    this one, is closer than `max_pixels` pixels and `max_relative` of the depth. Views with the finest
     pixels on the surface come first, so the order of `maps` does not matter.
 
     Normals point to the camera; a point without enough neighbours gets the direction to its camera. `scalars` are

@@ -213,7 +213,7 @@ def _meanings(rules: FusionRules) -> dict[str, str]:
     return {
         "with a depth": "The method gave a depth, whatever its confidence.",
         "confident": f"Of these, those with a confidence of at least {rules.min_confidence:g}.",
-        "confirmed": f"Of these, those that {rules.min_views} other views confirm, or all where there are fewer.",
+        "confirmed": f"Of these, those that {rules.min_consistent} other views confirm, or all where there are fewer.",
         "points": f"Of these, those that became points of the cloud{once}.",
     }
 
@@ -222,9 +222,9 @@ def _thresholds(rules: FusionRules) -> dict[str, str]:
     """The rules of the fusion in words."""
     return {
         "least confidence": f"{rules.min_confidence:g}",
-        "views that must confirm": f"{rules.min_views}",
-        "largest reprojection error": f"{rules.max_reprojection:g} px",
-        "largest difference of depths": f"{100 * rules.max_depth_difference:g} %",
+        "views that must confirm": f"{rules.min_consistent}",
+        "largest reprojection error": f"{rules.max_pixels:g} px",
+        "largest difference of depths": f"{100 * rules.max_relative:g} %",
         "points seen by several views": "kept once" if rules.visibility else "kept for each view",
     }
 

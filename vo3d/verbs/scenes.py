@@ -120,11 +120,7 @@ def reconstruct(
     if depth_range and not 0 < depth_range[0] < depth_range[1]:
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
-    rules: dict[str, Any] = {
-        "min_views": min_consistent,
-        "max_reprojection": max_pixels,
-        "max_depth_difference": max_relative,
-    }
+    rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
     reconstruct_scene(
         scene,
         out=out,

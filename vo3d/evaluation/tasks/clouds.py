@@ -46,7 +46,7 @@ class Clouds(Depth):
         distances: Of precision, recall and F-score: three of them, ascending.
         thin: Of both clouds, until no two points are within this distance; 0 leaves them.
         min_confidence: The least confidence of a depth that becomes a point; the model's own if None.
-        min_views: Sources that must confirm a depth, see `vo3d.fusion.filtering.FusionRules`.
+        min_consistent: Sources that must confirm a depth, see `vo3d.fusion.filtering.FusionRules`.
     """
 
     name = "clouds"
@@ -106,13 +106,13 @@ class Clouds(Depth):
         distances: Sequence[float] = (0.005, 0.01, 0.02),
         thin: float = 0.002,
         min_confidence: float | None = None,
-        min_views: int = 3,
+        min_consistent: int = 3,
     ) -> None:
         super().__init__(min_confidence=min_confidence)
         check_distances(distances, float("inf"))
         if len(distances) != 3 or list(distances) != sorted(distances) or not 0 <= thin < float("inf"):
             raise Vo3dError(f"distances {list(distances)}, thin {thin}: expected three that ascend, and 0 or more")
-        self.distances, self.thin, self.min_views = tuple(distances), thin, min_views
+        self.distances, self.thin, self.min_consistent = tuple(distances), thin, min_consistent
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
         """None for a model of depth on scenes of views with true depth."""
@@ -181,7 +181,7 @@ class Clouds(Depth):
 
     def _rules(self, model: Model) -> FusionRules:
         own = depth_model(model).min_confidence if self.min_confidence is None else self.min_confidence
-        return FusionRules(min_confidence=own or 0.0, min_views=self.min_views)
+        return FusionRules(min_confidence=own or 0.0, min_consistent=self.min_consistent)
 
     def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
         """The F-score of each model at the middle distance, where they may be compared."""
