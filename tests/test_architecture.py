@@ -20,7 +20,7 @@ ROW = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # Rooms that must not meet although their row would allow it: they meet in a YAML file or as arguments.
 STRANGERS = {
     *((room, far) for far in ("models", "datasets") for room in ("settings", "inference", "evaluation")),
-    *((room, far) for far in ("models", "datasets") for room in ("training", "verbs", "cli")),
+    *((room, far) for far in ("models", "datasets") for room in ("training", "pipelines", "verbs", "cli")),
     ("models", "datasets"),
     ("datasets", "models"),
     ("training", "evaluation"),

@@ -32,10 +32,11 @@ from vo3d.layers.downsampling import Pool
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
 from vo3d.models.constant_motion import ConstantMotion
-from vo3d.pipelines.optimizers.optimizer_runs import ERRORS, keep_budget, plain, street_net
+from vo3d.pipelines.optimizers.optimizer_runs import ERRORS, keep_budget, plain
 from vo3d.pipelines.optimizers.tables import markdown, spread
 from vo3d.recording import RecordingDataset
 from vo3d.settings.build import build
+from vo3d.settings.files import find_config, read_settings
 from vo3d.settings.run_folder import HISTORY, find_checkpoint, read_run
 from vo3d.world.export import render_to_kitti
 
@@ -94,9 +95,9 @@ class Run:
 
 def experiment(pool: str, seed: int, folder: Path, data: Path, budget: Budget) -> dict[str, object]:
     """The configuration of one run: that of deepvo_rendered.yaml, but for the budget and for frames from files."""
-    net = street_net(budget.size, budget.width, budget.hidden) | {"pool": pool}
-    jitter = {"class_path": "vo3d.datasets.transforms.PhotometricJitter", "init_args": {"hue": 0.0}}
-    flip = {"class_path": "vo3d.datasets.transforms.HorizontalFlip"}
+    rendered = read_settings(Path(find_config("deepvo_rendered.yaml")))
+    sizes = {"size": budget.size, "width": budget.width, "hidden": budget.hidden}
+    net = rendered["model"]["net"]["init_args"] | {**sizes, "pool": pool}
 
     def clips(seeds: Iterable[int], clip_step: int, transforms: Sequence[Mapping[str, object]]) -> dict[str, object]:
         sequences = [f"{seed:02d}" for seed in seeds]
@@ -120,7 +121,7 @@ def experiment(pool: str, seed: int, folder: Path, data: Path, budget: Budget) -
         },
         "data": {
             "batch_size": budget.batch_size,
-            "train": clips(budget.train_seeds, 2, [jitter, flip]),
+            "train": clips(budget.train_seeds, 2, rendered["data"]["train"]["init_args"]["transforms"]),
             "val": clips(budget.val_seeds, 4, []),
             "test": clips(budget.test_seeds, 4, []),
         },

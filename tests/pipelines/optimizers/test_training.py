@@ -20,13 +20,14 @@ from vo3d.pipelines.optimizers.optimizer_runs import (
     Found,
     Run,
     Streets,
+    experiment,
     rate_at,
-    street_net,
     train_and_test,
     try_rates,
 )
 from vo3d.pipelines.optimizers.training import band_of, run_training
 from vo3d.sample import Sample
+from vo3d.settings.build import build
 
 LITTLE = Budget(
     size=(32, 64),
@@ -109,7 +110,7 @@ def test_equal_seeds_start_from_equal_weights_and_see_equal_batches(out: Path) -
 def test_a_run_is_what_a_hand_written_loop_gives(out: Path) -> None:
     streets = Streets(LITTLE)
     torch.manual_seed(0)
-    net = DeepVO(**street_net(LITTLE.size, LITTLE.width, LITTLE.hidden))
+    net = build(DeepVO, experiment(LITTLE)["model"]["net"])
     optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     generator = torch.Generator().manual_seed(0)
     order = [torch.randperm(3, generator=generator).tolist() for _ in range(2)]  # three clips: two batches an epoch

@@ -2,8 +2,9 @@
 
 The rates of a small grid around each optimiser's default are tried with every seed; chosen is the rate whose final
 validation loss is the smallest in the mean over the seeds. Everything else is equal: steps, batches, their order and
-the first weights for equal seeds, what augments the clips (that of deepvo_rendered.yaml), the cosine along which rates
-fall to 0. No weight decay, and no clipping of gradients, which would hide that a rate is too large.
+the first weights for equal seeds, network and clips (those of deepvo_rendered.yaml at the sizes of the budget), the
+cosine along which rates fall to 0. No weight decay, and no clipping of gradients, which would hide that a rate is too
+large.
 """
 
 import json
@@ -22,8 +23,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from vo3d import optim
-from vo3d.datasets.rendered import Rendered
-from vo3d.datasets.transforms import HorizontalFlip, PhotometricJitter
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path
@@ -31,11 +30,12 @@ from vo3d.formats.results import FILE_NAME, Result
 from vo3d.inference.loop import evaluating
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
-from vo3d.models.constant_motion import ConstantMotion
-from vo3d.models.deepvo import DeepVO
 from vo3d.optim.regimes import train, updates_per_epoch
-from vo3d.recording import Transform
+from vo3d.recording import RecordingDataset
 from vo3d.sample import Sample
+from vo3d.settings.build import build
+from vo3d.settings.discovery import known_baselines
+from vo3d.settings.files import find_config, read_settings
 
 # Of each optimiser in the survey: the rate about which its grid lies. All but the first three are its default; those
 # have none, and theirs were looked for in a few runs of some dozen steps.
@@ -52,6 +52,7 @@ OPTIMIZERS: Mapping[str, float] = {
 }
 RUNGS = (-1, 0, 1, 2)  # of the ladder ..., 0.1, 0.3, 1, 3, 10, ... times that rate; 1 is rung 0
 MOST_MORE = 4  # rungs that a grid may grow by while its best rate lies at an end
+EXPERIMENT = "deepvo_rendered.yaml"
 FINISHED = "run.json"  # written last
 ERRORS = {"t_rel_percent": "t_rel %", "r_rel_deg_per_100m": "r_rel deg/100 m", "ape_rmse_m": "APE m"}
 
@@ -121,31 +122,30 @@ class Streets:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.train = self._clips(budget.train_seeds, budget.frames, 2, PhotometricJitter(hue=0.0), HorizontalFlip())
+        clips = experiment(budget)["data"]
+        self.train, self.val, self.test = (
+            build(RecordingDataset, clips[split], f"{EXPERIMENT}: data.{split}") for split in ("train", "val", "test")
+        )
 
     @cached_property
     def validation(self) -> list[Sample]:
         """All clips to choose the rate by, in batches of at most 64."""
-        clips = self._clips(self.budget.val_seeds, self.budget.frames, self.budget.clip_length - 1)
-        samples = [clips[number] for number in range(len(clips))]
+        samples = [self.val[number] for number in range(len(self.val))]
         return [Sample.collate(samples[first : first + 64]) for first in range(0, len(samples), 64)]
 
-    @cached_property
-    def test(self) -> Rendered:
-        """The clips whose recordings are tested on."""
-        return self._clips(self.budget.test_seeds, self.budget.test_frames, 1)
 
-    def _clips(self, seeds: Sequence[int], frames: int, step: int, *transforms: Transform) -> Rendered:
-        return Rendered(
-            "street",
-            seeds,
-            frames,
-            self.budget.size,
-            clip_length=self.budget.clip_length,
-            clip_step=step,
-            cache=True,
-            transforms=transforms,
-        )
+def experiment(budget: Budget) -> dict[str, Any]:
+    """Read deepvo_rendered.yaml, and set what the budget decides: the sizes of network and frames, and the streets."""
+    config = read_settings(Path(find_config(EXPERIMENT)))
+    config["model"]["net"]["init_args"] |= {"size": budget.size, "width": budget.width, "hidden": budget.hidden}
+    for split, seeds, frames in (
+        ("train", budget.train_seeds, budget.frames),
+        ("val", budget.val_seeds, budget.frames),
+        ("test", budget.test_seeds, budget.test_frames),
+    ):
+        streets = {"seeds": seeds, "frames": frames, "size": budget.size, "cache": True}
+        config["data"][split]["init_args"] |= {**streets, "clip_length": budget.clip_length}
+    return config
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def train_and_test(
     budget = streets.budget
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = DeepVO(**street_net(budget.size, budget.width, budget.hidden))
+        net: Model = build(Model, experiment(budget)["model"]["net"], f"{EXPERIMENT}: model.net")
     optimizer = make(net.parameters(), lr=rate)
     schedule = CosineAnnealingLR(optimizer, T_max=budget.steps)
     at_iterate = getattr(optimizer, "at_iterate", nullcontext)  # NAG's parameters are ahead of it
@@ -297,25 +297,9 @@ def constant_motion(streets: Streets, out: Path) -> Result:
     """The errors of the mean training step on the same streets, read where they are known."""
     if (out / FILE_NAME).is_file() and len((found := Result.load(out)).sequences) == len(streets.test.recordings):
         return found
-    constant = ConstantMotion()
+    constant: Model = build(Model, known_baselines()["constant"])
     constant.fit(streets.train.recordings)
     return score(constant, streets, out)
-
-
-def street_net(size: tuple[int, int], width: float, hidden: int) -> dict[str, Any]:
-    """Arguments of the DeepVO that learns from rendered streets: those of deepvo_rendered.yaml, but for its size."""
-    return {
-        "size": size,
-        "width": width,
-        "batch_norm": True,
-        "leaky_slope": 0.1,
-        "hidden": hidden,
-        "kappa": 300.0,
-        "image_mean": (0.443, 0.443, 0.443),
-        "image_std": (0.174, 0.167, 0.176),
-        "step_mean": (0.0, 0.0, 0.747, 0.0, 0.0, 0.0),
-        "step_std": (0.01, 0.004, 0.333, 0.016, 0.004, 0.004),
-    }
 
 
 def keep_budget(path: Path, budget: Any) -> None:
