@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from draw_calls import ROWS
 from places import ROOT, SUPPORT
 
@@ -162,12 +160,14 @@ def test_heavy_and_restricted_packages_stay_where_they_belong() -> None:
     assert len(evo_files) == 1, f"evo (GPL-3) is imported in {sorted(evo_files)}: it belongs in one file"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_source_files_stay_short_and_free_of_device_names(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
-    assert path.stem not in {"utils", "helpers", "misc", "common", "data", "info"}
+def test_source_files_stay_short_and_free_of_device_names() -> None:
+    long = [path for path in SOURCES if len(path.read_text().splitlines()) > 400]
+    assert not long, f"more than 400 lines: {long}"
+    vague = [path for path in SOURCES if path.stem in {"utils", "helpers", "misc", "common", "data", "info"}]
+    assert not vague, f"a name that says nothing: {vague}"
     devices = [
         f"{path}:{node.lineno}"
+        for path in SOURCES
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.split(":")[0] == "cuda"
     ]

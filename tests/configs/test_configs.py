@@ -150,14 +150,20 @@ def test_an_optimiser_states_every_argument_of_its_class(name: str) -> None:
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_every_optimiser_goes_with_a_base_and_nothing_leaks(base: str, printed: Callable[..., dict[str, Any]]) -> None:
+def test_a_base_leaves_the_optimiser_open(base: str, printed: Callable[..., dict[str, Any]]) -> None:
     assert "optimizer" not in own(base)["model"]
     assert isinstance(own(base)["seed_everything"], int)
     assert own(base)["out"].startswith("runs/")
     alone = printed(base)
     assert alone["model"]["optimizer"] is None
     assert alone["data"]["test"] is not None
-    shift = 1 + BASES.index(base)  # so that over all bases each optimiser follows many others
+
+
+@pytest.mark.parametrize(("base", "shift"), [("smoke_deepvo.yaml", 1), ("mvsnet_dtu.yaml", 5)])
+def test_every_optimiser_goes_with_a_base_and_nothing_leaks(
+    base: str, shift: int, printed: Callable[..., dict[str, Any]]
+) -> None:
+    alone = printed(base)
     for place, name in enumerate(OPTIMISERS):
         before = OPTIMISERS[(place + shift) % len(OPTIMISERS)]
         both = printed(base, before, name)

@@ -46,9 +46,14 @@ def train(net: str, data: dict[str, Any], folder: Path, *more: str) -> Path:
     return folder / "run"
 
 
-def test_steps_and_depth_get_two_tables_and_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("StepsAndDepth", STREET, tmp_path, "--trainer.log_every_n_steps", "3")
-    capsys.readouterr()
+@pytest.fixture(scope="module")
+def steps_and_depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a method of poses and depth; nothing is logged in its two steps."""
+    return train("StepsAndDepth", STREET, tmp_path_factory.mktemp("steps"), "--trainer.log_every_n_steps", "3")
+
+
+def test_steps_and_depth_get_two_tables_and_one_page(steps_and_depth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = steps_and_depth
     assert main(["evaluate", str(run), "--weights", "last", "--lengths", "2", "4"]) == 0
     text = capsys.readouterr().out
     assert "Protocol: task odometry" in text
@@ -65,10 +70,11 @@ def test_steps_and_depth_get_two_tables_and_one_page(tmp_path: Path, capsys: pyt
     assert main(["compare", str(run / "evaluation/test/StepsAndDepth")]) == 0  # the folder of a model: both tables
 
 
-def test_a_key_without_a_truth_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("StepsAndDepth", STREET, tmp_path)
-    words = ["evaluate", str(run), "--weights", "last", "--data", '{"depth": false}', "--out", str(tmp_path / "out")]
-    capsys.readouterr()
+def test_a_key_without_a_truth_is_said(
+    steps_and_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", '{"depth": false}', "--out", str(tmp_path / "out")]
+    words = ["evaluate", str(steps_and_depth), "--weights", "last", *data]
     assert main(words) == 0
     assert "depth not scored: Rendered gives no depth to compare with: turn it on" in capsys.readouterr().out
     assert not (tmp_path / "out/StepsAndDepth/depth").exists()
@@ -171,14 +177,15 @@ def test_a_training_that_was_stopped_is_not_taken_for_a_finished_one(
     assert "its training did not end, and Places learns a part at the end: resume it" in line
 
 
-def test_one_task_that_fails_leaves_the_others_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("StepsAndDepth", STREET, tmp_path)
-    task = '{"class_path": "stubs.Failing"}'
-    words = ["evaluate", str(run), "--weights", "last", "--lengths", "2", "--tasks", task, "odometry"]
-    assert "street-0000: nothing of it was understood" in complaint(capsys, *words)
-    assert Result.load(run / "evaluation/test/StepsAndDepth/odometry").mean["t_rel_percent"] is not None
-    assert "Paths from above" in (run / "evaluation/test/report.html").read_text()
-    again = ["evaluate", str(run), "--weights", "last", "--tasks", "odometry", "odometry"]
+def test_one_task_that_fails_leaves_the_others_and_the_page(
+    steps_and_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(steps_and_depth), "--weights", "last", "--lengths", "2", "--out", str(tmp_path)]
+    line = complaint(capsys, *words, "--tasks", '{"class_path": "stubs.Failing"}', "odometry")
+    assert "street-0000: nothing of it was understood" in line
+    assert Result.load(tmp_path / "StepsAndDepth/odometry").mean["t_rel_percent"] is not None
+    assert "Paths from above" in (tmp_path / "report.html").read_text()
+    again = [*words, "--tasks", "odometry", "odometry"]
     assert "two tasks are called odometry" in complaint(capsys, *again)
 
 

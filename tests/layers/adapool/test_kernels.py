@@ -20,7 +20,7 @@ from vo3d.layers.adapool import kernels, tiling
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
-SHAPES, LARGEST = (200, 70) if ON_GPU else (20, 7)
+SHAPES, LARGEST = (200, 70) if ON_GPU else (8, 7)
 SIMILARITIES = ("dsc", "", "l1", "huber")
 
 # The interpreter computes in NumPy, which warns of infinities that GPUs pass over; they are not in the results.

@@ -25,7 +25,7 @@ from vo3d.pipelines.info.overview import print_overview
 from vo3d.pipelines.info.summary import Views, blank_sample, layers, summarise
 from vo3d.sample import Sample
 
-CONFIGS = sorted(ROOT.joinpath("configs").glob("*.yaml"))
+CONFIGS = [ROOT / "configs" / f"{name}.yaml" for name in ("deepvo_kitti", "mvsnet_dtu", "rmvsnet_dtu", "classic_kitti")]
 META, CPU = torch.device("meta"), torch.device("cpu")
 MODELS: dict[str, Callable[[], Model]] = {
     "DeepVO": partial(DeepVO, size=(64, 96), width=1 / 16, hidden=8),
@@ -169,9 +169,7 @@ def test_a_blank_sample_has_every_field_that_there_is() -> None:
         blank_sample(["sonar"], Views(size=(4, 6), num=2), CPU)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in CONFIGS if "vo3d.models." in path.read_text()], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_with_a_model_has_a_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = () if "deepvo" in path.stem else ("--size", "32", "40")  # the sizes of the others are free
     assert main(["info", path.name, *size, "--depth", "1", "--views", "2"]) == 0
