@@ -39,7 +39,7 @@ MAX_DISTANCE = 100.0  # baselines of the stereo pair: points beyond say nothing 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the pipeline keeps of one frame."""
+    """The parts of one frame that the pipeline keeps."""
 
     image: Grey
     K: Float64[ndarray, "3 3"]
@@ -235,11 +235,11 @@ def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, 
 
 def describe(image: Grey, features: Features, num: int) -> tuple[Pixels, Descriptors]:
     """Key points of ORB or SIFT, spread over the image, with their descriptors."""
-    detector: cv2.Feature2D
-    if features == "orb":
-        detector = cv2.ORB.create(CROWD * num, edgeThreshold=16, fastThreshold=FAST_THRESHOLD)
-    else:
-        detector = cv2.SIFT.create(CROWD * num, contrastThreshold=0.02)
+    detector: cv2.Feature2D = (
+        cv2.ORB.create(CROWD * num, edgeThreshold=16, fastThreshold=FAST_THRESHOLD)
+        if features == "orb"
+        else cv2.SIFT.create(CROWD * num, contrastThreshold=0.02)
+    )
     points = detector.detect(image)
     pixels = np.array(cv2.KeyPoint.convert(points), np.float32).reshape(-1, 2)
     chosen = best_of_cells(pixels, np.array([point.response for point in points]), image.shape, num)

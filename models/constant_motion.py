@@ -36,14 +36,12 @@ class ConstantMotion(Model):
         prev_T_cam = known_steps(recordings)
         u, _, vt = torch.linalg.svd(prev_T_cam[:, :3, :3].mean(0))
         handed = torch.diag(torch.stack([torch.ones(()), torch.ones(()), torch.linalg.det(u @ vt)]).to(u))
-        mean = se3.from_rotation_translation(u @ handed @ vt, prev_T_cam[:, :3, 3].mean(0))
-        self.motion.copy_(mean)
+        self.motion.copy_(se3.from_rotation_translation(u @ handed @ vt, prev_T_cam[:, :3, 3].mean(0)))
 
     def forward(self, sample: Sample) -> Prediction:
         """The constant motion for every step of every clip."""
         *batch, views, _, _, _ = sample.image.shape
-        motion = self.motion.to(sample.image)
-        return {"prev_T_cam": motion.expand(*batch, views - 1, 4, 4).clone()}
+        return {"prev_T_cam": self.motion.to(sample.image).expand(*batch, views - 1, 4, 4).clone()}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Raise Vo3dError: nothing here learns by gradients."""

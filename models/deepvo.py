@@ -69,8 +69,8 @@ State = tuple[Tensor, Tensor]  # hidden and cell state of the LSTM, each num_lay
 class DeepVO(Model):
     """Metric camera motion from the frames of one camera: convolutions on pairs of frames, then a recurrent network.
 
-    The defaults are the paper's network at its resolution (518 million parameters); `practical` and `small` below
-    give lighter ones. Convention: the six outputs are those of `vo3d.layers.pose`.
+    The defaults are the paper's network at its resolution (518 million parameters, 2 GB). Convention: the six outputs
+    are those of `vo3d.layers.pose`.
 
     Args:
         size: rows and columns of the frames; fixed, because the first recurrent matrix depends on it.
@@ -174,8 +174,7 @@ class DeepVO(Model):
         """Predict on from `state` (None: an empty memory); also gives the state after the last frame."""
         features = self.encode(sample.image)  # b s-1 channels*rows*columns
         memory, state = self.rnn(features, state)  # b s-1 hidden
-        vector = self.head(self.rnn_dropout(memory))  # b s-1 6
-        vector = self.step_mean + self.step_std * vector
+        vector = self.step_mean + self.step_std * self.head(self.rnn_dropout(memory))  # b s-1 6
         return {"prev_T_cam": pose_from_vector(vector)}, state
 
     def encode(self, image: Float[Tensor, "b s 3 h w"]) -> Float[Tensor, "b pairs features"]:
@@ -226,14 +225,18 @@ class DeepVO(Model):
             Vo3dError: a clip does not begin where the one before it ended.
         """
         state: State | None = None
-        previous: Sample | None = None
+        last: Tensor | None = None  # frame of the clip before, where its index tells
         for sample in samples:
-            if previous is not None:
-                _check_continues(previous, sample)
+            first = None if sample.index is None else sample.index[..., 0]
+            if last is not None and first is not None and not torch.equal(last, first):
+                raise Vo3dError(
+                    f"a stream must go on where it ended, but after frame {last.tolist()} came {first.tolist()}: make "
+                    "clips that overlap by one frame"
+                )
+            last = None if sample.index is None else sample.index[..., -1]
             prediction, (hidden, cell) = self.advance(sample, state)
             if self.carry_state:
                 state = hidden.detach(), cell.detach()
-            previous = sample
             yield prediction
 
     def reset_parameters(self) -> None:
@@ -252,32 +255,3 @@ class DeepVO(Model):
             for layer in range(self.rnn.num_layers):
                 # gates are stacked input, forget, cell, output; of the two equal biases one is enough
                 self.rnn.get_parameter(f"bias_hh_l{layer}")[hidden : 2 * hidden] = 1.0
-
-
-def faithful() -> DeepVO:
-    """The paper's network at 1280 x 384: 518 million parameters, 2 GB."""
-    return DeepVO()
-
-
-def practical() -> DeepVO:
-    """The network at 640 x 192, with the batch normalisation and dropout of reproductions: 149 million parameters."""
-    return DeepVO(
-        size=(192, 640), batch_norm=True, leaky_slope=0.1, conv_dropout=0.2, conv6_dropout=0.5, rnn_dropout=0.5
-    )
-
-
-def small() -> DeepVO:
-    """A network that two processor cores train in minutes, at 208 x 64."""
-    return DeepVO(size=(64, 208), width=0.25, batch_norm=True, leaky_slope=0.1, hidden=128)
-
-
-def _check_continues(previous: Sample, sample: Sample) -> None:
-    """Raise Vo3dError unless `sample` begins with the last frame of `previous`, where their indices tell."""
-    if previous.index is None or sample.index is None:
-        return
-    last, first = previous.index[..., -1], sample.index[..., 0]
-    if not torch.equal(last, first):
-        raise Vo3dError(
-            f"a stream must go on where it ended, but after frame {last.tolist()} came {first.tolist()}: make clips "
-            "that overlap by one frame"
-        )

@@ -3,7 +3,8 @@
 Yao, Luo, Li, Fang, Quan, "MVSNet: Depth Inference for Unstructured Multi-view Stereo", ECCV 2018.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import ClassVar, Literal
 
 import torch
@@ -117,30 +118,25 @@ class MVSNet(DepthModel):
         Raises:
             Vo3dError: the sample has fewer than two views.
         """
-        K, world_T_cam, depth_range = posed_views(self, sample)
-        K = subsample_intrinsics(K, STRIDE)
-        features = [self.features(view) for view in sample.image.unbind(1)]  # b 32 h/4 w/4
-        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
-        cost = variance_cost(features, K, world_T_cam, depths, slab=self.slab)  # b 32 d h/4 w/4
+        maps, K, world_T_cam, depths = self._views(sample, self.features)
+        cost = variance_cost(maps, K, world_T_cam, depths, slab=self.slab)  # b 32 d h/4 w/4
         logits = self.regulariser(cost)  # b d h/4 w/4
-        return self._predict(logits, depths, sample.image[:, 0], depth_range, self.refinement)
+        return self._predict(logits, depths, sample.image[:, 0], self.refinement)
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> Prediction:
         """`forward` without gradients and without the cost volume, as in evaluation mode."""
         refinement = None if self.refinement is None else folded(self.refinement)
         networks = folded(self.features), folded(self.regulariser), refinement
-        rows = [self._infer(row, *networks) for row in _rows(sample)]
+        samples = (sample.map(itemgetter(slice(row, row + 1))) for row in range(len(sample.image)))
+        rows = [self._infer(one, *networks) for one in samples]
         return {name: torch.cat([row[name] for row in rows]) for name in ("depth", "confidence")}  # type: ignore[return-value]
 
     def _infer(
         self, sample: Sample, features: nn.Module, regulariser: VolumeUNet, refinement: nn.Module | None
     ) -> Prediction:
         """The prediction for one sample (b = 1) by networks that are ready for inference."""
-        K, world_T_cam, depth_range = posed_views(self, sample)
-        K = subsample_intrinsics(K, STRIDE)
-        maps = [features(view) for view in sample.image.unbind(1)]  # 1 32 h/4 w/4
-        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)
+        maps, K, world_T_cam, depths = self._views(sample, features)
         logits = torch.empty(1, self.num_depths, *maps[0].shape[2:], device=maps[0].device)
         slabs = variance_slabs(maps, K, world_T_cam, depths, slab=self.slab)
         begin = 0
@@ -148,16 +144,21 @@ class MVSNet(DepthModel):
             for part in regulariser.from_slabs(slabs, self.num_depths):
                 logits[:, begin : begin + part.shape[1]] = part
                 begin += part.shape[1]
-        return self._predict(logits, depths, sample.image[:, 0], depth_range, refinement)
+        return self._predict(logits, depths, sample.image[:, 0], refinement)
 
-    def _predict(
-        self, logits: Tensor, depths: Tensor, image: Tensor, depth_range: Tensor, refinement: nn.Module | None
-    ) -> Prediction:
+    def _views(self, sample: Sample, features: nn.Module) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """The features of each view (b 32 h/4 w/4), K for their size (b s 3 3), poses, and the hypotheses (b d)."""
+        K, world_T_cam, depth_range = posed_views(self, sample)
+        maps = [features(view) for view in sample.image.unbind(1)]
+        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)
+        return maps, subsample_intrinsics(K, STRIDE), world_T_cam, depths
+
+    def _predict(self, logits: Tensor, depths: Tensor, image: Tensor, refinement: nn.Module | None) -> Prediction:
         """From logits (b d h w) to depths."""
         probability = functional.softmax(logits.float(), dim=1)  # b d h w
         initial = expected_depth(probability, depths)[:, None]  # b 1 h w
         confidence = mass_around(probability.detach())[:, None]
-        refined = initial if refinement is None else refinement(image, initial, depth_range)
+        refined = initial if refinement is None else refinement(image, initial, depths[:, [0, -1]])
         return {"depth": refined, "confidence": confidence, "aux": {"initial_depth": initial}}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
@@ -233,13 +234,3 @@ def mass_around(probability: Float[Tensor, "b d h w"]) -> Float[Tensor, "b h w"]
     inside = (around >= 0) & (around < d)
     mass = probability.gather(1, around.clamp(0, d - 1))
     return torch.where(inside, mass, 0).sum(dim=1).clamp(max=1)
-
-
-def _rows(sample: Sample) -> Iterator[Sample]:
-    """The samples of a batch, one by one, each as a batch of one."""
-    for row in range(sample.image.shape[0]):
-
-        def of_row(tensor: Tensor, row: int = row) -> Tensor:
-            return tensor[row : row + 1]
-
-        yield sample.map(of_row)

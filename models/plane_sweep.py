@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, pad
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import subsample_intrinsics
-from vo3d.geometry.plane_sweep import depth_hypotheses, sweep_pixels, warp_to_planes
+from vo3d.geometry.plane_sweep import BestPlanes, at_planes, depth_hypotheses, sweep_pixels, warp_to_planes
 from vo3d.geometry.precision import full_precision
 from vo3d.model import DepthModel, Prediction, Window, posed_views
 from vo3d.sample import Sample
@@ -95,8 +95,7 @@ class PlaneSweep(DepthModel):
     @torch.no_grad()
     def forward(self, sample: Sample) -> Prediction:
         """Depth and confidence (`b 1 h' w'`, h' = ceil(h / stride)) of the first view."""
-        found = self._sweep(sample.image, *posed_views(self, sample))
-        return {"depth": found[0][:, None], "confidence": found[1][:, None]}
+        return self._sweep(sample.image, *posed_views(self, sample))
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Raise Vo3dError: nothing here learns by gradients."""
@@ -109,13 +108,14 @@ class PlaneSweep(DepthModel):
         K: Float[Tensor, "b s 3 3"],
         world_T_cam: Float64[Tensor, "b s 4 4"],
         depth_range: Float[Tensor, "b 2"],
-    ) -> tuple[Float[Tensor, "b h2 w2"], Float[Tensor, "b h2 w2"]]:
-        """Depth and confidence of the reference."""
+    ) -> Prediction:
+        """Predict for the reference, by numbers of full precision."""
         depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
         best = _Best()
         for cost in self._costs(image, K, world_T_cam, depths):
             best.add(cost)
-        return best.result(depths, self.subpixel)
+        depth, confidence = best.result(depths, self.subpixel)
+        return {"depth": depth[:, None], "confidence": confidence[:, None]}
 
     def _costs(
         self,
@@ -159,18 +159,15 @@ class PlaneSweep(DepthModel):
         """1 - the correlation in the windows, from 0 to 2; infinity where the source does not see the pixel."""
         weight = seen.to(warped)  # b d 1 h w
         masked = weight * warped
-        sums = torch.cat(
-            (
-                weight,
-                masked,
-                weight * reference,
-                (masked * warped).sum(2, keepdim=True),
-                (weight * reference * reference).sum(2, keepdim=True),
-                (masked * reference).sum(2, keepdim=True),
-            ),
-            dim=2,
-        )  # b d 3c+1 h w, for c = 3 colours
-        sums = _box(sums, self.side)
+        parts = (
+            weight,
+            masked,
+            weight * reference,
+            (masked * warped).sum(2, keepdim=True),
+            (weight * reference * reference).sum(2, keepdim=True),
+            (masked * reference).sum(2, keepdim=True),
+        )
+        sums = _box(torch.cat(parts, dim=2), self.side)  # b d 2c+4 h w, for c = 3 colours
         c = warped.shape[2]
         means = sums[:, :, 1:] / sums[:, :, :1].clamp(min=1e-6)
         mean_w, mean_r, ww, rr, wr = torch.split(means, [c, c, 1, 1, 1], dim=2)
@@ -211,47 +208,29 @@ class PlaneSweep(DepthModel):
         return mean(slope) * guide + mean(mean(cost) - slope * centre)
 
 
-class _Best:
-    """The best plane of each pixel so far, its cost and that of its two neighbours; and the mean of all costs."""
-
-    def __init__(self) -> None:
-        self.num = 0
+class _Best(BestPlanes):
+    """The best plane of each pixel so far; and the sum and the number of the costs of planes that were seen."""
 
     def add(self, cost: Float[Tensor, "b h w"]) -> None:
         """Look at one more plane."""
         if not self.num:
-            self.best, self.previous = torch.full_like(cost, torch.inf), torch.full_like(cost, torch.inf)
-            self.below, self.above = self.best.clone(), self.best.clone()
-            self.index = torch.full(cost.shape, -2, dtype=torch.long, device=cost.device)
             self.total, self.known = torch.zeros_like(cost), torch.zeros_like(cost)
-        self.above = torch.where(self.index == self.num - 1, cost, self.above)
-        better = cost < self.best
-        self.below = torch.where(better, self.previous, self.below)
-        self.above = torch.where(better, torch.inf, self.above)
-        self.index = torch.where(better, self.num, self.index)
-        self.best = torch.where(better, cost, self.best)
+        super().add(cost)
         finite = cost.isfinite()
         self.total, self.known = self.total + torch.where(finite, cost, 0), self.known + finite
-        self.previous, self.num = cost, self.num + 1
 
     def result(self, depths: Float[Tensor, "b d"], subpixel: bool) -> tuple[Tensor, Tensor]:
         """Depth and confidence, b h w each; 0 where no plane was seen."""
-        found = self.index >= 0
-        place = self.index.clamp(min=0)
-        depth = _at(depths, place)
+        found = self.best < torch.inf
+        depth = at_planes(depths, self.index)
         if subpixel:
             curve = self.below - 2 * self.best + self.above
             fits = curve.isfinite() & (curve > 0)
             shift = torch.where(fits, (self.below - self.above) / (2 * curve), 0.0)  # -0.5 .. 0.5 planes
-            other = _at(depths, (place + shift.sign().long()).clamp(0, depths.shape[1] - 1))
+            other = at_planes(depths, (self.index + shift.sign().long()).clamp(0, depths.shape[1] - 1))
             depth = depth + shift.abs() * (other - depth)
         contrast = 1 - self.best / (self.total / self.known.clamp(min=1)).clamp(min=1e-12)
         return torch.where(found, depth, 0.0), torch.where(found, contrast.clamp(0, 1), 0.0)
-
-
-def _at(depths: Float[Tensor, "b d"], index: Tensor) -> Float[Tensor, "b h w"]:
-    """The depths of planes given by their numbers (b h w)."""
-    return depths.gather(1, index.flatten(1)).reshape(index.shape)
 
 
 def _mean_of_best(costs: Float[Tensor, "v b d h w"], half: bool) -> Float[Tensor, "b d h w"]:
@@ -272,15 +251,12 @@ def _box(values: Float[Tensor, "... h w"], side: int) -> Float[Tensor, "... h w"
 
     By shifted sums, one axis after the other, which a CPU does faster than pooling.
     """
-    h, w = values.shape[-2:]
-    rows = pad(values, (0, 0, side // 2, side // 2)) / side**2
-    total = rows[..., :h, :].clone()
-    for shift in range(1, side):
-        total += rows[..., shift : shift + h, :]
-    columns = pad(total, (side // 2, side // 2))
-    total = columns[..., :w].clone()
-    for shift in range(1, side):
-        total += columns[..., shift : shift + w]
+    total = values / side**2
+    for axis, border in ((-2, (0, 0, side // 2, side // 2)), (-1, (side // 2, side // 2))):
+        padded = pad(total, border)
+        total = padded.narrow(axis, 0, values.shape[axis]).clone()
+        for shift in range(1, side):
+            total += padded.narrow(axis, shift, values.shape[axis])
     return total
 
 

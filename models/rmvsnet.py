@@ -3,18 +3,19 @@
 Yao, Luo, Li, Shen, Fang, Quan, "Recurrent MVSNet for High-resolution Multi-view Stereo Depth Inference", CVPR 2019.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import depth_hypotheses, subsample, subsample_intrinsics, variance_cost, variance_slabs
+from vo3d.geometry.plane_sweep import BestPlanes, at_planes
 from vo3d.layers.conv_block import ConvBlock
 from vo3d.layers.convgru import ConvGRUCell
 from vo3d.layers.downsampling import Pool
@@ -106,35 +107,24 @@ class RMVSNet(DepthModel):
 
         The depth axis is from near to far in either order of the sweep.
         """
-        features, K, world_T_cam, depth_range = self._views(sample)
-        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse_training)  # b d
-        backward = self._backward()
+        features, K, world_T_cam, depths = self._views(sample, inverse=self.inverse_training)
+        drawn = self.sweep == "random" and self.training
+        backward = bool(torch.rand(()) < 0.5) if drawn else self.sweep == "far_to_near"
         swept = depths.flip(1) if backward else depths
         logits = torch.cat(list(self._sweep(features, K, world_T_cam, swept)), dim=1)  # b d h' w'
         if backward:
             logits = logits.flip(1)
-        winner = Winner()
-        with torch.no_grad():
-            for logit in logits.unbind(1):
-                winner.add(logit)
-        depth, confidence = winner.result(depths, inverse=self.inverse_training, sub_interval=self.sub_interval)
-        aux = {"log_probability": log_softmax(logits, 1)}
-        return {"depth": depth[:, None], "confidence": confidence[:, None], "aux": aux}
+        prediction = self._winner([logits.detach()], depths, inverse=self.inverse_training)
+        prediction["aux"] = {"log_probability": log_softmax(logits, 1)}
+        return prediction
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> Prediction:
         """Depth and confidence (b 1 h' w') of the first view, in memory that `num_depths` does not change."""
-        features, K, world_T_cam, depth_range = self._views(sample)
-        depths = depth_hypotheses(depth_range, self.num_depths, inverse=self.inverse)  # b d
-        backward = self.sweep == "far_to_near"
-        winner = Winner()
-        for logits in self._sweep(features, K, world_T_cam, depths.flip(1) if backward else depths):
-            for logit in logits.unbind(1):
-                winner.add(logit)
-        if backward:
+        features, K, world_T_cam, depths = self._views(sample, inverse=self.inverse)
+        if self.sweep == "far_to_near":
             depths = depths.flip(1)
-        depth, confidence = winner.result(depths, inverse=self.inverse, sub_interval=self.sub_interval)
-        return {"depth": depth[:, None], "confidence": confidence[:, None]}
+        return self._winner(self._sweep(features, K, world_T_cam, depths), depths, inverse=self.inverse)
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Cross entropy over the depths, mean over the pixels of a sample that have a class, then over the samples.
@@ -161,17 +151,24 @@ class RMVSNet(DepthModel):
         total = torch.where(counted, error, 0).sum((1, 2))
         return {"cross_entropy": (total / counted.sum((1, 2)).clamp(min=1)).mean()}
 
-    def _backward(self) -> bool:
-        if self.sweep == "random" and self.training:
-            return bool(torch.rand(()) < 0.5)
-        return self.sweep == "far_to_near"
+    def _winner(
+        self, slabs: Iterable[Float[Tensor, "b k h w"]], depths: Float[Tensor, "b d"], *, inverse: bool
+    ) -> Prediction:
+        """Choose the depths with the greatest logits, which come a slab of depths after the other."""
+        winner = Winner()
+        for logits in slabs:
+            for logit in logits.unbind(1):
+                winner.add(logit)
+        depth, confidence = winner.result(depths, inverse=inverse, sub_interval=self.sub_interval)
+        return {"depth": depth[:, None], "confidence": confidence[:, None]}
 
-    def _views(self, sample: Sample) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """The features of each view (b 32 h' w'), K for their size (b s 3 3), poses, near and far (b 2)."""
+    def _views(self, sample: Sample, *, inverse: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """The features of each view (b 32 h' w'), K for their size (b s 3 3), poses, and the hypotheses (b d)."""
         K, world_T_cam, depth_range = posed_views(self, sample)
         # a view at a time: at full size the feature network takes more memory than all that follows
         features = [self.features(_standardised(view)) for view in sample.image.unbind(1)]
-        return features, subsample_intrinsics(K, self.stride), world_T_cam, depth_range
+        depths = depth_hypotheses(depth_range, self.num_depths, inverse=inverse)
+        return features, subsample_intrinsics(K, self.stride), world_T_cam, depths
 
     def _sweep(
         self, features: list[Tensor], K: Tensor, world_T_cam: Tensor, depths: Float[Tensor, "b d"]
@@ -220,27 +217,17 @@ class RecurrentRegulariser(nn.Module):
         return logits[:, :, 0].transpose(0, 1).float(), after
 
 
-class Winner:
-    """The best depth of each pixel so far, and the probability that it has among all depths so far."""
+class Winner(BestPlanes):
+    """The best depth of each pixel so far, whose cost is minus its logit, and its probability among all so far."""
 
-    def __init__(self) -> None:
-        self.num = 0
+    total: Tensor  # sum of exp(logit - best logit), b h w
 
     def add(self, logit: Float[Tensor, "b h w"]) -> None:
         """Look at one more depth; logits may be as large as floats are."""
-        if not self.num:
-            nothing = torch.full_like(logit, -torch.inf)
-            self.best, self.total = logit, torch.zeros_like(logit)  # total: sum of exp(logit - best)
-            self.before, self.previous, self.after = nothing, nothing, nothing
-            self.index = torch.zeros_like(logit, dtype=torch.long)
-        self.after = torch.where(self.index == self.num - 1, logit, self.after)
-        better = logit > self.best
-        best = torch.maximum(self.best, logit)
-        self.total = self.total * (self.best - best).exp() + (logit - best).exp()
-        self.index = torch.where(better, self.num, self.index)
-        self.before = torch.where(better, self.previous, self.before)
-        self.after = torch.where(better, -torch.inf, self.after)
-        self.best, self.previous, self.num = best, logit, self.num + 1
+        before = self.best if self.num else torch.full_like(logit, torch.inf)
+        total = self.total if self.num else torch.zeros_like(logit)
+        super().add(-logit)
+        self.total = total * (self.best - before).exp() + (self.best + logit).exp()
 
     def result(
         self, depths: Float[Tensor, "b d"], *, inverse: bool, sub_interval: bool
@@ -249,12 +236,11 @@ class Winner:
 
         The probability is that of the winner alone in either case.
         """
-        depth, confidence = _at(depths, self.index), 1 / self.total
+        depth, confidence = at_planes(depths, self.index), 1 / self.total
         if sub_interval:
-            beside = torch.stack((self.before, self.best, self.after))
-            weights = beside.softmax(dim=0)
+            weights = torch.stack((-self.below, -self.best, -self.above)).softmax(dim=0)
             places = torch.stack((self.index - 1, self.index, self.index + 1)).clamp(0, depths.shape[1] - 1)
-            values = torch.stack([_at(1 / depths if inverse else depths, place) for place in places])
+            values = torch.stack([at_planes(1 / depths if inverse else depths, place) for place in places])
             mean = (weights * values).sum(0)
             depth = 1 / mean if inverse else mean
         return depth, confidence
@@ -277,7 +263,3 @@ def _standardised(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """Each image minus its mean, over its deviation."""
     deviation, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True, correction=0)
     return (image - mean) / (deviation + 1e-3)
-
-
-def _at(values: Float[Tensor, "b d"], index: Int[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    return values.gather(1, index.flatten(1)).reshape(index.shape)

@@ -14,7 +14,7 @@ from checks import assert_same
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import Mesh, read_mesh, write_mesh
-from vo3d.fusion.normals import normals_from_depth
+from vo3d.fusion.fuse import normals_from_depth
 from vo3d.fusion.tsdf import default_voxel, tsdf_mesh
 from vo3d.geometry import pixel_grid, rays, se3
 

@@ -26,7 +26,6 @@ from vo3d.geometry import (
     warp_by_depth,
     warp_by_disparity,
     warp_homography,
-    warp_stereo,
 )
 
 H, W = 12, 16
@@ -324,7 +323,7 @@ def test_a_rectified_pair_by_depth_and_by_disparity(seed):
     disparity = depth_from_disparity(depth, camera, left_T_right)  # the formula is its own inverse
     assert_same(disparity, 20 * 0.5 / depth)
     assert_same(depth_from_disparity(disparity, camera, left_T_right), depth)
-    by_depth, valid = warp_stereo(right, depth, camera, left_T_right)
+    by_depth, valid = warp_by_depth(right, depth, camera, se3.inverse(left_T_right))
     by_disparity, valid_disparity = warp_by_disparity(right, disparity)
     assert torch.equal(valid, valid_disparity)
     assert_same(by_depth, by_disparity)

@@ -1,5 +1,6 @@
-"""Why nothing is left of depth maps after filtering."""
+"""Tell why nothing is left of depth maps after filtering."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -83,62 +84,61 @@ def diagnose(maps: Sequence[PosedDepthMap], rules: FusionRules) -> Diagnosis:
     """
     if not maps:
         raise Vo3dError("no depth maps to fuse: expected at least two views with sources")
-    pixels = known = confident = ends = pairs = asked = inside = near = close = both = enough = 0
+    counts: Counter[str] = Counter()
     confidences = []
-    for index in range(len(maps)):
-        view = maps[index]
+    for index, view in enumerate(maps):
         check_sources(view, index, len(maps))
         places = view.known.nonzero().flip(-1)
         depth = view.depth[view.known]
         first, last = view.depth_range
         margin = _END * (last - first)
-        pixels += view.depth.numel()
-        known += len(depth)
-        confident += int(confident_pixels(view, rules).sum())
-        ends += int(((depth <= first + margin) | (depth >= last - margin)).sum())
+        counts.update(
+            pixels=view.depth.numel(),
+            known=len(depth),
+            confident=int(confident_pixels(view, rules).sum()),
+            ends=int(((depth <= first + margin) | (depth >= last - margin)).sum()),
+        )
         confidences.append(view.confidence[view.known])
         agreeing = torch.zeros_like(depth, dtype=torch.long)
         for source in view.sources:
             seen = reproject(view, places.to(depth.dtype), depth, maps[source], max_depth_step=rules.max_depth_step)
-            pairs += 1
-            asked += len(depth)
-            inside += int(seen.inside.sum())
-            near += int((seen.distance < rules.max_pixels).sum())
-            close += int((seen.difference < rules.max_relative).sum())
+            counts.update(
+                pairs=1,
+                asked=len(depth),
+                inside=int(seen.inside.sum()),
+                near=int((seen.distance < rules.max_pixels).sum()),
+                close=int((seen.difference < rules.max_relative).sum()),
+            )
             agreeing += seen.agrees(rules)
-        both += int(agreeing.sum())
-        enough += int((agreeing >= rules.views_needed(len(view.sources))).sum())
-    at_ends, overlap = _share(ends, known), _share(inside, asked)
-    agreement, agree_enough = _share(both, inside), _share(enough, known)
-    cause: Cause = "confidence"  # what is left where every other test lets enough pass
-    if not known:
-        cause = "no depth"
-    elif not pairs:
-        cause = "no sources"
-    elif at_ends >= _MANY_AT_ENDS:
-        cause = "depth range"
-    elif overlap < _FEW:
-        cause = "overlap"
-    elif agreement < _CHANCE:
-        cause = "poses"
-    elif agree_enough < _FEW:
-        cause = "views"
-    elif rules.max_violations is not None and confident >= _FEW * known:
-        cause = "free space"
+        enough = agreeing >= rules.views_needed(len(view.sources))
+        counts.update(both=int(agreeing.sum()), enough=int(enough.sum()))
+    known, inside = counts["known"], counts["inside"]
+    at_ends, overlap = _share(counts["ends"], known), _share(inside, counts["asked"])
+    agreement, agree_enough = _share(counts["both"], inside), _share(counts["enough"], known)
+    signs: dict[Cause, bool] = {  # the first that is seen tells the cause
+        "no depth": not known,
+        "no sources": not counts["pairs"],
+        "depth range": at_ends >= _MANY_AT_ENDS,
+        "overlap": overlap < _FEW,
+        "poses": agreement < _CHANCE,
+        "views": agree_enough < _FEW,
+        "free space": rules.max_violations is not None and counts["confident"] >= _FEW * known,
+        "confidence": True,  # what is left where every other test lets enough pass
+    }
     return Diagnosis(
         num_maps=len(maps),
-        num_pairs=pairs,
+        num_pairs=counts["pairs"],
         rules=rules,
-        known=_share(known, pixels),
-        confident=_share(confident, known),
+        known=_share(known, counts["pixels"]),
+        confident=_share(counts["confident"], known),
         at_ends=at_ends,
         overlap=overlap,
-        reprojection=_share(near, inside),
-        depth_difference=_share(close, inside),
+        reprojection=_share(counts["near"], inside),
+        depth_difference=_share(counts["close"], inside),
         agreement=agreement,
         agree_enough=agree_enough,
         confidence_for_tenth=_exceeded_by_a_tenth(torch.cat(confidences)),
-        cause=cause,
+        cause=next(cause for cause, seen in signs.items() if seen),
     )
 
 

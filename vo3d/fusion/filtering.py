@@ -1,4 +1,4 @@
-"""Which pixels of a depth map to believe: those that the network is sure of and that other views confirm.
+"""Choose the pixels of a depth map to believe: those that the network is sure of and that other views confirm.
 
 Source: Yao et al., "MVSNet: Depth inference for unstructured multi-view stereo", 2018, section 4.2.
 """
@@ -20,7 +20,7 @@ FREE_SPACE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class FusionRules:
-    """What a pixel must pass to become a point; the defaults are those of MVSNet.
+    """Tests that a pixel must pass to become a point; the defaults are those of MVSNet.
 
     Arguments:
         min_confidence: the least confidence. It is asked of the pixel itself; sources confirm with all their depths.
@@ -125,8 +125,7 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
     depth = view.depth[row, column]
     total, colour = depth.clone(), view.image[:, row, column].T.clone()
     views, violations = torch.ones_like(row), torch.zeros_like(row)
-    for source_index in view.sources:
-        source = maps[source_index]
+    for source in (maps[place] for place in view.sources):
         seen = reproject(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
         agrees = seen.agrees(rules)
         total += torch.where(agrees, seen.depth, 0.0)
@@ -137,7 +136,7 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
     kept = views > rules.views_needed(len(view.sources))
     if rules.max_violations is not None:
         kept &= violations <= rules.max_violations
-    everything = Survivors(
+    return Survivors(
         pixels=pixels,
         depth=total / views,
         colour=colour / views[:, None],
@@ -145,8 +144,7 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
         views=views,
         num_known=int(view.known.sum()),
         num_confident=len(pixels),
-    )
-    return everything.take(kept)
+    ).take(kept)
 
 
 def filter_map(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> PosedDepthMap:
@@ -183,10 +181,9 @@ def reproject(
         found = sample_image(surface[None], seen[:, None], mode="nearest")[0][0, :, 0]
     else:
         found = sample_depth(surface, seen, max_depth_step)
-    known = found > 0
     back = se3.transform(se3.inverse(source_T_view), rays(source_K, seen) * found[:, None])
     back_pixels, back_depth = project(K, back)
-    known &= ~back_pixels[:, 0].isnan()
+    known = (found > 0) & ~back_pixels[:, 0].isnan()
     last = seen.new_tensor((surface.shape[1] - 1.0, surface.shape[0] - 1.0))
     return Reprojection(
         pixels=seen,

@@ -13,13 +13,12 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
 from vo3d.fusion.diagnosis import diagnose
 from vo3d.fusion.filtering import FusionRules, Survivors, filter_view, reproject
-from vo3d.fusion.normals import normals_from_depth
-from vo3d.geometry import rays, se3
+from vo3d.geometry import full_precision, pixel_grid, rays, se3
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewCounts:
-    """How many pixels of a view were left after each step."""
+    """Counts of the pixels of a view that were left after each step."""
 
     name: str
     pixels: int
@@ -103,13 +102,13 @@ def fuse(
 
 def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
     """Positions of the views, the smallest pixel on the surface first; views alike, and empty ones, by their names."""
-    keys = []
-    for index in range(len(maps)):
-        view = maps[index]
-        known = view.depth[view.known]
-        size = float(known.median() / view.K[0, 0]) if len(known) else float("inf")
-        keys.append((size, view.name, index))
-    return [index for _, _, index in sorted(keys)]
+    return [index for *_, index in sorted((pixel_size(view), view.name, index) for index, view in enumerate(maps))]
+
+
+def pixel_size(view: PosedDepthMap) -> float:
+    """Measure a pixel on the surface, the median over a view, in the unit of the poses; infinite where it is empty."""
+    known = view.depth[view.known]
+    return float(known.median() / view.K[0, 0]) if len(known) else float("inf")
 
 
 def _already_placed(
@@ -117,8 +116,7 @@ def _already_placed(
 ) -> Bool[Tensor, " n"]:
     """Find which pixels of a view have a point in the cloud already; its sources, which see most, are asked first."""
     taken = torch.zeros_like(survivors.depth, dtype=torch.bool)
-    others = [index for index in placed if index not in view.sources]
-    for index in [*(index for index in view.sources if index in placed), *others]:
+    for index in sorted(placed, key=lambda index: index not in view.sources):
         (left,) = (~taken).nonzero(as_tuple=True)
         pixels = survivors.pixels[left].to(survivors.depth.dtype)
         taken[left] = reproject(view, pixels, survivors.depth[left], placed[index]).agrees(rules)
@@ -147,18 +145,54 @@ def _points(view: PosedDepthMap, consistent: Survivors, fused: Survivors) -> Poi
     normals = surface[fused.pixels[:, 1], fused.pixels[:, 0]]
     to_camera = -torch.nn.functional.normalize(rays_seen, dim=-1)
     normals = torch.where((normals == 0).all(-1, keepdim=True), to_camera, normals)
-    world_T_cam = view.world_T_cam
-    points = se3.transform(world_T_cam, (rays_seen * fused.depth[:, None]).double())
+    points = se3.transform(view.world_T_cam, (rays_seen * fused.depth[:, None]).double())
     colours = (fused.colour.clamp(0, 1) * 255).round().to(torch.uint8)
     return PointCloud(
         points=single_if_enough(points, fused.depth / view.K[0, 0]).cpu().numpy(),
         colours=colours.cpu().numpy(),
-        normals=(normals.double() @ world_T_cam[:3, :3].T).float().cpu().numpy(),
+        normals=(normals.double() @ view.world_T_cam[:3, :3].T).float().cpu().numpy(),
         scalars={
             "views": fused.views.to(torch.int32).cpu().numpy(),
             "confidence": fused.confidence.float().cpu().numpy(),
         },
     )
+
+
+@full_precision
+def normals_from_depth(
+    depth: Float[Tensor, "h w"], K: Float[Tensor, "3 3"], *, radius: int = 2, max_step: float = 0.05
+) -> Float[Tensor, "h w 3"]:
+    """Unit normals in the camera's frame, towards the camera; 0 where there is no depth or no neighbours to tell.
+
+    A plane is fitted to the depths (z) of each square of 2 `radius` + 1 pixels: the inverse depth of a plane n . X = 1
+    is linear in the pixel, 1/z = a x + b y + c with (a, b, c) = K^-T n, so n = K^T (a, b, c). Neighbours whose depth
+    differs from that of the pixel by more than the share `max_step` belong to another surface and are left out.
+    """
+    h, w = depth.shape
+    known = (depth > 0) & depth.isfinite()
+    inverse = torch.where(known, 1 / torch.where(known, depth, 1.0), 0.0)
+    size = 2 * radius + 1
+    around = torch.nn.functional.unfold(inverse[None, None], size, padding=radius).reshape(size * size, h, w)
+    near = (around > 0) & known & ((around - inverse).abs() <= max_step * inverse)
+    share = near.to(depth.dtype)
+    offsets = pixel_grid(size, size, dtype=depth.dtype, device=depth.device) - radius
+    x, y = offsets.reshape(-1, 2, 1, 1).unbind(1)  # each: size*size 1 1
+    count = share.sum(0).clamp(min=1)
+    mean_x, mean_y, mean = (x * share).sum(0) / count, (y * share).sum(0) / count, (around * share).sum(0) / count
+    # Only what differs from the mean is summed: the squares of inverse depths far away would lose their digits.
+    dx, dy, dw = (x - mean_x) * share, (y - mean_y) * share, (around - mean) * share
+    xx, xy, yy = (dx * dx).sum(0), (dx * dy).sum(0), (dy * dy).sum(0)
+    xw, yw = (dx * dw).sum(0), (dy * dw).sum(0)
+    determinant = xx * yy - xy * xy  # 0 where the neighbours lie on one line; else at least 1/3
+    told = determinant > 0.1
+    safe = torch.where(told, determinant, 1.0)
+    a, b = (xw * yy - yw * xy) / safe, (yw * xx - xw * xy) / safe
+    column, row = pixel_grid(h, w, dtype=depth.dtype, device=depth.device).unbind(-1)
+    c = mean - a * (mean_x + column) - b * (mean_y + row)
+    fx, fy, cx, cy, skew = K[0, 0], K[1, 1], K[0, 2], K[1, 2], K[0, 1]
+    # n . X = 1 for points in front of the camera: n points away from it.
+    away = torch.stack((fx * a, skew * a + fy * b, cx * a + cy * b + c), dim=-1)
+    return torch.where(told[..., None], -torch.nn.functional.normalize(away, dim=-1, eps=1e-30), 0.0)
 
 
 def single_if_enough(

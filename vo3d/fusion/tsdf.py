@@ -8,7 +8,7 @@ import torch
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import Mesh, PointCloud
-from vo3d.fusion.fuse import single_if_enough
+from vo3d.fusion.fuse import pixel_size, single_if_enough
 from vo3d.fusion.open3d_library import load_open3d
 from vo3d.geometry import crop_intrinsics, se3
 
@@ -25,11 +25,7 @@ def default_voxel(maps: Sequence[PosedDepthMap]) -> float:
     Raises:
         Vo3dError: no map holds a depth.
     """
-    sizes = [
-        float(view.depth[view.known].median() / view.K[0, 0])
-        for view in (maps[index] for index in range(len(maps)))
-        if view.known.any()
-    ]
+    sizes = [size for size in map(pixel_size, maps) if size < float("inf")]
     if not sizes:
         raise _no_depth(maps)
     return _PIXELS_A_VOXEL * float(np.median(sizes))
@@ -53,23 +49,20 @@ def tsdf_mesh(maps: Sequence[PosedDepthMap], voxel: float | None = None, truncat
     """
     if not maps:
         raise _no_depth(maps)
-    if voxel is None:
-        voxel = default_voxel(maps)
+    voxel = default_voxel(maps) if voxel is None else voxel
     truncation = _VOXELS_TO_TRUNCATION * voxel if truncation is None else truncation
     if not voxel > 0 or not truncation > 0:
         raise Vo3dError(f"a mesh with voxels of {voxel:g} and truncation {truncation:g}: expected lengths above 0")
     open3d = load_open3d()
     numbers = open3d.core.Tensor.from_numpy
     # Not ScalableTSDFVolume: that of open3d 0.20 stays empty without a word.
-    single = open3d.core.float32
     volume = open3d.t.geometry.VoxelBlockGrid(
-        ("tsdf", "weight", "color"), (single, single, single), ((1), (1), (3)), voxel, _BLOCK, _FIRST_BLOCKS
+        ("tsdf", "weight", "color"), (open3d.core.float32,) * 3, ((1), (1), (3)), voxel, _BLOCK, _FIRST_BLOCKS
     )
     # Positions are kept in single precision: around the first camera they keep their digits.
     origin = maps[0].world_T_cam[:3, 3].cpu()
     seen = 0
-    for index in range(len(maps)):
-        view = maps[index]
+    for view in maps:
         if view.K[0, 1] != 0:
             raise Vo3dError(f"{view.name}: K has a skew of {float(view.K[0, 1]):g}: expected 0: undistort the images")
         if not view.known.any():

@@ -25,7 +25,7 @@ from vo3d.geometry.camera import (
     subsample,
     subsample_intrinsics,
 )
-from vo3d.geometry.distortion import distort_image, distort_points, undistort_image, undistort_points
+from vo3d.geometry.distortion import distort_points, undistort_points
 from vo3d.geometry.plane_sweep import depth_hypotheses, sweep_pixels, variance_cost, variance_slabs, warp_to_planes
 from vo3d.geometry.precision import full_precision
 from vo3d.geometry.rotations import (
@@ -51,7 +51,6 @@ from vo3d.geometry.warp import (
     warp_by_depth,
     warp_by_disparity,
     warp_homography,
-    warp_stereo,
 )
 
 __all__ = [
@@ -60,7 +59,6 @@ __all__ = [
     "crop_intrinsics",
     "depth_from_disparity",
     "depth_hypotheses",
-    "distort_image",
     "distort_points",
     "euler_from_matrix",
     "flip_intrinsics",
@@ -88,13 +86,11 @@ __all__ = [
     "subsample_intrinsics",
     "sweep_pixels",
     "trajectory",
-    "undistort_image",
     "undistort_points",
     "variance_cost",
     "variance_slabs",
     "warp_by_depth",
     "warp_by_disparity",
     "warp_homography",
-    "warp_stereo",
     "warp_to_planes",
 ]

@@ -11,13 +11,12 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry.camera import pixel_grid, project, rays
-from vo3d.geometry.warp import sample_image
+from vo3d.geometry.camera import project, rays
 
 LensModel = Literal["radtan", "equidistant"]
 Points = NDArray[np.float64]
@@ -36,7 +35,8 @@ def distort_points(
 ) -> Float[Tensor, "*n 2"]:
     """Find where the real lens shows what an ideal pinhole (`K_ideal`, by default `K`) shows at `pixels`.
 
-    Not differentiable.
+    The image that the pinhole would have taken is `sample_image` of the lens's at these pixels of a `pixel_grid`, which
+    are found once for all images of a camera. Not differentiable.
 
     Raises Vo3dError when the model does not take that number of coefficients.
     """
@@ -69,44 +69,12 @@ def undistort_points(
     return _through(inverse, pixels, K, K if K_ideal is None else K_ideal)
 
 
-def undistort_image(
-    image: Float[Tensor, "*b c h w"],
-    K: Float[Tensor, "3 3"],
-    coefficients: Sequence[int | float],
-    model: LensModel,
-    K_ideal: Float[Tensor, "3 3"] | None = None,
-    size: tuple[int, int] | None = None,
-) -> tuple[Float[Tensor, "*b c h2 w2"], Bool[Tensor, "*b h2 w2"]]:
-    """The image (h, w = `size`) that an ideal pinhole would have taken, and where the real lens saw it.
-
-    For many images of one camera find the pixels once, `distort_points(pixel_grid(h, w), ...)`, then `sample_image`.
-    """
-    h, w = image.shape[-2:] if size is None else size
-    pixels = distort_points(pixel_grid(h, w, device=image.device), K, coefficients, model, K_ideal)
-    return sample_image(image, pixels.to(image.dtype).expand(*image.shape[:-3], h, w, 2))
-
-
-def distort_image(
-    image: Float[Tensor, "*b c h w"],
-    K: Float[Tensor, "3 3"],
-    coefficients: Sequence[int | float],
-    model: LensModel,
-    K_ideal: Float[Tensor, "3 3"] | None = None,
-    size: tuple[int, int] | None = None,
-) -> tuple[Float[Tensor, "*b c h2 w2"], Bool[Tensor, "*b h2 w2"]]:
-    """The image (h, w = `size`) that the real lens would have taken of an ideal one's view, and where it is known."""
-    h, w = image.shape[-2:] if size is None else size
-    pixels = undistort_points(pixel_grid(h, w, device=image.device), K, coefficients, model, K_ideal)
-    return sample_image(image, pixels.to(image.dtype).expand(*image.shape[:-3], h, w, 2))
-
-
 def _coefficients(coefficients: Sequence[int | float], model: LensModel) -> Points:
     """The coefficients as OpenCV wants them."""
     if len(coefficients) not in NUM_COEFFICIENTS[model]:
-        expected = ", ".join(map(str, NUM_COEFFICIENTS[model]))
         raise Vo3dError(
-            f"the {model} lens model takes {expected} coefficients, not {len(coefficients)}: "
-            "copy them from the calibration, in OpenCV's order"
+            f"the {model} lens model takes {', '.join(map(str, NUM_COEFFICIENTS[model]))} coefficients, not "
+            f"{len(coefficients)}: copy them from the calibration, in OpenCV's order"
         )
     return np.asarray([float(value) for value in coefficients])
 
@@ -125,7 +93,7 @@ def _distort(points: Points, lens: Points, model: LensModel) -> Points:
     if model == "equidistant":
         distorted = cv2.fisheye.distortPoints(points[:, None], CENTRED, lens)
     else:
-        homogeneous = np.concatenate((points, np.ones((len(points), 1))), axis=1)
+        homogeneous = cv2.convertPointsToHomogeneous(points)
         distorted, _ = cv2.projectPoints(homogeneous, np.zeros(3), np.zeros(3), CENTRED, lens)
     return np.asarray(distorted, dtype=np.float64).reshape(-1, 2)
 

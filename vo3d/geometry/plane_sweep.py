@@ -11,7 +11,7 @@ neighbour of a bilinear sample for itself, and zero behind the source camera.
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -36,10 +36,7 @@ def depth_hypotheses(
     """
     near, far = depth_range[..., :1], depth_range[..., 1:]
     step = torch.linspace(0, 1, num_depths, dtype=depth_range.dtype, device=depth_range.device)
-    if inverse:
-        depths = near * far / (far + (near - far) * step)
-    else:
-        depths = near + (far - near) * step
+    depths = near * far / (far + (near - far) * step) if inverse else near + (far - near) * step
     return torch.cat((near, depths[..., 1:-1], far), dim=-1)[..., :num_depths]
 
 
@@ -55,17 +52,14 @@ def sweep_pixels(
 
     `depths` are z in the reference: one for each plane, or one for each pixel of each plane.
     """
-    h, w = size
-    x, y = pixel_grid(h, w, dtype=K.dtype, device=K.device).unbind(-1)
-    homogeneous = torch.stack((x, y, torch.ones_like(x)), dim=-1)  # h w 3
+    homogeneous = functional.pad(pixel_grid(*size, dtype=K.dtype, device=K.device), (0, 1), value=1.0)  # h w 3
     turn = product(product(K_source, source_T_reference[..., :3, :3]), torch.linalg.inv(K))  # *b 3 3
     ray = torch.einsum("...ij,hwj->...hwi", turn, homogeneous)  # *b h w 3, projected, for depth 1
     offset = product(K_source, source_T_reference[..., :3, 3:])[..., 0]  # *b 3
     if depths.ndim == K.ndim - 1:
         depths = depths[..., None, None]  # *b d 1 1
     points = ray[..., None, :, :, :] * depths[..., None] + offset[..., None, None, None, :]  # *b d h w 3
-    eye = torch.eye(3, dtype=points.dtype, device=points.device)
-    return project(eye, points)[0]
+    return project(torch.eye(3, dtype=points.dtype, device=points.device), points)[0]
 
 
 @full_precision
@@ -95,8 +89,7 @@ def variance_slabs(
     slab: int = SLAB,
 ) -> Iterator[Float[Tensor, "b c _ h w"]]:
     """The parts of `variance_cost` for `slab` depths after the other; only one of them is alive at a time."""
-    for part in torch.split(depths, slab, dim=1):
-        yield _variance(features, K, world_T_cam, part)
+    yield from (_variance(features, K, world_T_cam, part) for part in torch.split(depths, slab, dim=1))
 
 
 def variance_cost(
@@ -147,17 +140,14 @@ def _variance(features: Sequence[Tensor], K: Tensor, world_T_cam: Tensor, depths
     # pixels from float32 cameras would be off by 1e-4 of a pixel, which a network can turn into as much of a depth
     K, world_T_cam, depths = K.double(), world_T_cam.double(), depths.double()
     in_place = not _wants_gradients(*features, K, world_T_cam, depths)
-    if in_place and reference.device.type == "cpu":
-        warp, layout = _warp_rows, torch.channels_last
-    else:
-        warp, layout = warp_to_planes, torch.contiguous_format  # grid_sample takes twice as long for channels last
+    by_rows = in_place and reference.device.type == "cpu"  # grid_sample takes twice as long for channels last
+    warp, layout = (_warp_rows, torch.channels_last) if by_rows else (warp_to_planes, torch.contiguous_format)
     reference = reference.contiguous(memory_format=layout)
     total = square = torch.zeros(())
     for index, source in enumerate(sources, start=1):
         source_T_reference = se3.relative(world_T_cam[:, index], world_T_cam[:, 0])
         pixels = sweep_pixels(K[:, 0], K[:, index], source_T_reference, depths, size)  # b d h w 2
-        pixels = pixels.to(reference.dtype)
-        warped = warp(source.contiguous(memory_format=layout), pixels)  # b c d h w
+        warped = warp(source.contiguous(memory_format=layout), pixels.to(reference.dtype))  # b c d h w
         difference = warped.sub_(reference[:, :, None]) if in_place else warped - reference[:, :, None]
         if index == 1:
             total, square = difference, difference.square()
@@ -192,6 +182,35 @@ def _warp_rows(features: Tensor, pixels: Tensor) -> Tensor:
     weights = torch.stack((1 - x - y + xy, x - xy, y - xy, xy), dim=-1).reshape(-1, 4).to(table.dtype)
     warped = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
     return warped.reshape(b, d, h, w, c).permute(0, 4, 1, 2, 3)
+
+
+class BestPlanes:
+    """The plane of least cost at each pixel among those added so far, and the costs of the planes beside it.
+
+    All are b h w: `best` is the least cost, `index` its plane, the first of equals; `below` and `above` are the costs
+    of the planes before and after it. Costs are infinity where there is no plane.
+    """
+
+    def __init__(self) -> None:
+        self.num = 0  # planes so far
+
+    def add(self, cost: Float[Tensor, "b h w"]) -> None:
+        """Look at one more plane."""
+        if not self.num:
+            self.best = self.previous = self.below = self.above = torch.full_like(cost, torch.inf)
+            self.index = torch.zeros_like(cost, dtype=torch.long)
+        self.above = torch.where(self.index == self.num - 1, cost, self.above)
+        better = cost < self.best
+        self.below = torch.where(better, self.previous, self.below)
+        self.above = torch.where(better, torch.inf, self.above)
+        self.index = torch.where(better, self.num, self.index)
+        self.best = torch.where(better, cost, self.best)
+        self.previous, self.num = cost, self.num + 1
+
+
+def at_planes(values: Float[Tensor, "b d"], index: Int64[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Look up at each pixel the value of the plane with the number `index`, such as its depth."""
+    return values.gather(1, index.flatten(1)).reshape(index.shape)
 
 
 def _wants_gradients(*tensors: Tensor) -> bool:

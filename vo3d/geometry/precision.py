@@ -22,9 +22,8 @@ def full_precision(function: Callable[Parameters, Result]) -> Callable[Parameter
     @wraps(function)
     def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors):
-            args = tuple(_lift(value) for value in args)  # type: ignore[assignment]
-            kwargs = {name: _lift(value) for name, value in kwargs.items()}  # type: ignore[assignment]
+        args = tuple(_lift(value) for value in args)  # type: ignore[assignment]
+        kwargs = {name: _lift(value) for name, value in kwargs.items()}  # type: ignore[assignment]
         device = tensors[0].device.type if tensors else "cpu"
         if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
             return function(*args, **kwargs)
@@ -45,5 +44,4 @@ def product(left: Float[Tensor, "*#b i j"], right: Float[Tensor, "*#b j k"]) -> 
 
 def _lift(value: object) -> object:
     """`value`, as float32 if it is a half-precision tensor."""
-    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
-    return value.float() if half else value  # type: ignore[attr-defined]
+    return value.float() if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16) else value

@@ -63,9 +63,8 @@ def matrix_from_euler(angles: Float[Tensor, "*b 3"], order: EulerOrder = "yxz") 
     Convention: intrinsic (each turn about the axes as the turns before left them), angles in the order of the letters:
     "yxz" is R_y(angles[0]) R_x(angles[1]) R_z(angles[2]), that is yaw, pitch, roll of a camera whose y points down.
     """
-    i, j, k, _ = _axes(order)
     first, second, third = (
-        axis_rotation(axis, angle) for axis, angle in zip((i, j, k), angles.unbind(-1), strict=True)
+        axis_rotation("xyz".index(axis), angle) for axis, angle in zip(order, angles.unbind(-1), strict=True)
     )
     return product(product(first, second), third)
 
@@ -80,7 +79,8 @@ def euler_from_matrix(R: Float[Tensor, "*b 3 3"], order: EulerOrder = "yxz") -> 
 
     Convention: as `matrix_from_euler`. Source: Shoemake, "Euler angle conversion", Graphics Gems IV, 1994.
     """
-    i, j, k, sign = _axes(order)
+    i, j, k = ("xyz".index(axis) for axis in order)
+    sign = 1 if (j - i) % 3 == 1 else -1  # whether the order is even or odd
     sine, cosine = -sign * R[..., j, k], R[..., k, k]  # of the first angle, times the cosine of the second
     locked = (sine == 0) & (cosine == 0)
     first = torch.atan2(sine, torch.where(locked, torch.ones_like(cosine), cosine))
@@ -172,9 +172,3 @@ def graph_only_for(argument: Tensor) -> torch.autograd.grad_mode.set_grad_enable
     if forward_ad.unpack_dual(argument).tangent is not None:  # type: ignore[no-untyped-call]
         raise NotImplementedError("exp and log have no forward-mode derivative: use jacrev, not jacfwd or jvp")
     return torch.set_grad_enabled(torch.is_grad_enabled() and argument.requires_grad)
-
-
-def _axes(order: str) -> tuple[int, int, int, int]:
-    """Indices of the three axes, and whether their order is even (1) or odd (-1)."""
-    i, j, k = ("xyz".index(letter) for letter in order)
-    return i, j, k, 1 if (j - i) % 3 == 1 else -1

@@ -98,8 +98,7 @@ def transform(a_T_b: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*points 3"]
     The batch axes of `a_T_b` are the leading axes of `points` (each equal, or 1); what other axes `points` has, such as
     `h w`, share the motion.
     """
-    between = points.ndim - a_T_b.ndim + 1
-    a_T_b = a_T_b.reshape(*a_T_b.shape[:-2], *(1,) * between, 4, 4)
+    a_T_b = a_T_b.reshape(*a_T_b.shape[:-2], *(1,) * (points.ndim - a_T_b.ndim + 1), 4, 4)
     x, y, z = points[..., None].unbind(-2)
     columns = a_T_b[..., :3, :].unbind(-1)
     # Not a matmul: three multiplications and additions keep float32 where TF32 is allowed.

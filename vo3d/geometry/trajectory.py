@@ -101,9 +101,8 @@ def associate(
     if not len(time_a) or not len(time_b):
         raise Vo3dError(f"trajectories of {len(time_a)} and {len(time_b)} stamps: expected at least one in each")
     nearest_b = _nearest(time_b, time_a)  # n
-    nearest_a = _nearest(time_a, time_b)  # m
     index_a = torch.arange(len(time_a), device=time_a.device)
-    keep = (nearest_a[nearest_b] == index_a) & ((time_b[nearest_b] - time_a).abs() <= max_difference)
+    keep = (_nearest(time_a, time_b)[nearest_b] == index_a) & ((time_b[nearest_b] - time_a).abs() <= max_difference)
     if not bool(keep.any()):
         raise Vo3dError(
             f"no stamps within {max_difference} s of each other: {time_a[0].item()!r} to {time_a[-1].item()!r} s "
@@ -137,15 +136,12 @@ def align(reference: Float[Tensor, "n 4 4"], estimate: Float[Tensor, "m 4 4"], m
             f"{len(reference)} reference and {len(estimate)} estimated poses: alignment needs equal numbers, not zero"
         )
     target, source = reference[:, :3, 3].double(), estimate[:, :3, 3].double()  # n 3
-    rotation = torch.eye(3, dtype=torch.float64, device=source.device)
-    translation = torch.zeros_like(rotation[0])
+    reference_T_estimate = torch.eye(4, dtype=torch.float64, device=source.device)
     scale = 1.0
     if mode == "scale":
         scale = _fit_scale(target, source)
     elif mode != "none":
-        rotation, translation, scale = _umeyama(target, source, with_scale=mode == "7dof")
-    reference_T_estimate = torch.eye(4, dtype=torch.float64, device=source.device)
-    reference_T_estimate[:3, :3], reference_T_estimate[:3, 3] = rotation, translation
+        reference_T_estimate, scale = _umeyama(target, source, with_scale=mode == "7dof")
     scaled = estimate.double().clone()
     scaled[:, :3, 3] *= scale
     aligned = (reference_T_estimate @ scaled).to(estimate.dtype)
@@ -166,8 +162,8 @@ def _fit_scale(target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"]) -
 
 def _umeyama(
     target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"], *, with_scale: bool
-) -> tuple[Float64[Tensor, "3 3"], Float64[Tensor, " 3"], float]:
-    """Rotation, translation and scale that minimise |target - (s R source + t)|^2 (Umeyama 1991)."""
+) -> tuple[Float64[Tensor, "4 4"], float]:
+    """The motion (R, t) and the scale that minimise |target - (s R source + t)|^2 (Umeyama 1991)."""
     target_mean, source_mean = target.mean(0), source.mean(0)
     target, source = target - target_mean, source - source_mean
     covariance = target.T @ source / len(source)  # equation 38
@@ -182,4 +178,4 @@ def _umeyama(
     sign[2] = torch.sign(torch.linalg.det(left) * torch.linalg.det(right))  # equations 39 and 43: never a reflection
     rotation = left @ torch.diag(sign) @ right
     scale = ((singular * sign).sum() / (source.square().sum() / len(source))).item() if with_scale else 1.0
-    return rotation, target_mean - scale * rotation @ source_mean, scale
+    return se3.from_rotation_translation(rotation, target_mean - scale * rotation @ source_mean), scale

@@ -76,11 +76,9 @@ def fit_motion(
     if len(a) < MIN_POINTS:
         return None
     essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, 0.999, threshold)
-    if essential is None or essential.shape != (3, 3):
+    if essential is None or essential.shape != (3, 3) or np.count_nonzero(mask) < MIN_POINTS:
         return None
     chosen = mask.ravel() > 0
-    if chosen.sum() < MIN_POINTS:
-        return None
     one, other, direction = cv2.decomposeEssentialMat(essential)
     poses = [rigid(rotation, sign * direction[:, 0]) for rotation in (one, other) for sign in (1, -1)]
     starts = [max(poses, key=lambda pose: in_front(a[chosen], b[chosen], pose).sum())]
@@ -152,7 +150,11 @@ def fit_scaled_motion(
     turned = np.cross(from_b, points @ b_T_a[:3, :3].T)
     moved = np.cross(from_b, b_T_a[:3, 3])
     strength = np.maximum((moved**2).sum(1), 1e-18)
-    length = weighted_median(-(turned * moved).sum(1) / strength, np.sqrt(strength) / points[:, 2])
+    length = float(
+        np.quantile(
+            -(turned * moved).sum(1) / strength, 0.5, weights=np.sqrt(strength) / points[:, 2], method="inverted_cdf"
+        )
+    )
     start = rigid(b_T_a[:3, :3], b_T_a[:3, 3] * length)
     unit = max(abs(length), 0.01)  # makes the steps of the translation comparable to those of the rotation
 
@@ -196,13 +198,6 @@ def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float)
         plane = np.linalg.lstsq(rays[inlier] * weight[inlier, None], inverse[inlier] * weight[inlier])[0]
         inlier = np.abs(rays @ plane - inverse) * weight < threshold
     return plane  # type: ignore[no-any-return]
-
-
-def weighted_median(values: Float[ndarray, "n"], weights: Float[ndarray, "n"]) -> float:
-    """The value that halves the sum of the weights."""
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
 def _minimise(residual: Callable[[ndarray], ndarray], freedoms: int, scale: float) -> Float[ndarray, "k"]:

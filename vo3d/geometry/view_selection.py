@@ -1,4 +1,4 @@
-"""Which views go together and at which depths to look, from sparse points that several cameras see, or from poses.
+"""Choose views that go together, and depths to look at, by sparse points that several cameras see, or by poses.
 
 Observation i says that view `view[i]` sees point `point[i]`, both as indices; their order is free, and one that comes
 twice counts once. Everything is computed in float64.
@@ -27,15 +27,10 @@ def pair_scores(
     points: Float[Tensor, "p 3"],
     point: Int64[Tensor, " m"],
     view: Int64[Tensor, " m"],
-    *,
-    best_angle: float = BEST_ANGLE,
-    sigma_below: float = SIGMA_BELOW,
-    sigma_above: float = SIGMA_ABOVE,
 ) -> Float64[Tensor, "v v"]:
     """Measure how well each two views suit each other: symmetric, zero on the diagonal and where no point is shared.
 
-    The sum over the points that both see of exp(-(angle - best)^2 / (2 sigma^2)), where angle is that between the rays
-    from the point to the two cameras, in degrees, and sigma is `sigma_below` up to the best angle, else `sigma_above`.
+    The sum over the points that both see of `angle_weight` for the rays from the point to the two cameras.
     """
     num_views = len(cam_T_world)
     view, point = _once(view, point, len(points))  # by view, then by point
@@ -50,8 +45,7 @@ def pair_scores(
         partner = row[point[end:]]  # observations of later views: the other half is symmetric
         shared = (partner >= 0).nonzero()[:, 0]
         cosine = (ray[end:][shared] * ray[partner[shared]]).sum(-1)
-        weight = angle_weight(cosine, best_angle, sigma_below, sigma_above)
-        scores[index].index_add_(0, view[end:][shared], weight)
+        scores[index].index_add_(0, view[end:][shared], angle_weight(cosine))
         row[point[begin:end]] = -1
     return scores + scores.mT
 
@@ -63,9 +57,6 @@ def frustum_scores(
     depth: float,
     *,
     grid: tuple[int, int] = (4, 5),
-    best_angle: float = BEST_ANGLE,
-    sigma_below: float = SIGMA_BELOW,
-    sigma_above: float = SIGMA_ABOVE,
 ) -> Float64[Tensor, "v v"]:
     """Score each two views where no sparse points are known: as `pair_scores`, with made-up points.
 
@@ -85,21 +76,18 @@ def frustum_scores(
         found, _ = project(K, transform(cam_T_world, seen.expand(len(K), -1, -1)))  # v g 2
         inside = ((found >= -0.5) & (found <= last)).all(-1)
         ray = torch.nn.functional.normalize(centre - seen, dim=-1)  # v g 3
-        weight = angle_weight((ray * ray[index]).sum(-1), best_angle, sigma_below, sigma_above)
-        scores[index] = (weight * inside).sum(-1)
+        scores[index] = (angle_weight((ray * ray[index]).sum(-1)) * inside).sum(-1)
     return (scores + scores.mT).fill_diagonal_(0.0)
 
 
-def angle_weight(
-    cosine: Float[Tensor, "*n"],
-    best_angle: float = BEST_ANGLE,
-    sigma_below: float = SIGMA_BELOW,
-    sigma_above: float = SIGMA_ABOVE,
-) -> Float[Tensor, "*n"]:
-    """Weigh a point for two views by the cosine of the angle between its rays to them; see `pair_scores`."""
+def angle_weight(cosine: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Weigh a point for two views by the cosine of the angle between its rays to them.
+
+    exp(-(angle - `BEST_ANGLE`)^2 / (2 sigma^2)), sigma being `SIGMA_BELOW` up to the best angle, else `SIGMA_ABOVE`.
+    """
     angle = cosine.clamp(-1, 1).acos().rad2deg()
-    sigma = torch.where(angle <= best_angle, sigma_below, sigma_above)
-    return torch.exp(-((angle - best_angle) ** 2) / (2 * sigma**2))
+    sigma = torch.where(angle <= BEST_ANGLE, SIGMA_BELOW, SIGMA_ABOVE)
+    return torch.exp(-((angle - BEST_ANGLE) ** 2) / (2 * sigma**2))
 
 
 def best_sources(scores: Float[Tensor, "v v"], num_sources: int = 10) -> list[tuple[list[int], list[float]]]:
@@ -121,10 +109,9 @@ def depth_ranges(
     point: Int64[Tensor, " m"],
     view: Int64[Tensor, " m"],
     *,
-    percentiles: tuple[float, float] = PERCENTILES,
     names: Sequence[str] | None = None,
 ) -> Float64[Tensor, "v 2"]:
-    """Near and far depth (z) of each view: two percentiles of the depths of the points that it sees.
+    """Near and far depth (z) of each view: the `PERCENTILES` of the depths of the points that it sees.
 
     Of n depths in ascending order the one at index floor(n * percentile) is taken. Points beside or behind a camera do
     not count. `names` are those of the views, for messages.
@@ -147,7 +134,7 @@ def depth_ranges(
             f"view {_name(empty, names)} sees no sparse point in front of it: its depth range is unknown: leave the "
             "view out, or give it a depth range"
         )
-    index = torch.stack([(counts * share).long().clamp(max=counts - 1) for share in percentiles], dim=-1)
+    index = torch.stack([(counts * share).long().clamp(max=counts - 1) for share in PERCENTILES], dim=-1)
     ranges = z[first[:, None] + index]  # v 2
     flat = (ranges[:, 1] <= ranges[:, 0]).nonzero()[:, 0]
     if len(flat):
@@ -177,5 +164,4 @@ def _once(view: Tensor, point: Tensor, num_points: int) -> tuple[Tensor, Tensor]
 
 
 def _name(indices: Tensor, names: Sequence[str] | None) -> str:
-    index = int(indices[0])
-    return repr(names[index]) if names is not None else str(index)
+    return str(int(indices[0])) if names is None else repr(names[int(indices[0])])

@@ -92,25 +92,13 @@ def warp_by_depth(
     `K` is the target's, and the source's unless `K_source` is given; the images may differ in size. Gradients flow into
     the image, the depth, the motion and the intrinsics.
 
+    For a stereo pair, rectified or not: the right view from the left image by `left_T_right`, the left view from the
+    right image by its inverse.
+
     Source: Zhou et al., "Unsupervised learning of depth and ego-motion from video", 2017, equation 2.
     """
     pixels, _ = reproject(depth, K, source_T_target, K_source)
     return _sample_view(source, pixels)
-
-
-@full_precision
-def warp_stereo(
-    right: Float[Tensor, "*#b c hs ws"],
-    depth: Float[Tensor, "*#b h w"],
-    K: Float[Tensor, "*#b 3 3"],
-    left_T_right: Float[Tensor, "*#b 4 4"],
-    K_right: Float[Tensor, "*#b 3 3"] | None = None,
-) -> tuple[Float[Tensor, "*#b c h w"], Bool[Tensor, "*#b h w"]]:
-    """The left view, made from the right image by the left view's depth (z, metres); the pair need not be rectified.
-
-    For the right view from the left image: `warp_by_depth(left, depth_right, K, left_T_right)`.
-    """
-    return warp_by_depth(right, depth, K, se3.inverse(left_T_right), K_right)
 
 
 @full_precision
@@ -171,12 +159,10 @@ def homography_pixels(source_H_target: Float[Tensor, "*b 3 3"], h: int, w: int) 
     Behind means that the third coordinate of H (x, y, 1) is not positive, so the sign of H matters: `plane_homography`
     sets it; a homography from elsewhere should have a positive last element.
     """
-    x, y = pixel_grid(h, w, dtype=source_H_target.dtype, device=source_H_target.device).unbind(-1)
-    points = torch.stack((x, y, torch.ones_like(x)), dim=-1).expand(*source_H_target.shape[:-2], h, w, 3)
+    x, y = pixel_grid(h, w, dtype=source_H_target.dtype, device=source_H_target.device)[..., None].unbind(-2)
     columns = source_H_target[..., None, None, :, :].unbind(-1)
-    mapped = columns[0] * points[..., 0:1] + columns[1] * points[..., 1:2] + columns[2]
-    eye = torch.eye(3, dtype=mapped.dtype, device=mapped.device)
-    return project(eye, mapped)[0]
+    mapped = columns[0] * x + columns[1] * y + columns[2]
+    return project(torch.eye(3, dtype=mapped.dtype, device=mapped.device), mapped)[0]
 
 
 @full_precision

@@ -22,7 +22,7 @@ class BilinearPool2d(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], other: Float[Tensor, "b k h w"] | None = None
     ) -> Float[Tensor, "b products"]:
-        """The descriptor (b c*c, or c*k of two maps) of each map: product i, j is at i * k + j."""
+        """Compute the descriptor (b c*c, or c*k of two maps) of each map: product i, j is at i * k + j."""
         x, other = x.flatten(2), (x if other is None else other).flatten(2)  # b c n, b k n
         mean = torch.einsum("bin,bjn->bij", x, other) / x.shape[-1]  # b c k
         rooted = mean.sign() * ((mean.abs() + EPS).sqrt() - EPS**0.5)

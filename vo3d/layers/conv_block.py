@@ -62,8 +62,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c *n"], size: Sequence[int] | None = None) -> Float[Tensor, "b k *m"]:
         """Transform maps or volumes; `size` is that of the result of a transposed block."""
         if isinstance(self.conv, nn.ConvTranspose2d | nn.ConvTranspose3d):
-            stride = self.conv.stride[0]
-            wanted = [stride * n for n in x.shape[2:]] if size is None else list(size)
+            wanted = [self.conv.stride[0] * n for n in x.shape[2:]] if size is None else list(size)
             y = self.norm(self.conv(x, output_size=wanted))
         else:
             y = self.norm(self.conv(x))
@@ -72,7 +71,7 @@ class ConvBlock(nn.Module):
 
 @torch.no_grad()
 def folded(module: Network) -> Network:
-    """A copy for inference in which batch normalisation, with its stored statistics, is part of the convolutions.
+    """Copy a network for inference, with batch normalisation, by its stored statistics, made part of the convolutions.
 
     The values are those of evaluation mode to rounding; a pass over every map, and its memory, is saved.
     """

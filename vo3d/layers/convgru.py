@@ -34,7 +34,7 @@ class ConvGRUCell(nn.Module):
     def forward(
         self, x: Float[Tensor, "k b c h w"], state: Float[Tensor, "b f h w"] | None = None
     ) -> tuple[Float[Tensor, "k b f h w"], Float[Tensor, "b f h w"]]:
-        """The states after each of k steps, and the last one; `state` None begins with zeros."""
+        """Compute the states after each of k steps, and the last one; `state` None begins with zeros."""
         k, b, c, h, w = x.shape
         if state is None:
             state = x.new_zeros(b, self.hidden, h, w)

@@ -1,5 +1,7 @@
 """How an encoder halves its maps: by the stride of its convolutions, or by pooling after convolutions of stride 1."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 from torch import nn
@@ -8,6 +10,14 @@ from vo3d.errors import Vo3dError
 from vo3d.layers.adapool import AdaPool2d, EDSCWPool2d, IDWPool2d, SoftPool2d
 
 Pool = Literal["stride", "max", "avg", "ada", "soft", "edscw", "idw"]
+_LAYERS: dict[Pool, Callable[..., nn.Module]] = {
+    "max": nn.MaxPool2d,
+    "avg": partial(nn.AvgPool2d, count_include_pad=False),
+    "ada": partial(AdaPool2d, beta=0.5),
+    "soft": SoftPool2d,
+    "edscw": EDSCWPool2d,
+    "idw": IDWPool2d,
+}
 
 
 def pooling_layer(
@@ -17,7 +27,7 @@ def pooling_layer(
     padding: int | tuple[int, int] = 0,
     ceil_mode: bool = False,
 ) -> nn.Module:
-    """The layer that pools maps (b c h w) in the way that `pool` names.
+    """Make the layer that pools maps (b c h w) in the way that `pool` names.
 
     Windows lie as those of `torch.nn.MaxPool2d` with the same arguments. Padding is left out of averages and
     similarities, so that a map's border is treated as its middle.
@@ -45,21 +55,9 @@ def pooling_layer(
     if pool == "stride":
         raise Vo3dError(
             "pool 'stride' leaves the halving to a convolution, and this network has a layer for it: expected one of "
-            f"{', '.join(get_args(Pool)[1:])}"
+            f"{', '.join(_LAYERS)}"
         )
-    match pool:
-        case "max":
-            return nn.MaxPool2d(kernel_size, stride, padding, ceil_mode=ceil_mode)
-        case "avg":
-            return nn.AvgPool2d(kernel_size, stride, padding, ceil_mode, count_include_pad=False)
-        case "ada":
-            return AdaPool2d(kernel_size, 0.5, stride, padding=padding, ceil_mode=ceil_mode)
-        case "soft":
-            return SoftPool2d(kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
-        case "edscw":
-            return EDSCWPool2d(kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
-        case "idw":
-            return IDWPool2d(kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
+    return _LAYERS[pool](kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
 
 
 def check_pool(pool: str) -> None:

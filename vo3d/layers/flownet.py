@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vo3d.errors import Vo3dError
-from vo3d.layers.downsampling import Pool, check_pool, pooling_layer
+from vo3d.layers.downsampling import Pool, pooling_layer
 
 # name, output channels at width 1, kernel, stride; DeepVO's Table I, the contracting part of FlowNetS
 LAYERS = (
@@ -64,7 +64,6 @@ class FlowNetSEncoder(nn.Module):
         pool: Pool = "stride",
     ) -> None:
         super().__init__()
-        check_pool(pool)
         self.leaky_slope = leaky_slope
         for name, full_channels, kernel, stride in LAYERS:
             last = name == LAYERS[-1][0]
@@ -90,11 +89,11 @@ class FlowNetSEncoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the features of a frame of `height` x `width` pixels: each 1/64, rounded up."""
+        """Count the rows and columns of the features of a frame of `height` x `width` pixels: each 1/64, rounded up."""
         return -(-height // 64), -(-width // 64)
 
     def forward(self, pairs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n features rows columns"]:
-        """Features of every pair; conv6 may be negative where it is linear."""
+        """Compute the features of every pair; conv6 may be negative where it is linear."""
         features = pairs
         for name, *_ in LAYERS:
             features = self.get_submodule(name)(features)  # n channels ceil(h / stride so far) ceil(w / stride so far)

@@ -85,9 +85,8 @@ def _draws(scheme: str, *, rectified: bool) -> Draw:
 
 
 def _draw_convolution(layer: nn.Module, own: Mapping[str, Tensor], draw: Draw) -> None:
-    """A linear layer is a convolution whose kernel has no axes."""
-    weight = own.get("weight")
-    if weight is not None:
+    """Draw a convolution, or a linear layer: one whose kernel has no axes."""
+    if (weight := own.get("weight")) is not None:
         first, second, kernel = weight.shape[0] / getattr(layer, "groups", 1), weight.shape[1], prod(weight.shape[2:])
         if isinstance(layer, _TRANSPOSED):  # in out/groups *kernel
             draw(weight, first * kernel / prod(layer.stride), float(second * kernel))
@@ -98,15 +97,13 @@ def _draw_convolution(layer: nn.Module, own: Mapping[str, Tensor], draw: Draw) -
 
 
 def _draw_recurrent(layer: nn.Module, own: Mapping[str, Tensor], draw: Draw) -> None:
-    """Gates are stacked along the first axis; those of an LSTM are input, forget, cell, output."""
+    """Draw the gates, stacked along the first axis; those of an LSTM are input, forget, cell, output."""
     hidden = int(layer.hidden_size)  # type: ignore[arg-type]
     for name, parameter in own.items():
         if "bias" in name:
             parameter.zero_()
-        elif name.startswith("weight_hr"):  # the projection of an LSTM's output
-            draw(parameter, float(parameter.shape[1]), float(parameter.shape[0]))
-        else:
-            for gate in torch.split(parameter, hidden):
+        else:  # weight_hr, the projection of an LSTM's output, has no gates
+            for gate in [parameter] if name.startswith("weight_hr") else torch.split(parameter, hidden):
                 draw(gate, float(gate.shape[1]), float(gate.shape[0]))
         if isinstance(layer, nn.LSTM | nn.LSTMCell) and name.startswith("bias_hh"):
             parameter[hidden : 2 * hidden] = 1  # added to bias_ih: of the two one is enough

@@ -11,7 +11,7 @@ EULER_ORDER: rotations.EulerOrder = "yxz"
 
 
 def pose_from_vector(vector: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
-    """Rigid transformations of vectors (x, y, z, yaw, pitch, roll).
+    """Turn vectors (x, y, z, yaw, pitch, roll) into rigid transformations.
 
     Convention: translation in metres, then the angles in radians about y, x, z, each about the axis that the turns
     before it have moved (intrinsic): R = R_y(yaw) R_x(pitch) R_z(roll). For a vector that stands for `prev_T_cam` the
@@ -24,7 +24,7 @@ def pose_from_vector(vector: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
 
 
 def vector_from_pose(a_T_b: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 6"]:
-    """The vector (x, y, z, yaw, pitch, roll) of a rigid transformation: the inverse of `pose_from_vector`.
+    """Compute the vector (x, y, z, yaw, pitch, roll) of a rigid transformation: the inverse of `pose_from_vector`.
 
     Convention: as there; yaw and roll are in (-pi, pi], pitch is in [-pi / 2, pi / 2].
     """

@@ -34,7 +34,7 @@ class RunningMean(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input minus the mean of each feature."""
+        """Subtract from the input the mean of each feature."""
         if x.ndim < 2 or x.shape[1] != len(self.mean):
             raise Vo3dError(f"RunningMean got {tuple(x.shape)}: expected (b, {len(self.mean)}, ...)")
         if self.training and x.numel():

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vo3d.layers.conv_block import ConvBlock
-from vo3d.layers.downsampling import Pool, check_pool, pooling_layer
+from vo3d.layers.downsampling import Pool, pooling_layer
 
 WIDTHS = (8, 16, 32, 64, 128)  # channels at full size, 1/2, 1/4, 1/8, 1/16
 CHANNELS = 32
@@ -34,7 +34,6 @@ class UNet2d(nn.Module):
 
     def __init__(self, *, pool: Pool = "stride") -> None:
         super().__init__()
-        check_pool(pool)
         image_channels = 3
         self.down = nn.ModuleList(
             _halving(inputs, outputs, 3, pool)
@@ -56,7 +55,7 @@ class UNet2d(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 32 rows columns"]:
-        """Features of images, rows = ceil(h / 4), columns = ceil(w / 4)."""
+        """Compute the features of images, rows = ceil(h / 4), columns = ceil(w / 4)."""
         kept, features = [self.beside[0](image)], image
         for down, beside in zip(self.down, self.beside[1:], strict=True):
             features = down(features)  # b 16, 32, 64, 128, ceil(h / 2, 4, 8, 16), ceil(w / 2, 4, 8, 16)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vo3d.layers.conv_block import ConvBlock, Norm
-from vo3d.layers.downsampling import Pool, check_pool, pooling_layer
+from vo3d.layers.downsampling import Pool, pooling_layer
 
 # name, input and output channels, kernel, stride
 LAYERS = (
@@ -41,24 +41,19 @@ class UniNet(nn.Module):
 
     def __init__(self, *, out_bias: bool = True, norm: Norm = "batch", pool: Pool = "stride") -> None:
         super().__init__()
-        check_pool(pool)
-        layers: list[nn.Module] = []
         for name, in_channels, out_channels, kernel_size, stride in LAYERS:
             pooled = stride > 1 and pool != "stride"
             step = 1 if pooled else stride
             block = ConvBlock(in_channels, out_channels, kernel_size=kernel_size, stride=step, norm=norm)
             self.add_module(name, block)
-            layers.append(block)
             if pooled:
-                pooling = pooling_layer(pool, kernel_size=3, stride=stride, padding=1)
-                self.add_module(f"{name}_pool", pooling)
-                layers.append(pooling)
+                self.add_module(f"{name}_pool", pooling_layer(pool, kernel_size=3, stride=stride, padding=1))
         self.feature = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=out_bias)
         # faster on a CPU; shapes stay what they are
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 32 rows columns"]:
-        """Features of images, rows = ceil(h / 4), columns = ceil(w / 4)."""
+        """Compute the features of images, rows = ceil(h / 4), columns = ceil(w / 4)."""
         features = image
         for layer in self.children():
             features = layer(features)

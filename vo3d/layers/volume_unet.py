@@ -71,7 +71,7 @@ class VolumeUNet(nn.Module):
         return logits[:, 0]
 
     def body(self, half: Float[Tensor, "b 16 d h w"]) -> Float[Tensor, "b 16 d h w"]:
-        """All that happens below full size."""
+        """Do all that happens below full size."""
         half = self.conv2(half)  # b 16 d h w
         quarter = self.conv4(self.conv3(half))  # b 32 d/2 h/2 w/2
         eighth = self.conv6(self.conv5(quarter))  # b 64 d/4 h/4 w/4
@@ -83,7 +83,7 @@ class VolumeUNet(nn.Module):
     def from_slabs(
         self, slabs: Iterable[Float[Tensor, "b c _ h w"]], num_depths: int
     ) -> Iterator[Float[Tensor, "b _ h w"]]:
-        """`forward` without gradients for a cost volume that comes in slabs of depths; gives the logits in slabs.
+        """Do as `forward`, without gradients, for a cost volume that comes in slabs of depths; gives logits in slabs.
 
         Only 8 channels of the volume are ever whole. All slabs but the last must hold the same, even number of depths.
         For networks in evaluation mode: a slab has no statistics of the volume.
@@ -112,7 +112,7 @@ class VolumeUNet(nn.Module):
             yield slab
 
     def _decoded(self, half: Tensor, full: Tensor) -> Iterator[Tensor]:
-        """The sum of the decoder's last block and its skip, in slabs of depths."""
+        """Sum the decoder's last block and its skip, in slabs of depths."""
         num_depths = full.shape[2]
         for begin in range(0, num_depths, SLAB):
             end = min(begin + SLAB, num_depths)
@@ -123,7 +123,7 @@ class VolumeUNet(nn.Module):
 
 
 def _convolve(block: nn.Module, padded: Tensor) -> Tensor:
-    """A block whose input has its neighbours in depth already around it."""
+    """Apply a block whose input has its neighbours in depth already around it."""
     conv = block.conv if isinstance(block, ConvBlock) else block
     if not isinstance(conv, nn.Conv3d):
         raise TypeError(f"{type(conv).__name__} where a Conv3d was expected")
@@ -140,7 +140,7 @@ def _convolve(block: nn.Module, padded: Tensor) -> Tensor:
 
 
 def _plane_by_plane(padded: Float[Tensor, "b c n h w"], weight: Float[Tensor, "k c 3 3 3"]) -> Tensor:
-    """A 3-D convolution without padding in depth, as a sum of 2-D ones.
+    """Convolve in 3-D without padding in depth, as a sum of 2-D ones.
 
     On a CPU this is up to twice as fast for many channels and eight times for one, in layouts with channels last.
     """
@@ -155,7 +155,7 @@ def _plane_by_plane(padded: Float[Tensor, "b c n h w"], weight: Float[Tensor, "k
 
 
 def _convolved(slabs: Iterable[Tensor], block: nn.Module) -> Iterator[Tensor]:
-    """A block with stride 1 over a volume that comes in slabs; each result lags one depth behind."""
+    """Apply a block with stride 1 to a volume that comes in slabs; each result lags one depth behind."""
     edge = None
     for slab in slabs:
         if edge is None:
@@ -169,7 +169,7 @@ def _convolved(slabs: Iterable[Tensor], block: nn.Module) -> Iterator[Tensor]:
 
 
 def _collected(slabs: Iterable[Tensor], num_depths: int) -> Tensor:
-    """The slabs side by side in one volume."""
+    """Put the slabs side by side in one volume."""
     volume, begin = None, 0
     for slab in slabs:
         if volume is None:

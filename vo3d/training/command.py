@@ -22,14 +22,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
-from vo3d.recording import recordings_of
 from vo3d.settings.complaints import one_line
 from vo3d.settings.files import line_of_key, parse_settings, read_settings
 from vo3d.settings.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
-from vo3d.training.without_gradients import finish
 
 EXAMPLES = {
     "fit": "train a model; example: vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml --out runs/deepvo",
@@ -200,7 +198,7 @@ class TrainingCLI(LightningCLI):
         sys.stdout.writelines(f"{reason}\n" for reason in stops if reason)
         folder = self.config_init["fit"]["out"]
         kept = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
-        finish(self.model.net, recordings_of(self.datamodule.train), kept)
+        self.model.finish(kept)
         names = [path.name for path in kept]
         last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
         if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]

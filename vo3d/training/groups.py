@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -15,6 +16,19 @@ from vo3d.errors import Vo3dError
 from vo3d.layers.initialisation import NORMS
 
 OPTIMIZER_FAULTS = (ValueError, TypeError, RuntimeError)  # what optimisers raise for settings that they refuse
+
+
+@contextmanager
+def settings_at_fault(
+    what: str, setting: str, faults: tuple[type[Exception], ...] = OPTIMIZER_FAULTS
+) -> Iterator[None]:
+    """Turn `faults` into a Vo3dError that says what happened, why, and which setting to correct."""
+    try:
+        yield
+    except Vo3dError:
+        raise
+    except faults as error:
+        raise Vo3dError(f"{what}: {error}: correct {setting}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +98,7 @@ class _Part:
 
 
 def weights_of(net: nn.Module) -> list[nn.Parameter]:
-    """The parameters that learn and are neither biases nor of normalisation layers."""
+    """Return the parameters that learn and are neither biases nor of normalisation layers."""
     return [part.parameter for part in _parts(net) if part.kind == "weight" and part.parameter.requires_grad]
 
 
@@ -96,7 +110,13 @@ def freeze(net: nn.Module, rules: Sequence[GroupRule]) -> list[nn.Module]:
     parts = list(_parts(net))
     for rule in rules:
         if not any(rule.speaks_of(part.names, part.kind) for part in parts):
-            raise Vo3dError(_nothing(rule, net, [name for part in parts for name in part.names]))
+            names = [name for part in parts for name in part.names]
+            near = get_close_matches(rule.match.replace("\\", ""), names, n=3, cutoff=0.5) or names[:3]
+            kind = "" if rule.kind == "any" else f" of kind {rule.kind}"
+            raise Vo3dError(
+                f"model.groups: no parameter{kind} of {type(net).__name__} is named '{rule.match}': expected a regular "
+                f"expression for whole names such as {', '.join(near)}"
+            )
     for part in parts:
         frozen = _last_rule(rules, "freeze", part.names, part.kind)
         if frozen is not None:
@@ -107,7 +127,7 @@ def freeze(net: nn.Module, rules: Sequence[GroupRule]) -> list[nn.Module]:
 
 
 def groups_of(net: nn.Module, rules: Sequence[GroupRule]) -> list[Group]:
-    """The parameters that learn, put together by equal settings; a shared parameter is there once."""
+    """Put the parameters that learn together by equal settings; a shared parameter is there once."""
     found: dict[tuple[float, float | None], list[nn.Parameter]] = {}
     for part in _parts(net):
         if part.parameter.requires_grad:
@@ -123,7 +143,7 @@ def groups_of(net: nn.Module, rules: Sequence[GroupRule]) -> list[Group]:
 def build_optimizer(
     make: Callable[[Iterable[Any]], Optimizer], net: nn.Module, rules: Sequence[GroupRule]
 ) -> tuple[Optimizer, list[float]]:
-    """An optimiser over the parameters of `net` that learn, and the rate of each of its groups.
+    """Make an optimiser over the parameters of `net` that learn; gives the rate of each of its groups too.
 
     Raises Vo3dError when the optimiser refuses its settings, or cannot do what `rules` ask of it.
     """
@@ -162,15 +182,17 @@ def keep_rates(optimizer: Optimizer, scheduler: object, rates: Sequence[float]) 
             f"the schedule {type(scheduler).__name__} gives {type(optimizer).__name__} a momentum: take "
             "--model.scheduler.cycle_momentum false, or an optimiser with momentum"
         )
-    before = [group.get("initial_lr", group.get("lr")) for group in optimizer.param_groups]
     if isinstance(scheduler, OneCycleLR | CyclicLR):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group.update({key: group[key] * rate for key in ("lr", "initial_lr", "max_lr", "min_lr") if key in group})
-        for name in ("base_lrs", "max_lrs"):
-            if hasattr(scheduler, name):
-                own = getattr(scheduler, name)
-                setattr(scheduler, name, [value * rate for value, rate in zip(own, rates, strict=True)])
-    elif len(set(rates)) > 1 and len(set(before)) == 1 and isinstance(scheduler, LRScheduler):
+        scheduler.base_lrs = [value * rate for value, rate in zip(scheduler.base_lrs, rates, strict=True)]
+        if isinstance(scheduler, CyclicLR):
+            scheduler.max_lrs = [value * rate for value, rate in zip(scheduler.max_lrs, rates, strict=True)]
+    elif (
+        isinstance(scheduler, LRScheduler)
+        and len(set(rates)) > 1
+        and len({group.get("initial_lr", group.get("lr")) for group in optimizer.param_groups}) == 1
+    ):
         raise Vo3dError(
             f"the schedule {type(scheduler).__name__} gives all groups one rate: take the rates out of model.groups, "
             "or choose another schedule"
@@ -189,7 +211,7 @@ def check_rates(scheduler: Any) -> None:
 
 
 def _parts(net: nn.Module) -> Iterator[_Part]:
-    """Every parameter once."""
+    """Give every parameter once."""
     names: dict[nn.Parameter, list[str]] = {}
     for name, parameter in net.named_parameters(remove_duplicate=False):
         names.setdefault(parameter, []).append(name)
@@ -209,33 +231,19 @@ def _keeps_statistics(name: str, module: nn.Module, rules: Sequence[GroupRule]) 
     """Tell whether `rules` have frozen a layer's running statistics: with its parameters, or else by their own name."""
     if not isinstance(module, NORMS) or getattr(module, "running_mean", None) is None:
         return False
-    own = [f"{name}.{last}".removeprefix(".") for last, _ in module.named_parameters()]
-    said = own or [f"{name}.running_mean".removeprefix(".")]
-    asked = any(_last_rule(rules, "freeze", [each], "norm") for each in said)
+    own = [last for last, _ in module.named_parameters()] or ["running_mean"]
+    asked = any(_last_rule(rules, "freeze", [f"{name}.{last}".removeprefix(".")], "norm") for last in own)
     return asked and not any(parameter.requires_grad for parameter in module.parameters())
 
 
 def _construct(make: Callable[[Iterable[Any]], Optimizer], parameters: list[nn.Parameter]) -> Optimizer:
-    try:
+    with settings_at_fault("the optimiser refuses its settings", "model.optimizer"):
         return make(parameters)
-    except Vo3dError:
-        raise
-    except OPTIMIZER_FAULTS as error:
-        raise Vo3dError(f"the optimiser refuses its settings: {error}: correct model.optimizer") from error
 
 
 def _name(rate: float, decay: float | None) -> str:
-    """A name for the curve of the learning rate, in characters that TensorBoard leaves alone."""
+    """Name the curve of the learning rate, in characters that TensorBoard leaves alone."""
     words = [f"rate_{rate:g}"] if rate != 1 else []
     if decay is not None:
         words.append(f"decay_{decay:g}" if decay else "no_decay")
     return "-".join(words) or "rest"
-
-
-def _nothing(rule: GroupRule, net: nn.Module, names: Sequence[str]) -> str:
-    near = get_close_matches(rule.match.replace("\\", ""), names, n=3, cutoff=0.5) or names[:3]
-    kind = "" if rule.kind == "any" else f" of kind {rule.kind}"
-    return (
-        f"model.groups: no parameter{kind} of {type(net).__name__} is named '{rule.match}': expected a regular "
-        f"expression for whole names such as {', '.join(near)}"
-    )

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,25 +16,26 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import load_matching, load_weights
+from vo3d.formats.files import atomic_path
+from vo3d.formats.weights import FINISHED_KEY, load_matching, load_weights
 from vo3d.layers.initialisation import Scheme, initialise
-from vo3d.model import Model, check_gives, check_needs
+from vo3d.model import Model, check_gives, check_needs, has_own
 from vo3d.optim import Adam
-from vo3d.recording import RecordingDataset, recordings_of
+from vo3d.recording import Recording, RecordingDataset, recordings_of
 from vo3d.sample import Sample
 from vo3d.training.closures import Evaluations, check_trainer, clips, wants_closure
 from vo3d.training.datamodule import Batch
 from vo3d.training.groups import (
-    OPTIMIZER_FAULTS,
     GroupRule,
     build_optimizer,
     check_rates,
     freeze,
     keep_rates,
+    settings_at_fault,
     weights_of,
 )
-from vo3d.training.without_gradients import begin
 
+PREFIX = "net."  # of the method's values in a checkpoint
 LOOK_EVERY = 10  # steps between two looks for a loss that is not finite: an accelerator has to wait for each
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
@@ -80,26 +81,22 @@ class Learner(LightningModule):
         self.l1 = l1
         self.checked: set[str] = set()
         self.again = False  # whether this is not the first evaluation of a step
-        if init is not None:
-            left = initialise(net, init)
-            if left:
-                _say(f"init {init}: no rule knows {', '.join(left)}; they begin as {type(net).__name__} sets them")
-        kept: tuple[str, ...] = ()
-        if init_weights is not None and partial:
-            report = load_matching(net, init_weights)
-            _say(str(report))
-            kept = report.kept
-        elif init_weights is not None:
-            kept = load_weights(net, init_weights).kept
+        if init is not None and (left := initialise(net, init)):
+            _say(f"init {init}: no rule knows {', '.join(left)}; they begin as {type(net).__name__} sets them")
+        self.fresh = True  # some of the method begins from nothing
+        if init_weights is not None:
+            report = (load_matching if partial else load_weights)(net, init_weights)
+            self.fresh = bool(report.kept)
+            if partial:
+                _say(str(report))
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
-        self.fresh = init_weights is None or bool(kept)  # some of the method begins from nothing
         self.steps = math.inf  # of the whole training
         self.resting = freeze(net, groups)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Learner":
-        """As torch's, but normalisation layers that are frozen stay as in evaluation."""
+        """Set the mode as torch does, but normalisation layers that are frozen stay as in evaluation."""
         super().train(mode)
         for module in self.resting:
             module.eval()
@@ -118,8 +115,12 @@ class Learner(LightningModule):
                     f"{type(transform).__name__} breaks what {type(self.net).__name__} learns ({', '.join(broken)}): "
                     "leave it out of data.train.transforms"
                 )
-        if self.fresh and self.trainer.ckpt_path is None:
-            begin(self.net, recordings_of(dataset), self.trainer)
+        if self.fresh and self.trainer.ckpt_path is None and has_own(self.net, "fit"):
+            recordings = self._recordings("fit")
+            if self.trainer.is_global_zero:  # the first process tells the others
+                self.net.fit(recordings)
+            if self.trainer.world_size > 1:
+                self.net.load_state_dict(self.trainer.strategy.broadcast(self.net.state_dict()))
 
     def on_train_start(self) -> None:
         """Find out how many steps there will be."""
@@ -135,7 +136,7 @@ class Learner(LightningModule):
         self.net.progress = min(1.0, self.trainer.global_step / self.steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The objective of one batch."""
+        """Compute the objective of one batch."""
         loss = self._objective(batch, "train")
         look = not self.again and (loss.device.type == "cpu" or batch_idx % LOOK_EVERY == 0)
         if look and not torch.isfinite(loss):
@@ -154,17 +155,13 @@ class Learner(LightningModule):
         self._objective(batch, "test")
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over the parameters that learn, and the schedule when there is one."""
+        """Build the optimiser over the parameters that learn, and the schedule when there is one."""
         optimizer, rates = build_optimizer(self.optimizer, self.net, self.groups)
         check_trainer(optimizer, self.trainer)
         if self.scheduler is None:
             return optimizer
-        try:
+        with settings_at_fault("the schedule refuses its settings", "model.scheduler"):
             scheduler = self.scheduler(optimizer)
-        except Vo3dError:
-            raise
-        except OPTIMIZER_FAULTS as error:
-            raise Vo3dError(f"the schedule refuses its settings: {error}: correct model.scheduler") from error
         keep_rates(optimizer, scheduler, rates)
         check_rates(scheduler)
         plan: dict[str, Any] = {"scheduler": scheduler, "interval": self.interval}
@@ -203,15 +200,9 @@ class Learner(LightningModule):
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Step the schedule; what it cannot do, and rates that cannot be, are wrong settings."""
-        try:
+        failure = f"the schedule {type(scheduler).__name__} fails at step {self.global_step}"
+        with settings_at_fault(failure, "model.scheduler", (ValueError, ArithmeticError)):
             super().lr_scheduler_step(scheduler, metric)
-        except Vo3dError:
-            raise
-        except (ValueError, ArithmeticError) as error:
-            raise Vo3dError(
-                f"the schedule {type(scheduler).__name__} fails at step {self.global_step}: {error}: "
-                "correct model.scheduler"
-            ) from error
         check_rates(scheduler)
 
     def configure_gradient_clipping(
@@ -223,6 +214,40 @@ class Learner(LightningModule):
         """Clip as the trainer says, where the optimiser allows it."""
         if clips(optimizer):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def finish(self, checkpoints: Sequence[Path]) -> None:
+        """Let a method that has a `finish` see the training recordings, once with the weights of each checkpoint.
+
+        Each checkpoint then holds what came out; it is written anew, whole or not at all. Raises Vo3dError where the
+        training set has no recordings.
+        """
+        net = self.net
+        if not has_own(net, "finish"):
+            return
+        recordings = self._recordings("finish")
+        was_training = net.training
+        for path in checkpoints:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            state = stored["state_dict"]
+            net.load_state_dict({name.removeprefix(PREFIX): state[name] for name in state if name.startswith(PREFIX)})
+            net.eval()
+            with torch.no_grad():
+                net.finish(recordings)
+            state |= {f"{PREFIX}{name}": value.cpu() for name, value in net.state_dict().items()}
+            stored[FINISHED_KEY] = True
+            with atomic_path(path) as temporary:
+                torch.save(stored, temporary)
+        net.train(was_training)
+
+    def _recordings(self, what: str) -> Sequence[Recording]:
+        """Give the training recordings, which a method learns from without gradients in its `fit` or `finish`."""
+        recordings = recordings_of(getattr(self.trainer, "datamodule").train)  # noqa: B009  as in `on_fit_start`
+        if not recordings:
+            raise Vo3dError(
+                f"{type(self.net).__name__} learns from whole recordings in its {what}, and data.train has none: give "
+                "a vo3d.recording.RecordingDataset"
+            )
+        return recordings
 
     def _objective(self, batch: Batch, stage: str) -> Tensor:
         sample = batch.sample

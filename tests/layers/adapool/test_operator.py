@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vo3d.layers.adapool import formula, operator
-from vo3d.layers.adapool.windows import gather, inside, margins, output_size
+from vo3d.layers.adapool.windows import gather, margins, output_size
 
 POOL = torch.ops.vo3d.adapool
 BY_ELEMENT = ("", "dsc", "l1", "l2", "linf", "huber")
@@ -145,12 +145,8 @@ def test_output_and_gradient_keep_the_order_in_memory(geometry: Geometry, last: 
 def test_straight_through_is_the_gradient_with_constant_weights(geometry: Geometry) -> None:
     x, beta = noise(2, 3, *geometry.size).requires_grad_(), beta_of(geometry)
     edges = margins(geometry.size, *geometry.windows[:3], geometry.out)
-    place = (*geometry.windows[:2], geometry.out, edges)
-    windows = gather(x, *place)  # n b c *out
-    valid = inside(geometry.size, *place, x.device)
-    valid = None if valid is None else valid[:, None, None]
-    parts = formula.smooth_average(windows, "dsc", None, valid), formula.smooth_maximum(windows, valid)
-    smooth, em = (part / part.sum(0) for part in parts)
+    windows, valid = gather(x, *geometry.windows[:2], geometry.out, edges)  # n b c *out
+    smooth, em = formula.smooth_average(windows, "dsc", None, valid), formula.smooth_maximum(windows, valid)
     y = ((beta * smooth + (1 - beta) * em).detach() * windows).sum(0)
     ours = POOL(x, beta, *geometry.windows, "dsc", False, False, False, False)
     dy = noise(*y.shape, seed=1)

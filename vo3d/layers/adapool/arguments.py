@@ -78,7 +78,7 @@ def settings(
     detach_mask: bool = True,
     **unknown: object,
 ) -> Settings:
-    """Settings of `operator` over `axes` axes; `name` is what errors call it.
+    """Check and complete the settings of `operator` over `axes` axes; `name` is what errors call it.
 
     Raises:
         Vo3dError: an unknown word or option, a similarity of vectors by element, or sizes that make no windows.
@@ -109,8 +109,17 @@ def settings(
             f"{name}: found padding {padding} for kernel_size {kernel_size}, expected at most half the kernel: "
             "lessen it, or windows would lie in the padding alone"
         )
-    over_channels, exact = similarity_over == "channel", gradient == "exact"
-    return Settings(kernel, steps, around, ceil_mode, similarity, over_channels, exact, nan_to_num, detach_mask)
+    return Settings(
+        kernel,
+        steps,
+        around,
+        ceil_mode,
+        similarity,
+        over_channels=similarity_over == "channel",
+        exact=gradient == "exact",
+        nan_to_num=nan_to_num,
+        detach_mask=detach_mask,
+    )
 
 
 def check_word(name: str, argument: str, word: str, words: tuple[str, ...]) -> None:
@@ -129,7 +138,7 @@ def check_flags(name: str, **flags: bool) -> None:
 
 
 def per_axis(name: str, argument: str, value: Size, axes: int, smallest: int) -> tuple[int, ...]:
-    """One whole number for each axis, none below `smallest`."""
+    """Give one whole number for each axis, none below `smallest`."""
     try:
         numbers = tuple(map(index, value if isinstance(value, Sequence) else (value,) * axes))
     except TypeError:
@@ -155,7 +164,7 @@ def check_input(name: str, x: Tensor, axes: int) -> None:
 
 
 def windows_of(name: str, size: Sequence[int], how: Settings) -> tuple[int, ...]:
-    """Number of windows along each axis of an input of `size`; Vo3dError where an axis has none."""
+    """Count the windows along each axis of an input of `size`; Vo3dError where an axis has none."""
     out = output_size(size, how.kernel, how.stride, how.padding, how.ceil_mode)
     if min(out) < 1:
         padded = tuple(extent + 2 * p for extent, p in zip(size, how.padding, strict=True))
@@ -167,7 +176,7 @@ def windows_of(name: str, size: Sequence[int], how: Settings) -> tuple[int, ...]
 
 
 def expand_beta(name: str, beta: Tensor | float | None, like: Tensor, out: tuple[int, ...]) -> Tensor:
-    """Beta for each output position (*out), in float32, or float64 where `like` is; nothing is copied to fill it."""
+    """Give each output position its beta (*out), in float32, or float64 where `like` is; nothing is copied for that."""
     exact = torch.promote_types(like.dtype, torch.float32)
     if beta is None:
         raise Vo3dError(f"{name}: beta is missing: give a number in [0, 1], or a tensor of the output's size {out}")

@@ -26,7 +26,7 @@ def pool_windows_backward(
     valid: Tensor | None,
     exact: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of `formula.pool_windows`, of dy (*rest): to windows (n, *rest), and to beta (*rest) or None.
+    """Differentiate `formula.pool_windows`, given dy (*rest): to windows (n, *rest), and to beta (*rest) or None.
 
     The gradient to beta is dy (y_smooth - y_em) for each pooled value, still to be summed over those that share a beta.
     """
@@ -34,7 +34,6 @@ def pool_windows_backward(
     if similarity:
         g = dy if beta is None else dy * beta
         weights = formula.smooth_average(windows, similarity, channel_dims, valid)
-        weights = weights / weights.sum(0)
         to_windows.append(weights * g)
         if exact:
             m = formula.mean(windows, valid)
@@ -47,7 +46,6 @@ def pool_windows_backward(
     if not similarity or beta is not None:
         g = dy if beta is None else dy * (1 - beta)
         weights = formula.smooth_maximum(windows, valid)
-        weights = weights / weights.sum(0)
         if exact:
             spread, y = _spread(windows, weights, formula.top(windows, valid))
             to_windows.append(weights * g * (1 + spread))
@@ -59,7 +57,7 @@ def pool_windows_backward(
 
 
 def _spread(windows: Tensor, weights: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """x_i - y (n, *rest) and y (*rest), by way of a centre among the values.
+    """Compute x_i - y (n, *rest) and y (*rest), by way of a centre among the values.
 
     Windows of large and nearly equal numbers then lose nothing.
     """
@@ -78,8 +76,7 @@ def _through_similarity(
     """Add what reaches x through the scores: by x itself, and by the mean m, of which each valid element is one nth."""
     if similarity in formula.DISTANCES:
         d = formula.distances(windows, m, similarity, channel_dims)
-        zero = d == 0  # singular there: the weights count as constants
-        pull = torch.where(zero, 0, -pull / torch.where(zero, 1, d))
+        pull = torch.where(d == 0, 0, -pull / formula.nonzero(d))  # singular at 0: the weights count as constants
         by_x = _distance_slopes(windows - m, d, similarity, channel_dims) * pull
         by_m = -by_x
     elif channel_dims is None:
@@ -93,21 +90,21 @@ def _through_similarity(
 
 
 def _distance_slopes(t: Tensor, d: Tensor, similarity: str, channel_dims: Sequence[int] | None) -> Tensor:
-    """Derivative of the distance of x = m + t from m by x."""
+    """Differentiate the distance of x = m + t from m by x."""
     if similarity == "huber":
         return t / torch.hypot(t, torch.ones_like(t))
     if channel_dims is None or similarity == "l1":
         return t.sign()
     if similarity == "l2":
-        return t / torch.where(d == 0, 1, d)
+        return t / formula.nonzero(d)
     farthest = t.abs() == d
     return t.sign() * farthest / farthest.sum(tuple(channel_dims), keepdim=True)
 
 
 def _scalar_dice(pull: Tensor, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-    """By s = 2|x m| / (x^2 + m^2), both scaled by the larger of |x| and |m|: free of overflow like the formula."""
+    """Differentiate s = 2|x m| / (x^2 + m^2), scaled by the larger of |x|, |m|: free of overflow like the formula."""
     larger = torch.maximum(x.abs(), m.abs())
-    safe = torch.where(larger == 0, 1, larger)
+    safe = formula.nonzero(larger)
     side = x.sign() * m.sign()
     x, m = x / safe, m / safe
     below = (x * x + m * m).clamp_min(1)  # at least 1 anyway, except where both vanish
@@ -118,32 +115,30 @@ def _scalar_dice(pull: Tensor, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
 def _vector_similarity(
     pull: Tensor, x: Tensor, m: Tensor, similarity: str, dims: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """By the similarity of vectors over the channels, scaled as in the formula."""
+    """Differentiate the similarity of vectors over the channels, scaled as in the formula."""
     largest = x.abs().amax((0, *dims), keepdim=True)
-    scale = torch.where(largest == 0, 1, largest)
+    scale = formula.nonzero(largest)
     x, m = x / scale, m.unsqueeze(0) / scale
     inner, xx, mm = (_over(a * b, dims) for a, b in ((x, m), (x, x), (m, m)))
     if similarity == "dsc":
         below = xx + mm
-        s = 2 * inner.abs() / torch.where(below == 0, 1, below)
+        s = 2 * inner.abs() / formula.nonzero(below)
         by_x, by_m = 2 * (inner.sign() * m - s * x), 2 * (inner.sign() * x - s * m)
     elif similarity == "cosine":
         below = (xx * mm).sqrt()
-        s = inner / torch.where(below == 0, 1, below)
-        safe_x, safe_m = torch.where(xx == 0, 1, xx), torch.where(mm == 0, 1, mm)
-        by_x, by_m = m - s * x * (below / safe_x), x - s * m * (below / safe_m)
+        s = inner / formula.nonzero(below)
+        by_x, by_m = m - s * x * (below / formula.nonzero(xx)), x - s * m * (below / formula.nonzero(mm))
     else:
         below = formula.correlation_energy(x, m, dims)
-        s = inner**2 / torch.where(below == 0, 1, below)
+        s = inner**2 / formula.nonzero(below)
         by_x = 2 * inner * m - s * _energy_slope(x, m, dims)
         by_m = 2 * inner * x - s * _energy_slope(m, x, dims)
-    zero = below == 0
-    pull = torch.where(zero, 0, pull / torch.where(zero, 1, below)) / scale
+    pull = torch.where(below == 0, 0, pull / formula.nonzero(below)) / scale
     return pull * by_x, pull * by_m
 
 
 def _energy_slope(x: Tensor, m: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Derivative of `formula.correlation_energy` by its first vector."""
+    """Differentiate `formula.correlation_energy` by its first vector."""
     (axis,) = [d for d in dims if x.shape[d] > 1] or dims[:1]
     a, b = torch.fft.fft(x, dim=axis), torch.fft.fft(m, dim=axis)
     slope: Tensor = 2 * torch.fft.ifft(a * (b.real**2 + b.imag**2), dim=axis).real

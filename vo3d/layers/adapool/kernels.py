@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vo3d.layers.adapool.kernels_pool import pool_backward, pool_forward, pool_gather
 from vo3d.layers.adapool.kernels_unpool import unpool_backward, unpool_forward
-from vo3d.layers.adapool.tiling import Windows, plan
+from vo3d.layers.adapool.tiling import Launch, Windows, plan
 from vo3d.layers.adapool.windows import like
 
 
@@ -27,7 +27,7 @@ def adapool_forward(
     similarity: str,
     nan_to_num: bool,
 ) -> Tensor:
-    """Pooled values (b, c, *out_size) of x, in its dtype, channels last where x has them there.
+    """Compute the pooled values (b, c, *out_size) of x, in its dtype, channels last where x has them there.
 
     Args:
         x: (b, c, *size), 1 to 3 axes, any strides.
@@ -63,7 +63,7 @@ def adapool_backward(
     exact: bool,
     nan_to_num: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients to x and to beta (None without one), of dy (b, c, *out); the rest as in `adapool_forward`.
+    """Compute the gradients to x and to beta (None without one), of dy (b, c, *out); the rest as in `adapool_forward`.
 
     With `exact` the derivative of the pooled value; otherwise its weights count as constants.
     """
@@ -107,7 +107,7 @@ def adaunpool_forward(
     extent: Sequence[int],
     mean: bool,
 ) -> Tensor:
-    """Each value of y (b, c, *out) laid over its window by the weights, in y's dtype: (b, c, *extent), contiguous.
+    """Lay each value of y (b, c, *out) over its window by the weights, in y's dtype: (b, c, *extent), contiguous.
 
     Args:
         y: any strides, 1 to 3 axes.
@@ -124,8 +124,7 @@ def adaunpool_forward(
     if y.numel() == 0 or out.numel() == 0:
         return out.zero_()
     windows = _windows(kernel, stride, padding, extent, y.shape[2:])
-    tensors = (out, y, *_weights(smooth, em, y))
-    launch = plan(windows, tensors, _name(smooth), blend=beta is not None, over_inputs=True, by_columns=True)
+    launch = _plan_unpooling(windows, (out, y), smooth, em, over_inputs=True)
     _run(
         unpool_forward, launch.programs,
         y, smooth, em, beta, out, *launch.strides, _beta_strides(beta, False), windows.size, launch.sizes, windows.out,
@@ -145,13 +144,12 @@ def adaunpool_backward(
     out_size: Sequence[int],
     mean: bool,
 ) -> Tensor:
-    """The gradient of `adaunpool_forward` to y (b, c, *out_size), of the gradient to its result (b, c, *extent)."""
+    """Differentiate `adaunpool_forward`: to y (b, c, *out_size), of the gradient to its result (b, c, *extent)."""
     dy = dout.new_empty((*dout.shape[:2], *out_size))
     if dout.numel() == 0 or dy.numel() == 0:
         return dy.zero_()
     windows = _windows(kernel, stride, padding, dout.shape[2:], out_size)
-    tensors = (dout, dy, *_weights(smooth, em, dout))
-    launch = plan(windows, tensors, _name(smooth), blend=beta is not None, by_columns=True)
+    launch = _plan_unpooling(windows, (dout, dy), smooth, em)
     tile = launch.tile
     beside = tile._replace(stride=tile.kernel, padding=(0, 0, 0), overhang=False, align=(gcd(*tile.align[2:]),))
     _run(
@@ -186,7 +184,7 @@ def _windows(
 
 
 def _beta_strides(beta: Tensor | None, last: bool) -> tuple[int, ...]:
-    """Of positions d, h, r, lane."""
+    """Give the strides of beta over positions d, h, r, lane."""
     strides = () if beta is None else beta.stride()
     d, h, w = (*(0,) * (3 - len(strides)), *strides)
     return (d, h, w, 0) if last else (d, h, 0, w)
@@ -203,13 +201,15 @@ def _clear_uncovered(dx: Tensor, windows: Windows) -> None:
             dx.narrow(axis, end, size - end).zero_()
 
 
-def _name(smooth: Tensor | None) -> str:
-    """A similarity where there are weights of the smooth average; unpooling only asks whether."""
-    return "" if smooth is None else "dsc"
+def _plan_unpooling(
+    windows: Windows, ends: tuple[Tensor, Tensor], smooth: Tensor | None, em: Tensor | None, over_inputs: bool = False
+) -> Launch:
+    """Lay programs over the windows or over what they cover, between `ends` of these sizes and for all their channels.
 
-
-def _weights(smooth: Tensor | None, em: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Both weights, for every channel; one that is not there is not read, and the other stands in for it."""
+    Of a kind of weights that is not there nothing is read, and the other stands in for it. Of the similarity unpooling
+    only asks whether there is one.
+    """
     known = [weights for weights in (smooth, em) if weights is not None]
-    first, second = (weights.expand(*like.shape[:2], *weights.shape[2:]) for weights in (known[0], known[-1]))
-    return first, second
+    both = [weights.expand(*ends[0].shape[:2], *weights.shape[2:]) for weights in (known[0], known[-1])]
+    similarity = "" if smooth is None else "dsc"
+    return plan(windows, (*ends, *both), similarity, blend=len(known) == 2, over_inputs=over_inputs, by_columns=True)

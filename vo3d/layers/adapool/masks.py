@@ -41,23 +41,26 @@ class PoolMask(NamedTuple):
     input_size: tuple[int, ...]
 
     def fused(self) -> Tensor:
-        """The weights of the output (B, C or 1, *kernel * out): beta * edscw + (1 - beta) * em, or the only ones."""
-        return fuse(self.edscw, self.em, self.beta, self.kernel)
+        """Blend the weights to those of the output (B, C or 1, *kernel * out): beta edscw + (1 - beta) em, or one."""
+        edscw, em, beta, kernel, *_ = self
+        if edscw is not None and em is not None and beta is not None:
+            for axis, k in enumerate(kernel):
+                beta = beta.repeat_interleave(k, dim=axis)  # *kernel * out
+            exact = torch.promote_types(em.dtype, torch.float32)
+            return torch.lerp(em.to(exact), edscw.to(exact), beta.to(exact)).to(em.dtype)
+        (single,) = (weights for weights in (edscw, em) if weights is not None)
+        return single
 
 
 def pool_mask(x: Tensor, beta: Tensor | None, out: tuple[int, ...], how: Settings) -> PoolMask:
-    """The mask of pooling x (B, C, *size) to windows (*out) with beta (*out): constants, or differentiable in both."""
+    """Make the mask of pooling x (B, C, *size) to windows (*out), beta (*out): constants, or differentiable in both."""
     if how.detach_mask:
         x, beta = x.detach(), None if beta is None else beta.detach()
-    geometry = (tuple(x.shape[2:]), how.kernel, how.stride, how.padding, out)
-    margin = windows.margins(*geometry)
-    valid = windows.inside(geometry[0], how.kernel, how.stride, out, margin, x.device)
-    valid = None if valid is None else valid[:, None, None]  # n 1 1 *out
-    exact = torch.promote_types(x.dtype, torch.float32)
-    elements = windows.gather(x.to(exact), how.kernel, how.stride, out, margin)  # n B C *out
+    size = tuple(x.shape[2:])
+    margin = windows.margins(size, how.kernel, how.stride, how.padding, out)
+    elements, valid = windows.gather(x, how.kernel, how.stride, out, margin)  # n B C *out
 
     def laid_out(weights: Tensor) -> Tensor:
-        weights = weights / weights.sum(0)
         weights = torch.nan_to_num(weights, nan=0.0) if how.nan_to_num else weights
         return windows.side_by_side(weights, how.kernel).to(x.dtype)
 
@@ -69,18 +72,7 @@ def pool_mask(x: Tensor, beta: Tensor | None, out: tuple[int, ...], how: Setting
         edscw = laid_out(formula.smooth_average(elements, how.similarity, channel_dims, valid))
     if beta is not None or not how.similarity:
         em = laid_out(formula.smooth_maximum(elements, valid))
-    return PoolMask(edscw, em, beta, how.kernel, how.stride, how.padding, geometry[0])
-
-
-def fuse(edscw: Tensor | None, em: Tensor | None, beta: Tensor | None, kernel: Sequence[int]) -> Tensor:
-    """Both weights blended by the beta of their window, or the only ones that are given."""
-    if edscw is not None and em is not None and beta is not None:
-        for axis, k in enumerate(kernel):
-            beta = beta.repeat_interleave(k, dim=axis)  # *kernel * out
-        exact = torch.promote_types(em.dtype, torch.float32)
-        return torch.lerp(em.to(exact), edscw.to(exact), beta.to(exact)).to(em.dtype)
-    (single,) = (weights for weights in (edscw, em) if weights is not None)
-    return single
+    return PoolMask(edscw, em, beta, how.kernel, how.stride, how.padding, size)
 
 
 def adaunpool(
@@ -125,7 +117,7 @@ def unpool(
     output_size: Sequence[int] | None,
     axes: int | None,
 ) -> Tensor:
-    """`adaunpool` over `axes` axes; None: as many as the mask says, or all after batch and channels."""
+    """Do as `adaunpool` over `axes` axes; None: as many as the mask says, or all after batch and channels."""
     check_word("adaunpool", "normalise", normalise, ("sum", "mean"))
     if isinstance(mask, PoolMask):
         parts: tuple[object, ...] = ()
@@ -151,7 +143,7 @@ def unpool(
         lay = unpooling.spread if transformed() else unpooling.adaunpool
         out: Tensor = lay(values, edscw, em, known.beta, *where, normalise == "mean").to(values.dtype)
     else:
-        out = (values * fuse(edscw, em, known.beta, known.kernel)).to(values.dtype)
+        out = (values * known._replace(edscw=edscw, em=em).fused()).to(values.dtype)
         if normalise == "mean":
             out = out * _elements_of_windows(known, out)
     if output_size is not None:
@@ -160,7 +152,7 @@ def unpool(
 
 
 def _published(mask: Published, x: Tensor, axes: int, interpolate: bool, normalise: str) -> PoolMask:
-    """A mask given as tensors: what it leaves open follows from the sizes of values, weights and beta."""
+    """Make a mask of tensors: what it leaves open follows from the sizes of values, weights and beta."""
     edscw, em, beta = mask if isinstance(mask, tuple) else (mask, None, None)
     edscw = _with_channels(edscw, x, axes)
     em = None if em is None else _with_channels(em, x, axes)
@@ -186,7 +178,7 @@ def _published(mask: Published, x: Tensor, axes: int, interpolate: bool, normali
 
 
 def _with_channels(weights: Tensor, x: Tensor, axes: int) -> Tensor:
-    """Weights with batch and channel axes: the published ones have no channels."""
+    """Give weights their batch and channel axes: the published ones have no channels."""
     if weights.ndim == axes + 1:
         return weights.unsqueeze(1 if x.ndim == axes + 2 else 0)
     if weights.ndim != axes + 2:
@@ -198,7 +190,7 @@ def _with_channels(weights: Tensor, x: Tensor, axes: int) -> Tensor:
 
 
 def _fitted(weights: Tensor | None, values: Tensor, kernel: Sequence[int], interpolate: bool) -> Tensor | None:
-    """The weights with the batch of the values; Vo3dError where they are of other values."""
+    """Give the weights the batch of the values; Vo3dError where they are of other values."""
     if weights is None:
         return None
     factors = kernel if interpolate else (1,) * len(kernel)
@@ -227,7 +219,7 @@ def _elements_of_windows(mask: PoolMask, like: Tensor) -> Tensor:
 
 
 def _enlarged(out: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Zeros at the far ends up to `size`."""
+    """Put zeros at the far ends up to `size`."""
     missing = [wanted - extent for wanted, extent in zip(size, out.shape[2:], strict=True)]
     if min(missing) < 0:
         raise Vo3dError(f"adaunpool: output_size {size} is smaller than what the windows cover, {tuple(out.shape[2:])}")

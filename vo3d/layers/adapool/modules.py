@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,20 @@ from vo3d.layers.adapool.pooling import Pooled, pool_by
 RESIZING = ("linear", "bilinear", "trilinear")
 
 
-class _Pool(nn.Module):
-    """A pooling layer: which operator, over how many axes, with which settings."""
+class _Layer(nn.Module):
+    """A layer whose class says which operator it is, and over how many axes."""
 
-    operator: ClassVar[str]
-    axes: ClassVar[int]
+    operator: ClassVar[str] = ""
+    axes: ClassVar[int] = 0
+
+    def __init_subclass__(cls, operator: str = "", axes: int = 0) -> None:
+        """Take what the class statement says; what it leaves open stays as in the class above."""
+        super().__init_subclass__()
+        cls.operator, cls.axes = operator or cls.operator, axes or cls.axes
+
+
+class _Pool(_Layer):
+    """A pooling layer with its settings."""
 
     def __init__(
         self,
@@ -60,10 +69,9 @@ class _Pool(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in {**shown, **self.options}.items())
 
 
-class _AdaPool(_Pool):
+class _AdaPool(_Pool, operator="adapool"):
     """AdaPool with its beta."""
 
-    operator = "adapool"
     beta: Tensor
 
     def __init__(
@@ -126,7 +134,7 @@ class _AdaPool(_Pool):
         return pool_by(self.settings, name, True, x, beta, self.return_mask, self.native)
 
     def shares(self) -> Tensor:
-        """Beta as it is used, in [0, 1] unless `parametrisation` is "none"; of the size in which it is stored."""
+        """Return beta as it is used, in [0, 1] unless `parametrisation` is "none"; in the size in which it is kept."""
         if self.parametrisation == "sigmoid":
             return self.beta.sigmoid()
         if self.parametrisation == "none":
@@ -158,7 +166,7 @@ def _first_values(
     device: torch.device | str | int | None,
     dtype: torch.dtype | None,
 ) -> Tensor:
-    """The values that a layer's beta starts with, in memory of its own."""
+    """Make the values that a layer's beta starts with, in memory of its own."""
     if dtype is not None and not dtype.is_floating_point:
         raise Vo3dError(f"{name}: found dtype {dtype} for beta, expected floating point")
     if beta is None:
@@ -183,15 +191,13 @@ def _first_values(
 
 
 def _resized(beta: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Beta between its values, linearly, for maps of another size; a resize keeps it in [0, 1]."""
+    """Interpolate beta linearly between its values, for maps of another size; a resize keeps it in [0, 1]."""
     exact = beta.to(torch.promote_types(beta.dtype, torch.float32))[None, None]
     return F.interpolate(exact, size=size, mode=RESIZING[len(size) - 1], align_corners=False)[0, 0]
 
 
-class _AdaUnpool(nn.Module):
+class _AdaUnpool(_Layer):
     """Unpooling with a mask that is kept, or given with each input."""
-
-    axes: ClassVar[int]
 
     def __init__(
         self,
@@ -234,12 +240,9 @@ class _AdaUnpool(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_AdaUnpool":
         """Move the mask as well where torch moves a layer's tensors."""
         mask = self.mask
-        if isinstance(mask, PoolMask):
-            edscw, em, beta = (None if part is None else fn(part) for part in mask[:3])
-            self.mask = mask._replace(edscw=edscw, em=em, beta=beta)
-        elif isinstance(mask, tuple):
-            edscw, em, share = mask
-            self.mask = fn(edscw), fn(em), fn(share) if isinstance(share, Tensor) else share
+        if isinstance(mask, tuple):
+            parts: list[Any] = [fn(part) if isinstance(part, Tensor) else part for part in mask]
+            self.mask = PoolMask(*parts) if isinstance(mask, PoolMask) else (parts[0], parts[1], parts[2])
         elif mask is not None:
             self.mask = fn(mask)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -249,103 +252,64 @@ class _AdaUnpool(nn.Module):
         return f"interpolate={self.interpolate}, normalise={self.normalise!r}, output_size={self.output_size}"
 
 
-class AdaPool1d(_AdaPool):
+class AdaPool1d(_AdaPool, axes=1):
     """AdaPool of sequences (B, C, L): `vo3d.layers.adapool1d` with a beta that can learn."""
 
-    axes = 1
 
-
-class AdaPool2d(_AdaPool):
+class AdaPool2d(_AdaPool, axes=2):
     """AdaPool of maps (B, C, H, W): `vo3d.layers.adapool2d` with a beta that can learn."""
 
-    axes = 2
 
-
-class AdaPool3d(_AdaPool):
+class AdaPool3d(_AdaPool, axes=3):
     """AdaPool of volumes (B, C, D, H, W): `vo3d.layers.adapool3d` with a beta that can learn."""
 
-    axes = 3
 
-
-class EDSCWPool1d(_Pool):
+class EDSCWPool1d(_Pool, operator="edscwpool", axes=1):
     """Smooth average of sequences (B, C, L) as a layer: `vo3d.layers.edscwpool1d`."""
 
-    operator = "edscwpool"
-    axes = 1
 
-
-class EDSCWPool2d(_Pool):
+class EDSCWPool2d(_Pool, operator="edscwpool", axes=2):
     """Smooth average of maps (B, C, H, W) as a layer: `vo3d.layers.edscwpool2d`."""
 
-    operator = "edscwpool"
-    axes = 2
 
-
-class EDSCWPool3d(_Pool):
+class EDSCWPool3d(_Pool, operator="edscwpool", axes=3):
     """Smooth average of volumes (B, C, D, H, W) as a layer: `vo3d.layers.edscwpool3d`."""
 
-    operator = "edscwpool"
-    axes = 3
 
-
-class IDWPool1d(_Pool):
+class IDWPool1d(_Pool, operator="idwpool", axes=1):
     """Inverse distance weighting of sequences (B, C, L) as a layer: `vo3d.layers.idwpool1d`."""
 
-    operator = "idwpool"
-    axes = 1
 
-
-class IDWPool2d(_Pool):
+class IDWPool2d(_Pool, operator="idwpool", axes=2):
     """Inverse distance weighting of maps (B, C, H, W) as a layer: `vo3d.layers.idwpool2d`."""
 
-    operator = "idwpool"
-    axes = 2
 
-
-class IDWPool3d(_Pool):
+class IDWPool3d(_Pool, operator="idwpool", axes=3):
     """Inverse distance weighting of volumes (B, C, D, H, W) as a layer: `vo3d.layers.idwpool3d`."""
 
-    operator = "idwpool"
-    axes = 3
 
-
-class EMPool1d(_Pool):
+class EMPool1d(_Pool, operator="empool", axes=1):
     """Smooth maximum of sequences (B, C, L) (SoftPool) as a layer: `vo3d.layers.empool1d`."""
 
-    operator = "empool"
-    axes = 1
 
-
-class EMPool2d(_Pool):
+class EMPool2d(_Pool, operator="empool", axes=2):
     """Smooth maximum of maps (B, C, H, W) (SoftPool) as a layer: `vo3d.layers.empool2d`."""
 
-    operator = "empool"
-    axes = 2
 
-
-class EMPool3d(_Pool):
+class EMPool3d(_Pool, operator="empool", axes=3):
     """Smooth maximum of volumes (B, C, D, H, W) (SoftPool) as a layer: `vo3d.layers.empool3d`."""
 
-    operator = "empool"
-    axes = 3
 
-
-class AdaUnpool1d(_AdaUnpool):
+class AdaUnpool1d(_AdaUnpool, axes=1):
     """Enlarges pooled sequences (B, C, L) by the weights that pooled them: `vo3d.layers.adaunpool`."""
 
-    axes = 1
 
-
-class AdaUnpool2d(_AdaUnpool):
+class AdaUnpool2d(_AdaUnpool, axes=2):
     """Enlarges pooled maps (B, C, H, W) by the weights that pooled them: `vo3d.layers.adaunpool`."""
 
-    axes = 2
 
-
-class AdaUnpool3d(_AdaUnpool):
+class AdaUnpool3d(_AdaUnpool, axes=3):
     """Enlarges pooled volumes (B, C, D, H, W) by the weights that pooled them: `vo3d.layers.adaunpool`."""
-
-    axes = 3
 
 
 SoftPool1d, SoftPool2d, SoftPool3d = EMPool1d, EMPool2d, EMPool3d

@@ -6,7 +6,6 @@ tile, small enough for a processor's cache, and go through formula.py and gradie
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -15,18 +14,8 @@ import torch
 from torch import Tensor
 
 from vo3d.layers.adapool import formula, gradients
-from vo3d.layers.adapool.transforms import one_by_one
-from vo3d.layers.adapool.windows import (
-    Place,
-    channels_last,
-    elements,
-    enlarge,
-    gather,
-    inside,
-    like,
-    margins,
-    output_size,
-)
+from vo3d.layers.adapool.transforms import by_autograd, has_kernels, one_by_one
+from vo3d.layers.adapool.windows import Place, channels_last, elements, enlarge, gather, like, margins, output_size
 
 TILE = 2**18  # numbers in the gathered windows of a tile: the few tensors of that size in use fit in a cache
 KINDS = 128  # of poolings and windows that one process may compile
@@ -49,7 +38,7 @@ def adapool(
     nan_to_num: bool,
     fused: bool,
 ) -> Tensor:
-    """Pooled values (b, c, *out) of x (b, c, *size) with 1 to 3 axes of any strides, in x's dtype and order in memory.
+    """Pool x (b, c, *size) with 1 to 3 axes of any strides to (b, c, *out), in x's dtype and order in memory.
 
     Args:
         x: the input; half precision is computed in float32.
@@ -65,7 +54,7 @@ def adapool(
         fused: torch.compile makes one pass of what is done to a tile.
     """
     out = output_size(x.shape[2:], kernel, stride, padding, ceil_mode)
-    if _has_kernels(x, over_channels):
+    if has_kernels(x) and not over_channels:
         from vo3d.layers.adapool import kernels  # noqa: PLC0415 (triton is optional)
 
         return kernels.adapool_forward(x, beta, kernel, stride, padding, out, similarity, nan_to_num)
@@ -95,8 +84,8 @@ def adapool_backward(
     nan_to_num: bool,
     fused: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `adapool` to x and to beta (empty where there is none), of dy (b, c, *out); the rest as there."""
-    if _has_kernels(x, over_channels):
+    """Differentiate `adapool`: to x and to beta (empty where there is none), of dy (b, c, *out); the rest as there."""
+    if has_kernels(x) and not over_channels:
         from vo3d.layers.adapool import kernels  # noqa: PLC0415 (triton is optional)
 
         dx, dbeta = kernels.adapool_backward(dy, x, beta, kernel, stride, padding, similarity, exact, nan_to_num)
@@ -147,20 +136,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     x, beta = ctx.saved_tensors
-    kernel, stride, padding, ceil_mode, similarity, over_channels, exact, nan_to_num, fused = ctx.settings
+    kernel, stride, padding, _, *rules = ctx.settings
     if torch.is_grad_enabled():  # this pass is itself to be differentiated: leave it to autograd
-        # views, so that it does not walk on from beta into an x that beta was made from
-        x, beta = x.view_as(x), None if beta is None else beta.view_as(beta)
-        y = formula.twin(
-            x, beta, kernel, stride, padding, ceil_mode, similarity, over_channels, exact, nan_to_num=nan_to_num
+        dx, dbeta = by_autograd(
+            lambda *tensors: formula.twin(*tensors, *ctx.settings[:-1]), (x, beta), ctx.needs_input_grad[:2], dy
         )
-        wanted = [t for t in (x, beta) if t is not None and t.requires_grad]
-        found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
-        dx, dbeta = (next(found) if t is not None and t.requires_grad else None for t in (x, beta))
     else:
-        dx, dbeta = torch.ops.vo3d.adapool_backward(
-            dy, x, beta, kernel, stride, padding, similarity, over_channels, exact, nan_to_num, fused
-        )
+        dx, dbeta = torch.ops.vo3d.adapool_backward(dy, x, beta, kernel, stride, padding, *rules)
     return dx, None if beta is None else dbeta, *(None,) * len(ctx.settings)
 
 
@@ -168,20 +150,15 @@ adapool.register_autograd(_differentiate, setup_context=_keep)
 
 
 @adapool.register_vmap
-def _(info: Any, in_dims: tuple[Any, ...], x: Tensor, beta: Tensor | None, *settings: Any) -> tuple[Tensor, int]:
+def _(info: Any, in_dims: tuple[Any, ...], x: Tensor, beta: Tensor | None, *settings: Any) -> Any:
     of_x, of_beta, *_ = in_dims
     if of_beta is None:  # one call for a batch of all items
         pooled = adapool(x.movedim(of_x, 0).flatten(0, 1), beta, *settings)
         return torch.unflatten(pooled, 0, (info.batch_size, -1)), 0
-    calls = one_by_one(info.batch_size, in_dims, (x, beta, *settings))
-    return torch.stack([adapool(*call) for call in calls]), 0
+    return one_by_one(adapool, info, in_dims, x, beta, *settings)
 
 
-@adapool_backward.register_vmap
-def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-    calls = one_by_one(info.batch_size, in_dims, arguments)
-    to_x, to_beta = zip(*(adapool_backward(*call) for call in calls), strict=True)
-    return (torch.stack(to_x), torch.stack(to_beta)), (0, 0)
+adapool_backward.register_vmap(functools.partial(one_by_one, adapool_backward))
 
 
 class Tile(NamedTuple):
@@ -196,15 +173,13 @@ class Tile(NamedTuple):
     last: bool
 
     def gathered(self, x: Tensor, beta: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Windows (n, b, c, positions, i), what is inside of them (n, 1, 1, positions, 1), and beta (positions, 1)."""
+        """Gather windows (n, b, c, positions, i), what is inside (n, 1, 1, positions, 1), and beta (positions, 1)."""
         part = _lanes(x, self.last)[self.inputs]
-        part = part.to(torch.promote_types(x.dtype, torch.float32))
-        windows = gather(part, self.kernel, self.stride, self.out, self.margin, trailing=1)
-        valid = inside(part.shape[2:-1], self.kernel, self.stride, self.out, self.margin, x.device)
+        windows, valid = gather(part, self.kernel, self.stride, self.out, self.margin, trailing=1)
         return (
             windows.flatten(3, -2),
-            None if valid is None else valid.flatten(1)[:, None, None, :, None],
-            None if beta is None else beta[self.outputs[2]].to(part.dtype).reshape(-1, 1),
+            None if valid is None else valid.flatten(3, -2),
+            None if beta is None else beta[self.outputs[2]].to(windows.dtype).reshape(-1, 1),
         )
 
     def scatter(self, windows: Tensor, onto: Tensor, overlap: bool) -> None:
@@ -267,14 +242,9 @@ def _without_nan(t: Tensor) -> Tensor:
     return t.nan_to_num(0, posinf=torch.inf, neginf=-torch.inf)
 
 
-def _has_kernels(x: Tensor, over_channels: bool) -> bool:
-    """Tell whether the Triton kernels take the input: by element, on a GPU, with triton installed."""
-    return x.is_cuda and not over_channels and find_spec("triton") is not None
-
-
 @functools.cache
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One compiled pass for what is done to a tile: of any size, compiled anew for each kind of pooling and window."""
+    """Compile what is done to a tile to one pass: for any size, and anew for each kind of pooling and window."""
     compiled = torch.compile(function, options=ONE_PASS)
 
     def fused(*arguments: Any) -> Any:

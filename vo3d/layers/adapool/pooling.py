@@ -93,7 +93,7 @@ def pool(
     native: bool,
     **options: Unpack[PoolOptions],
 ) -> Pooled:
-    """The function of the family that is named `operator` and `axes`; `beta` is for "adapool" alone."""
+    """Do as the function of the family that is named `operator` and `axes`; `beta` is for "adapool" alone."""
     name = f"{operator}{axes}d"
     check_flags(name, return_mask=return_mask, native=native)
     how = settings(name, operator, axes, kernel_size, stride, **options)
@@ -122,10 +122,10 @@ def pool_by(
 
 
 def with_beta(function: Callable[..., Pooled]) -> AdaPool:
-    """The function itself; its type tells when a mask is returned."""
+    """Return the function itself; its type tells when a mask is returned."""
     return cast(AdaPool, function)
 
 
 def single(function: Callable[..., Pooled]) -> SinglePool:
-    """The function itself; its type tells when a mask is returned."""
+    """Return the function itself; its type tells when a mask is returned."""
     return cast(SinglePool, function)

@@ -55,7 +55,7 @@ class Windows(NamedTuple):
 
     @property
     def reach(self) -> tuple[int, ...]:
-        """The most windows that cover an element."""
+        """Count the most windows that cover an element."""
         return tuple(-(-k // s) for k, s in zip(self.kernel, self.stride, strict=True))
 
 
@@ -188,7 +188,7 @@ def _planes_merge(t: Tensor) -> bool:
 
 
 def _strides(t: Tensor, last: bool, batched: bool) -> tuple[int, ...]:
-    """Batch, plane, d, h, r, lane; 0 where there is but one, since torch lets that stride be anything."""
+    """Give those of batch, plane, d, h, r, lane; 0 where there is but one, since torch lets that be anything."""
     batch, channel, *spatial = (0 if n == 1 else stride for n, stride in zip(t.shape, t.stride(), strict=True))
     d, h, w = (*(0,) * (3 - len(spatial)), *spatial)
     if last:
@@ -197,20 +197,20 @@ def _strides(t: Tensor, last: bool, batched: bool) -> tuple[int, ...]:
 
 
 def _run(windows: Windows, strides: Sequence[Sequence[int]]) -> int:
-    """Columns of a window to load at once: all, where windows lie side by side and start at multiples of these."""
+    """Count columns of a window to load at once: all, where windows lie side by side, at multiples of these."""
     k, padding = windows.kernel[2], windows.padding[2]
     beside = k == windows.stride[2] and k in (2, 4, 8, 16) and all(t[5] == 1 for t in strides)
     return k if beside and gcd(padding, *(step for t in strides for step in t[:5])) % k == 0 else 1
 
 
 def _lanes_of_vector(lanes: int, widest: int) -> int:
-    """A power of two that divides the row if any does: a row of whole vectors needs no mask inside of them."""
+    """Find a power of two that divides the row if any does: a row of whole vectors needs no mask inside of them."""
     whole = gcd(lanes, widest)
     return whole if whole > 1 else min(widest, _power_of_two(lanes))
 
 
 def _vectors(in_plane: int, planes: int, vectors: int) -> tuple[int, int]:
-    """Vectors of a plane, and planes, that a program owns at a time, powers of two: the choice that leaves fewest idle.
+    """Choose vectors of a plane, and planes, that a program owns at a time: powers of two that leave fewest idle.
 
     At least 8 vectors of a plane, where there are so many, and up to 32, since these lie together in memory.
     """
@@ -224,5 +224,5 @@ def _vectors(in_plane: int, planes: int, vectors: int) -> tuple[int, int]:
 
 
 def _power_of_two(n: int) -> int:
-    """The least power of two that is not below n."""
+    """Find the least power of two that is not below n."""
     return 1 << (n - 1).bit_length()

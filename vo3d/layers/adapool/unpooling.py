@@ -1,15 +1,15 @@
 """The operator `vo3d::adaunpool`: each pooled value laid back over its window, in the shares that its weights give."""
 
 import math
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vo3d.layers.adapool.transforms import one_by_one
+from vo3d.layers.adapool.transforms import by_autograd, has_kernels, one_by_one
 from vo3d.layers.adapool.windows import Place
 
 
@@ -43,14 +43,11 @@ def adaunpool(
     Returns:
         (b, c, *extent) in the dtype of y; half precision is added up in float32.
     """
-    if _has_kernels(y):
+    if has_kernels(y):
         from vo3d.layers.adapool import kernels  # noqa: PLC0415 (triton is optional)
 
         return kernels.adaunpool_forward(y, smooth, em, beta, kernel, stride, padding, extent, mean)
-    out = y.new_empty((*y.shape[:2], *extent))
-    for item in _items(y):
-        out[item] = spread(y[item], _part(smooth, item), _part(em, item), beta, kernel, stride, padding, extent, mean)
-    return out
+    return _by_items(spread, extent, y, smooth, em, beta, kernel, stride, padding, extent, mean)
 
 
 @torch.library.custom_op("vo3d::adaunpool_backward", mutates_args=())
@@ -65,29 +62,19 @@ def adaunpool_backward(
     out_size: list[int],
     mean: bool,
 ) -> Tensor:
-    """The gradient of `adaunpool` to y (b, c, *out_size), of the gradient to its result and the same arguments."""
-    if _has_kernels(dout):
+    """Differentiate `adaunpool`: to y (b, c, *out_size), of the gradient to its result and the same arguments."""
+    if has_kernels(dout):
         from vo3d.layers.adapool import kernels  # noqa: PLC0415 (triton is optional)
 
         return kernels.adaunpool_backward(dout, smooth, em, beta, kernel, stride, padding, out_size, mean)
-    dy = dout.new_empty((*dout.shape[:2], *out_size))
-    for item in _items(dout):
-        dy[item] = collect(
-            dout[item], _part(smooth, item), _part(em, item), beta, kernel, stride, padding, out_size, mean
-        )
-    return dy
+    return _by_items(collect, out_size, dout, smooth, em, beta, kernel, stride, padding, out_size, mean)
 
 
 @adaunpool.register_fake
-def _(y: Tensor, *rest: Any) -> Tensor:
-    *_, extent, _mean = rest
-    return y.new_empty((*y.shape[:2], *extent))
-
-
 @adaunpool_backward.register_fake
-def _(dout: Tensor, *rest: Any) -> Tensor:
-    *_, out_size, _mean = rest
-    return dout.new_empty((*dout.shape[:2], *out_size))
+def _(values: Tensor, *rest: Any) -> Tensor:
+    *_, size, _mean = rest
+    return values.new_empty((*values.shape[:2], *size))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -96,35 +83,22 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-    y, smooth, em, beta = ctx.saved_tensors
-    kernel, stride, padding, _, mean = ctx.geometry
+    y, *weights = ctx.saved_tensors
     needs = ctx.needs_input_grad[:4]
-    rest = (None,) * len(ctx.geometry)
-    if not any(needs[1:]) and not torch.is_grad_enabled():
-        dy = adaunpool_backward(dout, smooth, em, beta, kernel, stride, padding, list(y.shape[2:]), mean)
-        return dy, None, None, None, *rest
-    # Rare: gradients to the weights, or of gradients; autograd of the plain form gives both. The views keep it from
-    # walking on, out of one argument into another that the first was made from.
-    with torch.enable_grad():
-        y = y.view_as(y)
-        smooth, em, beta = (None if t is None else t.view_as(t) for t in (smooth, em, beta))
-        out = spread(y, smooth, em, beta, *ctx.geometry).to(dout.dtype)
-    wanted = [t for t, need in zip((y, smooth, em, beta), needs, strict=True) if need and t is not None]
-    gradients = iter(torch.autograd.grad(out, wanted, dout, create_graph=torch.is_grad_enabled()))
-    return *(next(gradients) if need else None for need in needs), *rest
+    if any(needs[1:]) or torch.is_grad_enabled():  # rare: gradients to the weights, or of gradients
+        gradients = by_autograd(lambda *tensors: spread(*tensors, *ctx.geometry), (y, *weights), needs, dout)
+    else:
+        kernel, stride, padding, _, mean = ctx.geometry
+        dy = adaunpool_backward(dout, *weights, kernel, stride, padding, list(y.shape[2:]), mean)
+        gradients = [dy, None, None, None]
+    return *gradients, *(None,) * len(ctx.geometry)
 
 
 adaunpool.register_autograd(_differentiate, setup_context=_keep)
 
 
-@adaunpool.register_vmap
-def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
-    return torch.stack([adaunpool(*call) for call in one_by_one(info.batch_size, in_dims, arguments)]), 0
-
-
-@adaunpool_backward.register_vmap
-def _(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
-    return torch.stack([adaunpool_backward(*call) for call in one_by_one(info.batch_size, in_dims, arguments)]), 0
+adaunpool.register_vmap(partial(one_by_one, adaunpool))
+adaunpool_backward.register_vmap(partial(one_by_one, adaunpool_backward))
 
 
 def spread(
@@ -138,7 +112,7 @@ def spread(
     extent: Sequence[int],
     mean: bool,
 ) -> Tensor:
-    """`adaunpool` in plain torch, differentiable in y, weights and beta; half precision becomes float32."""
+    """Do as `adaunpool` in plain torch, differentiable in y, weights and beta; half precision becomes float32."""
     value = y.to(_exact(y))
     if mean:
         value = value * counts(value, y.shape[2:], kernel, stride, padding, extent)
@@ -162,30 +136,31 @@ def collect(
     out_size: Sequence[int],
     mean: bool,
 ) -> Tensor:
-    """`adaunpool_backward` in plain torch; half precision becomes float32."""
+    """Do as `adaunpool_backward` in plain torch; half precision becomes float32."""
     above, extent = dout.to(_exact(dout)), dout.shape[2:]
     run = _run(kernel, stride, padding)
     beta = None if beta is None else beta.repeat_interleave(run, dim=-1)
     dvalue = above.new_zeros((*dout.shape[:2], *out_size[:-1], out_size[-1] * run))  # b c *windows
     for place, windows, inside in _elements(out_size, kernel, stride, padding, extent, run):
         dvalue[windows].addcmul_(above[place], _weights(smooth, em, beta, windows, inside, above.dtype))
-    dy = dvalue[..., ::run]
-    for i in range(1, run):
-        dy = dy + dvalue[..., i::run]
+    dy = reduce(Tensor.add, (dvalue[..., i::run] for i in range(run)))
     return dy * counts(above, out_size, kernel, stride, padding, extent) if mean else dy
 
 
-def _has_kernels(tensor: Tensor) -> bool:
-    return tensor.is_cuda and find_spec("triton") is not None
-
-
-def _items(tensor: Tensor) -> Iterator[slice]:
-    """The items of a batch, one by one: what is in work then stays in the cache, and temporaries small."""
-    return (slice(item, item + 1) for item in range(tensor.shape[0]))
-
-
-def _part(weights: Tensor | None, item: slice) -> Tensor | None:
-    return None if weights is None else weights[item]
+def _by_items(
+    function: Callable[..., Tensor],
+    size: Sequence[int],
+    values: Tensor,
+    smooth: Tensor | None,
+    em: Tensor | None,
+    *rest: Any,
+) -> Tensor:
+    """Go through a batch item by item: what is in work then stays in the cache, and temporaries small."""
+    result = values.new_empty((*values.shape[:2], *size))
+    for i in range(values.shape[0]):
+        value, *weights = (None if t is None else t[i : i + 1] for t in (values, smooth, em))
+        result[i : i + 1] = function(value, *weights, *rest)
+    return result
 
 
 def _exact(tensor: Tensor) -> torch.dtype:
@@ -204,7 +179,7 @@ def _run(kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -
 def _weights(
     smooth: Tensor | None, em: Tensor | None, beta: Tensor | None, windows: Place, inside: Place, dtype: torch.dtype
 ) -> Tensor:
-    """Fused weights of one element of every window (b, c or 1, *windows)."""
+    """Fuse the weights of one element of every window (b, c or 1, *windows)."""
     if smooth is not None and em is not None and beta is not None:
         return torch.lerp(em[inside].to(dtype), smooth[inside].to(dtype), beta[windows].to(dtype))
     (single,) = (weights for weights in (smooth, em) if weights is not None)
@@ -219,7 +194,7 @@ def _elements(
     extent: Sequence[int],
     run: int,
 ) -> Iterator[tuple[Place, Place, Place]]:
-    """For each element of a window: where it lies in the result, for which windows, and where in the mask.
+    """Tell for each element of a window where it lies in the result, for which windows, and where in the mask.
 
     Windows whose element lies outside the extent are left out. With `run` above 1 each element along the last axis
     counts as a window of its own.
@@ -248,9 +223,9 @@ def counts(
     padding: Sequence[int],
     extent: Sequence[int],
 ) -> Tensor:
-    """Number of elements that each window has inside the extent (*out)."""
-    axes = []
-    for o, k, s, p, e in zip(out_size, kernel, stride, padding, extent, strict=True):
-        starts = [q * s - p for q in range(o)]
-        axes.append(like.new_tensor([min(start + k, e) - max(start, 0) for start in starts]))
+    """Count the elements that each window has inside the extent (*out)."""
+    axes = [
+        like.new_tensor([min(q * s - p + k, e) - max(q * s - p, 0) for q in range(o)])
+        for o, k, s, p, e in zip(out_size, kernel, stride, padding, extent, strict=True)
+    ]
     return math.prod(torch.meshgrid(*axes, indexing="ij"), start=like.new_ones(()))

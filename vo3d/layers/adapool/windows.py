@@ -18,7 +18,7 @@ Place = tuple[EllipsisType | slice, ...]  # index of a tensor
 def output_size(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool
 ) -> tuple[int, ...]:
-    """Number of windows along each axis; below 1 where the kernel is larger than the padded input.
+    """Count the windows along each axis; below 1 where the kernel is larger than the padded input.
 
     With `ceil_mode` a last window may reach beyond the end, if it starts in the input or the padding before it: the
     rule of torch's own pooling.
@@ -26,9 +26,8 @@ def output_size(
     out = []
     for extent, k, s, p in zip(size, kernel, stride, padding, strict=True):
         room = extent + 2 * p - k
-        last = room // s
-        if ceil_mode:  # not `min`, which would tie an exported program to some sizes
-            last = torch.sym_min(-(-room // s), (extent + p - 1) // s)  # type: ignore[no-untyped-call]
+        # not `min`, which would tie an exported program to some sizes
+        last = torch.sym_min(-(-room // s), (extent + p - 1) // s) if ceil_mode else room // s  # type: ignore[no-untyped-call]
         out.append(last + 1)
     return tuple(out)
 
@@ -36,13 +35,13 @@ def output_size(
 def margins(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], out: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Elements that the windows need before and after the input, along each axis."""
+    """Count the elements that the windows need before and after the input, along each axis."""
     axes = zip(size, kernel, stride, padding, out, strict=True)
     return [(p, max(0, (o - 1) * s + k - p - extent)) for extent, k, s, p, o in axes]
 
 
 def elements(kernel: Sequence[int], stride: Sequence[int], out: Sequence[int], trailing: int) -> Iterator[Place]:
-    """For each of the n elements of a window, the index of that element in every window of a padded tensor.
+    """Give for each of the n elements of a window the index of that element in every window of a padded tensor.
 
     `trailing` is the number of axes after the spatial ones.
     """
@@ -58,40 +57,36 @@ def gather(
     out: Sequence[int],
     margin: Sequence[tuple[int, int]],
     trailing: int = 0,
-) -> Tensor:
-    """Windows (n, ..., *out, ...) of x (..., *size, ...), 0 outside; `trailing` axes after the spatial."""
-    return torch.stack([enlarge(x, margin, trailing)[at] for at in elements(kernel, stride, out, trailing)])
+) -> tuple[Tensor, Tensor | None]:
+    """Gather the windows of x (b, c, *size, ...), with `trailing` axes after the spatial ones.
+
+    Returns:
+        The windows (n, b, c, *out, ...), in float32 at least, 0 outside of x; and whether each of their elements lies
+        in x, bool (n, 1, 1, *out, ...), 1 along the trailing axes too, or None where all do.
+    """
+    places = list(elements(kernel, stride, out, trailing))
+    padded = enlarge(x.to(torch.promote_types(x.dtype, torch.float32)), margin, trailing)
+    windows = torch.stack([padded[place] for place in places])
+    if not any(map(any, margin)):
+        return windows, None
+    ones = (1,) * trailing
+    there = torch.ones((1, 1, *x.shape[2 : x.ndim - trailing], *ones), dtype=torch.bool, device=x.device)
+    return windows, torch.stack([enlarge(there, margin, trailing)[place] for place in places])
 
 
 def enlarge(x: Tensor, margin: Sequence[tuple[int, int]], trailing: int = 0) -> Tensor:
-    """`x` with zeros around its spatial axes; `x` itself where nothing is to be added."""
+    """Put zeros around the spatial axes of `x`; gives `x` itself where nothing is to be added."""
     if not any(map(any, margin)):
         return x
     return F.pad(x, [0] * (2 * trailing) + [amount for pair in reversed(margin) for amount in pair])
 
 
-def inside(
-    size: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    out: Sequence[int],
-    margin: Sequence[tuple[int, int]],
-    device: torch.device,
-) -> Tensor | None:
-    """Tell whether each element of each window lies in the input (n, *out), bool; None where all do."""
-    if not any(map(any, margin)):
-        return None
-    return gather(torch.ones(tuple(size), dtype=torch.bool, device=device), kernel, stride, out, margin)
-
-
 def side_by_side(windows: Tensor, kernel: Sequence[int]) -> Tensor:
-    """Windows (n, B, C, *out) laid out as (B, C, *kernel * out): element i of window p at p * kernel + i."""
+    """Lay windows (n, B, C, *out) out as (B, C, *kernel * out): element i of window p at p * kernel + i."""
     axes = len(kernel)
     _, batch, channels, *out = windows.shape
     tiles = windows.reshape(*kernel, batch, channels, *out)
-    order = [axes, axes + 1]
-    for axis in range(axes):
-        order += [axes + 2 + axis, axis]
+    order = [axes, axes + 1, *(place for axis in range(axes) for place in (axes + 2 + axis, axis))]
     sizes = [k * o for k, o in zip(kernel, out, strict=True)]
     return tiles.permute(order).reshape(batch, channels, *sizes)
 
@@ -102,6 +97,6 @@ def channels_last(x: Tensor) -> bool:
 
 
 def like(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """An empty tensor of `shape` (b, c, *size), channels last where x (b, c, *size) has them there, else contiguous."""
+    """Make an empty tensor of `shape` (b, c, *size), channels last where x (b, c, *size) has them, else contiguous."""
     batch, channels, *size = shape
     return x.new_empty((batch, *size, channels)).movedim(-1, 1) if channels_last(x) else x.new_empty(tuple(shape))
