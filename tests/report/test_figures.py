@@ -18,7 +18,7 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain
 from vo3d.metrics.kitti_odometry import Bin
-from vo3d.report import canvas, figures, frames, paths
+from vo3d.report import canvas, figures, paths
 
 NAMES = ("DeepVO", "classic pipeline", "constant motion")
 
@@ -67,7 +67,7 @@ def history(path: Path, rows: str = "0,0,train/loss,3\n5,0,lr-Adam,0.001\n5,0,va
 def all_figures(folder: Path, count: int = 3, names: Sequence[str] = NAMES) -> dict[str, Any]:
     images = torch.rand(3, 3, 32, 104, generator=torch.Generator().manual_seed(0))
     recordings = several(count, names)
-    sights = frames.plot_frames_with_motion(images, [10, 100, 200], ["a", "b", "c"], recordings["street-0"])
+    sights = paths.plot_frames_with_motion(images, [10, 100, 200], ["a", "b", "c"], recordings["street-0"])
     return {
         "trajectories": paths.plot_trajectories(recordings),
         "distance": figures.plot_segment_errors(curves(names=names), "length of the segment (m)"),
@@ -241,7 +241,7 @@ def test_frame_motion_gives_metres_and_degrees_to_the_right() -> None:
 
 def test_paths_under_frames_start_at_the_camera(reference: Tensor) -> None:
     recording = paths.Paths(reference, {})
-    figure = frames.plot_frames_with_motion(torch.zeros(2, 3, 8, 16), [50, 120], ["a", "b"], recording, ahead=7)
+    figure = paths.plot_frames_with_motion(torch.zeros(2, 3, 8, 16), [50, 120], ["a", "b"], recording, ahead=7)
     panels = [axes for axes in figure.axes if axes.axison]
     assert len(panels) == 2
     for panel, index in zip(panels, (50, 120), strict=True):
@@ -260,8 +260,8 @@ def test_a_camera_that_stands_still_can_be_drawn() -> None:
     figure = paths.plot_trajectories({"still": still, "moving": paths.Paths(drive(30), {"m": poses})})
     figure.canvas.draw()
     assert all(axes.get_window_extent().width > 100 for axes in figure.axes)
-    (frame,) = frames.telling_frames(still.reference[:9], ahead=8)
-    frames.plot_frames_with_motion(torch.zeros(1, 3, 8, 16), [frame], ["a"], still, ahead=8).canvas.draw()
+    (frame,) = paths.telling_frames(still.reference[:9], ahead=8)
+    paths.plot_frames_with_motion(torch.zeros(1, 3, 8, 16), [frame], ["a"], still, ahead=8).canvas.draw()
     paths.plot_drift({"still": still}).canvas.draw()
     paths.plot_motion_over_time({"still": still}).canvas.draw()
 
@@ -271,14 +271,14 @@ def test_telling_frames_are_a_turn_and_the_extremes_of_speed() -> None:
     twist[:, 2] = 0.5
     twist[40:50, 4] = -math.radians(3)  # a turn to the left
     twist[100:110, 2], twist[150:160, 2] = 2.0, 0.1
-    found = frames.telling_frames(chain(se3.exp(twist)), ahead=10)
+    found = paths.telling_frames(chain(se3.exp(twist)), ahead=10)
     assert list(found) == [40, 100, 150]
     assert list(found.values()) == ["sharpest turn, 30\N{DEGREE SIGN} to the left", "fastest, 20.0 m", "slowest, 1.0 m"]
 
 
 @pytest.mark.parametrize(("num", "most"), [(2, 1), (11, 1), (30, 2), (300, 3)])
 def test_telling_frames_are_apart_and_have_a_path_ahead(num: int, most: int) -> None:
-    found = list(frames.telling_frames(drive(num), ahead=10))
+    found = list(paths.telling_frames(drive(num), ahead=10))
     assert 1 <= len(found) <= most
     assert found == sorted(found)
     assert all(second - first >= 10 for first, second in pairwise(found))
@@ -288,7 +288,7 @@ def test_telling_frames_are_apart_and_have_a_path_ahead(num: int, most: int) -> 
 def test_small_frames_are_enlarged_smoothly(reference: Tensor) -> None:
     images = torch.zeros(1, 3, 8, 16)
     images[..., 8:] = 1
-    figure = frames.plot_frames_with_motion(images, [50], ["a"], paths.Paths(reference, {}))
+    figure = paths.plot_frames_with_motion(images, [50], ["a"], paths.Paths(reference, {}))
     figure.canvas.draw()
     box = figure.axes[0].get_window_extent()
     pixels = torch.as_tensor(np.array(figure.canvas.buffer_rgba()))[

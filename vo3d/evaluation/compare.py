@@ -1,6 +1,7 @@
 """Results side by side, where their protocols agree: the one rule, and the tables in a terminal."""
 
 from collections.abc import Mapping, Sequence
+from math import isclose
 from pathlib import Path
 
 from rich import box
@@ -35,24 +36,20 @@ def print_comparison(
     """
     if not paths:
         raise Vo3dError("no results to compare: expected the metrics.json of at least one evaluation")
-    groups: dict[str, list[tuple[Path, Result]]] = {}
     of_path = [[(folder, Result.load(folder)) for folder in find_results(path)] for path in paths]
-    for found in of_path:
-        for folder, result in found:
-            groups.setdefault(result.task, []).append((folder, result))
-    shared = [task for task in groups if all(any(one.task == task for _, one in found) for found in of_path)]
-    if not shared:  # one table, which says that the tasks differ
-        shared = [of_path[0][0][1].task]
-        groups = {shared[0]: [one for found in of_path for one in found]}
+    everything = [one for found in of_path for one in found]
+    names = list(dict.fromkeys(result.task for _, result in everything))
+    shared = [task for task in names if all(any(one.task == task for _, one in found) for found in of_path)]
+    groups = {task: [one for one in everything if one[1].task == task] for task in shared}
     console = console or Console()
-    for name in shared:
-        _compare_task(groups[name], {**known_tasks(), **(tasks or {})}.get(name), force, console)
-    if left := [name for name in groups if name not in shared]:
+    for name, group in (groups or {names[0]: everything}).items():  # or one that says that tasks differ
+        _compare_task(group, {**known_tasks(), **(tasks or {})}.get(name), force, console)
+    if shared and (left := [name for name in names if name not in shared]):
         console.print(f"Not of all of them: {', '.join(left)}.", markup=False, highlight=False)
 
 
 def _compare_task(group: Sequence[tuple[Path, Result]], task: type[Task] | None, force: bool, console: Console) -> None:
-    """The table of one task, and its protocol."""
+    """Print the table of one task, and its protocol."""
     results = [result for _, result in group]
     differences = [differing(results[0], result, task) for result in results]
     if any(differences) and not force:
@@ -93,7 +90,7 @@ def differing(first: Result, other: Result, task: type[Task] | None) -> list[str
 
 
 def _must_agree(results: Sequence[Result], task: type[Task] | None) -> tuple[str, ...]:
-    """The terms of the protocol that results in one table must share."""
+    """List the terms of the protocol that results in one table must share."""
     if task is not None:
         return task.must_agree
     named = [result.provenance.get("must_agree", list(result.protocol)) for result in results]
@@ -101,7 +98,7 @@ def _must_agree(results: Sequence[Result], task: type[Task] | None) -> tuple[str
 
 
 def columns(task: type[Task] | None, rows: Sequence[Mapping[str, float | int | None]]) -> list[Metric]:
-    """The metrics that a table of these rows shows: those that some row has, even as None, and not all as plain."""
+    """List the metrics that a table of the rows shows: those that some row has, even as None, and not all as plain."""
     keys = dict.fromkeys(key for row in rows for key in row)
     metrics = [Metric(key, key) for key in keys] if task is None else [one for one in task.metrics if one.shown]
     plain = {one.key for one in metrics if one.plain is not None and all(row.get(one.key) == one.plain for row in rows)}
@@ -113,7 +110,7 @@ def comparison_table(
     differences: Sequence[Sequence[str]] | None = None,
     task: type[Task] | None = None,
 ) -> Table:
-    """One row per result: means over recordings, and the descriptive parts of the protocol that are not all equal."""
+    """Make one row per result: means over recordings, and descriptive parts of the protocol that are not all equal."""
     unequal = differences is not None and any(differences)
     keys = dict.fromkeys(key for result in results for key in result.protocol)
     first = list(task.method_terms) if task is not None else []
@@ -159,18 +156,16 @@ def _print_whole(console: Console, table: Table) -> None:
 
 
 def _close(first: float | None, second: float | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
+    return first == second or (first is not None and second is not None and isclose(first, second, rel_tol=1e-6))
 
 
 def number(value: float | None) -> str:
-    """A metric for people: four significant digits; a dash where it is not defined."""
+    """Write a metric for people: four significant digits; a dash where it is not defined."""
     return "-" if value is None else f"{value:.4g}"
 
 
 def shown(value: object) -> str:
-    """A value of a protocol for people: hashes shortened, lists joined, nothing as a dash."""
+    """Write a value of a protocol for people: hashes shortened, lists joined, nothing as a dash."""
     if value is None:
         return "-"
     if isinstance(value, list | tuple):

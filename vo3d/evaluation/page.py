@@ -9,7 +9,6 @@ from vo3d.evaluation.compare import columns, differing
 from vo3d.evaluation.task import Metric, Task
 from vo3d.recording import Recording
 from vo3d.report.html import Cell, Column, Definitions, Section, Table, Text, write_page
-from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored, read_scored
 from vo3d.report.sections import count, origin_parts, protocol_parts, scored_names, training_parts, words
 from vo3d.settings.run_folder import CONFIG, HISTORY
@@ -50,16 +49,26 @@ def write_report(
         leads.append(task.lead(models, not reasons))
         head = f"{task.name.capitalize()}: " if len(scored) > 1 else ""
         found = [Section("Result", [*_summary(models, task, reasons)]), *task.sections(models, recordings, figures)]
-        sections += [Section(head + (one.title if not head else _small(one.title)), one.parts) for one in found]
+        sections += [
+            Section(f"{head}{one.title[:1].lower()}{one.title[1:]}" if head else one.title, one.parts) for one in found
+        ]
     if run is not None:
-        sections.append(Section("Training", [*training_parts(Pictures(figures, {}, {}), run / HISTORY, run / CONFIG)]))
+        sections.append(Section("Training", [*training_parts(figures, run / HISTORY, run / CONFIG)]))
     everyone = {
         f"{name}, {task.name}" if len(scored) > 1 else name: model
         for task, models in scored.items()
         for name, model in models.items()
     }
-    sections.append(Section("Protocol", [*protocol_parts(everyone)]))
-    sections.append(Section("How to repeat this", [*origin_parts(everyone, commands)]))
+    origins = {
+        f"Where the numbers of {name} came from": {
+            key.replace("_", " "): words(value) for key, value in model.provenance.items() if key != "must_agree"
+        }
+        for name, model in everyone.items()
+    }
+    sections += [
+        Section("Protocol", [*protocol_parts(everyone)]),
+        Section("How to repeat this", [*origin_parts(commands, origins)]),
+    ]
     return write_page(out / "report.html", title, sections, " ".join(leads))
 
 
@@ -71,12 +80,12 @@ def unlike(models: Mapping[str, Scored], task: Task) -> list[str]:
         absent = [one for one in scored_names(models) if one not in model.sequences]
         if absent:
             reasons.append(f"{name} was not scored on {', '.join(absent)}.")
-        reasons += [f"{name}: {reason}." for reason in differing(first.result, model.result, type(task))]
+        reasons += [f"{name}: {reason}." for reason in differing(first, model, type(task))]
     return reasons
 
 
 def _summary(models: Mapping[str, Scored], task: Task, reasons: Sequence[str]) -> Iterator[Text | Table | Definitions]:
-    """The means in one table, what its columns mean, and each recording by itself."""
+    """Show the means in one table, what its columns mean, and each recording by itself."""
     names = scored_names(models)
     used = columns(type(task), [model.mean for model in models.values()])
     told = {
@@ -108,7 +117,7 @@ def _summary(models: Mapping[str, Scored], task: Task, reasons: Sequence[str]) -
 
 
 def _each(models: Mapping[str, Scored], task: Task, names: Sequence[str]) -> Table:
-    """The metrics of each recording by itself, except speeds."""
+    """Show the metrics of each recording by itself, except speeds."""
     lines = [
         (one, name, model.sequences[one]) for one in names for name, model in models.items() if one in model.sequences
     ]
@@ -127,15 +136,10 @@ def _plain(rows: Sequence[Mapping[str, float | int | None]], task: Task, used: S
     """Tell of columns that are left out because they hold one and the same plain value."""
     left: dict[str, list[str]] = {}
     for metric in task.metrics:
-        if metric.plain is None or metric in used:
-            continue
-        if all(row.get(metric.key) == metric.plain for row in rows):
+        left_out = metric.plain is not None and metric not in used
+        if left_out and all(row.get(metric.key) == metric.plain for row in rows):
             left.setdefault(f"{metric.plain:g} {metric.unit}".strip(), []).append(metric.title)
     return "".join(
         f" {' and '.join(titles).capitalize()} {'are' if len(titles) > 1 else 'is'} {value} in all rows."
         for value, titles in left.items()
     )
-
-
-def _small(title: str) -> str:
-    return title[:1].lower() + title[1:]

@@ -55,7 +55,7 @@ def score(
     known: Bool[Tensor, " n"] | None = None,
     with_evo: bool = True,
 ) -> Scores:
-    """All metrics of an estimate against its reference, pose by pose; `known` marks the frames that have an estimate.
+    """Compute all metrics of an estimate against its reference; `known` marks the frames that have an estimate.
 
     Both are moved so that their first common pose is the identity, the estimate is then aligned by its positions.
     Keys: `t_rel_percent`, `r_rel_deg_per_100m` (None when the reference is shorter than every length), `num_segments`,
@@ -99,7 +99,7 @@ def score(
 def _evo_metrics(
     reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "n 4 4"], alignment: AlignMode
 ) -> Metrics:
-    """The values of evo; None where it cannot tell: positions on a line, a single pose, rotations of few digits."""
+    """Ask evo for values; None where it cannot tell: positions on a line, a single pose, rotations of few digits."""
     asked: dict[str, Callable[[], float]] = {
         "evo_ape_rmse_m": lambda: evo.ape(reference, estimate, alignment).rmse,
         "evo_rpe_mean_m": lambda: evo.rpe(reference, estimate, alignment, "translation").mean,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -103,7 +103,7 @@ class Task(ABC):
 
     @abstractmethod
     def parts(self, model: Model, dataset: RecordingDataset) -> Sequence[Part]:
-        """The recordings that are scored; raises Vo3dError for one that cannot be."""
+        """List the recordings that are scored; raises Vo3dError for one that cannot be."""
 
     @abstractmethod
     def score(
@@ -127,7 +127,7 @@ class Task(ABC):
 
     @abstractmethod
     def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
-        """The finding in a sentence or two, for the head of a report."""
+        """Tell the finding in a sentence or two, for the head of a report."""
 
     @abstractmethod
     def sections(
@@ -139,8 +139,12 @@ class Task(ABC):
         """
 
     def mean(self, sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
-        """The numbers over all recordings: the plain mean of each, see `mean_over_recordings`."""
-        return mean_over_recordings(sequences)
+        """Take the plain mean of each metric over the recordings that define it; None where none does.
+
+        Every recording weighs the same.
+        """
+        of_key = defined(sequences.values())
+        return {key: sum(values) / len(values) if values else None for key, values in of_key.items()}
 
     def run(
         self,
@@ -181,13 +185,14 @@ class Task(ABC):
         parts = self.parts(model, dataset)
         _check_names(parts, self.things)
         said = dict(protocol or {})
-        origin = current_provenance() | {"device": str(device), "must_agree": list(self.must_agree)}
-        origin |= dict(provenance or {})
+        facts = {"device": str(device), "must_agree": list(self.must_agree)}
+        origin = current_provenance() | facts | dict(provenance or {})
         result = Result(name or type(model).__name__, {}, {}, {}, origin)
         failed: dict[str, str] = {}
         seen = Seen()
         with evaluating(model, device), progress_bar(progress) as bar:
-            line = bar.add_task(result.model, total=sum(_length(part) for part in parts))
+            lengths = [sum(len(window.counted) for window in part.windows) or len(part.recording) for part in parts]
+            line = bar.add_task(result.model, total=sum(lengths))
             for part in parts:
                 scene = part.recording.name
                 bar.update(line, description=f"{result.model} on {scene}")
@@ -204,13 +209,13 @@ class Task(ABC):
                     provenance=origin | ({"failed": failed} if failed else {}),
                 )
                 result.save(out)
-        raise_failed(failed, len(parts), f"{self.things}s", out)
+        if failed:
+            first, reason = next(iter(failed.items()))
+            raise RecordingsFailed(
+                f"{len(failed)} of {len(parts)} {self.things}s failed, the first being {first}: {reason} (results of "
+                f"the others are in {out / FILE_NAME})"
+            )
         return result
-
-
-def _length(part: Part) -> int:
-    """The number of views that count."""
-    return sum(len(frames.counted) for frames in part.windows) or len(part.recording)
 
 
 def _check_names(parts: Sequence[Part], things: str) -> None:
@@ -222,33 +227,13 @@ def _check_names(parts: Sequence[Part], things: str) -> None:
         raise Vo3dError(f"two {things}s are called {twice}: their results would overwrite each other")
 
 
-def raise_failed(failed: Mapping[str, str], total: int, what: str, out: Path) -> None:
-    """Raise RecordingsFailed if any of `total` recordings or scenes (`what`) did, with the reason of the first."""
-    if not failed:
-        return
-    first = next(iter(failed))
-    raise RecordingsFailed(
-        f"{len(failed)} of {total} {what} failed, the first being {first}: {failed[first]} (results of the others are "
-        f"in {out / FILE_NAME})"
-    )
-
-
-def mean_over_recordings(sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
-    """The plain mean of every metric over the recordings that define it; None where none does.
-
-    Every recording weighs the same.
-    """
-    keys = dict.fromkeys(key for metrics in sequences.values() for key in metrics)
-    mean: dict[str, float | None] = {}
-    for key in keys:
-        values = [value for metrics in sequences.values() if (value := metrics.get(key)) is not None]
-        mean[key] = sum(values) / len(values) if values else None
-    return mean
+def defined(rows: Collection[Metrics]) -> dict[str, list[float | int]]:
+    """Collect of each metric the values that are defined, not None."""
+    keys = dict.fromkeys(key for metrics in rows for key in metrics)
+    return {key: [value for metrics in rows if (value := metrics.get(key)) is not None] for key in keys}
 
 
 def frames_sha256(recordings: Iterable[tuple[str, Sequence[int]]]) -> str:
-    """A fingerprint of what was scored: the names of the recordings and the numbers of their frames, in order."""
-    digest = hashlib.sha256()
-    for name, frames in recordings:
-        digest.update(json.dumps([name, [int(frame) for frame in frames]]).encode())
-    return digest.hexdigest()
+    """Make a fingerprint of what was scored: the names of the recordings and the numbers of their frames, in order."""
+    lines = [json.dumps([name, [int(frame) for frame in frames]]) for name, frames in recordings]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -6,7 +6,7 @@ A name stands for a file of the package `vo3d.weights`. `NAME.safetensors` holds
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from torch import nn
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.weights import read_metadata, save_weights, sha256_of
 from vo3d.settings.files import read_settings
 
@@ -93,7 +93,7 @@ def save_pretrained(
 
 
 def read_card(path: Path) -> Card | None:
-    """The card in a safetensors file or a YAML file; None where a safetensors file does not say its class.
+    """Read the card in a safetensors file or a YAML file; None where a safetensors file does not say its class.
 
     Raises Vo3dError for a file that is absent, damaged, or has a card that cannot be understood.
     """
@@ -101,8 +101,8 @@ def read_card(path: Path) -> Card | None:
         content: dict[str, Any] = read_settings(path)
     else:
         content = {key: _parsed(path, key, text) for key, text in read_metadata(path).items() if key in _WRITTEN}
-    if path.suffix != ".yaml" and "class_path" not in content:
-        return None
+        if "class_path" not in content:
+            return None
     wrong = [key for key in content if key not in Card.__dataclass_fields__ or key == "name"]
     if wrong or "class_path" not in content:
         what = f"unknown keys {', '.join(wrong)}" if wrong else "no class_path"
@@ -118,18 +118,18 @@ def _parsed(path: Path, key: str, text: str) -> Any:
 
 
 def weights_names() -> list[str]:
-    """The names that `find_pretrained` knows, in the order of the alphabet."""
+    """List the names that `find_pretrained` knows, in the order of the alphabet."""
     return sorted(_brought() | {path.stem: path for folder in _own_folders() for path in folder.glob("*.safetensors")})
 
 
 def published_cards() -> list[Card]:
-    """The cards of weights that others published, by which their files are recognised."""
+    """Read the cards of weights that others published, by which their files are recognised."""
     cards = (read_card(path) for path in _brought().values() if path.suffix == ".yaml")
     return [card for card in cards if card is not None and card.file]
 
 
 def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card | None]:
-    """The file of the weights called `name`, or at the path `name`, and their card where there is one.
+    """Find the file of the weights called `name`, or at the path `name`, and their card where there is one.
 
     A name is looked up among the weights that vo3d brings, then as `NAME.safetensors` in the folders of the environment
     variable VO3D_WEIGHTS. The file of published weights is looked for in those folders, then in the cache
@@ -159,48 +159,41 @@ def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card
 
 
 def card_of(path: Path) -> Card | None:
-    """The card of published weights that the file at `path` is, by its SHA-256; None when it is none of them."""
+    """Find the card of published weights that the file at `path` is, by its SHA-256; None when it is none of them."""
     digest = sha256_of(path)
     return next((card for card in published_cards() if card.sha256 == digest), None)
 
 
 def _brought() -> dict[str, Path]:
-    """The files of `vo3d.weights` by name."""
+    """List the files of `vo3d.weights` by name."""
     folder = Path(str(resources.files("vo3d.weights")))
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in {".yaml", ".safetensors"}}
 
 
-def _own_folders() -> Iterator[Path]:
-    """The folders that the environment names."""
-    for folder in os.environ.get(FOLDERS, "").split(os.pathsep):
-        if folder:
-            yield Path(folder)
+def _own_folders() -> list[Path]:
+    """List the folders that the environment names."""
+    return [Path(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
 
 
 def _cache() -> Path:
-    """The folder for published files."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "vo3d" / "weights"
+    """Name the folder for published files."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vo3d" / "weights"
 
 
 def _published(card: Card) -> Path | None:
-    """The file that `card` is of, where it is on this machine; Vo3dError when only others of its name are."""
-    strangers = []
-    for path in (folder / card.file for folder in (*_own_folders(), _cache())):
-        if path.is_file():
-            if sha256_of(path) == card.sha256:
-                return path
-            strangers.append(path)
-    if strangers:
+    """Find the file that `card` is of, where it is on this machine; Vo3dError when only others of its name are."""
+    files = [file for folder in (*_own_folders(), _cache()) if (file := folder / card.file).is_file()]
+    found = next((file for file in files if sha256_of(file) == card.sha256), None)
+    if files and found is None:
         raise Vo3dError(
-            f"{strangers[0]}: not the file that {card.name} stands for (another SHA-256 than {card.sha256}): replace "
+            f"{files[0]}: not the file that {card.name} stands for (another SHA-256 than {card.sha256}): replace "
             f"it by the one of {card.page}, or give --weights its path"
         )
-    return None
+    return found
 
 
 def _fetched(card: Card) -> Path:
-    """The file that `card` is of, fetched into the cache; it is whole and the one that was published, or absent."""
+    """Fetch the file that `card` is of into the cache; it is whole and the one that was published, or absent."""
     path = _cache() / card.file
     try:
         # https, and the address comes from a file of vo3d
@@ -214,6 +207,5 @@ def _fetched(card: Card) -> Path:
         ) from error
     if (found := sha256(content).hexdigest()) != card.sha256:
         raise Vo3dError(f"{card.url}: what came has SHA-256 {found}, not {card.sha256}: try again, or see {card.page}")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_whole(path, content)
     return path

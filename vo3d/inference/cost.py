@@ -82,7 +82,7 @@ def release_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes in use since `forget_peak`: of the accelerator, or of the process on a CPU.
+    """Tell the most bytes in use since `forget_peak`: of the accelerator, or of the process on a CPU.
 
     None where the system does not tell.
     """
@@ -111,14 +111,14 @@ def forget_peak(device: torch.device) -> bool:
 
 
 def memory_in_use(device: torch.device) -> int | None:
-    """Bytes of the accelerator, or of the process on a CPU, that are in use; None where the system does not tell."""
+    """Count the bytes of the accelerator, or of the process on a CPU, in use; None where the system does not tell."""
     if device.type != "cpu":
         return int(torch.accelerator.memory_allocated(device))
     return _bytes(_STATUS, "VmRSS")
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are still to be had; None where the system does not tell."""
+    """Count the bytes that are still to be had; None where the system does not tell."""
     if device.type != "cpu":
         free, _ = torch.accelerator.get_memory_info(device)
         spare = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
@@ -127,7 +127,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _bytes(path: Path, name: str) -> int | None:
-    """A line of a file of the Linux kernel such as `VmRSS:  1234 kB`."""
+    """Read a line of a file of the Linux kernel such as `VmRSS:  1234 kB`."""
     if not path.exists():
         return None
     lines = path.read_text(encoding="ascii").splitlines()

@@ -28,7 +28,7 @@ def depth_maps(
     device: torch.device | str,
     read: Callable[[Frames], Sample] | None = None,
 ) -> Iterator[tuple[DepthMap, Answer, int]]:
-    """The map of each view that counts, in order, with the answer that it is from and the view's place in its sample.
+    """Give the map of each view that counts, in order, with the answer it is from and the view's place in its sample.
 
     For the arguments see `vo3d.inference.loop.answers`; call it inside `evaluating`.
 
@@ -43,16 +43,16 @@ def depth_maps(
 
 
 def _depth_map(model: DepthModel, recording: Recording, answer: Answer, row: int, view: int) -> DepthMap:
-    """The map in one row of a prediction."""
+    """Make the map in one row of a prediction."""
     name = type(model).__name__
     h, w = subsample(answer.sample.image[view, 0], model.stride).shape
     expected = (1, 1 if model.window.reference else len(answer.frames.views), h, w)
     given = {key: answer.prediction[key] for key in ("depth", "confidence") if key in model.gives}
     for key, value in given.items():
         if value.shape != expected:
-            found = tuple(value.shape)
             raise TypeError(
-                f"{name} gave {key} of the shape {found}: expected {expected}, every {model.stride}th pixel"
+                f"{name} gave {key} of the shape {tuple(value.shape)}: expected {expected}, every {model.stride}th "
+                "pixel"
             )
     depth = given["depth"][0, row].float()
     confidence = given["confidence"][0, row].float() if "confidence" in given else None
@@ -61,9 +61,8 @@ def _depth_map(model: DepthModel, recording: Recording, answer: Answer, row: int
         raise Vo3dError(
             f"{bad} of {depth.numel()} depths of {name} are NaN or infinite: take precision float32, or other weights"
         )
-    seconds = answer.seconds / len(answer.frames.counted)
     known = of_view(model, answer.sample, view, name=recording.names[answer.frames.views[view]])
-    return DepthMap(**known, depth=depth, confidence=confidence, seconds=seconds)
+    return DepthMap(**known, depth=depth, confidence=confidence, seconds=answer.seconds / len(answer.frames.counted))
 
 
 def of_view(model: DepthModel, sample: Sample, view: int, *, name: str) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def of_view(model: DepthModel, sample: Sample, view: int, *, name: str) -> dict[
 
 
 def posed(view: DepthMap, sample: Sample, stride: int, *, sources: tuple[int, ...]) -> PosedDepthMap:
-    """The map of a sample's first view with its camera and colours on its own grid, ready for fusion.
+    """Join the map of a sample's first view with its camera and colours on its own grid, ready for fusion.
 
     `sources` are positions in the sequence that the map will belong to. A colour is the mean of the image around the
     pixel that the depth belongs to; without a confidence every depth counts as sure.
@@ -98,13 +97,13 @@ def posed(view: DepthMap, sample: Sample, stride: int, *, sources: tuple[int, ..
 
 
 def on_grid(image: Float[Tensor, "b c h w"], stride: int) -> Float[Tensor, "b c i j"]:
-    """Images at every `stride`-th pixel, each the mean of its surroundings."""
+    """Reduce images to every `stride`-th pixel, each the mean of its surroundings."""
     half = stride // 2
     return functional.avg_pool2d(image, 2 * half + 1, stride, padding=half, count_include_pad=False)
 
 
 def depth_errors(view: DepthMap, min_confidence: float | None) -> dict[str, float]:
-    """Errors of a map against its truth; empty where it has none.
+    """Compute the errors of a map against its truth; empty where it has none.
 
     See `depth_metrics` for the keys; those that begin with `confident_` count only the pixels of at least
     `min_confidence`. Lengths are in the unit of the scene, taken as metres.
@@ -119,7 +118,7 @@ def depth_errors(view: DepthMap, min_confidence: float | None) -> dict[str, floa
 
 
 def refined(model: DepthModel, view: DepthMap, sample: Sample, device: torch.device | str) -> DepthMap:
-    """The map with each depth moved between the hypotheses so that the images agree better; see `refine_depth`.
+    """Move each depth of the map between the hypotheses so that the images agree better; see `refine_depth`.
 
     Raises Vo3dError for a model without hypotheses: its depths have no interval.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.files import make_folder, write_whole
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.sample import Sample
 
@@ -16,12 +16,25 @@ RECORD = "settings.json"  # in the folder of the maps: what they were made with
 
 
 def fingerprint(sample: Sample) -> str:
-    """SHA-256 of what a model sees in a sample: images (8 bits), K, poses, depth ranges."""
+    """Compute the SHA-256 of what a model sees in a sample: images (8 bits), K, poses, depth ranges."""
     digest = hashlib.sha256()
     for tensor in (sample.image.mul(255).round().byte(), sample.K, sample.world_T_cam, sample.depth_range):
         if tensor is not None:
             digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def map_paths(folder: Path, name: str) -> tuple[Path, Path]:
+    """Name the files of a view's depth and confidence."""
+    return folder / f"{name}_depth.pfm", folder / f"{name}_confidence.pfm"
+
+
+def write_maps(folder: Path, name: str, view: DepthMap) -> None:
+    """Write the depth of a view and, where it has one, its confidence."""
+    depth, confidence = map_paths(folder, name)
+    write_pfm(depth, view.depth)
+    if view.confidence is not None:
+        write_pfm(confidence, view.confidence)
 
 
 class DepthFolder:
@@ -57,25 +70,21 @@ class DepthFolder:
             self._saved = made
 
     def __len__(self) -> int:
-        """Number of views whose maps are here."""
+        """Count the views whose maps are here."""
         return len(self._saved)
 
     def __contains__(self, name: str) -> bool:
         """Tell whether the maps of a view are here; `load` says whether its images are still the same."""
         return name in self._saved
 
-    def paths(self, name: str) -> tuple[Path, Path]:
-        """The files of a view's depth and confidence."""
-        return self.folder / f"{name}_depth.pfm", self.folder / f"{name}_confidence.pfm"
-
     def load(self, name: str, made_from: str) -> dict[str, Any] | None:
-        """Depth, confidence and seconds of a view, made from a sample of this fingerprint; None when there are none."""
-        depth, confidence = self.paths(name)
+        """Read depth, confidence and seconds of a view, made from a sample of this fingerprint; None without any."""
+        depth, confidence = map_paths(self.folder, name)
         made = self._saved.get(name, {})
-        there = depth.is_file() and (confidence.is_file() or not made.get("confidence", True))
-        if made.get("from") != made_from or not there:
+        told = made.get("confidence", True)
+        if made.get("from") != made_from or not depth.is_file() or (told and not confidence.is_file()):
             return None
-        sure = read_pfm(confidence) if made.get("confidence", True) else None
+        sure = read_pfm(confidence) if told else None
         return {"depth": read_pfm(depth), "confidence": sure, "seconds": made["seconds"]}
 
     def save(self, view: DepthMap, made_from: str) -> None:
@@ -83,17 +92,13 @@ class DepthFolder:
 
         The note goes before the old maps do and comes after the new ones: an interruption leaves no wrong one.
         """
-        depth, confidence = self.paths(view.name)
         self._saved.pop(view.name, None)
         self._write_record()
-        write_pfm(depth, view.depth)
-        if view.confidence is not None:
-            write_pfm(confidence, view.confidence)
+        write_maps(self.folder, view.name, view)
         told = view.confidence is not None
         self._saved[view.name] = {"from": made_from, "seconds": view.seconds, "confidence": told}
         self._write_record()
 
     def _write_record(self) -> None:
-        with atomic_path(self.folder / RECORD) as temporary:
-            record = {"settings": self.settings, "views": self._saved}
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        record = {"settings": self.settings, "views": self._saved}
+        write_whole(self.folder / RECORD, json.dumps(record, indent=2) + "\n")

@@ -8,7 +8,7 @@ WITHOUT_FLOAT64 = ("mps",)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name, as torch names it; "auto" is the accelerator where there is one, else the CPU.
+    """Choose the device of that name, as torch names it; "auto" is the accelerator where there is one, else the CPU.
 
     One without float64, in which poses are, is left out by "auto".
 

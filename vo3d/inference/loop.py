@@ -26,7 +26,7 @@ class Answer:
 
 
 def windows_of(model: Model, recording: Recording, *, clip_length: int, num_views: int | None = None) -> list[Frames]:
-    """The windows in which `model` sees a recording; every view counts in one of them alone.
+    """List the windows in which `model` sees a recording; every view counts in one of them alone.
 
     Frames in time order are cut as `model.window` says. Of views in no order each is a window with its sources, or
     alone where the model looks at one view at a time.
@@ -62,14 +62,14 @@ def windows_of(model: Model, recording: Recording, *, clip_length: int, num_view
 
 
 def reference_window(scene: MultiViewScene, index: int, num_views: int | None = None) -> Frames:
-    """A view of a scene and its best sources, `num_views` in all at most."""
-    sources = list(scene.sources(index))
+    """Join a view of a scene and its best sources, `num_views` in all at most."""
+    sources = scene.sources(index)
     return Frames(views=(index, *(sources if num_views is None else sources[: num_views - 1])), counted=(0,))
 
 
 @contextmanager
 def evaluating(model: Model, device: torch.device | str) -> Iterator[None]:
-    """The model on `device` in evaluation mode, without gradients; its mode comes back at the end."""
+    """Have the model on `device` in evaluation mode, without gradients; its mode comes back at the end."""
     was_training = model.training
     try:
         model.to(device).eval()
@@ -123,24 +123,21 @@ def answers(
         answered += 1
         kept = cast(Prediction, {key: prediction[key].cpu() for key in model.gives})  # type: ignore[literal-required]
         yield Answer(frames=frames, sample=sample, prediction=kept, seconds=perf_counter() - began - reading)
-    if answered < len(windows):
-        left = len(windows) - answered
+    if (left := len(windows) - answered) > 0:
         raise TypeError(f"{type(model).__name__} left {left} windows out: its stream must give one prediction each")
 
 
 def _next(predictions: Iterator[Prediction], asked: Sequence[tuple[Frames, Sample]]) -> Prediction | None:
-    """The next prediction, None after the last; memory that ends is an error in words."""
+    """Give the next prediction, None after the last; memory that ends is an error in words."""
     try:
         return next(predictions, None)
     except RuntimeError as error:
-        if not _out_of_memory(error) or not asked:
+        told = str(error)
+        out_of_memory = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in told or "alloc" in told
+        if not out_of_memory or not asked:
             raise
         h, w = asked[0][1].image.shape[-2:]
         raise Vo3dError(
             f"memory does not suffice for images of {w}x{h} pixels: make them smaller, take fewer depths, or a "
             "precision of 16 bits where the model has one"
         ) from error
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "alloc" in str(error)

@@ -29,14 +29,14 @@ class Pretrained:
     @property
     def origin(self) -> dict[str, object]:
         """Return what results state of their model."""
-        facts: dict[str, object] = {"class_path": self.class_path, "arguments": dict(self.init_args)}
-        return facts | {"weights": self.name, "weights_sha256": self.sha256} if self.path else facts
+        weights = {"weights": self.name, "weights_sha256": self.sha256} if self.path else {}
+        return {"class_path": self.class_path, "arguments": dict(self.init_args), **weights}
 
 
 def load_pretrained(
     weights: str | None = None, *, model: str | None = None, arguments: Mapping[str, Any] | None = None
 ) -> Pretrained:
-    """The model that `weights` are for, with these weights in it.
+    """Make the model that `weights` are for, with these weights in it.
 
     Args:
         weights: A name (see `vo3d.inference.cards.find_pretrained`), a file, or the folder of a run of `vo3d fit`,
@@ -69,8 +69,7 @@ def load_pretrained(
     if spec is None:
         raise Vo3dError(f"no weights: expected a file, or one of {', '.join(weights_names())}: name them by --weights")
     spec = {"class_path": spec["class_path"], "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
-    where = f"--weights {weights}" if weights is not None else "--model"
-    net: Model = build(Model, spec, where)
+    net: Model = build(Model, spec, "--model" if weights is None else f"--weights {weights}")
     if path is not None:
         load_weights(net, path)
     elif next(net.parameters(), None) is not None:
@@ -87,7 +86,7 @@ def load_pretrained(
 
 
 def _recognised(path: Path) -> dict[str, Any]:
-    """The model that a file of weights without a card is for.
+    """Tell the model that a file of weights without a card is for.
 
     Raises Vo3dError when neither the configuration in a checkpoint nor the keys of published weights tell.
     """

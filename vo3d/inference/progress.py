@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(shown: bool = True) -> Progress:
-    """A bar on stderr with a description, counts and the time that remains; nothing where that is no terminal."""
+    """Make a bar on stderr with a description, counts and the time that remains; nothing where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)  # a bar in a log would be noise between the errors
     return Progress(*columns, console=console, disable=not (shown and console.is_terminal))

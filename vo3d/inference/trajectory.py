@@ -31,7 +31,7 @@ class Track:
     time: Float64[Tensor, " n"] | None  # seconds
     size: tuple[int, int]  # rows and columns of the images
     seconds: float  # of the model's work
-    failed_steps: int | None  # where the model counts them
+    failed_steps: int | None = None  # where the model counts them
 
 
 def track(
@@ -69,7 +69,7 @@ def _predicted(
     device: torch.device | str,
     advance: Callable[[int], object],
 ) -> Track:
-    """Out of steps or poses, window after window."""
+    """Make a track out of steps or poses, window after window."""
     key = next(key for key in KEYS if key in model.gives)
     if key == "prev_T_cam" and any(frames.views[0] > 0 and 0 in frames.counted for frames in windows):
         raise Vo3dError(
@@ -103,12 +103,11 @@ def _predicted(
         time=torch.cat(times) if times else None,
         size=size,
         seconds=seconds,
-        failed_steps=None,
     )
 
 
 def _mapped(model: Mapper, recording: Recording, device: torch.device | str, advance: Callable[[int], object]) -> Track:
-    """Out of the map that a mapper has in the end, frame after frame."""
+    """Make a track out of the map that a mapper has in the end, frame after frame."""
     times: list[Tensor] = []
     size = (0, 0)
     reading = 0.0
@@ -147,12 +146,11 @@ def _mapped(model: Mapper, recording: Recording, device: torch.device | str, adv
         time=torch.cat(times) if times else None,
         size=size,
         seconds=perf_counter() - began - reading,
-        failed_steps=None,
     )
 
 
 def _orthonormal(poses: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "n 4 4"]:
-    """The poses with the nearest rotations."""
+    """Give the poses the nearest rotations."""
     poses = poses.clone()
     poses[:, :3, :3] = rotations.matrix_from_quaternion(rotations.quaternion_from_matrix(poses[:, :3, :3]))
     return poses

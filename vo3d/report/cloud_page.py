@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.ply import PointCloud
 from vo3d.report.clouds import extent, facing_axes
 
@@ -73,45 +73,43 @@ def cloud_page(
         "POINTS": base64.b64encode(b"".join(array.tobytes() for array in arrays)).decode(),
     }
     parts = page.split("@@")  # text, hole, text, hole, ..., text
-    with atomic_path(path) as temporary:
-        temporary.write_text(
-            "".join(holes[part] if place % 2 else part for place, part in enumerate(parts)), encoding="utf-8"
-        )
+    write_whole(path, "".join(holes[part] if place % 2 else part for place, part in enumerate(parts)))
     return path
 
 
 def _packed(
     cloud: PointCloud, kept: NDArray[Any], centred: Float[np.ndarray, "n 3"]
 ) -> tuple[list[NDArray[Any]], dict[str, Any]]:
-    """The arrays of the payload, and where they lie and what they mean."""
+    """Pack the arrays of the payload, and say where they lie and what they mean."""
     low, high = centred.min(0), centred.max(0)
     size = np.maximum(high - low, 1e-12 * max(float(np.abs(centred).max()), 1e-300))
-    found: list[tuple[str, NDArray[Any]]] = [("points", np.rint((centred - low) / size * COUNTS).astype("<u2"))]
-    choices: list[tuple[str, str]] = []
+    found: dict[str, NDArray[Any]] = {"points": np.rint((centred - low) / size * COUNTS).astype("<u2")}
+    names = {"colours": "RGB", "normals": "normal", "height": "height"}  # of what the page can colour by
     ends: dict[str, tuple[str, str]] = {}
     for place, (name, values) in enumerate(cloud.scalars.items()):
-        counts, least, most = _counts(values[kept])
-        found.append((f"scalar{place}", counts))
-        choices.append((f"scalar{place}", name))
-        ends[f"scalar{place}"] = (f"{least:.4g}", f"{most:.4g}")
-    choices.insert(0, ("height", "height"))
+        key = f"scalar{place}"
+        names[key] = name
+        found[key], least, most = _counts(values[kept])
+        ends[key] = (f"{least:.4g}", f"{most:.4g}")
     if cloud.normals is not None:
         long = np.linalg.norm(cloud.normals[kept], axis=-1, keepdims=True)
-        found.append(("normals", np.rint(127 * cloud.normals[kept] / np.where(long > 0, long, 1)).astype(np.int8)))
-        choices.insert(0, ("normals", "normal"))
+        found["normals"] = np.rint(127 * cloud.normals[kept] / np.where(long > 0, long, 1)).astype(np.int8)
     if cloud.colours is not None:
-        found.append(("colours", cloud.colours[kept]))
-        choices.insert(0, ("colours", "RGB"))
+        found["colours"] = cloud.colours[kept]
     kinds = [
         {"name": name, "kind": array.dtype.name, "width": 1 if array.ndim == 1 else array.shape[1]}
-        for name, array in found
+        for name, array in found.items()
     ]
+    choices = [(key, name) for key, name in names.items() if key == "height" or key in found]
     about = {"low": low.tolist(), "size": size.tolist(), "arrays": kinds, "choices": choices, "ends": ends}
-    return [array for _, array in found], about
+    return [*found.values()], about
 
 
 def _counts(values: NDArray[Any]) -> tuple[UInt16[np.ndarray, " n"], float, float]:
-    """A scalar from its 1st to its 99th percentile in 16 bits, and these two numbers; the last count is no number."""
+    """Count a scalar from its 1st to its 99th percentile in 16 bits; give these two numbers too.
+
+    The last count stands for no number.
+    """
     numbers = values.astype(np.float64)
     finite = np.isfinite(numbers)
     least, most = np.quantile(numbers[finite], (0.01, 0.99)) if finite.any() else (0.0, 0.0)
@@ -121,18 +119,16 @@ def _counts(values: NDArray[Any]) -> tuple[UInt16[np.ndarray, " n"], float, floa
 
 
 def _ramp() -> list[list[int]]:
-    """RGB of viridis from 0 to 1 (`vo3d.report.depth` says why this map)."""
+    """List RGB of viridis from 0 to 1 (`vo3d.report.depth` says why this map)."""
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
 
-    rows = colormaps["viridis"](torch.linspace(0, 1, STOPS).numpy(), bytes=True)
-    return [[int(value) for value in row[:3]] for row in rows]
+    ramp: list[list[int]] = colormaps["viridis"](torch.linspace(0, 1, STOPS).numpy(), bytes=True)[:, :3].tolist()
+    return ramp
 
 
 def _note(total: int, shown: int, strays: int, step: float) -> str:
-    """Return what of the cloud is on the page."""
-    note = f"{shown:,} points" if shown == total else f"{shown:,} of {total:,} points"
-    if shown < total - strays:
-        note += ", chosen by chance"
-    if strays:
-        note += f"; {strays:,} far outside are left out"
-    return f"{note}. Positions are rounded to {step:.1g} of the cloud's unit."
+    """Tell what of the cloud is on the page."""
+    part = "" if shown == total else f" of {total:,}"
+    chosen = ", chosen by chance" if shown < total - strays else ""
+    left = f"; {strays:,} far outside are left out" if strays else ""
+    return f"{shown:,}{part} points{chosen}{left}. Positions are rounded to {step:.1g} of the cloud's unit."

@@ -69,7 +69,7 @@ def turntable(
     world_T_cam: Float[Tensor, "n 4 4"] | None = None,
     point_size: int | None = None,
 ) -> list[Float[Tensor, "3 h w"]]:
-    """Pictures from a camera that goes once around the cloud, a little above its middle.
+    """Draw pictures from a camera that goes once around the cloud, a little above its middle.
 
     `up` is the direction of the axis in the cloud's frame; unstated, it is the axis that the cameras turn around where
     they do so, as on a turntable, else their mean up, and -y where no camera is known. With cameras, the first picture
@@ -94,7 +94,7 @@ def turntable(
 def upright_axes(
     up: Sequence[float] | None = None, world_T_cam: Float[Tensor, "n 4 4"] | None = None
 ) -> Float64[Tensor, "3 3"]:
-    """Rows: two level directions and up, right-handed, in the cloud's frame; `turntable` says what up is.
+    """Find as rows two level directions and up, right-handed, in the cloud's frame; `turntable` says what up is.
 
     Raises:
         Vo3dError: `up` is not three numbers with a direction.
@@ -113,7 +113,7 @@ def upright_axes(
 
 
 def _common_up(world_R_cam: Float64[Tensor, "n 3 3"]) -> tuple[float, float, float] | None:
-    """The up of cameras: `turntable` says which; None where they point every way."""
+    """Find the up of cameras: `turntable` says which; None where they point every way."""
     cam_R_world = world_R_cam.mT.mean(0)
     # the direction that the cameras see most alike, how alike (1: all the same), and how alike the next one
     _, alike, directions = torch.linalg.svd(cam_R_world)
@@ -128,14 +128,14 @@ def _common_up(world_R_cam: Float64[Tensor, "n 3 3"]) -> tuple[float, float, flo
 
 
 def up_comment(world_T_cam: Float[Tensor, "n 4 4"]) -> str:
-    """The up of cameras as a line for the header of a PLY file, by which `vo3d.report.viewer` sets a cloud upright."""
+    """Write the up of cameras as a line for a PLY file's header, by which `vo3d.report.viewer` sets a cloud upright."""
     return "up " + " ".join(f"{value:.6g}" for value in upright_axes(None, world_T_cam)[2].tolist())
 
 
 def facing_axes(
     cloud: PointCloud, up: Sequence[float] | None = None, world_T_cam: Float[Tensor, "n 4 4"] | None = None
 ) -> Float64[Tensor, "3 3"]:
-    """`upright_axes`, turned so that the first one leads from the middle of the cloud to the cameras' side."""
+    """Turn `upright_axes` so that the first one leads from the middle of the cloud to the cameras' side."""
     axes = upright_axes(up, world_T_cam)
     if world_T_cam is None:
         return axes
@@ -148,7 +148,7 @@ def facing_axes(
 
 
 def extent(cloud: PointCloud, axes: Float64[Tensor, "3 3"] | None = None) -> tuple[Float64[Tensor, "3"], float]:
-    """Middle of a cloud and the radius around it that holds 98 % of the points, so that strays do not count."""
+    """Find the middle of a cloud and the radius around it that holds 98 % of the points: strays do not count."""
     points = _some_points(cloud)
     axes = torch.eye(3, dtype=torch.float64) if axes is None else axes
     low, high = torch.quantile(points @ axes.T, torch.tensor([0.02, 0.98], dtype=torch.float64), dim=0)
@@ -158,7 +158,7 @@ def extent(cloud: PointCloud, axes: Float64[Tensor, "3 3"] | None = None) -> tup
 
 
 def points_on_mesh(mesh: Mesh, count: int = 500_000, seed: int = 0) -> PointCloud:
-    """Points strewn evenly over the triangles of a mesh, with their colours and normals (the triangle's own).
+    """Strew points evenly over the triangles of a mesh, with their colours and normals (the triangle's own).
 
     Raises:
         Vo3dError: no triangle has an area.
@@ -202,7 +202,7 @@ def write_turntable(folder: Path, images: Sequence[Float[Tensor, "3 h w"]], seco
 def _around(
     cloud: PointCloud, axes: Tensor, angles: np.ndarray, K: Tensor, size: tuple[int, int]
 ) -> Float64[Tensor, "n 4 4"]:
-    """`cam_T_world` of cameras that look at the middle of a cloud, as near as shows 98 % of its points from each."""
+    """Place cameras (`cam_T_world`) to look at the middle of a cloud, as near as shows 98 % of its points from each."""
     centre, radius = extent(cloud, axes)
     level, rise = math.cos(ELEVATION), math.sin(ELEVATION)
     to_camera = (
@@ -218,14 +218,14 @@ def _around(
 
 
 def _some_points(cloud: PointCloud) -> Float64[Tensor, "n 3"]:
-    """Points enough for percentiles."""
+    """Take points enough for percentiles."""
     return torch.from_numpy(np.asarray(cloud.points[:: max(1, len(cloud) // 20_000)], dtype=np.float64))
 
 
 def _nearest(
     cloud: PointCloud, K: Tensor, cam_T_world: Tensor, size: tuple[int, int], point_size: int
 ) -> Int64[Tensor, "h w"]:
-    """The nearest point of each pixel: its depth (the bits of a float32 above 0 sort as it does), then its number."""
+    """Find the nearest point of each pixel: depth (the bits of a float32 above 0 sort as it does), then its number."""
     h, w = size
     spread = point_size - 1
     wide = w + spread
@@ -248,14 +248,14 @@ def _nearest(
 
 
 def _lit(normals: Float[np.ndarray, "n 3"], cam_T_world: Tensor) -> Float[Tensor, " n"]:
-    """Brightness of surfaces in the light, the same for both of their sides: normals may point either way."""
+    """Compute how bright surfaces are in the light, the same for both of their sides: normals may point either way."""
     to_light = functional.normalize(torch.tensor(LIGHT, dtype=torch.float64), dim=0)
     unit = functional.normalize(torch.from_numpy(normals.astype(np.float64)), dim=-1)
     return (0.3 + 0.7 * (unit @ (cam_T_world[:3, :3].T @ to_light)).abs()).float()
 
 
 def _edges(depth: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """Shade in (0, 1]: darker the farther a pixel lies behind its neighbours, in ratios of depth."""
+    """Compute a shade in (0, 1]: darker the farther a pixel lies behind its neighbours, in ratios of depth."""
     logarithm = torch.where(depth > 0, depth, torch.inf).log2()
     padded = functional.pad(logarithm, (1, 1, 1, 1), value=math.inf)
     around = torch.stack((padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]))

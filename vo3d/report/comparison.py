@@ -34,7 +34,7 @@ class Box:
     height: int
 
     def cut(self, image: Float[Tensor, "c h w"], factor: int = 1) -> Float[Tensor, "c _ _"]:
-        """This part of an image that was reduced `factor` times; the box must lie on a multiple of `factor`."""
+        """Cut this part out of an image that was reduced `factor` times; the box must lie on a multiple of `factor`."""
         y, x = self.y // factor, self.x // factor
         return image[:, y : y + self.height // factor, x : x + self.width // factor]
 
@@ -45,7 +45,7 @@ def plot_picture_table(
     whole: Float[Tensor, "3 h w"] | None = None,
     box: Box | None = None,
 ) -> "matplotlib.figure.Figure":
-    """Pictures (RGB in [0, 1]) in rows under the titles of `columns`; pixels that are magnified are drawn as squares.
+    """Draw pictures (RGB in [0, 1]) in rows under the titles of `columns`; magnified pixels are drawn as squares.
 
     `whole` stands above the table, with `box`, what crops show of it, marked. Pictures of a row may have unequal sizes
     in pixels, as an image and its reductions do; all are drawn equally wide.

@@ -85,8 +85,9 @@ def read_history(path: Path) -> dict[str, Curve]:
             try:
                 step, value = int(row["step"]), float(row["value"])
             except (TypeError, ValueError):
-                found = f"step {row['step']!r}, value {row['value']!r}"
-                raise Vo3dError(f"{path}:{rows.line_num}: found {found}, expected two numbers") from None
+                raise Vo3dError(
+                    f"{path}:{rows.line_num}: found step {row['step']!r}, value {row['value']!r}, expected two numbers"
+                ) from None
             at, values = curves.setdefault(name, ([], []))
             at.append(step)
             values.append(value)

@@ -15,7 +15,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURES = (b"GIF87a", b"GIF89a")
@@ -121,8 +121,7 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
         f"<header>\n<h1>{escape(title)}</h1>\n{introduction}</header>\n"
         f'<nav aria-label="Contents"><ul>{contents}</ul></nav>\n{body}\n</main>\n</body>\n</html>\n'
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 
@@ -216,13 +215,12 @@ def _picture(picture: Picture) -> str:
 def _definitions(definitions: Definitions) -> str:
     rows = ""
     for term, meaning in definitions.entries.items():
-        if isinstance(meaning, str):
-            inner = escape(meaning)
-        else:
-            inner = "".join(
-                f'<div><span class="of">{escape(key)}</span> {escape(value)}</div>' for key, value in meaning.items()
-            )
-        rows += f"<div><dt>{escape(term)}</dt><dd>{inner}</dd></div>\n"
+        lines = (
+            [escape(meaning)]
+            if isinstance(meaning, str)
+            else [f'<div><span class="of">{escape(of)}</span> {escape(value)}</div>' for of, value in meaning.items()]
+        )
+        rows += f"<div><dt>{escape(term)}</dt><dd>{''.join(lines)}</dd></div>\n"
     return f"<dl>\n{rows}</dl>"
 
 

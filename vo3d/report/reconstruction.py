@@ -1,7 +1,6 @@
 """The report of a reconstruction: the cloud from all sides, depth maps, what each view gave, and how it was made."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from vo3d.report.canvas import save_figure
 from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import turntable, write_turntable
 from vo3d.report.depth import known, plot_contact_sheet
-from vo3d.report.html import Cell, Code, Column, Definitions, Link, Part, Picture, Section, Table, Text, write_page
+from vo3d.report.html import Cell, Column, Definitions, Link, Part, Picture, Section, Table, write_page
+from vo3d.report.sections import origin_parts
 from vo3d.report.words import duration_in_words, size_in_words
 
 MOST = 6  # views on the contact sheet
@@ -31,6 +31,7 @@ ERRORS = {  # key of `depth_metrics`: how its column reads
     "depth_within_5pc_percent": Column("within 5 %", "%", 1, "high"),
     "depth_abs_rel": Column("mean error", "% of depth", 2, "low"),
 }
+Errors = dict[str, tuple[dict[str, float], dict[str, float]]]  # by view: of all depths, of the confident ones
 
 
 def write_reconstruction_report(
@@ -62,50 +63,45 @@ def write_reconstruction_report(
     """
     if not len(maps) or not len(fused.cloud):
         raise Vo3dError(f"{folder}: {len(maps)} depth maps and {len(fused.cloud)} points: a report needs some of both")
-    look = _look(maps, rules)
-    world_T_cam = torch.stack(look.poses)
+    poses, shown, errors = _look(maps, rules)
+    world_T_cam = torch.stack(poses)
     images = turntable(fused.cloud, frames, up=up, world_T_cam=world_T_cam)
     write_turntable(folder / "turntable", images)
     cloud_page(fused.cloud, folder / "cloud.html", title, up=up, world_T_cam=world_T_cam)
     sections = [
         Section("The cloud", [*_cloud(folder, fused, images, unit), *_spent(seconds or {}, peak_bytes)]),
-        Section("Depth maps", [_sheet(folder, look.shown, len(maps), rules, unit)]),
+        Section("Depth maps", [_sheet(folder, shown, len(maps), rules, unit)]),
     ]
-    if look.errors:
-        sections.append(Section("Depth against the truth", [*_against_truth(look, rules)]))
+    if errors:
+        sections.append(Section("Depth against the truth", [*_against_truth(errors, rules)]))
     sections += [
         Section("What each view gave", [_counts(fused.views), Definitions(_meanings(rules))]),
         Section("Settings", [Definitions(dict(settings) | _thresholds(rules))]),
-        Section("How to repeat this", [*_repeat(commands, provenance or {})]),
+        Section("How to repeat this", [*origin_parts(commands, {"Where the numbers came from": provenance or {}})]),
     ]
     return write_page(folder / "report.html", title, sections, _lead(fused, seconds or {}, peak_bytes))
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What one walk over the depth maps found."""
-
-    poses: list[Float[Tensor, "4 4"]]
-    shown: list[PosedDepthMap]
-    errors: dict[str, tuple[dict[str, float], dict[str, float]]]  # by view: of all depths, of the confident ones
-
-
-def _look(maps: Sequence[PosedDepthMap], rules: FusionRules) -> _Look:
+def _look(
+    maps: Sequence[PosedDepthMap], rules: FusionRules
+) -> tuple[list[Float[Tensor, "4 4"]], list[PosedDepthMap], Errors]:
+    """Find in one walk over the depth maps the poses, the maps that are shown, and the errors."""
     chosen = set(np.linspace(0, len(maps) - 1, min(MOST, len(maps))).round().astype(int).tolist())
-    found = _Look([], [], {})
-    for index in range(len(maps)):
-        view = maps[index]
-        found.poses.append(view.world_T_cam.double().cpu())
+    poses: list[Tensor] = []
+    shown: list[PosedDepthMap] = []
+    errors: Errors = {}
+    for index, view in enumerate(maps):
+        poses.append(view.world_T_cam.double().cpu())
         if view.truth is not None:
             sure = view.confidence >= rules.min_confidence
-            found.errors[view.name] = (_errors(view, view.truth, None), _errors(view, view.truth, sure))
+            errors[view.name] = (_errors(view, view.truth, None), _errors(view, view.truth, sure))
         if index in chosen:
-            found.shown.append(view)
-    return found
+            shown.append(view)
+    return poses, shown, errors
 
 
 def _errors(view: DepthMap, truth: Tensor, sure: Tensor | None) -> dict[str, float]:
-    """The errors that are shown, of the depths where `sure` is true."""
+    """Compute the errors that are shown, of the depths where `sure` is true."""
     depth, true = (torch.where(known(values), values.double().cpu(), 0.0) for values in (view.depth, truth))
     if sure is not None:
         depth = torch.where(sure.cpu(), depth, 0.0)
@@ -117,12 +113,9 @@ def _errors(view: DepthMap, truth: Tensor, sure: Tensor | None) -> dict[str, flo
 
 def _lead(fused: Fused, seconds: Mapping[str, float], peak_bytes: int | None) -> str:
     giving = sum(view.fused > 0 for view in fused.views)
-    lead = f"{len(fused.cloud):,} points from {giving} of {len(fused.views)} views"
-    if seconds:
-        lead += f", in {duration_in_words(sum(seconds.values()))}"
-    if peak_bytes is not None:
-        lead += f", with at most {size_in_words(peak_bytes)} of memory"
-    return f"{lead}."
+    time = f", in {duration_in_words(sum(seconds.values()))}" if seconds else ""
+    memory = "" if peak_bytes is None else f", with at most {size_in_words(peak_bytes)} of memory"
+    return f"{len(fused.cloud):,} points from {giving} of {len(fused.views)} views{time}{memory}."
 
 
 def _cloud(folder: Path, fused: Fused, images: Sequence[Tensor], unit: str) -> Iterator[Part]:
@@ -143,29 +136,27 @@ def _cloud(folder: Path, fused: Fused, images: Sequence[Tensor], unit: str) -> I
     yield Link("Turn the cloud in the browser (cloud.html)", "cloud.html")
 
 
-def _spent(seconds: Mapping[str, float], peak_bytes: int | None) -> Iterator[Part]:
-    entries = {stage: duration_in_words(time) for stage, time in seconds.items()}
-    if peak_bytes is not None:
-        entries["peak memory"] = size_in_words(peak_bytes)
-    if entries:
-        yield Definitions(entries)
+def _spent(seconds: Mapping[str, float], peak_bytes: int | None) -> list[Part]:
+    memory = {} if peak_bytes is None else {"peak memory": size_in_words(peak_bytes)}
+    entries = {stage: duration_in_words(time) for stage, time in seconds.items()} | memory
+    return [Definitions(entries)] if entries else []
 
 
 def _sheet(folder: Path, shown: Sequence[DepthMap], count: int, rules: FusionRules, unit: str) -> Picture:
     figure = plot_contact_sheet(shown, unit=unit, min_confidence=rules.min_confidence)
     which = f"{len(shown)} of {count} views, evenly chosen" if len(shown) < count else f"All {count} views"
+    about_errors = " Errors are distances from the truth, in steps; shares are of the pixels with depth and truth."
     caption = (
         f"{which}: depth before any filter, how sure the method is of it (confidence), and the share of pixels that "
         f"reach the least confidence of {rules.min_confidence:g}. A column has one scale."
+        f"{about_errors if any(view.truth is not None for view in shown) else ''}"
     )
-    if any(view.truth is not None for view in shown):
-        caption += " Errors are distances from the truth, in steps; shares are of the pixels with depth and truth."
     return Picture(save_figure(figure, folder / "figures" / "depth.png"), caption, caption)
 
 
-def _against_truth(look: _Look, rules: FusionRules) -> Iterator[Part]:
-    """Errors of the views and their means, of all depths and of the confident ones."""
-    keys = [key for key in ERRORS if any(key in every for every, _ in look.errors.values())]
+def _against_truth(errors: Errors, rules: FusionRules) -> Iterator[Part]:
+    """Show the errors of the views and their means, of all depths and of the confident ones."""
+    keys = [key for key in ERRORS if any(key in every for every, _ in errors.values())]
     columns = [Column("view"), Column("depths"), *(ERRORS[key] for key in keys)]
     plain = [Column("view"), Column("depths"), *(Column(one.name, one.unit, one.digits) for one in columns[2:])]
     kinds = ("all", f"confidence \N{GREATER-THAN OR EQUAL TO} {rules.min_confidence:g}")
@@ -174,25 +165,23 @@ def _against_truth(look: _Look, rules: FusionRules) -> Iterator[Part]:
         return [[name, kind, *(each.get(key) for key in keys)] for kind, each in zip(kinds, pair, strict=True)]
 
     means = [
-        {key: _mean([pair[place][key] for pair in look.errors.values() if key in pair[place]]) for key in keys}
+        {key: _mean([pair[place][key] for pair in errors.values() if key in pair[place]]) for key in keys}
         for place in range(2)
     ]
-    caption = f"Mean over {len(look.errors)} views with a truth. The better value of each column is marked."
+    caption = f"Mean over {len(errors)} views with a truth. The better value of each column is marked."
     yield Table(columns, cells("mean", means), caption)
-    if len(look.errors) > 1:
-        rows = [row for name, pair in look.errors.items() for row in cells(name, pair)]
+    if len(errors) > 1:
+        rows = [row for name, pair in errors.items() for row in cells(name, pair)]
         yield Table(plain, rows, "Each view by itself. A dash stands for no value.")
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of the numbers among the values."""
+    """Compute the mean of the numbers among the values."""
     numbers = [value for value in values if np.isfinite(value)]
     return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def _counts(views: Sequence[ViewCounts]) -> Table:
-    columns = [Column("view"), Column("pixels"), Column("with a depth"), Column("confident"), Column("confirmed")]
-    columns += [Column("points"), Column("points", "% of pixels", 1)]
     total = ViewCounts(
         name="all views",
         pixels=sum(view.pixels for view in views),
@@ -205,6 +194,8 @@ def _counts(views: Sequence[ViewCounts]) -> Table:
         [one.name, one.pixels, one.known, one.confident, one.consistent, one.fused, 100 * one.fused / one.pixels]
         for one in (*views, total)
     ]
+    heads = ("view", "pixels", "with a depth", "confident", "confirmed", "points")
+    columns = [*map(Column, heads), Column("points", "% of pixels", 1)]
     return Table(columns, rows, "Pixels of each view that were left after each step.")
 
 
@@ -219,7 +210,7 @@ def _meanings(rules: FusionRules) -> dict[str, str]:
 
 
 def _thresholds(rules: FusionRules) -> dict[str, str]:
-    """The rules of the fusion in words."""
+    """Write the rules of the fusion in words."""
     return {
         "least confidence": f"{rules.min_confidence:g}",
         "views that must confirm": f"{rules.min_consistent}",
@@ -227,13 +218,3 @@ def _thresholds(rules: FusionRules) -> dict[str, str]:
         "largest difference of depths": f"{100 * rules.max_relative:g} %",
         "points seen by several views": "kept once" if rules.visibility else "kept for each view",
     }
-
-
-def _repeat(commands: Sequence[str], provenance: Mapping[str, str]) -> Iterator[Part]:
-    if commands:
-        yield Code("\n".join(commands))
-    else:
-        yield Text("No commands were given to this report.", "note")
-    if provenance:
-        lines = "\n".join(f"{key}: {value}" for key, value in provenance.items())
-        yield Code(lines, "Where the numbers came from")

@@ -1,6 +1,5 @@
 """Results with what they were computed from: metrics.json, and of odometry the trajectories beside it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,35 +31,16 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Result):
     """The result of one model with the folder that it lies in."""
 
+    protocol: dict[str, Any]  # this and the next hold whatever JSON holds
+    sequences: dict[str, dict[str, Any]]
     folder: Path
-    result: Result
-
-    @property
-    def protocol(self) -> Mapping[str, Any]:
-        """The question and the measurement."""
-        return self.result.protocol
-
-    @property
-    def sequences(self) -> Mapping[str, Mapping[str, Any]]:
-        """The metrics of each recording."""
-        return self.result.sequences
-
-    @property
-    def mean(self) -> Mapping[str, Any]:
-        """The metrics over all recordings."""
-        return self.result.mean
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """The origin of the numbers."""
-        return self.result.provenance
 
     @cached_property
     def tracks(self) -> dict[str, Track]:
-        """The trajectories of each recording that was scored against a ground truth, read when first asked for."""
+        """Read, when first asked for, the trajectories of each recording that was scored against a ground truth."""
         return {name: self._read_track(name) for name, metrics in self.sequences.items() if "coverage" in metrics}
 
     def _read_track(self, name: str) -> Track:
@@ -82,26 +62,28 @@ class Scored:
         return Track(reference, alignment.estimate, estimate)
 
     def frame_seconds(self, name: str) -> float | None:
-        """The time between frames of a recording, where the result states it."""
+        """Give the time between frames of a recording, where the result states it."""
         return self.sequences.get(name, {}).get("frame_seconds")
 
     def segments(self) -> SegmentErrors | None:
-        """The KITTI segment errors of all recordings together, as the protocol has them; None without ground truth.
+        """Pool the KITTI segment errors of all recordings, as the protocol has them; None without ground truth.
 
         Speeds use the recording's own time between frames where the result states it, and else KITTI's 0.1 s.
         """
         settings = {key: self.protocol[term] for term, key in SEGMENTS.items() if term in self.protocol}
-        found = []
-        for name, track in self.tracks.items():
-            seconds = self.frame_seconds(name) or DEVKIT_FRAME_SECONDS
-            found.append(segment_errors(track.reference, track.aligned, frame_seconds=seconds, **settings))
+        seconds = {name: self.frame_seconds(name) or DEVKIT_FRAME_SECONDS for name in self.tracks}
+        found = [
+            segment_errors(track.reference, track.aligned, frame_seconds=seconds[name], **settings)
+            for name, track in self.tracks.items()
+        ]
         return pool(found) if found else None
 
 
 def read_scored(folder: Path) -> Scored:
-    """The result in a folder; raises Vo3dError when there is none, or it has no recording."""
+    """Read the result in a folder; raises Vo3dError when there is none, or it has no recording."""
     result = Result.load(folder)
     if not result.sequences:
-        path = folder / FILE_NAME
-        raise Vo3dError(f"{path}: found no recording in sequences, expected at least one: evaluate the model again")
-    return Scored(folder, result)
+        raise Vo3dError(
+            f"{folder / FILE_NAME}: found no recording in sequences, expected at least one: evaluate the model again"
+        )
+    return Scored(**vars(result), folder=folder)

@@ -60,11 +60,8 @@ def view_cloud(
         "open3d": lambda: _in_open3d(shape, str(cloud), upright_axes(up).numpy()),
         "pictures": lambda: _as_pictures(shape, cloud.stem, folder, frames, up),
     }
-    if viewer == "auto":
-        wanted = [*show] if out is None else ["pictures"]
-    else:
-        wanted = [viewer]
-    for name in wanted:
+    possible = [*show] if out is None else ["pictures"]
+    for name in possible if viewer == "auto" else [viewer]:
         try:
             return f"{cloud}: {_count(shape)}; {show[name]()}"
         except _Unavailable:
@@ -74,7 +71,7 @@ def view_cloud(
 
 
 def _read(path: Path) -> tuple[Shape, list[float] | None]:
-    """A mesh where the file holds faces, else a cloud; and the up that its header may state."""
+    """Read a mesh where the file holds faces, else a cloud; and the up that its header may state."""
     if path.is_dir():
         raise Vo3dError(f"{path}: a folder: expected a PLY file")
     if not path.is_file():
@@ -95,7 +92,7 @@ def _count(shape: Shape) -> str:
 
 
 def _as_pictures(shape: Shape, name: str, folder: Path, frames: int, up: Sequence[float] | None) -> str:
-    """Write the turntable and the page; what was done, as in the following functions."""
+    """Write the turntable and the page, and say what was done, as the following functions do."""
     make_folder(folder)
     points = points_on_mesh(shape) if isinstance(shape, Mesh) else shape
     write_turntable(folder, turntable(points, frames, up=up))
@@ -121,12 +118,11 @@ def _in_rerun(shape: Shape, name: str, axes: np.ndarray, out: Path | None) -> st
     upright = f"RIGHT_HAND_{'XYZ'[main]}_{'UP' if axes[2][main] > 0 else 'DOWN'}"
     rerun.log("/", getattr(rerun.ViewCoordinates, upright), static=True)
     if isinstance(shape, Mesh):
-        corners = shape.vertices
         drawn = rerun.Mesh3D(
-            vertex_positions=corners.points,
+            vertex_positions=shape.vertices.points,
             triangle_indices=shape.faces,
-            vertex_normals=corners.normals,
-            vertex_colors=corners.colours,
+            vertex_normals=shape.vertices.normals,
+            vertex_colors=shape.vertices.colours,
         )
     else:
         drawn = rerun.Points3D(shape.points, colors=shape.colours)
@@ -136,9 +132,7 @@ def _in_rerun(shape: Shape, name: str, axes: np.ndarray, out: Path | None) -> st
 
 def _has_display() -> bool:
     """Tell whether a window can be expected to open."""
-    if sys.platform in {"win32", "darwin"}:
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.platform in {"win32", "darwin"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def _in_open3d(shape: Shape, title: str, axes: np.ndarray) -> str:
@@ -162,18 +156,16 @@ def _in_open3d(shape: Shape, title: str, axes: np.ndarray) -> str:
 
 
 def open3d_geometry(open3d: ModuleType, shape: Shape) -> Any:
-    """The shape as open3d's PointCloud or TriangleMesh."""
+    """Make of the shape an open3d PointCloud or TriangleMesh."""
     vector = open3d.utility.Vector3dVector
     if isinstance(shape, Mesh):
-        mesh = open3d.geometry.TriangleMesh()
-        mesh.vertices = vector(shape.vertices.points.astype(np.float64))
-        mesh.triangles = open3d.utility.Vector3iVector(shape.faces.astype(np.int32))
+        faces = open3d.utility.Vector3iVector(shape.faces.astype(np.int32))
+        mesh = open3d.geometry.TriangleMesh(vector(shape.vertices.points.astype(np.float64)), faces)
         if shape.vertices.colours is not None:
             mesh.vertex_colors = vector(shape.vertices.colours / 255)
         mesh.compute_vertex_normals()
         return mesh
-    points = open3d.geometry.PointCloud()
-    points.points = vector(shape.points.astype(np.float64))
+    points = open3d.geometry.PointCloud(vector(shape.points.astype(np.float64)))
     if shape.colours is not None:
         points.colors = vector(shape.colours / 255)
     if shape.normals is not None:

@@ -11,7 +11,7 @@ import torch
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import Metric, Part, Seen
-from vo3d.evaluation.tasks.depth import Depth
+from vo3d.evaluation.tasks.depth import Depth, share_in_words
 from vo3d.formats.files import make_folder
 from vo3d.formats.images import write_image
 from vo3d.formats.ply import read_cloud, write_cloud
@@ -27,7 +27,6 @@ from vo3d.recording import MultiViewScene, Recording, RecordingDataset
 from vo3d.report.clouds import turntable, up_comment
 from vo3d.report.html import Picture, Section, Text
 from vo3d.report.scored import Scored
-from vo3d.report.sections import count, scored_names
 
 MOST_PICTURES = 3  # scenes of each model
 SHARES = ("precision", "recall", "f_score")
@@ -115,7 +114,7 @@ class Clouds(Depth):
         self.distances, self.thin, self.min_consistent = tuple(distances), thin, min_consistent
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
-        """None for a model of depth on scenes of views with true depth."""
+        """Give None for a model of depth on scenes of views with true depth."""
         if not all(isinstance(recording, MultiViewScene) for recording in dataset.recordings):
             return f"{type(dataset).__name__} holds frames in time order: clouds are made of scenes of views"
         return super().obstacle(model, dataset)
@@ -168,7 +167,7 @@ class Clouds(Depth):
         return metrics | cost
 
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
-        """As that of depth, with the rules of the fusion and of the comparison."""
+        """Describe what depth does, with the rules of the fusion and of the comparison."""
         terms = super().protocol(model, seen)
         rules = asdict(self._rules(model))
         return terms | {
@@ -184,13 +183,10 @@ class Clouds(Depth):
         return FusionRules(min_confidence=own or 0.0, min_consistent=self.min_consistent)
 
     def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
-        """The F-score of each model at the middle distance, where they may be compared."""
-        scenes = count(scored_names(models), "scene")
-        scores = {name: model.mean.get("cloud_f_score_middle_percent") for name, model in models.items()}
-        if not comparable or any(value is None for value in scores.values()):
-            return f"Clouds of {', '.join(models)} on {scenes}."
-        told = ", ".join(f"{name} {value:.1f} %" for name, value in scores.items())
-        return f"F-score of the clouds at the distance {self.distances[1]:g}, mean over {scenes}: {told}."
+        """Tell the F-score of each model at the middle distance, where they may be compared."""
+        what = f"F-score of the clouds at the distance {self.distances[1]:g}"
+        plainly = f"Clouds of {', '.join(models)}"
+        return share_in_words(models, comparable, "cloud_f_score_middle_percent", what, plainly)
 
     def sections(
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
@@ -212,7 +208,7 @@ class Clouds(Depth):
 
 
 def true_points(maps: Sequence[PosedDepthMap]) -> np.ndarray:
-    """The points of the true depths of all views, n 3; Vo3dError where none has any."""
+    """Collect the points of the true depths of all views, n 3; Vo3dError where none has any."""
     found = []
     for view in maps:
         if view.truth is None or not bool((view.truth > 0).any()):

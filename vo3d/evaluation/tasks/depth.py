@@ -1,7 +1,6 @@
 """Depth: maps of references with their sources, and of frames in time order, pixel by pixel against the truth."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -10,11 +9,12 @@ import torch
 
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
-from vo3d.formats.pfm import read_pfm, write_pfm
+from vo3d.evaluation.task import Metric, Part, Seen, Task, defined, frames_sha256
+from vo3d.formats.pfm import read_pfm
 from vo3d.formats.results import Metrics
 from vo3d.geometry.camera import subsample
 from vo3d.inference.depth import depth_maps
+from vo3d.inference.depth_folder import write_maps
 from vo3d.inference.loop import windows_of
 from vo3d.metrics.depth import depth_metrics, without_lengths
 from vo3d.model import Frames, Model, depth_model, has_own
@@ -123,7 +123,7 @@ class Depth(Task):
         self.references, self.min_confidence, self.clip_length = references, min_confidence, clip_length
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
-        """None for a model of depth on data with true depth that it can look at."""
+        """Give None for a model of depth on data with true depth that it can look at."""
         try:
             parts = self.parts(depth_model(model), dataset)
         except Vo3dError as error:
@@ -133,7 +133,7 @@ class Depth(Task):
         return None
 
     def parts(self, model: Model, dataset: RecordingDataset) -> Sequence[Part]:
-        """The recordings; of a dataset of references with their sources, the samples as that makes them."""
+        """Take the recordings; of a dataset of references with their sources, the samples as that makes them."""
         if model.window.reference and all(isinstance(one, MultiViewScene) for one in dataset.recordings):
             return self._references(dataset)
         parts = []
@@ -147,7 +147,7 @@ class Depth(Task):
         return parts
 
     def _references(self, dataset: RecordingDataset) -> Sequence[Part]:
-        """The scenes, with those references that are scored."""
+        """Take the scenes, with those references that are scored."""
         scenes: dict[str, tuple[Recording, dict[Frames, int]]] = {}
         for index in range(len(dataset)):
             scene, views = dataset.place(index)
@@ -174,7 +174,7 @@ class Depth(Task):
         seen: Seen,
         advance: Callable[[int], object],
     ) -> Metrics:
-        """The means over the views of one recording that have a truth."""
+        """Take the means over the views of one recording that have a truth."""
         depth = depth_model(model)
         threshold = depth.min_confidence if self.min_confidence is None else self.min_confidence
         recording = part.recording
@@ -183,14 +183,13 @@ class Depth(Task):
         for view, answer, row in depth_maps(depth, recording, part.windows, device=device, read=part.read):
             sample, index = answer.sample, answer.frames.views[row]
             advance(1)
-            if view.truth is None or not bool((view.truth > 0).any()):
-                continue
-            if part.scored is not None and index not in part.scored:
+            wanted = part.scored is None or index in part.scored
+            if not wanted or view.truth is None or not bool((view.truth > 0).any()):
                 continue
             metrics = score_map(view, threshold)
             rows.append(metrics if recording.metric else without_lengths(metrics))
             if not scored and len(seen.frames) < MOST_MAPS:
-                _write_maps(out / MAPS / recording.name, view)
+                write_maps(out / MAPS / recording.name, Path(view.name).name, view)
             scored.append(recording.frames[index])
             seen.note_size(sample.image.shape[-2:])
             seen.note("num_views", len(sample.image))
@@ -204,7 +203,7 @@ class Depth(Task):
         return _mean_of_views(rows)
 
     def watch(self, view: DepthMap, sample: Sample) -> None:
-        """Told of each map that was scored; does nothing here."""
+        """Do nothing; told of each map that was scored, for whoever overrides it."""
 
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
         """Describe how depth was asked for and measured, on which pixels of which views."""
@@ -225,23 +224,28 @@ class Depth(Task):
         }
 
     def lead(self, models: Mapping[str, Scored], comparable: bool) -> str:
-        """The share of right depths of each model, where they may be compared."""
-        scenes = count(scored_names(models), "scene")
-        shares = {name: model.mean.get(HEADLINE) for name, model in models.items()}
-        if not comparable or any(share is None for share in shares.values()):
-            return f"{', '.join(models)} on {scenes}."
-        told = ", ".join(f"{name} {share:.1f} %" for name, share in shares.items())
-        return f"Depths within 1 % of the truth, mean over {scenes}: {told}."
+        """Tell the share of right depths of each model, where they may be compared."""
+        return share_in_words(models, comparable, HEADLINE, "Depths within 1 % of the truth", ", ".join(models))
 
     def sections(
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
-        """One sheet of maps for each model."""
+        """Show one sheet of maps for each model."""
         yield Section("Depth maps", [*_sheets(models, recordings, figures)])
 
 
+def share_in_words(models: Mapping[str, Scored], comparable: bool, key: str, what: str, plainly: str) -> str:
+    """Tell the mean percentage `key` of each model, which is `what`; only `plainly` where they must not be ranked."""
+    scenes = count(scored_names(models), "scene")
+    shares = {name: model.mean.get(key) for name, model in models.items()}
+    if not comparable or any(share is None for share in shares.values()):
+        return f"{plainly} on {scenes}."
+    told = ", ".join(f"{name} {share:.1f} %" for name, share in shares.items())
+    return f"{what}, mean over {scenes}: {told}."
+
+
 def evenly_spaced(items: Sequence[Item], num: int | None) -> list[Item]:
-    """`num` of the items, from the middles of equal parts of the sequence; all where there are no more."""
+    """Choose `num` of the items, from the middles of equal parts of the sequence; all where there are no more."""
     if num is None or num >= len(items):
         return list(items)
     return [items[(2 * part + 1) * len(items) // (2 * num)] for part in range(num)]
@@ -256,12 +260,12 @@ def _gives_depth(recording: Recording) -> bool:
 
 
 def _one_or_several(ranges: Sequence[object]) -> object:
-    """The range of all views; their number where they differ; None without any."""
+    """Give the range of all views; their number where they differ; None without any."""
     return ranges[0] if len(ranges) == 1 else f"{len(ranges)} different, the dataset's" if ranges else None
 
 
 def score_map(view: DepthMap, threshold: float | None) -> Metrics:
-    """The metrics of one view against its truth."""
+    """Compute the metrics of one view against its truth."""
     assert view.truth is not None  # noqa: S101  as the caller made sure
     interval = None if view.interval is None else torch.tensor(view.interval)
     found = _metrics(view.depth, view.truth, interval)
@@ -273,7 +277,7 @@ def score_map(view: DepthMap, threshold: float | None) -> Metrics:
 
 
 def _metrics(depth: torch.Tensor, truth: torch.Tensor, interval: torch.Tensor | None) -> Metrics:
-    """Numbers by key; None where they are not defined, such as errors without a pixel."""
+    """Compute numbers by key; None where they are not defined, such as errors without a pixel."""
     found = {key: float(value) for key, value in depth_metrics(depth, truth, interval=interval).items()}
     within = found[HEADLINE] if found["depth_num_pixels"] else 0.0
     found["depth_recall_1pc_percent"] = within * found["depth_coverage_percent"] / 100
@@ -281,32 +285,23 @@ def _metrics(depth: torch.Tensor, truth: torch.Tensor, interval: torch.Tensor | 
 
 
 def _mean_of_views(rows: Sequence[Metrics]) -> Metrics:
-    """The plain mean of each number over the views that define it; counts are added up."""
+    """Take the plain mean of each number over the views that define it; counts are added up."""
     scene: Metrics = {"num_references": len(rows)}
-    for key in dict.fromkeys(key for row in rows for key in row):
-        values = [value for row in rows if (value := row.get(key)) is not None]
-        total = sum(values) if values else None
+    for key, values in defined(rows).items():
+        total = sum(values)
         if key == "seconds":
-            scene["fps"] = None if not total else len(values) / total
+            scene["fps"] = len(values) / total if total else None
         elif key.endswith("num_pixels"):
-            scene[key] = None if total is None else int(total)
+            scene[key] = int(total) if values else None
         else:
-            scene[key] = None if total is None else total / len(values)
+            scene[key] = total / len(values) if values else None
     return scene
-
-
-def _write_maps(folder: Path, view: DepthMap) -> None:
-    """The maps of one view, named after its image."""
-    stem = Path(view.name).name
-    write_pfm(folder / f"{stem}_depth.pfm", view.depth)
-    if view.confidence is not None:
-        write_pfm(folder / f"{stem}_confidence.pfm", view.confidence)
 
 
 def _sheets(
     models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], folder: Path
 ) -> Iterator[Picture | Text]:
-    """The maps of each model, one of each recording."""
+    """Show the maps of each model, one of each recording."""
     for number, (name, model) in enumerate(models.items(), start=1):
         views = [*_views(model, {recording.name: recording for recording in recordings.get(name, ())})]
         if not views:
@@ -322,12 +317,10 @@ def _sheets(
 
 
 def _views(model: Scored, recordings: Mapping[str, Recording]) -> Iterator[DepthMap]:
-    """The maps in a result folder, each with the image and the truth of its recording."""
+    """Read the maps in a result folder, each with the image and the truth of its recording."""
     stride = int(model.protocol.get("stride") or 1)
-    for name in model.sequences:
-        recording = recordings.get(name)
-        if recording is None:
-            continue
+    for name in [name for name in model.sequences if name in recordings]:
+        recording = recordings[name]
         for path in sorted((model.folder / MAPS / name).glob("*_depth.pfm")):
             stem = path.name.removesuffix("_depth.pfm")
             places = [index for index, view in enumerate(recording.names) if Path(view).name == stem]
@@ -340,6 +333,11 @@ def _views(model: Scored, recordings: Mapping[str, Recording]) -> Iterator[Depth
                     f"{path}: a map of {depth.shape[-2]}x{depth.shape[-1]}: expected {truth.shape[0]}x"
                     f"{truth.shape[1]}, as {name} has now: evaluate the model again"
                 )
-            view = DepthMap(name=f"{name}, {stem}", image=sample.image[0], depth=depth, truth=truth)
-            confidence = path.with_name(f"{stem}_confidence.pfm")
-            yield replace(view, confidence=read_pfm(confidence)) if confidence.is_file() else view
+            sure = path.with_name(f"{stem}_confidence.pfm")
+            yield DepthMap(
+                name=f"{name}, {stem}",
+                image=sample.image[0],
+                depth=depth,
+                confidence=read_pfm(sure) if sure.is_file() else None,
+                truth=truth,
+            )

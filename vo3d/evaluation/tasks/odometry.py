@@ -4,25 +4,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool
 
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.scoring import metric_protocol, score
-from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256, mean_over_recordings
+from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
 from vo3d.formats.results import Metrics
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.geometry.trajectory import AlignMode, start_at_identity
 from vo3d.inference.loop import windows_of
-from vo3d.inference.trajectory import KEYS, Track, track
+from vo3d.inference.trajectory import KEYS, track
 from vo3d.mapper import Mapper
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS, check_lengths
 from vo3d.model import Model
 from vo3d.recording import MultiViewScene, Recording, RecordingDataset
 from vo3d.report.canvas import line_styles
 from vo3d.report.html import Section, Text
-from vo3d.report.pictures import Pictures
 from vo3d.report.scored import Scored
-from vo3d.report.sections import count, scored_names
+from vo3d.report.sections import Pictures, count, scored_names
 
 FLOOR = "ConstantMotion"  # the class of the model that looks at no image: what others are measured against
 SEGMENT_METRICS = ("t_rel_percent", "r_rel_deg_per_100m")
@@ -123,7 +121,7 @@ class Odometry(Task):
         self.alignment, self.clip_length, self.lengths = alignment, clip_length, tuple(lengths)
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
-        """None for a model of steps or poses on frames in time order."""
+        """Give None for a model of steps or poses on frames in time order."""
         if not set(self.keys) & set(model.gives):
             gives = ", ".join(model.gives)
             return f"{type(model).__name__} gives {gives}: odometry needs a model of prev_T_cam or world_T_cam"
@@ -132,13 +130,13 @@ class Odometry(Task):
         return None
 
     def note(self, dataset: RecordingDataset) -> str | None:
-        """A line where nothing can be scored."""
+        """Give a line where nothing can be scored."""
         if any(recording.poses() is not None for recording in dataset.recordings):
             return None
         return f"{type(dataset).__name__} has no true poses here: trajectories are written and not scored"
 
     def parts(self, model: Model, dataset: RecordingDataset) -> Sequence[Part]:
-        """Every recording; Vo3dError for one of fewer than two frames."""
+        """Take every recording; Vo3dError for one of fewer than two frames."""
         for recording in dataset.recordings:
             if len(recording) < 2:
                 raise Vo3dError(
@@ -146,8 +144,10 @@ class Odometry(Task):
                 )
         if isinstance(model, Mapper):
             return [Part(recording=recording, windows=()) for recording in dataset.recordings]
-        cut = {"clip_length": self.clip_length}
-        return [Part(recording=one, windows=windows_of(model, one, **cut)) for one in dataset.recordings]
+        return [
+            Part(recording=one, windows=windows_of(model, one, clip_length=self.clip_length))
+            for one in dataset.recordings
+        ]
 
     def score(
         self,
@@ -160,38 +160,36 @@ class Odometry(Task):
         advance: Callable[[int], object],
     ) -> Metrics:
         """Write both trajectories of a recording, then its metrics; the files are there even when scoring fails."""
-        found = track(model, part.recording, part.windows, device=device, advance=advance)
-        metrics = self._score_and_write(found, part.recording, out)
+        recording = part.recording
+        file = f"{recording.name}.txt"
+        found = track(model, recording, part.windows, device=device, advance=advance)
+        frames = None if found.known is None else found.known.nonzero()[:, 0]  # that have a pose, where not all do
+        poses = found.world_T_cam if frames is None else found.world_T_cam[frames]
+        estimate = Trajectory(world_T_cam=start_at_identity(poses), frames=frames)
+        write_trajectory(out / "trajectories" / file, estimate, "kitti")
+        seconds = None if found.time is None else found.time.diff().median().item()
+        metrics: Metrics = {"fps": len(recording) / found.seconds, "frame_seconds": seconds}
+        if found.failed_steps is not None:
+            metrics["failed_steps"] = found.failed_steps
+        truth = recording.poses()
+        if truth is not None:
+            reference = start_at_identity(truth)
+            write_trajectory(out / "reference" / file, Trajectory(world_T_cam=reference), "kitti")
+            scores = score(
+                reference,
+                found.world_T_cam,
+                alignment=self.alignment,
+                lengths=self.lengths,
+                frame_seconds=seconds or DEVKIT_FRAME_SECONDS,
+                known=found.known,
+            )
+            metrics = scores.metrics | metrics
         seen.note_size(found.size)
-        seen.frames.append((part.recording.name, part.recording.frames))
+        seen.frames.append((recording.name, recording.frames))
         return metrics
 
-    def _score_and_write(self, found: Track, recording: Recording, out: Path) -> Metrics:
-        file = f"{recording.name}.txt"
-        known = torch.ones(len(recording), dtype=torch.bool) if found.known is None else found.known
-        estimate = start_at_identity(found.world_T_cam, int(known.nonzero()[0]))
-        write_trajectory(out / "trajectories" / file, _rows(estimate, known), "kitti")
-        seconds = None if found.time is None else found.time.diff().median().item()
-        cost: Metrics = {"fps": len(recording) / found.seconds, "frame_seconds": seconds}
-        if found.failed_steps is not None:
-            cost["failed_steps"] = found.failed_steps
-        truth = recording.poses()
-        if truth is None:
-            return cost
-        reference = start_at_identity(truth)
-        write_trajectory(out / "reference" / file, Trajectory(world_T_cam=reference), "kitti")
-        scores = score(
-            reference,
-            found.world_T_cam,
-            alignment=self.alignment,
-            lengths=self.lengths,
-            frame_seconds=seconds or DEVKIT_FRAME_SECONDS,
-            known=found.known,
-        )
-        return scores.metrics | cost
-
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
-        """Alignment, segments, the source of the scale, the size of the images, the fingerprint of the frames."""
+        """Tell alignment, segments, the source of the scale, the size of the images, the fingerprint of the frames."""
         terms = {"scale_source": model.scale_source} | metric_protocol(self.alignment, self.lengths)
         return terms | {
             "clip_length": model.window.views or self.clip_length,
@@ -200,14 +198,12 @@ class Odometry(Task):
         }
 
     def mean(self, sequences: Mapping[str, Metrics]) -> dict[str, float | None]:
-        """Plain means; the two segment errors come a second time as `..._pooled`.
+        """Take plain means; the two segment errors come a second time as `..._pooled`.
 
         That is the mean over the segments of all recordings together, which the KITTI leaderboard prints.
         """
-        mean = mean_over_recordings(sequences)
-        for key in SEGMENT_METRICS:
-            if key not in mean:
-                continue
+        mean = super().mean(sequences)
+        for key in [key for key in SEGMENT_METRICS if key in mean]:
             weighted = [
                 (value, num)
                 for metrics in sequences.values()
@@ -237,7 +233,7 @@ class Odometry(Task):
     def sections(
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
-        """Paths, errors over distance and speed, drift, motion, sample frames."""
+        """Show paths, errors over distance and speed, drift, motion, sample frames."""
         blind = [
             Text(f"No ground truth for {', '.join(absent)}: {name} has no errors there.", "note")
             for name, model in models.items()
@@ -255,9 +251,3 @@ class Odometry(Task):
         yield Section("Drift along the path", [pictures.drift(names)])
         yield Section("Motion from frame to frame", [pictures.motion(names)])
         yield Section("Frames and the motion ahead", [*pictures.frames(sharpest)])
-
-
-def _rows(world_T_cam: torch.Tensor, known: Bool[torch.Tensor, " n"]) -> Trajectory:
-    """The poses that are known, with the numbers of their frames where these are not all."""
-    frames = None if bool(known.all()) else known.nonzero()[:, 0]
-    return Trajectory(world_T_cam=world_T_cam[known], frames=frames)
