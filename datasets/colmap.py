@@ -10,9 +10,10 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.resize import Size
+from vo3d.datasets.views import first_of
 from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.images import image_size, read_image
@@ -50,7 +51,6 @@ class Colmap(MultiViewDataset):
         num_views: int = 5,
         **views: Any,
     ) -> None:
-        folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
             [
                 ColmapScene(
@@ -63,7 +63,7 @@ class Colmap(MultiViewDataset):
                     min_points=min_points,
                     max_depths=max_depths,
                 )
-                for folder in folders
+                for folder in scene_folders(root, scenes)
             ],
             num_views=num_views,
             **views,
@@ -124,31 +124,36 @@ class ColmapScene(Photographs):
         else:
             ranges = torch.tensor([depth_range], dtype=torch.float64).expand(len(model.images), 2)
             known = torch.ones(len(model.images), dtype=torch.bool)
-        image_folder = images or _images_beside(model.folder)
-        self._cameras = {image_folder / image.name: model.cameras[image.camera_id] for image in model.images}
-        photographs = []
-        for index, image in enumerate(model.images):
-            path, camera = image_folder / image.name, model.cameras[image.camera_id]
-            stored = (camera.height, camera.width)
-            _check_file(path, stored, model)
-            near, far = ranges[index].tolist()
-            photographs.append(
+        here = model.folder.resolve()
+        folders = (place / "images" for place in (here, *here.parents[:2]))
+        image_folder = images or first_of(
+            (place for place in folders if place.is_dir()),
+            f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images",
+        )
+        files = [(image_folder / image.name, model.cameras[image.camera_id]) for image in model.images]
+        for path, camera in files:
+            _check_file(path, camera, model.folder)
+        self._cameras = dict(files)
+        super().__init__(
+            next(place.name for place in (here, *here.parents) if place.name not in {"0", "sparse"}),
+            [
                 Photograph(
                     image=path,
-                    size=stored,
+                    size=(camera.height, camera.width),
                     K=pinhole(camera),
                     world_T_cam=se3.inverse(cam_T_world[index]),
                     depth_range=(near, far),
                     sources=sources[index] if known[index] else (),
                 )
-            )
-        name = model.folder.resolve()
-        while name.name in ("0", "sparse"):
-            name = name.parent
-        super().__init__(name.name, photographs, size=size, max_side=max_side, max_depths=max_depths)
+                for index, ((path, camera), (near, far)) in enumerate(zip(files, ranges.tolist(), strict=True))
+            ],
+            size=size,
+            max_side=max_side,
+            max_depths=max_depths,
+        )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """The image without the distortion of its lens."""
+        """Read the image without the distortion of its lens."""
         image = read_image(photograph.image, upright=False)
         check_shape(photograph.image, image, photograph.size, "its camera in the model is for")
         camera = self._cameras[photograph.image]
@@ -167,7 +172,7 @@ def lens_pixels(camera: ColmapCamera) -> Float32[Tensor, "h w 2"]:
 
 @lru_cache(maxsize=1024)
 def pinhole(camera: ColmapCamera) -> Float64[Tensor, "3 3"]:
-    """K of the undistorted images of a camera: its own K, with focal lengths that leave no pixel without a view.
+    """Find K of the undistorted images of a camera: its own, with focal lengths that leave no pixel without a view.
 
     Raises Vo3dError when no zoom from one half to two does.
     """
@@ -212,7 +217,7 @@ def scene(
     depth_range: tuple[float, float] | None = None,
     images: Path | None = None,
 ) -> ColmapScene:
-    """The scene that a project holds."""
+    """Open the scene that a project holds."""
     return ColmapScene(path, images=images, size=size, max_side=max_side, depth_range=depth_range)
 
 
@@ -232,7 +237,7 @@ def _coarse_map(camera: ColmapCamera) -> Float32[Tensor, "rows columns 2"]:
 def _ranges(
     model: ColmapModel, cam_T_world: Tensor, point: Tensor, view: Tensor, widen: float, min_points: int
 ) -> tuple[Tensor, Tensor]:
-    """Near and far of each view (v 2), and whether it sees enough points for that (v)."""
+    """Find near and far of each view (v 2), and whether it sees enough points for that (v)."""
     xyz, count = model.points.xyz, len(model.images)
     z = (cam_T_world[view, 2, :3] * xyz[point]).sum(-1) + cam_T_world[view, 2, 3]
     known = view[z > 0].bincount(minlength=count) >= min_points
@@ -244,35 +249,23 @@ def _ranges(
     place = known.cumsum(0) - 1
     kept = known[view]
     names = [image.name for image, good in zip(model.images, known.tolist(), strict=True) if good]
-    found = view_selection.depth_ranges(cam_T_world[known], xyz, point[kept], place[view[kept]], names=names)
-    near, far = found.unbind(-1)
+    near, far = view_selection.depth_ranges(
+        cam_T_world[known], xyz, point[kept], place[view[kept]], names=names
+    ).unbind(-1)
     margin = (far / near) ** widen
-    found = torch.stack((near / margin, far * margin), dim=-1)
-    everything = torch.stack((found[:, 0].min(), found[:, 1].max()))
-    ranges = everything.repeat(count, 1)
-    ranges[known] = found
+    near, far = near / margin, far * margin
+    ranges = torch.stack((near.min(), far.max())).repeat(count, 1)
+    ranges[known] = torch.stack((near, far), dim=-1)
     return ranges, known
 
 
-def _images_beside(model_folder: Path) -> Path:
-    """The folder images/ in the folder of the model, above it, or above that."""
-    here = model_folder.resolve()
-    places = [place / "images" for place in (here, *here.parents[:2])]
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
-        raise Vo3dError(
-            f"{model_folder}: no folder images/ beside the model or above it: give the folder of its images"
-        )
-    return found
-
-
-def _check_file(path: Path, size: Size, model: ColmapModel) -> None:
-    """Raise unless the image is there, in the size that its camera is for."""
+def _check_file(path: Path, camera: ColmapCamera, model: Path) -> None:
+    """Raise Vo3dError unless an image of the `model` is there, in the size that its camera is for."""
     if not path.is_file():
-        raise Vo3dError(f"{path}: no such image file: {model.folder} has registered it: add it, or give its folder")
+        raise Vo3dError(f"{path}: no such image file: {model} has registered it: add it, or give its folder")
     height, width = image_size(path, upright=False)
-    if (height, width) != size:
+    if (height, width) != (camera.height, camera.width):
         raise Vo3dError(
-            f"{path}: is {width}x{height} pixels, but its camera in {model.folder} is for {size[1]}x{size[0]}: give "
-            "the images that the model was made from"
+            f"{path}: is {width}x{height} pixels, but its camera in {model} is for {camera.width}x{camera.height}: "
+            "give the images that the model was made from"
         )

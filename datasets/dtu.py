@@ -5,20 +5,23 @@ Convention: the files are in millimetres, samples in metres. Views are numbered 
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.transforms import HorizontalFlip, RandomCrop, RandomResizedCrop, Resize
-from vo3d.datasets.views import DepthChoice
+from vo3d.datasets.views import DepthChoice, listed
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size, read_image
-from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene
+from vo3d.formats.mvsnet import MVSCamera, read_cam, read_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
 from vo3d.recording import Layout, MultiViewScene, Transform
@@ -82,18 +85,18 @@ class DTU(MultiViewDataset):
         transforms: Sequence[Transform] = (),
         **views: Any,
     ) -> None:
-        moving = next((one for one in transforms if isinstance(one, MOVE_PIXELS)), None)
-        if moving is not None and depth != "none":
+        moving = [type(one).__name__ for one in transforms if isinstance(one, MOVE_PIXELS)]
+        if moving and depth != "none":
             raise Vo3dError(
-                f"{type(moving).__name__} moves pixels, and the true depth of DTU stands at every fourth: leave it "
+                f"{moving[0]} moves pixels, and the true depth of DTU stands at every fourth: leave it "
                 "out, or give depth='none'"
             )
         if lights is None:
             lights = LIGHTS if split == "train" else (ALL_LIGHTS_ON,)
-        cameras = TrainingCameras(Path(root), num_depths=num_depths, interval_scale=interval_scale)
+        shared = training_views(Path(root), num_depths=num_depths, interval_scale=interval_scale)
         super().__init__(
             [
-                DTUScene(Path(root), scan, light, cameras=cameras, depth=depth)
+                DTUScene(Path(root), scan, light, views=shared, depth=depth)
                 for scan in _scans(split)
                 for light in lights
             ],
@@ -144,22 +147,28 @@ class DTUEvaluation(MultiViewDataset):
         )
 
 
-class TrainingCameras:
-    """The cameras and pairs that all scans of the training layout share, read once; K at the size of the images."""
+# A view of which all is known but its files: calling it with them makes the photograph.
+View = partial[Photograph]
 
-    def __init__(self, root: Path, *, num_depths: int = 192, interval_scale: float = 1.06) -> None:
-        folder = root / "Cameras"
-        if not folder.is_dir():
-            raise Vo3dError(f"{folder}: no such folder: expected DTU's training layout: Cameras, Depths, Rectified")
-        self.pairs: dict[int, ViewSources] = {row.view: row for row in read_pairs(folder / "pair.txt")}
-        named = sorted({view for row in self.pairs.values() for view in (row.view, *row.sources)})
-        self.place = {view: index for index, view in enumerate(named)}
-        cameras = {view: read_cam(folder / "train" / f"{view:08d}_cam.txt") for view in named}
-        self.world_T_cam = {view: _in_metres(camera) for view, camera in cameras.items()}
-        self.depth_range = {view: _depth_range(one, num_depths, interval_scale) for view, one in cameras.items()}
-        scale = torch.tensor([[STRIDE], [STRIDE], [1]], dtype=torch.float64)
-        self.K = {view: camera.K * scale for view, camera in cameras.items()}
-        self.num_depths = num_depths
+
+def training_views(root: Path, *, num_depths: int = 192, interval_scale: float = 1.06) -> dict[int, View]:
+    """Read the cameras and pairs that all scans of the training layout share; K is at the size of the images."""
+    folder = root / "Cameras"
+    if not folder.is_dir():
+        raise Vo3dError(f"{folder}: no such folder: expected DTU's training layout: Cameras, Depths, Rectified")
+    pairs = {row.view: row.sources for row in read_pairs(folder / "pair.txt")}
+    place = {view: index for index, view in enumerate(sorted({*pairs, *chain.from_iterable(pairs.values())}))}
+    cameras = {view: read_cam(folder / "train" / f"{view:08d}_cam.txt") for view in place}
+    scale = torch.tensor([[STRIDE], [STRIDE], [1]], dtype=torch.float64)
+    return {
+        view: _view(
+            replace(camera, K=camera.K * scale),
+            [place[source] for source in pairs.get(view, ())],
+            num_depths,
+            interval_scale,
+        )
+        for view, camera in cameras.items()
+    }
 
 
 class DTUScene(Photographs):
@@ -171,17 +180,19 @@ class DTUScene(Photographs):
         scan: int,
         light: int = ALL_LIGHTS_ON,
         *,
-        cameras: TrainingCameras | None = None,
+        views: dict[int, View] | None = None,
         depth: DepthChoice = "required",
     ) -> None:
         if light not in LIGHTS:
             raise Vo3dError(f"light {light}: DTU has the lights 0 to 6: choose among them")
         images, truth = root / "Rectified" / f"scan{scan}_train", root / "Depths" / f"scan{scan}_train"
         if not images.is_dir():
-            raise Vo3dError(f"{images}: no such scan: expected its images there; there are {_listed(images.parent)}")
-        cameras = cameras or TrainingCameras(root)
+            raise Vo3dError(
+                f"{images}: no such scan: expected its images there; there are {listed(images.parent, 'scan*')}"
+            )
+        views = views or training_views(root)
         there = {path.name for path in images.iterdir()}
-        files = {view: f"rect_{view + 1:03d}_{light}_r5000.png" for view in cameras.place}
+        files = {view: f"rect_{view + 1:03d}_{light}_r5000.png" for view in views}
         if missing := next((name for name in files.values() if name not in there), None):
             found = sorted({int(match[1]) for name in there if (match := re.fullmatch(r"rect_\d+_(\d)_.*", name))})
             raise Vo3dError(
@@ -192,25 +203,14 @@ class DTUScene(Photographs):
         super().__init__(
             f"scan{scan}_light{light}",
             [
-                Photograph(
-                    image=images / files[view],
-                    size=size,
-                    K=cameras.K[view],
-                    world_T_cam=cameras.world_T_cam[view],
-                    depth_range=cameras.depth_range[view],
-                    num_depths=cameras.num_depths,
-                    sources=tuple(cameras.place[s] for s in cameras.pairs[view].sources)
-                    if view in cameras.pairs
-                    else (),
-                    depth=truth / f"depth_map_{view:04d}.pfm",
-                )
-                for view in cameras.place
+                photograph(image=images / files[view], size=size, depth=truth / f"depth_map_{view:04d}.pfm")
+                for view, photograph in views.items()
             ],
             depth=depth,
         )
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
-        """The depth in metres at every fourth pixel, 0 elsewhere."""
+        """Read the depth in metres at every fourth pixel, 0 elsewhere."""
         small = _masked_depth(path)
         (rows, columns), (height, width) = small.shape, photograph.size
         if (rows * STRIDE, columns * STRIDE) != (height, width):
@@ -240,33 +240,30 @@ class DTUEvaluationScene(Photographs):
             raise Vo3dError(f"rows is {rows}: expected the number of rows to keep, at least 1")
         folder = root / f"scan{scan}"
         if not folder.is_dir():
-            raise Vo3dError(f"{folder}: no such scan: there are {_listed(root)}")
+            raise Vo3dError(f"{folder}: no such scan: there are {listed(root, 'scan*')}")
         views = read_scene(folder)
         place = {number: index for index, number in enumerate(views)}
         truth = next((root / name / f"scan{scan}" for name in DEPTH_ROOTS if (root / name).is_dir()), None)
-        photographs = []
-        for view in views.values():
-            height, width = image_size(view.image)
-            photographs.append(
-                Photograph(
+        super().__init__(
+            f"scan{scan}",
+            [
+                _view(view.camera, [place[source] for source in view.sources], num_depths, interval_scale)(
                     image=view.image,
                     size=(height if rows is None else min(height, rows), width),
-                    K=view.camera.K,
-                    world_T_cam=_in_metres(view.camera),
-                    depth_range=_depth_range(view.camera, num_depths, interval_scale),
-                    num_depths=num_depths,
-                    sources=tuple(place[source] for source in view.sources),
                     depth=None if truth is None else truth / f"depth_map_{view.index:04d}.pfm",
                 )
-            )
-        super().__init__(f"scan{scan}", photographs, depth=depth)
+                for view in views.values()
+                for height, width in [image_size(view.image)]
+            ],
+            depth=depth,
+        )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """The upper rows of the image."""
+        """Read the upper rows of the image."""
         return read_image(photograph.image)[:, : photograph.size[0]]
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
-        """The upper rows of the depth in metres."""
+        """Read the upper rows of the depth in metres."""
         return _masked_depth(path)[: photograph.size[0]]
 
 
@@ -277,7 +274,7 @@ def recognises(path: Path) -> bool:
 
 
 def scene(path: Path, *, light: int = ALL_LIGHTS_ON) -> MultiViewScene:
-    """The scan in the folder `path`, such as `Rectified/scan1_train`, with its true depth where there is some."""
+    """Open the scan in the folder `path`, such as `Rectified/scan1_train`, with its true depth where there is some."""
     scan = re.sub(r"\D", "", path.resolve().name)
     return DTUScene(path.resolve().parents[1], int(scan), light, depth="where present")
 
@@ -286,37 +283,33 @@ LAYOUT = Layout("a scan of DTU's training layout (Rectified/scan1_train)", recog
 
 
 def _scans(split: Split | list[int]) -> Sequence[int]:
-    """The numbers of a split's scans."""
+    """Return the numbers of a split's scans."""
     if isinstance(split, str) and split not in SPLITS:
         raise Vo3dError(f"there is no split {split!r} of DTU: expected {', '.join(SPLITS)}, or a list of scans")
     return SPLITS[split] if isinstance(split, str) else split
 
 
-def _in_metres(camera: MVSCamera) -> Float64[Tensor, "4 4"]:
-    """`world_T_cam` in metres of a camera in millimetres."""
-    world_T_cam = se3.inverse(camera.cam_T_world)
-    world_T_cam[:3, 3] *= METRES
-    return world_T_cam
-
-
-def _depth_range(camera: MVSCamera, num_depths: int, interval_scale: float) -> tuple[float, float]:
-    """The first and the last depth of a sweep, metres."""
+def _view(camera: MVSCamera, sources: Sequence[int], num_depths: int, interval_scale: float) -> View:
+    """Make a view, in metres, of a camera in millimetres; its range is that of a sweep from the first depth."""
     if num_depths < 2 or not interval_scale > 0:
         raise Vo3dError(f"num_depths {num_depths}, interval_scale {interval_scale:g}: expected at least 2, and above 0")
-    near = camera.depth_min
-    return near * METRES, (near + camera.depth_interval * interval_scale * (num_depths - 1)) * METRES
+    world_T_cam = se3.inverse(camera.cam_T_world)
+    world_T_cam[:3, 3] *= METRES
+    far = camera.depth_min + camera.depth_interval * interval_scale * (num_depths - 1)
+    return partial(
+        Photograph,
+        K=camera.K,
+        world_T_cam=world_T_cam,
+        depth_range=(camera.depth_min * METRES, far * METRES),
+        num_depths=num_depths,
+        sources=tuple(sources),
+    )
 
 
 def _masked_depth(path: Path) -> Float32[Tensor, "h w"]:
-    """A depth map of DTU in metres, 0 where its picture depth_visual says that it does not hold."""
+    """Read a depth map of DTU in metres, 0 where its picture depth_visual says that it does not hold."""
     depth = read_pfm(path)
     visual = path.with_name(path.name.replace("depth_map", "depth_visual")).with_suffix(".png")
     mask = read_image(visual, grey_to_rgb=False)[0] > 0.5
     check_shape(visual, mask, (depth.shape[0], depth.shape[1]), f"{path.name} is")
     return torch.where(mask & (depth > 0), depth * METRES, 0.0)
-
-
-def _listed(folder: Path) -> str:
-    """The first scans in a folder, for messages."""
-    names = sorted(path.name for path in folder.glob("scan*")) if folder.is_dir() else []
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "none"

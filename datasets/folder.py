@@ -1,4 +1,4 @@
-"""What users already have: a folder of images or a video file, with known intrinsics."""
+"""The material that users have: a folder of images or a video file, with known intrinsics."""
 
 import math
 import os
@@ -93,9 +93,8 @@ class FolderRecording(FileRecording):
         if last > total:
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
         self._count = last - self.first_frame
-        self._K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
-        if size is not None:
-            self._K = resize_intrinsics(self._K, self._source.size, size)
+        K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
+        self._K = K if size is None else resize_intrinsics(K, self._source.size, size)
         fps = fps or self._source.fps
         self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
         if trajectory is not None:
@@ -158,9 +157,11 @@ class _Video:
         capture = self._opened()
         self.fps: float | None = capture.get(cv2.CAP_PROP_FPS) or None
         stated = self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        # containers state the number of frames loosely: believe it only when the last one is there
+        # containers state the number of frames loosely: unless the last one is there, count by decoding them all
         if stated < 1 or self._frame(stated - 1) is None:
-            self._count = self._counted()
+            self._capture = None
+            self._count = sum(1 for _ in iter(self._opened().grab, False))
+            self._capture = None
         first = self._frame(0) if self._count else None
         if first is None:
             raise Vo3dError(f"{path}: holds no frame that can be decoded: expected a video, or give a folder of images")
@@ -215,13 +216,6 @@ class _Video:
             return None
         # not cvtColor: its threads do not survive the fork of a loader's workers
         return torch.from_numpy(pixels).flip(-1).permute(2, 0, 1).float() / 255
-
-    def _counted(self) -> int:
-        """Count the frames that can be decoded, by decoding them all."""
-        self._capture = None
-        count = sum(1 for _ in iter(self._opened().grab, False))
-        self._capture = None
-        return count
 
 
 def _intrinsic_matrix(

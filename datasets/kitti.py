@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, resize_intrinsics
-from vo3d.datasets.views import FileRecording, check_folder, frame_files, read_views, readings_between
+from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
@@ -54,12 +54,14 @@ class KITTIOdometry(ClipDataset):
         size: Size | None = None,
         **clips: Any,
     ) -> None:
-        names = [f"{name:02d}" if isinstance(name, int) else name for name in sequences]
-        recordings = [
-            KITTIRecording(Path(root), name, colour=colour, stereo=stereo, imu=imu, frames=frames, size=size)
-            for name in names
-        ]
-        super().__init__(recordings, **clips)
+        names = (f"{name:02d}" if isinstance(name, int) else name for name in sequences)
+        super().__init__(
+            [
+                KITTIRecording(Path(root), name, colour=colour, stereo=stereo, imu=imu, frames=frames, size=size)
+                for name in names
+            ],
+            **clips,
+        )
 
 
 def _check_layout(root: Path, name: str) -> None:
@@ -176,7 +178,8 @@ def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | Non
 
 def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> Tensor:
     """Return the readings between consecutive frames of the range, (frames - 1, n, 6)."""
-    path = next((path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()), None)
-    if path is None:
-        raise Vo3dError(f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
+    path = first_of(
+        (path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()),
+        f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there",
+    )
     return _rows_of(read_imu(path), path, count, frames, between=True)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Float64, UInt8
@@ -62,6 +63,11 @@ class MultiViewDataset(NumberedDataset):
         which, number = self.group(index)
         scene, reference = self.recordings[which], self._references[which][number]
         return scene, [reference, *list(scene.sources(reference))[: self.num_views - 1]]
+
+
+def scene_folders(root: str | Path, scenes: Sequence[str] | None) -> list[Path]:
+    """Return the folders of the `scenes` in `root`; None: `root` itself is the only one."""
+    return [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
 
 
 class RenderedScene(MultiViewScene):

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float32
 from torch import Tensor
 
-from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs
 from vo3d.datasets.resize import Size
 from vo3d.datasets.views import DepthChoice
@@ -52,11 +52,10 @@ class MVSFolder(MultiViewDataset):
         num_views: int = 5,
         **views: Any,
     ) -> None:
-        folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
             [
                 MVSFolderScene(folder, size=size, max_side=max_side, depth=depth, depth_range=depth_range, cams=cams)
-                for folder in folders
+                for folder in scene_folders(root, scenes)
             ],
             num_views=num_views,
             **views,
@@ -109,7 +108,7 @@ class MVSFolderScene(Photographs):
         )
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
-        """The depth map, 0 where there is none; Vo3dError for NaN."""
+        """Read the depth map, 0 where there is none; Vo3dError for NaN."""
         return read_pfm(path)
 
 
@@ -125,7 +124,7 @@ def scene(
     max_side: int | None = None,
     depth_range: tuple[float, float] | None = None,
 ) -> MVSFolderScene:
-    """The scene that a folder holds, with its true depth where there is some."""
+    """Open the scene that a folder holds, with its true depth where there is some."""
     depth: DepthChoice = "where present" if any((path / name).is_dir() for name in DEPTH_FOLDERS) else "none"
     return MVSFolderScene(path, size=size, max_side=max_side, depth=depth, depth_range=depth_range)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, Shaped
 from torch import Tensor
 
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
-from vo3d.datasets.views import DepthChoice
+from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
 from vo3d.geometry.camera import crop_intrinsics
@@ -34,7 +34,7 @@ class Photograph:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """How images of one size become images of another: resized by one factor, then cut evenly at the borders."""
+    """The way from images of one size to another: resized by one factor, then cut evenly at the borders."""
 
     stored: Size
     resized: Size
@@ -42,7 +42,7 @@ class Window:
 
     @classmethod
     def of(cls, stored: Size, size: Size | None, max_side: int | None) -> "Window":
-        """The largest centred window of the shape of `size`, or the whole image at a longer side of `max_side`."""
+        """Find the largest centred window of the shape of `size`, or the whole image at a longer side of `max_side`."""
         factor = 1.0
         if size is not None:
             factor = max(size[0] / stored[0], size[1] / stored[1])
@@ -55,16 +55,16 @@ class Window:
 
     @property
     def corner(self) -> tuple[int, int]:
-        """Row and column of the window in the resized image."""
+        """Find the row and the column of the window in the resized image."""
         return (self.resized[0] - self.size[0]) // 2, (self.resized[1] - self.size[1]) // 2
 
     def cut(self, pixels: Shaped[Tensor, "*b h w"]) -> Shaped[Tensor, "*b new_h new_w"]:
-        """The window of what has the resized image's size."""
+        """Cut the window out of what has the resized image's size."""
         top, left = self.corner
         return pixels[..., top : top + self.size[0], left : left + self.size[1]]
 
     def intrinsics(self, K: Float64[Tensor, "3 3"]) -> Float64[Tensor, "3 3"]:
-        """K of what the window shows."""
+        """Return K of what the window shows."""
         if self.stored == self.size:
             return K
         top, left = self.corner
@@ -81,7 +81,7 @@ def posed_photographs(
     num_sources: int = 10,
     depths: Sequence[Path | None] | None = None,
 ) -> list[Photograph]:
-    """Views of which no sparse points are known: their sources are chosen by their poses (`frustum_scores`).
+    """Make views of which no sparse points are known: their sources are chosen by their poses (`frustum_scores`).
 
     The angles between two views are taken at the geometric mean of `depth_range`, which is that of all views.
 
@@ -166,18 +166,16 @@ class Photographs(MultiViewScene):
         return [one.num_depths or count for one, count in zip(self.photographs, counts, strict=True)]
 
     def sources(self, index: int) -> tuple[int, ...]:
-        """Indices of the views to match view `index` with, best first."""
+        """Return the indices of the views to match view `index` with, best first."""
         return self.photographs[index].sources
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """`world_T_cam` of every view."""
+        """Return `world_T_cam` of every view."""
         return torch.stack([photograph.world_T_cam for photograph in self.photographs])
 
     def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`; Vo3dError naming the file when one is missing, damaged, or of another size."""
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise Vo3dError(f"view {index} of {self.name!r}: expected 0 to {len(self) - 1}")
+        """Read the views at `indices`; Vo3dError naming the file when one is missing, damaged, or of another size."""
+        check_indices(indices, self, "view")
         chosen = [self.photographs[index] for index in indices]
         return Sample(
             image=torch.stack([self._image(index) for index in indices]),
@@ -190,11 +188,11 @@ class Photographs(MultiViewScene):
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """The image of a view, as `Photograph.K` sees it; a scene may undo a lens here."""
+        """Read the image of a view, as `Photograph.K` sees it; a scene may undo a lens here."""
         return read_image(photograph.image)
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
-        """The true depth of a view, pixel by pixel with its image, in the unit of the poses."""
+        """Read the true depth of a view, pixel by pixel with its image, in the unit of the poses."""
         raise NotImplementedError(f"{type(self).__name__} has no true depth")
 
     def _image(self, index: int) -> Float32[Tensor, "3 h w"]:
@@ -246,7 +244,7 @@ def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose:
 
 
 def unique_names(images: Sequence[Path]) -> list[str]:
-    """A name for each image by which results can be told apart: its stem, with as many folders before it as needed.
+    """Name each image so that results can be told apart: by its stem, with as many folders before it as needed.
 
     Suffixes stay where nothing else tells images apart, as a.jpg beside a.png.
     """

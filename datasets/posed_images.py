@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.datasets.multiview import MultiViewDataset
+from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
+from vo3d.datasets.views import first_of, image_files
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import IMAGE_SUFFIXES, image_size
-from vo3d.formats.text import parse_number, read_lines
+from vo3d.formats.images import image_size
+from vo3d.formats.text import parse_number, read_content, read_lines
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import trajectory as trajectories
 from vo3d.recording import Layout
@@ -54,7 +55,6 @@ class PosedImages(MultiViewDataset):
         num_views: int = 5,
         **views: Any,
     ) -> None:
-        folders = [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
         super().__init__(
             [
                 PosedImagesScene(
@@ -68,7 +68,7 @@ class PosedImages(MultiViewDataset):
                     size=size,
                     max_side=max_side,
                 )
-                for folder in folders
+                for folder in scene_folders(root, scenes)
             ],
             num_views=num_views,
             **views,
@@ -117,17 +117,18 @@ class PosedImagesScene(Photographs):
             raise Vo3dError(f"every is {every}: expected at least 1")
         if not folder.is_dir():
             raise Vo3dError(f"{folder}: no such folder")
-        images = _images(folder)
+        if not (images := _image_files(folder)):
+            raise Vo3dError(f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/: expected some")
         path = trajectory or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): give the trajectory")
         poses = read_trajectory(path, format or _format(path))
         chosen, rows = _matched(images, poses, path, max_difference)
-        chosen, rows = chosen[::every], rows[::every]
+        images = [images[index] for index in chosen[::every]]
         K = _intrinsics(folder, intrinsics)
         views = posed_photographs(
-            [images[index] for index in chosen],
-            [image_size(images[index]) for index in chosen],
-            K.expand(len(chosen), 3, 3),
-            poses.world_T_cam[rows],
+            images,
+            list(map(image_size, images)),
+            K.expand(len(images), 3, 3),
+            poses.world_T_cam[rows[::every]],
             depth_range,
             num_sources=num_sources,
         )
@@ -149,7 +150,7 @@ def scene(
     intrinsics: Intrinsics | None = None,
     every: int = 1,
 ) -> PosedImagesScene:
-    """The scene that a folder of posed images holds; Vo3dError without a `depth_range`, which nothing there tells."""
+    """Open the scene that a folder holds; Vo3dError without a `depth_range`, which nothing in the folder tells."""
     if depth_range is None:
         raise Vo3dError(f"{path}: nothing there tells how far things are: give the depth range, in the poses' unit")
     return PosedImagesScene(
@@ -173,49 +174,28 @@ LAYOUT = Layout(
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """The images of the first folder that holds some, in natural order."""
-    for name in IMAGE_FOLDERS:
-        if (folder / name).is_dir():
-            there = (folder / name).iterdir()
-            found = [path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-            if found:
-                return sorted(found, key=_natural_key)
-    return []
-
-
-def _images(folder: Path) -> list[Path]:
-    found = _image_files(folder)
-    if not found:
-        raise Vo3dError(f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/: expected some")
-    return found
-
-
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    """Digits compare as numbers: frame2 before frame10."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    """Return the images of the first folder that holds some, in natural order."""
+    places = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
+    return next(filter(None, map(image_files, places)), [])
 
 
 def _find(folder: Path, names: Sequence[str], what: str) -> Path:
-    """The first file of these names in the folder."""
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        raise Vo3dError(f"{folder}: no file {' or '.join(names)} {what}")
-    return found
+    """Return the first file of these names in the folder."""
+    there = (folder / name for name in names if (folder / name).is_file())
+    return first_of(there, f"{folder}: no file {' or '.join(names)} {what}")
 
 
 def _format(path: Path) -> Literal["kitti", "tum"]:
-    """The format of a trajectory file, by the columns of its first row."""
-    lines = read_lines(path, "a trajectory in KITTI's rows or TUM's")
-    rows = (line.split() for line in lines if line.strip() and not line.startswith("#"))
-    columns = len(next(rows, []))
+    """Tell the format of a trajectory file by the columns of its first row."""
+    _, first = next(read_content(path, "a trajectory in KITTI's rows or TUM's"), (0, ""))
+    columns = len(first.split())
     if columns not in (8, 12, 13):
         raise Vo3dError(f"{path}: {columns} columns: expected 12 or 13 (KITTI) or 8 (TUM: time, position, quaternion)")
     return "tum" if columns == 8 else "kitti"
 
 
 def _matched(images: list[Path], poses: Trajectory, path: Path, max_difference: float) -> tuple[list[int], list[int]]:
-    """Places of the images that have a pose, and the rows of their poses."""
+    """Find the places of the images that have a pose, and the rows of their poses."""
     stamps = None if poses.time is None else _stamps(images)
     if poses.time is not None and stamps is not None:
         order = stamps.argsort()  # names whose fractions differ in length sort otherwise
@@ -235,7 +215,7 @@ def _matched(images: list[Path], poses: Trajectory, path: Path, max_difference: 
 
 
 def _stamps(images: list[Path]) -> Float64[Tensor, " n"] | None:
-    """Seconds in the names of images, where all are named by a number with a point, or by nanoseconds."""
+    """Read the seconds in the names of images, where all are named by a number with a point, or by nanoseconds."""
     stems = [path.stem for path in images]
     if all(re.fullmatch(r"\d+\.\d+", stem) for stem in stems):
         return torch.tensor([float(stem) for stem in stems], dtype=torch.float64)
@@ -245,7 +225,7 @@ def _stamps(images: list[Path]) -> Float64[Tensor, " n"] | None:
 
 
 def _intrinsics(folder: Path, given: Intrinsics | None) -> Float64[Tensor, "3 3"]:
-    """K as given, or from a file of the folder."""
+    """Return K as given, or from a file of the folder."""
     if given is not None:
         numbers, place = list(given), f"{folder}: intrinsics"
     else:

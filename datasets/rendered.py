@@ -1,6 +1,7 @@
 """The rendered world as a dataset: frames are made when they are asked for, with exact truth; nothing is downloaded."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -8,12 +9,12 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
-from vo3d.datasets.seeds import distinct_seeds
 from vo3d.datasets.views import check_indices, readings_between
 from vo3d.recording import Recording
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuErrors
+from vo3d.world.imu import ImuErrors, reading_times
 from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.scene import distinct_seeds
 
 
 class RenderedRecording(Recording):
@@ -64,11 +65,15 @@ class RenderedRecording(Recording):
         return self._recorder.frames
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker receives the recording without the frames in its cache, and fills its own."""
+        """Give a worker the recording without the frames in its cache; it fills its own."""
         return {**self.__dict__, "_cache": None if self._cache is None else {}}
 
+    @cached_property
+    def _readings(self) -> Float64[Tensor, "steps n 6"]:
+        return self._recorder.imu(self._imu_readings, self._imu_errors)
+
     def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """`world_T_cam` of every frame, metres; on a street the first is the identity."""
+        """Return `world_T_cam` of every frame, metres; on a street the first is the identity."""
         return self._recorder.poses()
 
     def clip(self, indices: Sequence[int]) -> Sample:
@@ -86,9 +91,8 @@ class RenderedRecording(Recording):
         if "flow" in fields:
             fields["flow"] = fields["flow"][:-1]
         if self._imu:
-            steps = recorder.imu(self._imu_readings, self._imu_errors)
-            times = recorder.imu_times(self._imu_readings)[..., None]
-            fields["imu"] = readings_between(steps, indices, self.name).float()
+            times = reading_times(recorder.times(), self._imu_readings)[..., None]
+            fields["imu"] = readings_between(self._readings, indices, self.name).float()
             fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
             fields["cam_T_imu"] = torch.eye(4)
         if self._stereo:
@@ -144,22 +148,25 @@ class Rendered(ClipDataset):
         augmentation_seed: int = 0,
         **clips: Any,
     ) -> None:
-        recordings = [
-            RenderedRecording(
-                scene,
-                seed,
-                frames,
-                size,
-                stereo=stereo,
-                depth=depth,
-                flow=flow,
-                mask=mask,
-                imu=imu,
-                cache=cache,
-                sensor=sensor,
-                imu_readings=imu_readings,
-                imu_errors=imu_errors,
-            )
-            for seed in distinct_seeds(seeds)
-        ]
-        super().__init__(recordings, seed=augmentation_seed, **clips)
+        super().__init__(
+            [
+                RenderedRecording(
+                    scene,
+                    seed,
+                    frames,
+                    size,
+                    stereo=stereo,
+                    depth=depth,
+                    flow=flow,
+                    mask=mask,
+                    imu=imu,
+                    cache=cache,
+                    sensor=sensor,
+                    imu_readings=imu_readings,
+                    imu_errors=imu_errors,
+                )
+                for seed in distinct_seeds(seeds)
+            ],
+            seed=augmentation_seed,
+            **clips,
+        )

@@ -24,7 +24,7 @@ def check_size(size: Size | None) -> None:
 
 
 def resize_image(image: Float[Tensor, "*b c h w"], size: Size) -> Float[Tensor, "*b c new_h new_w"]:
-    """Images at `size`: bilinear, and going down averaged over the area that an output pixel covers (no aliasing).
+    """Resize images: bilinear, and going down averaged over the area that an output pixel covers (no aliasing).
 
     Convention: pixels are areas; the centre of the top-left pixel is (0, 0), its corner (-0.5, -0.5).
     """
@@ -36,7 +36,7 @@ def resize_image(image: Float[Tensor, "*b c h w"], size: Size) -> Float[Tensor, 
 
 
 def resize_labels(labels: Shaped[Tensor, "*b h w"], size: Size) -> Shaped[Tensor, "*b new_h new_w"]:
-    """Depth, object ids, anything that must not be averaged, at `size`: the nearest value, by pixel centres."""
+    """Resize depth, object ids, anything that must not be averaged: the nearest value, by pixel centres."""
     (old_height, old_width), (height, width) = labels.shape[-2:], size
     # whole numbers, because (i + 0.5) * old / new in floating point falls on either side of a border
     rows = (2 * torch.arange(height, device=labels.device) + 1) * old_height // (2 * height)
@@ -45,12 +45,12 @@ def resize_labels(labels: Shaped[Tensor, "*b h w"], size: Size) -> Shaped[Tensor
 
 
 def resize_intrinsics(K: Float[Tensor, "*b 3 3"], old: Size, new: Size) -> Float[Tensor, "*b 3 3"]:
-    """K of images of the size `old` once they are resized to `new`."""
+    """Return K of images of the size `old` once they are resized to `new`."""
     return scale_intrinsics(K, new[1] / old[1], new[0] / old[0])
 
 
 def resize(sample: Sample, size: Size) -> Sample:
-    """The sample with all maps of pixels (`PIXELS`) and K at `size` (height, width)."""
+    """Return the sample with all maps of pixels (`PIXELS`) and K at `size` (height, width)."""
     check_size(size)
     old = (sample.image.shape[-2], sample.image.shape[-1])
     if old == tuple(size):

@@ -65,11 +65,13 @@ class SevenScenes(ClipDataset):
         size: Size | None = None,
         **clips: Any,
     ) -> None:
-        recordings = [
-            SevenScenesRecording(folder, frames=frames, focal=focal, depth=depth, size=size)
-            for folder in sequence_folders(Path(root) / scene, split)
-        ]
-        super().__init__(recordings, **clips)
+        super().__init__(
+            [
+                SevenScenesRecording(folder, frames=frames, focal=focal, depth=depth, size=size)
+                for folder in sequence_folders(Path(root) / scene, split)
+            ],
+            **clips,
+        )
 
 
 class SevenScenesViews(MultiViewDataset):
@@ -263,7 +265,7 @@ def scene(
     depth_range: tuple[float, float] | None = None,
     every: int = 10,
 ) -> SevenScenesScene:
-    """The views of a sequence folder, with depth where it was measured; near and far are those of rooms by default."""
+    """Open a sequence folder, with depth where it was measured; near and far are those of rooms by default."""
     return SevenScenesScene(
         path, every=every, depth_range=depth_range or ROOM, depth="where present", size=size, max_side=max_side
     )

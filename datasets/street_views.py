@@ -8,9 +8,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
-from vo3d.datasets.seeds import distinct_seeds
 from vo3d.geometry.view_selection import best_sources, frustum_scores
 from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.scene import distinct_seeds
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
 TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric middle of the range
@@ -65,8 +65,11 @@ class StreetViews(MultiViewDataset):
         augmentation_seed: int = 0,
         **views: Any,
     ) -> None:
-        scenes = [
-            StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range)
-            for seed in distinct_seeds(seeds)
-        ]
-        super().__init__(scenes, seed=augmentation_seed, **views)
+        super().__init__(
+            [
+                StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range)
+                for seed in distinct_seeds(seeds)
+            ],
+            seed=augmentation_seed,
+            **views,
+        )

@@ -8,9 +8,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
-from vo3d.datasets.seeds import distinct_seeds
 from vo3d.errors import Vo3dError
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
+from vo3d.world.scene import distinct_seeds
 from vo3d.world.stills import Still, Stills
 
 
@@ -88,5 +88,5 @@ class Tabletop(MultiViewDataset):
 
 
 def drawn_light(seed: int) -> int:
-    """The light of a table that is seen under one only."""
+    """Draw the light of a table that is seen under one only."""
     return int(torch.randint(LIGHTS, (), generator=torch.Generator().manual_seed(seed)))

@@ -33,7 +33,7 @@ class Resize(_ToSize):
     """Resize image, right, depth, mask, flow and K to `size` (height, width)."""
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip at the size."""
+        """Return the clip at the size."""
         return resize(sample, self.size)
 
 
@@ -44,7 +44,7 @@ class RandomCrop(_ToSize):
     """
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip seen through the window."""
+        """Return the clip seen through the window."""
         return _random_window(sample, self.size, generator)
 
 
@@ -62,7 +62,7 @@ class RandomResizedCrop(Transform):
         self.scale = scale
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip seen through the window, enlarged."""
+        """Return the clip seen through the window, enlarged."""
         height, width = sample.image.shape[-2:]
         fraction = _uniform(generator, *self.scale)
         window = (max(1, round(height * fraction)), max(1, round(width * fraction)))
@@ -93,7 +93,7 @@ class HorizontalFlip(_Sometimes):
     breaks: ClassVar[tuple[str, ...]] = ("mirror",)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip or its mirror image."""
+        """Return the clip or its mirror image."""
         _refuse(sample, ("occupancy",), "HorizontalFlip", "whose grid is not bound to the cameras")
         if sample.right is not None:
             _refuse(
@@ -127,7 +127,7 @@ class ReverseTime(_Sometimes):
     breaks: ClassVar[tuple[str, ...]] = ("time",)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip, forwards or backwards."""
+        """Return the clip, forwards or backwards."""
         _refuse(sample, ("imu", "flow"), "ReverseTime", "which run in one direction")
         if _uniform(generator) >= self.probability:
             return sample
@@ -169,7 +169,7 @@ class PhotometricJitter(Transform):
         self.exposure = exposure
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip in other colours, clipped to [0, 1]."""
+        """Return the clip in other colours, clipped to [0, 1]."""
         brightness, contrast, saturation = (
             _uniform(generator, 1.0 - x, 1.0 + x) for x in (self.brightness, self.contrast, self.saturation)
         )
@@ -211,7 +211,7 @@ class DepthRangeJitter(Transform):
         self.near, self.far = near, far
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The clip with another range in all views; Vo3dError where it has none."""
+        """Return the clip with another range in all views; Vo3dError where it has none."""
         if sample.depth_range is None:
             raise Vo3dError(f"{sample.scene!r} has no depth_range: leave DepthRangeJitter out")
         factors = [_uniform(generator, low, high) for low, high in (self.near, self.far)]
@@ -220,24 +220,23 @@ class DepthRangeJitter(Transform):
 
 
 def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
-    """One number in [low, high); drawn even where low = high, so that options do not shift the other draws."""
+    """Draw one number in [low, high), even where low = high, so that options do not shift the other draws."""
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
 def _log_uniform(generator: torch.Generator, largest: float) -> float:
-    """One factor in 1 / (1 + largest) .. 1 + largest, as often above 1 as below."""
+    """Draw one factor in 1 / (1 + largest) .. 1 + largest, as often above 1 as below."""
     return math.pow(1 + largest, _uniform(generator, -1.0, 1.0))
 
 
 def _refuse(sample: Sample, names: tuple[str, ...], what: str, why: str) -> None:
     """Raise Vo3dError when the sample has one of the fields, whatever the dice would say."""
-    found = [name for name in names if name in sample.given()]
-    if found:
+    if found := [name for name in names if name in sample.given()]:
         raise Vo3dError(f"{what} cannot change {', '.join(found)}, {why}: leave out the transform or the field")
 
 
 def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sample:
-    """The clip cut to a window of `size`, anywhere in the images."""
+    """Cut the clip to a window of `size`, anywhere in the images."""
     height, width = sample.image.shape[-2:]
     if size[0] > height or size[1] > width:
         raise Vo3dError(
@@ -255,7 +254,7 @@ def _random_window(sample: Sample, size: Size, generator: torch.Generator) -> Sa
 
 
 def _swap_stereo(sample: Sample) -> Sample:
-    """The clip with the right camera as its reference and the left one as `right`."""
+    """Return the clip with the right camera as its reference and the left one as `right`."""
     if sample.right is None or sample.left_T_right is None:
         raise Vo3dError(f"the stereo clip of {sample.scene!r} lacks left_T_right: expected it wherever right is given")
     left_T_right = sample.left_T_right

@@ -1,7 +1,7 @@
 """The views of a clip: their images, one file each, and the inertial readings between them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -103,9 +103,20 @@ def frame_files(
 def check_folder(folder: Path, what: str, pattern: str = "*") -> None:
     """Raise Vo3dError, which lists the folders beside it, unless the `folder` of a scene, scan or sequence is there."""
     if not folder.is_dir():
-        names = sorted(path.name for path in folder.parent.glob(pattern) if path.is_dir())
-        there = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise Vo3dError(f"{folder}: no such {what}: there are {there or 'none'}; choose one of them")
+        raise Vo3dError(f"{folder}: no such {what}: there are {listed(folder.parent, pattern)}; choose one of them")
+
+
+def listed(folder: Path, pattern: str) -> str:
+    """Name the first of the folders in a folder, for messages."""
+    names = sorted(path.name for path in folder.glob(pattern) if path.is_dir())
+    return (", ".join(names[:8]) or "none") + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def first_of(paths: Iterable[Path], complaint: str) -> Path:
+    """Return the first of the paths; Vo3dError, which says the `complaint`, when there is none."""
+    if (path := next(iter(paths), None)) is None:
+        raise Vo3dError(complaint)
+    return path
 
 
 def readings_between(

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vo3d.world.primitives import BALL, BOX, CYLINDER, ENTER, PLANE, inside, local_normal
+from solids import inside
+from vo3d.world.primitives import BALL, BOX, CYLINDER, ENTER, PLANE, local_normal
 
 KINDS = {"plane": PLANE, "box": BOX, "cylinder": CYLINDER, "ball": BALL}
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from solids import contain
 from vo3d.errors import Vo3dError
 from vo3d.world.primitives import BOX
 from vo3d.world.scene import build_scene, scene_kinds
@@ -21,7 +22,7 @@ def test_the_camera_is_never_inside_an_object(scenes):
         times = torch.arange(1000, dtype=torch.float64) / 10
         position = scene.camera.poses(times)[:, 0, :3, 3].float()
         for time, point in zip(times.tolist(), position, strict=True):
-            assert not scene.placed(time).contain(point).any(), f"inside an object at {time} s"
+            assert not contain(scene.placed(time), point).any(), f"inside an object at {time} s"
 
 
 def test_no_static_object_stands_on_the_driving_lanes(scenes):
@@ -103,7 +104,7 @@ def test_an_unknown_kind_names_those_that_exist():
     assert "street" in scene_kinds()
     with pytest.raises(Vo3dError, match=r"no scene kind 'moon': expected one of .*street"):
         build_scene("moon", 0, 10)
-    with pytest.raises(Vo3dError, match="1 frames: expected at least 2"):
+    with pytest.raises(Vo3dError, match="1 frames of 'street': expected at least 2"):
         build_scene("street", 0, 1)
     with pytest.raises(Vo3dError, match="rate"):
         build_scene("street", 0, 10, rate=0.0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import vo3d.world.render
+from solids import contain
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
 from vo3d.formats.mvsnet import read_cam, read_pairs, read_scene
@@ -206,7 +207,7 @@ def test_shadows_are_those_of_rays_towards_the_lamp():
     marched = []
     inside = torch.zeros(300, dtype=torch.bool)
     for index, point in enumerate(points.T):
-        inside[index] = bool(scene.solids.contain(point).any())
+        inside[index] = bool(contain(scene.solids, point).any())
         path = point + steps
         local = ((path[:, None] - scene.solids.centre)[:, :, None] @ scene.solids.rotation)[:, :, 0] / scene.solids.half
         size, kind = local.abs(), scene.solids.kind

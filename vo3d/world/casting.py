@@ -1,4 +1,4 @@
-"""Which solid each pixel sees, and how far: ray casting over 8x8 tiles, each solid only where it may appear."""
+"""Ray casting over 8x8 tiles, each solid only where it may appear: which solid each pixel sees, and how far."""
 
 from dataclasses import dataclass
 
@@ -25,17 +25,13 @@ class Camera:
     height: int
     width: int
 
-    def to(self, device: torch.device | str) -> "Camera":
-        """The camera with its intrinsics on `device`."""
-        return Camera(self.K.to(device), self.height, self.width)
-
     @property
     def tiles(self) -> tuple[int, int]:
-        """Rows and columns of tiles that cover the image."""
+        """Count the rows and columns of tiles that cover the image."""
         return -(-self.height // TILE), -(-self.width // TILE)
 
     def untile(self, values: Tensor) -> Tensor:
-        """Values in tile order, (... tiles 64), as an image (... h w)."""
+        """Turn values in tile order, (... tiles 64), into an image (... h w)."""
         rows, columns = self.tiles
         image = values.view(*values.shape[:-2], rows, columns, TILE, TILE).transpose(-3, -2)
         return image.reshape(*values.shape[:-2], rows * TILE, columns * TILE)[..., : self.height, : self.width]
@@ -43,12 +39,16 @@ class Camera:
 
 @dataclass(frozen=True)
 class Seen:
-    """What each pixel sees, in tile order."""
+    """The nearest solid at each pixel, in tile order."""
 
     solids: Solids  # those that may be in view
     depth: Float[Tensor, "t 64"]  # metres along z; inf where nothing is seen
     solid: Int[Tensor, "t 64"]  # index into `solids`; meaningless where nothing is seen
     pixel: Float[Tensor, "2 t 64"]  # x and y of the pixels
+
+    def of_solid(self, values: Int[Tensor, " n"], nothing: int) -> Int[Tensor, "t 64"]:
+        """Return each pixel's own of `values`, one for each solid, or `nothing` where nothing is seen."""
+        return torch.where(self.depth < torch.inf, values[self.solid] if len(values) else nothing, nothing)
 
 
 def cast(solids: Solids, camera: Camera, world_T_cam: Float64[Tensor, "4 4"], view_range: float) -> Seen:
@@ -69,10 +69,7 @@ def cast(solids: Solids, camera: Camera, world_T_cam: Float64[Tensor, "4 4"], vi
 
     nearest = torch.full((rows * columns, TILE * TILE), NOTHING, device=device)
     for kind, enter in ENTER.items():
-        member = (solids.kind == kind).nonzero()[:, 0]
-        if not len(member):
-            continue
-        who, where = _pairs(member, low, high, columns) if kind != PLANE else _everywhere(member, len(tile))
+        who, where = _pairs((solids.kind == kind).nonzero()[:, 0], low, high, columns)
         start, matrix = origin[who], turn[who]
         corner = matrix @ torch.stack((left[where], top[where], torch.ones_like(left[where])), -1)[..., None] + 1e-9
         direction = [
@@ -96,17 +93,14 @@ def _in_view(
     offset = solids.centre - world_T_cam[:3, 3]
     reach = torch.linalg.vector_norm(solids.half, dim=1)
     ahead = offset @ world_T_cam[:3, 2]
-    plane = solids.kind == PLANE
     close = (ahead + reach > NEAR) & (ahead - reach < view_range)
     wide = (offset @ world_T_cam[:3, 0]).abs() - reach * 1.5 < ahead.clamp(min=0) * (
         camera.width / float(camera.K[0, 0])
     )
-    chosen = ((close & wide) | plane).nonzero()[:, 0]
+    chosen = ((close & wide) | (solids.kind == PLANE)).nonzero()[:, 0]
     solids, offset = solids.select(chosen), offset[chosen]
 
-    bits = torch.arange(8, device=offset.device)
-    signs = torch.stack((bits & 1, bits >> 1 & 1, bits >> 2 & 1), -1).float() * 2 - 1
-    corners = (solids.half[:, None] * signs) @ solids.rotation.mT + offset[:, None]
+    corners = solids.corners() + offset[:, None]
     corners = corners @ (world_T_cam[:3, :3] @ camera.K.mT.to(corners))  # homogeneous pixels, z in metres
     ends = corners[:, torch.tensor(_EDGES, device=offset.device).T]  # n 2 12 3
     depth = ends[..., 2]
@@ -115,16 +109,17 @@ def _in_view(
     valid = (depth.amax(1, keepdim=True) > NEAR).expand_as(depth)[..., None]
     screen = clipped[..., :2] / clipped[..., 2:].clamp(min=NEAR)
     size = torch.tensor([camera.width - 1, camera.height - 1], device=offset.device)
-    low = torch.where(valid, screen, torch.inf).amin((1, 2))
-    high = torch.where(valid, screen, -torch.inf).amax((1, 2))
-    visible = ((low <= size) & (high >= 0) & (low <= high)).all(1) | plane[chosen]
+    plane = (solids.kind == PLANE)[:, None]  # without an end: it may touch every tile
+    low = torch.where(plane, 0.0, torch.where(valid, screen, torch.inf).amin((1, 2)))
+    high = torch.where(plane, size, torch.where(valid, screen, -torch.inf).amax((1, 2)))
+    visible = ((low <= size) & (high >= 0) & (low <= high)).all(1)
     low = (low.clamp(min=0).minimum(size) / TILE).long()
     high = (high.clamp(min=0).minimum(size) / TILE).long()
     return solids.select(visible), low[visible], high[visible]
 
 
 def _pairs(member: Tensor, low: Tensor, high: Tensor, columns: int) -> tuple[Tensor, Tensor]:
-    """Every (solid, tile) pair of the members' rectangles of tiles."""
+    """Return every (solid, tile) pair of the members' rectangles of tiles."""
     low, extent = low[member], high[member] - low[member] + 1
     count = extent.prod(1)
     owner = torch.repeat_interleave(torch.arange(len(member), device=member.device), count)
@@ -132,8 +127,3 @@ def _pairs(member: Tensor, low: Tensor, high: Tensor, columns: int) -> tuple[Ten
     width = extent[owner, 0]
     tile = (low[owner, 1] + number // width) * columns + low[owner, 0] + number % width
     return member[owner], tile
-
-
-def _everywhere(member: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
-    every = torch.arange(tiles, device=member.device)
-    return member.repeat_interleave(tiles), every.repeat(len(member))

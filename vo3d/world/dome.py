@@ -5,7 +5,6 @@ Source: Jensen et al., "Large scale multi-view stereopsis evaluation", CVPR 2014
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float64
@@ -31,7 +30,7 @@ DTU_K = ((2892.33, 0.0, 823.205), (0.0, 2892.33, 619.071), (0.0, 0.0, 1.0))
 
 
 def dtu_camera(size: tuple[int, int]) -> Camera:
-    """The lens of DTU's camera for images of `size` (height, width): scaled to fill them, then cropped in the middle.
+    """Give DTU's lens for images of `size` (height, width): scaled to fill them, then cropped in the middle.
 
     Raises Vo3dError for a side of fewer than 8 pixels.
     """
@@ -51,19 +50,18 @@ def dome_pose(
     target: Float64[Tensor, "*b 3"],
     roll: Float64[Tensor, "*b"],
 ) -> Float64[Tensor, "*b 4 4"]:
-    """`world_T_cam` of cameras at `radius` metres from `target`, which they look at.
+    """Return `world_T_cam` of cameras at `radius` metres from `target`, which they look at.
 
     Angles in radians: azimuth 0 is in front of the table (z < 0), positive to the right; elevation is above it.
     """
-    world_T_cam = torch.eye(4, dtype=torch.float64).repeat(*azimuth.shape, 1, 1)
     turn = axis_rotation(1, -azimuth) @ axis_rotation(0, -elevation) @ axis_rotation(2, roll)
-    world_T_cam[..., :3, :3] = turn
-    world_T_cam[..., :3, 3] = target - radius[..., None] * turn[..., :, 2]
-    return world_T_cam
+    return se3.from_rotation_translation(turn, target - radius[..., None] * turn[..., :, 2])
 
 
 def dome_poses(seed: int, views: int = VIEWS) -> Float64[Tensor, "v 4 4"]:
-    """`world_T_cam` of `views` cameras on a dome, in rows that run there and back, 7.5 degrees apart and a little off.
+    """Place `views` cameras on a dome, in rows that run there and back, 7.5 degrees apart and a little off.
+
+    Return their `world_T_cam`, metres.
 
     Fewer views than `VIEWS` take a part of the dome at a place that is drawn from the seed. Raises Vo3dError for fewer
     than 2 views or more than 196, for which the dome has no room.
@@ -91,7 +89,7 @@ def dome_poses(seed: int, views: int = VIEWS) -> Float64[Tensor, "v 4 4"]:
 
 
 def dome_scores(world_T_cam: Float64[Tensor, "v 4 4"], camera: Camera) -> Float64[Tensor, "v v"]:
-    """Pair scores (`vo3d.geometry.view_selection`) of the views, from a grid of points in the volume above the table.
+    """Compute pair scores (`vo3d.geometry.view_selection`) of the views, from a grid of points above the table.
 
     A point counts for the views whose image it falls into, hidden or not: no view has to be rendered for this.
     """
@@ -105,7 +103,7 @@ def dome_scores(world_T_cam: Float64[Tensor, "v 4 4"], camera: Camera) -> Float6
 
 
 def dome_light(seed: int, index: int) -> Light:
-    """The light of a number: 0 to 6, one strong lamp each, but for 3, where all are on and little is in shadow.
+    """Return the light of a number: 0 to 6, one strong lamp each, but for 3, where all are on and little is in shadow.
 
     Raises Vo3dError for another number.
     """
@@ -114,20 +112,14 @@ def dome_light(seed: int, index: int) -> Light:
     drawn = torch.rand(4, generator=torch.Generator().manual_seed(seed * LIGHTS + index)).tolist()
     azimuth = 2 * math.pi * (index + 0.6 * drawn[0]) / LIGHTS
     height = math.radians(40 + 32 * drawn[1])
-    diffuse = index == DIFFUSE
-    lamp, around = (0.35, 0.62) if diffuse else (0.85 + 0.35 * drawn[2], 0.24 + 0.16 * drawn[2])
+    lamp, around = (0.35, 0.62) if index == DIFFUSE else (0.85 + 0.35 * drawn[2], 0.24 + 0.16 * drawn[2])
     warm = 0.16 * (drawn[3] - 0.3)
     return Light(
         to_sun=(math.cos(height) * math.sin(azimuth), -math.sin(height), math.cos(height) * math.cos(azimuth)),
-        sun=_tinted(lamp, (1.0, 1 - 0.4 * warm, 1 - warm)),
-        ambient=_tinted(around, (1 - 0.3 * warm, 1.0, 1 + 0.5 * warm)),
+        sun=(lamp, lamp * (1 - 0.4 * warm), lamp * (1 - warm)),
+        ambient=(around * (1 - 0.3 * warm), around, around * (1 + 0.5 * warm)),
         zenith=(0.10, 0.11, 0.12),
         horizon=(0.22, 0.22, 0.23),
         haze=1e6,
         clouds=0.0,
     )
-
-
-def _tinted(amount: float, tint: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (amount * share for share in tint)
-    return red, green, blue

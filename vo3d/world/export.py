@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from rich.progress import track
@@ -30,7 +31,7 @@ STRIDE = 4  # from one pixel of DTU's true depth for training to the next, in pi
 
 
 def render_sequence(recorder: Recorder, *, stereo: bool) -> Iterator[Sample]:
-    """The frames of a recorder in order, as clips of one view with image, K, pose and time."""
+    """Take the frames of a recorder in order, as clips of one view with image, K, pose and time."""
     poses, times = recorder.poses(), recorder.times()
     K = recorder.camera.K.float()[None]
     for index in range(recorder.frames):
@@ -145,33 +146,31 @@ class _GrowingCloud:
         if not spacing > 0:
             raise Vo3dError(f"spacing {spacing}: expected a length above 0, in millimetres")
         self.spacing = spacing
-        self._cubes: Int64[Tensor, " n"] = torch.empty(0, dtype=torch.int64)  # sorted
+        self._cubes: Int64[np.ndarray, " n"] = np.empty(0, dtype=np.int64)
         self._points: list[Tensor] = []
         self._colours: list[Tensor] = []
 
     def add(self, points: Float[Tensor, "n 3"], colours: UInt8[Tensor, "n 3"]) -> None:
         cell = (points / self.spacing).floor().long() + (1 << 20)  # 21 bits an axis
         key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
-        cubes, which = torch.unique(key, return_inverse=True)
-        first = torch.full_like(cubes, len(key)).scatter_reduce_(0, which, torch.arange(len(key)), "amin")
-        place = torch.searchsorted(self._cubes, cubes).clamp(max=max(len(self._cubes) - 1, 0))
-        fresh = self._cubes[place] != cubes if len(self._cubes) else torch.ones_like(cubes, dtype=torch.bool)
-        self._points.append(points[first[fresh]])
-        self._colours.append(colours[first[fresh]])
-        self._cubes = torch.cat((self._cubes, cubes[fresh])).sort().values
+        cubes, first = np.unique(key.numpy(), return_index=True)
+        fresh = first[~np.isin(cubes, self._cubes)]
+        self._points.append(points[fresh])
+        self._colours.append(colours[fresh])
+        self._cubes = np.union1d(self._cubes, cubes)
 
     def build(self) -> PointCloud:
         return PointCloud(points=torch.cat(self._points).numpy(), colours=torch.cat(self._colours).numpy())
 
 
 def _in_range(still: Still) -> Float[Tensor, "h w"]:
-    """Depth in millimetres; 0 beyond DTU's range."""
+    """Return the depth in millimetres; 0 beyond DTU's range."""
     near, far = DEPTH_RANGE
     return torch.where((still.depth >= near) & (still.depth <= far), still.depth * MILLIMETRES, 0.0)
 
 
 def _mvs_camera(stills: Stills, index: int, stride: int = 1) -> MVSCamera:
-    """A camera in millimetres, K for every `stride`-th pixel."""
+    """Describe a camera in millimetres, K for every `stride`-th pixel."""
     cam_T_world = se3.inverse(stills.world_T_cam[index])
     cam_T_world[:3, 3] *= MILLIMETRES
     near, far = (depth * MILLIMETRES for depth in DEPTH_RANGE)

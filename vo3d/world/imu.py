@@ -1,6 +1,6 @@
 """Readings of an inertial sensor on a camera: exact from the path, then, if wished, with bias and noise."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from jaxtyping import Float64
@@ -24,7 +24,7 @@ class ImuErrors:
 
 
 def reading_times(frame_times: Float64[Tensor, " frames"], readings: int) -> Float64[Tensor, "frames-1 n"]:
-    """The instants of `readings` between every two frames, seconds.
+    """Return the instants of `readings` between every two frames, seconds.
 
     They lie in the middle of equal parts of the interval, so that a sum of reading times duration is an integral of
     second order.
@@ -36,7 +36,7 @@ def reading_times(frame_times: Float64[Tensor, " frames"], readings: int) -> Flo
 def imu_readings(
     path: RigidPath, frame_times: Float64[Tensor, " frames"], readings: int, errors: ImuErrors, seed: int
 ) -> Float64[Tensor, "frames-1 n 6"]:
-    """Angular rate (rad/s) then specific force (m/s^2), `readings` of each between every two frames.
+    """Compute angular rate (rad/s) then specific force (m/s^2), `readings` of each between every two frames.
 
     The readings are taken at `reading_times`. Specific force is acceleration minus gravity: a sensor at rest reads
     9.81 upwards.
@@ -51,7 +51,7 @@ def imu_readings(
     generator = torch.Generator().manual_seed(seed)
     bias, noise = (torch.randn(count, 6, generator=generator, dtype=torch.float64) for count in (1, len(exact)))
     rate = readings / float((frame_times[1:] - frame_times[:-1]).mean())
-    bias_size = torch.tensor([errors.gyro_bias] * 3 + [errors.accelerometer_bias] * 3, dtype=torch.float64)
-    density = torch.tensor([errors.gyro_density] * 3 + [errors.accelerometer_density] * 3, dtype=torch.float64)
+    sizes = torch.tensor(astuple(errors), dtype=torch.float64).view(2, 2)  # of gyroscope and accelerometer
+    bias_size, density = sizes.repeat_interleave(3, dim=1)
     readings_as_sensed: Tensor = exact + bias * bias_size + noise * density * rate**0.5
     return readings_as_sensed.view(*times.shape, 6)

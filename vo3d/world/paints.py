@@ -1,13 +1,13 @@
 """Procedural paints: what a solid's material numbers look like. Reflectances are linear, 0..1."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.world.roads import STEP, RoadLine, RoadMap
-from vo3d.world.scene import Hits
+from vo3d.world.scene import Hits, column
 from vo3d.world.textures import band, cell_hash, fractal_noise, pulses
 
 # Material numbers that all paints share; the rest is each paint's own.
@@ -16,7 +16,7 @@ MATERIAL_SIZE = 13
 
 
 def _seeded_noise(hits: Hits, octaves: int, gain: float = 0.6) -> Float[Tensor, "2 n"]:
-    """Noise of the solid's own wavelength and place in the lattice."""
+    """Compute noise of the solid's own wavelength and place in the lattice."""
     footprint = torch.sqrt(hits.a_footprint * hits.b_footprint)
     seed = hits.material[SEED]
     return fractal_noise(
@@ -25,7 +25,7 @@ def _seeded_noise(hits: Hits, octaves: int, gain: float = 0.6) -> Float[Tensor, 
 
 
 def mottled(hits: Hits) -> tuple[Tensor, Tensor]:
-    """One colour that wanders towards a second: bark, plaster, metal, hedges."""
+    """Paint one colour that wanders towards a second: bark, plaster, metal, hedges."""
     noise = _seeded_noise(hits, 3)
     amount = hits.material[AMOUNT]
     colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], (0.5 + noise[1]).clamp(0, 1))
@@ -33,7 +33,7 @@ def mottled(hits: Hits) -> tuple[Tensor, Tensor]:
 
 
 def foliage(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Leaves: strong noise, dark below and inside."""
+    """Paint leaves: strong noise, dark below and inside."""
     noise = _seeded_noise(hits, 4, 0.75)
     lit = (0.62 + 0.38 * -hits.local[1] / hits.half[1]) * (1 + hits.material[AMOUNT] * noise[0]).clamp(0.15, 2.0)
     colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], (0.5 + 0.7 * noise[1]).clamp(0, 1))
@@ -41,7 +41,7 @@ def foliage(hits: Hits) -> tuple[Tensor, Tensor]:
 
 
 def roof(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Rows of tiles on the slopes, the second colour on the gables (own: length of a row in metres)."""
+    """Paint rows of tiles on the slopes, the second colour on the gables (own: length of a row in metres)."""
     noise = _seeded_noise(hits, 3)
     row = hits.material[OWN]
     gaps = pulses(hits.a, row, 0.2, hits.a_footprint) * 0.3 + pulses(hits.b, row, 0.2, hits.b_footprint) * 0.3
@@ -51,7 +51,7 @@ def roof(hits: Hits) -> tuple[Tensor, Tensor]:
 
 
 def facade(hits: Hits) -> tuple[Tensor, Tensor]:
-    """A wall with storeys of windows and some doors (own: window pitch, storey height, window share, bricks)."""
+    """Paint a wall with storeys of windows and some doors (own: window pitch, storey height, window share, bricks)."""
     pitch, storey, share, bricks = hits.material[OWN : OWN + 4]
     seed = hits.material[SEED]
     width = torch.where(hits.axis == 0, hits.half[2], hits.half[0])
@@ -90,12 +90,11 @@ def facade(hits: Hits) -> tuple[Tensor, Tensor]:
     pane = torch.where(door, hits.material[SECOND] * 0.35, pane) * (1 - bars) + hits.material[SECOND] * bars
     colour = torch.lerp(wall, hits.material[SECOND], frame)
     colour = torch.lerp(colour, pane, glass)
-    top = hits.axis == 1
-    return torch.where(top, 0.25, colour).clamp(0.01, 1), 1 - 0.35 * glass
+    return torch.where(hits.axis == 1, 0.25, colour).clamp(0.01, 1), 1 - 0.35 * glass
 
 
 def bodywork(hits: Hits) -> tuple[Tensor, Tensor]:
-    """A car's body or cabin (own: 1 for the cabin with its glass): lamps at both ends, dark sills."""
+    """Paint a car's body or cabin (own: 1 for the cabin with its glass): lamps at both ends, dark sills."""
     cabin = hits.material[OWN]
     fa, fb = hits.a_footprint, hits.b_footprint
     noise = _seeded_noise(hits, 2)
@@ -108,7 +107,7 @@ def bodywork(hits: Hits) -> tuple[Tensor, Tensor]:
     pane = band(height, 0.12, 0.9, fh) * band(hits.a.abs(), -1.0, width - 0.12, fa)
     pillar = torch.where(end, 0.0, band(hits.a.abs(), -0.05, 0.05, fa))
     glass = torch.where(side, cabin * pane * (1 - pillar), 0.0)
-    colour = torch.lerp(colour, torch.tensor([[0.03], [0.04], [0.05]], device=colour.device), glass)
+    colour = torch.lerp(colour, column((0.03, 0.04, 0.05), colour), glass)
     lamps = band(hits.a.abs(), width - 0.4, width - 0.1, fa) * band(height, 0.5, 0.8, fh) * (1 - cabin) * end
     front = (hits.local[2] > 0).float()
     lamp = torch.stack((0.75 * torch.ones_like(front), 0.1 + 0.65 * front, 0.08 + 0.62 * front))
@@ -134,7 +133,7 @@ class Road:
     walk: float
 
     def __call__(self, hits: Hits) -> tuple[Tensor, Tensor]:
-        """Reflectance and sunlight of ground points; a is x and b is z of the world."""
+        """Compute reflectance and sunlight of ground points; a is x and b is z of the world."""
         x, z = hits.world[0], hits.world[2]
         s, lateral, sunlit = self.map.lookup(x, z)
         heading = self.line.heading.float().to(x.device)[(s / STEP).long().clamp(0, len(self.line.heading) - 1)]
@@ -147,31 +146,26 @@ class Road:
         fine = fractal_noise(hits.lattice, x + 31.0, z, round_footprint, 0.24, 3, 0.8)
         grain = 1 + 0.16 * coarse[0] + 0.28 * fine[0]
 
-        asphalt = 0.12 * grain * self._wear(s, lateral, fs, fl, coarse)
-        colour = asphalt * _tint(1.0, 1.0, 1.04, x)
+        colour = 0.12 * grain * self._wear(s, lateral, fs, fl, coarse) * column((1.0, 1.0, 1.04), x)  # asphalt
         paint = self._markings(s, lateral, fs, fl) * (0.8 + 0.25 * fine[1] - 0.15 * coarse[1]).clamp(0, 1)
-        colour = torch.lerp(colour, 0.62 * _tint(1.0, 1.0, 0.96, x), paint)
+        colour = torch.lerp(colour, 0.62 * column((1.0, 1.0, 0.96), x), paint)
 
         joints = 0.5 * (pulses(s, 0.6, 0.07, fs) + pulses(lateral, 0.6, 0.07, fl))
-        slab = cell_hash((s / 0.6).floor(), (lateral / 0.6).floor(), 3.0) - 0.5
-        slab = slab * (1 - fs).clamp(0, 1)
-        paving = 0.24 * (1 + 0.14 * coarse[0] + 0.14 * fine[0] + 0.25 * slab - 0.5 * joints) * _tint(1.04, 1.0, 0.93, x)
-        colour = torch.lerp(colour, paving, band(off, self.kerb, 1e4, fl))
-        kerb = 0.36 * (1 + 0.2 * fine[0]) * (1 - 0.5 * pulses(s, 1.0, 0.05, fs)) * _tint(1.0, 1.0, 1.0, x)
+        slab = (cell_hash((s / 0.6).floor(), (lateral / 0.6).floor(), 3.0) - 0.5) * (1 - fs).clamp(0, 1)
+        paving = 0.24 * (1 + 0.14 * coarse[0] + 0.14 * fine[0] + 0.25 * slab - 0.5 * joints)
+        colour = torch.lerp(colour, paving * column((1.04, 1.0, 0.93), x), band(off, self.kerb, 1e4, fl))
+        kerb = 0.36 * (1 + 0.2 * fine[0]) * (1 - 0.5 * pulses(s, 1.0, 0.05, fs)) * column((1.0, 1.0, 1.0), x)
         colour = torch.lerp(colour, kerb, band(off, self.kerb - 0.08, self.kerb + 0.12, fl))
         gutter = band(off, self.kerb - 0.3, self.kerb - 0.08, fl)
         colour = colour * (1 - 0.4 * gutter)
-        grass = torch.lerp(_tint(0.10, 0.17, 0.05, x), _tint(0.20, 0.19, 0.09, x), (0.4 + 0.6 * coarse[1]).clamp(0, 1))
+        dry = (0.4 + 0.6 * coarse[1]).clamp(0, 1)
+        grass = torch.lerp(column((0.10, 0.17, 0.05), x), column((0.20, 0.19, 0.09), x), dry)
         grass = grass * (1 + 0.3 * coarse[0] + 0.45 * fine[0])
         colour = torch.lerp(colour, grass, band(off, self.walk, 1e4, fl))
         return colour.clamp(0.01, 1), sunlit
 
-    def to(self, device: torch.device | str) -> "Road":
-        """The paint with its tensors on `device`."""
-        return replace(self, line=self.line.to(device), map=self.map.to(device))
-
     def _markings(self, s: Tensor, lateral: Tensor, fs: Tensor, fl: Tensor) -> Tensor:
-        """Share of white paint: a dashed centre line, parking bays."""
+        """Compute the share of white paint: a dashed centre line, parking bays."""
         centre = band(lateral, -0.07, 0.07, fl) * pulses(s, 6.0, 0.5, fs)
         off = lateral.abs()
         edge = band(off, self.lane - 0.05, self.lane + 0.07, fl) * pulses(s + 2.0, 3.0, 0.66, fs)
@@ -179,7 +173,7 @@ class Road:
         return (centre + edge + bays).clamp(0, 1)
 
     def _wear(self, s: Tensor, lateral: Tensor, fs: Tensor, fl: Tensor, coarse: Tensor) -> Tensor:
-        """Brightness of asphalt: repaired patches, manholes, tyre tracks, cracks."""
+        """Compute the brightness of asphalt: repaired patches, manholes, tyre tracks, cracks."""
         block, side = (s / 7.0).floor(), (lateral / 2.5).floor()
         chance = cell_hash(block, side, 1.0)
         patch = band(s - 7.0 * block, 1.0, 1.5 + 6.0 * chance, fs) * band(lateral - 2.5 * side, 0.3, 2.2, fl)
@@ -196,7 +190,3 @@ class Road:
         tracks = torch.exp(-(((lateral.abs() - 0.8) / 0.3) ** 2)) + torch.exp(-(((lateral.abs() - 2.2) / 0.3) ** 2))
         crack = (1 - (coarse[1].abs() / (0.03 + 0.25 * footprint))).clamp(0, 1) * (0.03 / (0.03 + 0.25 * footprint))
         return tone * (1 - 0.16 * tracks) * (1 - 0.5 * crack)
-
-
-def _tint(red: float, green: float, blue: float, like: Tensor) -> Float[Tensor, "3 1"]:
-    return torch.tensor([[red], [green], [blue]], device=like.device)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vo3d.geometry import se3
 from vo3d.geometry.rotations import axis_rotation
 
 DEGREE = 5  # four continuous derivatives: jerk-free readings for an inertial sensor
@@ -23,7 +24,7 @@ class Spline:
     spacing: float  # seconds between control points
 
     def __call__(self, time: Float64[Tensor, " n"], derivative: int = 0) -> Float64[Tensor, "n d"]:
-        """Value, or the exact time derivative of the given order, at `time`.
+        """Compute the value, or the exact time derivative of the given order, at `time`.
 
         Times must leave three control points on either side; beyond, the end segments are continued.
         Source: truncated-power form of the cardinal B-spline (Schoenberg 1946).
@@ -33,10 +34,13 @@ class Spline:
         offset = position - first  # in [0, 1) within the range
         j = torch.arange(DEGREE + 1, dtype=torch.float64, device=time.device)
         k = torch.arange(DEGREE + 2, device=time.device)
-        binomial = [(-1.0) ** i * math.comb(DEGREE + 1, i) for i in range(DEGREE + 2)]
         argument = (offset[:, None] + DEGREE - j)[..., None] - k
         power = DEGREE - derivative
-        signs = torch.tensor(binomial, dtype=torch.float64, device=time.device)
+        signs = torch.tensor(
+            [(-1.0) ** i * math.comb(DEGREE + 1, i) for i in range(DEGREE + 2)],
+            dtype=torch.float64,
+            device=time.device,
+        )
         weight = (argument.clamp(min=0) ** power * (argument > 0) * signs).sum(-1) / math.factorial(power)
         index = first.long()[:, None] + j.long() - 2
         value: Tensor = (weight[..., None] * self.control[index]).sum(1)
@@ -64,17 +68,13 @@ class RigidPath:
     spline: Spline
 
     def poses(self, time: Float64[Tensor, " n"]) -> Float64[Tensor, "n m 4 4"]:
-        """`world_T_body` of the m bodies at `time`, metres."""
+        """Return `world_T_body` of the m bodies at `time`, metres."""
         state = self.spline(time).view(len(time), -1, 6)
-        world_T_body = torch.eye(4, dtype=torch.float64, device=time.device).repeat(*state.shape[:2], 1, 1)
-        world_T_body[..., :3, :3] = (
-            axis_rotation(1, state[..., 3]) @ axis_rotation(0, state[..., 4]) @ axis_rotation(2, state[..., 5])
-        )
-        world_T_body[..., :3, 3] = state[..., :3]
-        return world_T_body
+        turn = axis_rotation(1, state[..., 3]) @ axis_rotation(0, state[..., 4]) @ axis_rotation(2, state[..., 5])
+        return se3.from_rotation_translation(turn, state[..., :3])
 
     def motion(self, time: Float64[Tensor, " n"]) -> Motion:
-        """Pose of body 0 and its exact derivatives at `time`."""
+        """Compute the pose of body 0 and its exact derivatives at `time`."""
         state, rate = self.spline(time), self.spline(time, 1)
         pitch, roll = axis_rotation(0, state[:, 4]), axis_rotation(2, state[:, 5])
         axes = torch.eye(3, dtype=torch.float64, device=time.device)

@@ -66,19 +66,6 @@ def local_normal(kind: Tensor, point: Float[Tensor, "3 n"]) -> tuple[Float[Tenso
     return normal, axis
 
 
-def inside(kind: Tensor, point: Float[Tensor, "n 3"]) -> Tensor:
-    """Tell whether points in normalised axes lie in their solid; below (y > 0) for a plane."""
-    size = point.abs()
-    radius = torch.hypot(point[:, 0], point[:, 2])
-    checks = (
-        point[:, 1] > 0,
-        size.amax(1) < 1,
-        (radius < 1) & (size[:, 1] < 1),
-        point.square().sum(1) < 1,
-    )
-    return torch.stack(checks).gather(0, kind[None])[0]
-
-
 def _slab(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     inverse = direction.reciprocal()
     middle, reach = -origin * inverse, inverse.abs()

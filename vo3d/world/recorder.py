@@ -8,14 +8,14 @@ from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.world.imu import ImuErrors, imu_readings, reading_times
-from vo3d.world.render import forward_flow, kitti_camera, render
-from vo3d.world.scene import Scene, build_scene, check_kind
+from vo3d.world.imu import ImuErrors, imu_readings
+from vo3d.world.render import forward_flow, kitti_camera, quantised, render
+from vo3d.world.scene import Scene, build_scene, check_scene
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """How frames are taken."""
+    """The settings by which frames are taken."""
 
     rate: float = 10.0  # Hz
     baseline: float = 0.54  # metres from the left to the right camera, KITTI's
@@ -44,26 +44,21 @@ class Recorder:
     def __init__(
         self, kind: str, seed: int, frames: int, size: tuple[int, int], sensor: Sensor, device: str = "cpu"
     ) -> None:
-        check_kind(kind)
-        if frames < 2:
-            raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
-        if seed < 0:
-            raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
-        if not sensor.rate > 0 or sensor.samples < 1:
-            raise Vo3dError(f"rate {sensor.rate} Hz, samples {sensor.samples}: expected a positive rate, samples >= 1")
+        check_scene(kind, seed, frames, sensor.rate)
+        if sensor.samples < 1:
+            raise Vo3dError(f"samples {sensor.samples}: expected at least 1")
         self.kind, self.seed, self.frames, self.sensor, self.device = kind, seed, frames, sensor, device
         self.camera = kitti_camera(size)
         self.left_T_right = torch.eye(4, dtype=torch.float64)
         self.left_T_right[0, 3] = sensor.baseline
-        self._imu: dict[tuple[int, ImuErrors], Float64[Tensor, "steps n 6"]] = {}
 
     @cached_property
     def scene(self) -> Scene:
-        """The built scene."""
+        """Build the scene."""
         return build_scene(self.kind, self.seed, self.frames, self.sensor.rate).to(self.device)
 
     def times(self) -> Float64[Tensor, " n"]:
-        """Seconds of every frame."""
+        """Return the seconds of every frame."""
         return torch.arange(self.frames, dtype=torch.float64) / self.sensor.rate
 
     @cached_property
@@ -71,37 +66,29 @@ class Recorder:
         return self.scene.camera.poses(self.times())[:, 0]
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """`world_T_cam` of every left view, metres."""
+        """Return `world_T_cam` of every left view, metres."""
         return self._poses
 
     def imu(self, readings: int, errors: ImuErrors) -> Float64[Tensor, "steps n 6"]:
-        """The readings between every two frames (see `vo3d.world.imu`)."""
+        """Compute the readings between every two frames (see `vo3d.world.imu`)."""
         if readings < 1:
             raise Vo3dError(f"{readings} imu readings between two frames: expected at least 1")
-        if (readings, errors) not in self._imu:
-            self._imu[readings, errors] = imu_readings(self.scene.camera, self.times(), readings, errors, self.seed)
-        return self._imu[readings, errors]
-
-    def imu_times(self, readings: int) -> Float64[Tensor, "steps n"]:
-        """The instants of these readings, seconds."""
-        return reading_times(self.times(), readings)
+        return imu_readings(self.scene.camera, self.times(), readings, errors, self.seed)
 
     @torch.no_grad()
     def frame(self, index: int, *, right: bool = False, later: int | None = None) -> Frame:
-        """The left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow."""
+        """Take the left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow."""
         sensor, scene = self.sensor, self.scene
         time = index / sensor.rate
         world_T_cam = self.poses()[index]
         pose = world_T_cam @ self.left_T_right if right else world_T_cam
         view = render(scene, self.camera, pose, time, samples=sensor.samples, exposure=sensor.exposure)
-        image = view.image
-        if sensor.noise > 0:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
-            image = image + sensor.noise * torch.randn(image.shape, generator=generator).to(image.device)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
+        image = quantised(view.image, sensor.noise, generator)
         if later is None:
             flow = torch.full((2, *view.depth.shape), torch.nan, device=image.device)
         else:
-            objects, objects_later = scene.objects(time), scene.objects(later / sensor.rate)
-            flow = forward_flow(view, self.camera, pose, self.poses()[later], objects, objects_later)
-        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-        return Frame(pixels, view.depth, view.mask, flow)
+            flow = forward_flow(
+                view, self.camera, pose, self.poses()[later], scene.objects(time), scene.objects(later / sensor.rate)
+            )
+        return Frame(image, view.depth, view.mask, flow)

@@ -1,14 +1,15 @@
 """Rendered views with exact truth: image, depth, object ids, flow, at an instant of a scene."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from vo3d.errors import Vo3dError
-from vo3d.world.casting import TILE, Camera, Seen, cast
+from vo3d.geometry.camera import crop_intrinsics
+from vo3d.world.casting import TILE, Camera, cast
 from vo3d.world.scene import Scene, Solids
 from vo3d.world.shading import shade
 
@@ -17,7 +18,10 @@ MOST_RAYS = 1 << 20  # that are worked on at once, some 300 bytes each: larger v
 
 
 def kitti_camera(size: tuple[int, int]) -> Camera:
-    """A camera of `size` (height, width) with KITTI's horizontal field of view, square pixels, a centred axis."""
+    """Make a camera of `size` (height, width) with KITTI's horizontal field of view, square pixels, a centred axis.
+
+    Raises Vo3dError for odd sides, or one of fewer than 8 pixels.
+    """
     height, width = size
     if height < 8 or width < 8 or height % 2 or width % 2:
         raise Vo3dError(f"images of {height}x{width} (height x width): expected even numbers of at least 8")
@@ -48,26 +52,32 @@ def render(
 ) -> RenderedView:
     """Render what a camera sees at a time in seconds; colours average `samples` x `samples` rays a pixel."""
     device = scene.solids.centre.device
-    camera, world_T_cam = camera.to(device), world_T_cam.to(device)
+    camera, world_T_cam = replace(camera, K=camera.K.to(device)), world_T_cam.to(device)
     solids = scene.placed(time)
     rows = max(MOST_RAYS // (camera.width * samples**2) // TILE, 1) * TILE
-    bands = []
-    for top in range(0, camera.height, rows):
-        K = camera.K.clone()
-        K[1, 2] -= top
-        band = Camera(K, min(rows, camera.height - top), camera.width)
-        bands.append(_render_band(scene, solids, band, world_T_cam, samples))
+    cameras = (
+        Camera(crop_intrinsics(camera.K, 0, top), min(rows, camera.height - top), camera.width)
+        for top in range(0, camera.height, rows)
+    )
+    bands = [_render_band(scene, solids, band, world_T_cam, samples) for band in cameras]
     radiance, depth, mask = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
     return RenderedView((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+
+
+def quantised(image: Float[Tensor, "3 h w"], noise: float, generator: torch.Generator) -> UInt8[Tensor, "3 h w"]:
+    """Round an image to 8 bits after adding white noise of a standard deviation, drawn on the CPU."""
+    if noise > 0:
+        image = image + noise * torch.randn(image.shape, generator=generator).to(image.device)
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _render_band(
     scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, samples: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Radiance, depth (inf: sky) and object ids of some rows of a view."""
+    """Compute radiance, depth (inf: sky) and object ids of some rows of a view."""
     seen = cast(solids, camera, world_T_cam, scene.view_range)
     depth = camera.untile(seen.depth)
-    mask = camera.untile(_objects(seen))
+    mask = camera.untile(seen.of_solid(seen.solids.object, 0))
     if samples == 1:
         radiance = camera.untile(shade(scene, seen, camera, world_T_cam))
         solid = camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1))
@@ -91,12 +101,6 @@ def _soften_edges(image: Float[Tensor, "3 h w"], solid: Int[Tensor, "h w"]) -> F
     softened[:, :-1] += down
     softened[:, 1:] -= down
     return softened
-
-
-def _objects(seen: Seen) -> Int[Tensor, "t 64"]:
-    if not len(seen.solids):
-        return torch.zeros_like(seen.solid)
-    return torch.where(seen.depth < torch.inf, seen.solids.object[seen.solid], 0)
 
 
 def forward_flow(

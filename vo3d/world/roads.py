@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from vo3d.world.scene import Solids
+from vo3d.world.scene import Dice, Solids
 from vo3d.world.shadows import shaded, shadow_bounds
 
 STEP = 0.25  # metres between the points of a line
@@ -23,17 +23,13 @@ class RoadLine:
     heading: Float64[Tensor, " n"]  # yaw, rad: 0 along +z, positive to the right
     curvature: Float64[Tensor, " n"]  # 1/m, positive to the right
 
-    def to(self, device: torch.device | str) -> "RoadLine":
-        """The line with its tensors on `device`."""
-        return RoadLine(**{name: value.to(device) for name, value in vars(self).items()})
-
     @property
     def length(self) -> float:
-        """Metres."""
+        """Measure the line, metres."""
         return (len(self.point) - 1) * STEP
 
     def at(self, s: Float64[Tensor, " n"], lateral: Float64[Tensor, " n"] | float = 0.0) -> Float64[Tensor, "n 3"]:
-        """x, z and heading at lengths `s`, `lateral` metres to the right of the centre line."""
+        """Find x, z and heading at lengths `s`, `lateral` metres to the right of the centre line."""
         position = (s / STEP).clamp(0, len(self.point) - 1.001)
         first = position.long()
         share = position - first
@@ -42,36 +38,33 @@ class RoadLine:
         return torch.stack((x + lateral * heading.cos(), z - lateral * heading.sin(), heading), 1)
 
     def distance(self, points: Float64[Tensor, "m 2"]) -> Float64[Tensor, " m"]:
-        """Distance of points (x, z) from the line, to within its sampling."""
+        """Measure the distance of points (x, z) from the line, to within its sampling."""
         return torch.cat([torch.cdist(part, self.point[::4]).amin(1) for part in torch.split(points, 2048)])
 
 
 def random_line(generator: torch.Generator, before: float, length: float, sharpest: float) -> RoadLine:
-    """A line that runs straight through the origin along +z, with straights, bends and sharp turns both ways.
+    """Draw a line that runs straight through the origin along +z, with straights, bends and sharp turns both ways.
 
     It starts `before` metres before the origin and goes on for `length`; no turn is tighter than `sharpest` metres.
     The heading stays within 75 degrees of one direction, so the line never meets itself.
     """
     count = int((before + length) / STEP) + 2
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator))
-
-    main = uniform(-0.6, 0.6)
+    dice = Dice(generator)
+    main = dice.uniform(-0.6, 0.6)
     pieces, heading, total = [torch.zeros(int((before + 25) / STEP), dtype=torch.float64)], 0.0, before + 25
     while total < before + length:
-        if uniform(0.0, 1.0) < 0.6:
-            radius, angle = uniform(sharpest, 3.0 * sharpest), math.radians(uniform(40.0, 115.0))
+        if dice.chance(0.6):
+            radius, angle = dice.uniform(sharpest, 3.0 * sharpest), math.radians(dice.uniform(40.0, 115.0))
         else:
-            radius, angle = uniform(60.0, 200.0), math.radians(uniform(8.0, 35.0))
+            radius, angle = dice.uniform(60.0, 200.0), math.radians(dice.uniform(8.0, 35.0))
         limit = math.radians(75)
         side = 1.0 if heading < main else -1.0
-        if uniform(0.0, 1.0) < 0.35 and abs(heading - side * angle - main) < limit:
+        if dice.chance(0.35) and abs(heading - side * angle - main) < limit:
             side = -side
         angle = min(angle, limit - side * (heading - main))
-        turn, straight = int(max(angle * radius, 6.0) / STEP), int(uniform(10.0, 60.0) / STEP)
-        pieces += [torch.full((turn,), side * angle / (turn * STEP), dtype=torch.float64)]
-        pieces += [torch.zeros(straight, dtype=torch.float64)]
+        turn, straight = int(max(angle * radius, 6.0) / STEP), int(dice.uniform(10.0, 60.0) / STEP)
+        bend = torch.full((turn,), side * angle / (turn * STEP), dtype=torch.float64)
+        pieces += [bend, torch.zeros(straight, dtype=torch.float64)]
         heading += side * angle
         total += (turn + straight) * STEP
     curvature = torch.cat(pieces)[:count]
@@ -94,7 +87,7 @@ def drive(
     slowest: float,
     fastest: float,
 ) -> Float64[Tensor, " n"]:
-    """Length along the line reached at each time: random target speeds, slower in bends, limited acceleration.
+    """Find the length along the line reached at each time: random target speeds, slower in bends, limited acceleration.
 
     Speeds in m/s; the sideways acceleration stays under 3.2 m/s^2, the forward one within +-1.8 m/s^2 (squared speeds
     change by at most 2 a ds, which a running minimum from both sides imposes).
@@ -131,12 +124,8 @@ class RoadMap:
     nodes: Float[Tensor, "2 nodes"]  # length, lateral; t k k nodes, k = TILE_METRES / CELL + 1 nodes a side
     sunlit: Float[Tensor, "1 spots"]  # share of sunlight; t q q spots, q = TILE_METRES / SUN_CELL + 1 nodes a side
 
-    def to(self, device: torch.device | str) -> "RoadMap":
-        """The map with its tensors on `device`."""
-        return RoadMap(**{name: value.to(device) for name, value in vars(self).items()})
-
     def lookup(self, x: Float[Tensor, " n"], z: Float[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Length, lateral (positive right) and sunlight, each of shape n, linear between the nodes."""
+        """Look up length, lateral (positive right) and sunlight, each of shape n, linear between the nodes."""
         column, row = (x - self.origin[0]) / TILE_METRES, (z - self.origin[1]) / TILE_METRES
         rows, columns = self.table.shape
         inside = (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
@@ -158,13 +147,13 @@ def _between_nodes(nodes: Tensor, tile: Tensor, u: Tensor, v: Tensor, cell: floa
 
 
 def _tile_points(cell: float) -> Float64[Tensor, "k 2"]:
-    """The nodes of a tile from its corner, x fastest."""
+    """Return the nodes of a tile from its corner, x fastest."""
     grid = torch.arange(round(TILE_METRES / cell) + 1, dtype=torch.float64) * cell
     return torch.stack(torch.meshgrid(grid, grid, indexing="ij")[::-1], -1).view(-1, 2)
 
 
 def road_map(line: RoadLine, width: float) -> RoadMap:
-    """The map, all in sunlight, of the ground within `width` metres of the line and on to its tiles' borders."""
+    """Make the map, all in sunlight, of the ground within `width` metres of the line and on to its tiles' borders."""
     margin = width + TILE_METRES
     origin = line.point.amin(0) - margin
     columns, rows = ((line.point.amax(0) + margin - origin) / TILE_METRES).ceil().long().tolist()
@@ -196,7 +185,7 @@ def road_map(line: RoadLine, width: float) -> RoadMap:
 
 
 def with_shadows(ground_map: RoadMap, solids: Solids, ground: float, to_sun: tuple[float, float, float]) -> RoadMap:
-    """The map with the shadows of `solids` on the ground y = `ground`, softened over half a metre."""
+    """Return the map with the shadows of `solids` on the ground y = `ground`, softened over half a metre."""
     low, high = shadow_bounds(solids, ground, to_sun)
     local = _tile_points(SUN_CELL).float()
     tiles, side = len(ground_map.corner), round(TILE_METRES / SUN_CELL) + 1

@@ -1,11 +1,11 @@
-"""What a scene is: solids, paints, light, a moving camera; and the door through which scene kinds are found."""
+"""Scenes: solids, paints, light, a moving camera; and the door through which scene kinds are found."""
 
 import importlib
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -14,7 +14,6 @@ from torch import Tensor
 import vo3d.world.scenes
 from vo3d.errors import Vo3dError
 from vo3d.world.path import RigidPath
-from vo3d.world.primitives import inside
 
 
 @dataclass(frozen=True)
@@ -39,31 +38,28 @@ class Hits:
     lattice: Float[Tensor, "1 2 h w"]  # for `vo3d.world.textures`
 
     def part(self, which: slice) -> "Hits":
-        """The points of a slice."""
-        values = {name: value if name == "lattice" else value[..., which] for name, value in vars(self).items()}
-        return Hits(**values)
+        """Return the points of a slice."""
+        return Hits(**{name: value if name == "lattice" else value[..., which] for name, value in vars(self).items()})
 
     @property
     def a_footprint(self) -> Float[Tensor, " n"]:
-        """Metres that a pixel covers along a."""
+        """Measure what a pixel covers along a, metres."""
         return self.a_step.abs().sum(0)
 
     @property
     def b_footprint(self) -> Float[Tensor, " n"]:
-        """Metres that a pixel covers along b."""
+        """Measure what a pixel covers along b, metres."""
         return self.b_step.abs().sum(0)
 
 
-# A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n).
+def column(values: tuple[float, float, float], like: Tensor) -> Float[Tensor, "3 1"]:
+    """Return a colour or a direction as a column, on the device of another tensor."""
+    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
+
+
+# A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n). One that
+# holds tensors of its own is a dataclass, so that `moved` finds them.
 Paint = Callable[[Hits], tuple[Tensor, Tensor]]
-
-
-@runtime_checkable
-class Movable(Protocol):
-    """A paint that holds tensors of its own."""
-
-    def to(self, device: torch.device | str) -> Paint:
-        """The paint with its tensors on `device`."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +81,29 @@ class Solids:
     def __len__(self) -> int:
         return len(self.kind)
 
-    def to(self, device: torch.device | str) -> "Solids":
-        """The solids with every tensor on `device`."""
-        return Solids(**{name: value.to(device) for name, value in vars(self).items()})
-
     def select(self, index: Tensor) -> "Solids":
-        """The solids at `index`."""
+        """Return the solids at `index`."""
         return Solids(**{name: value[index] for name, value in vars(self).items()})
 
-    def contain(self, point: Float[Tensor, "3"]) -> Tensor:
-        """Find which of the solids (given in the world's axes) contain a point, shape n."""
-        local = ((point - self.centre)[:, None] @ self.rotation)[:, 0] / self.half
-        return inside(self.kind, local)
+    def corners(self) -> Float[Tensor, "n 8 3"]:
+        """Return the corners of the solids' boxes, from their centres: corner i has the signs of the bits of i."""
+        ends = torch.tensor([-1.0, 1.0], device=self.half.device)
+        return (self.half[:, None] * torch.cartesian_prod(ends, ends, ends).flip(1)) @ self.rotation.mT
+
+
+@dataclass
+class Dice:
+    """The source of a scene's random numbers, drawn one after the other while it is built."""
+
+    generator: torch.Generator
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw a number from low to high."""
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def chance(self, share: float) -> bool:
+        """Decide for something that happens in this share of all cases."""
+        return self.uniform(0.0, 1.0) < share
 
 
 class SolidList:
@@ -127,7 +134,7 @@ class SolidList:
         self._codes.append((kind, paint, object_id))
 
     def build(self) -> Solids:
-        """The collected solids as tensors."""
+        """Return the collected solids as tensors."""
         numbers = torch.tensor(self._numbers, dtype=torch.float64).float()
         codes = torch.tensor(self._codes)
         return Solids(
@@ -172,19 +179,19 @@ class Scene:
     shadows: bool = False  # whether every static solid casts a shadow on all others, found pixel by pixel
 
     def to(self, device: torch.device | str) -> "Scene":
-        """The scene with what is drawn on `device`; the paths stay where they are, small and in float64."""
-        paints = tuple(paint.to(device) if isinstance(paint, Movable) else paint for paint in self.paints)
-        return replace(self, solids=self.solids.to(device), lattice=self.lattice.to(device), paints=paints)
+        """Return the scene with what is drawn on `device`; the paths stay where they are, small and in float64."""
+        paints = tuple(moved(paint, device) for paint in self.paints)
+        return replace(self, solids=moved(self.solids, device), lattice=self.lattice.to(device), paints=paints)
 
     def objects(self, time: float) -> Float64[Tensor, "m 4 4"]:
-        """`world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""
+        """Return `world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""
         static = torch.eye(4, dtype=torch.float64)[None]
         if self.movers is None:
             return static
         return torch.cat((static, self.movers.poses(torch.tensor([time], dtype=torch.float64))[0]))
 
     def placed(self, time: float) -> Solids:
-        """All solids in the world's axes at a time in seconds."""
+        """Return all solids in the world's axes at a time in seconds."""
         if self.movers is None:
             return self.solids
         moving = self.solids.object.nonzero()[:, 0]
@@ -198,28 +205,52 @@ class Scene:
         )
 
 
+def moved(value: Any, device: torch.device | str) -> Any:
+    """Return a dataclass, or what holds no tensor, with its tensors and those of its dataclasses on `device`."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return value.to(device) if isinstance(value, Tensor) else value
+    return replace(value, **{name: moved(part, device) for name, part in vars(value).items()})
+
+
 def scene_kinds() -> tuple[str, ...]:
-    """Names of the scene kinds: the files in `vo3d/world/scenes`."""
+    """Name the scene kinds: the files in `vo3d/world/scenes`."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(vo3d.world.scenes.__path__)))
 
 
-def check_kind(kind: str) -> None:
-    """Raise Vo3dError unless there is such a scene kind."""
+def check_scene(kind: str, seed: int, frames: int, rate: float) -> None:
+    """Raise Vo3dError unless such a scene can be built, see `build_scene`."""
     if kind not in scene_kinds():
         raise Vo3dError(f"no scene kind {kind!r}: expected one of {', '.join(scene_kinds())}")
+    if frames < 2:
+        raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
+    if seed < 0:
+        raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
+    if not rate > 0:
+        raise Vo3dError(f"a frame rate of {rate} Hz: expected a positive number")
+
+
+def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
+    """Return the numbers that `seeds` stands for; "0-999" are the thousand from 0 to 999.
+
+    Raises Vo3dError for other words, and for a number that comes twice.
+    """
+    if isinstance(seeds, str):
+        first, sign, last = seeds.partition("-")
+        if not (sign and first.isdigit() and last.isdigit() and int(first) <= int(last)):
+            raise Vo3dError(f"seeds {seeds!r}: expected whole numbers, or a range such as '0-999'")
+        return range(int(first), int(last) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every scene needs its own")
+    return seeds
 
 
 def build_scene(kind: str, seed: int, frames: int, rate: float = 10.0) -> Scene:
     """Build a scene of a kind, the same for the same arguments.
 
     A kind is one module in `vo3d/world/scenes` with `build(seed, frames, rate) -> Scene`: the camera's path must cover
-    `frames` views at `rate` Hz. Raises Vo3dError for an unknown kind or fewer than 2 frames.
+    `frames` views at `rate` Hz. Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2 frames, a rate of 0.
     """
-    check_kind(kind)
-    if frames < 2:
-        raise Vo3dError(f"a scene of {frames} frames: expected at least 2")
-    if not rate > 0:
-        raise Vo3dError(f"a frame rate of {rate} Hz: expected a positive number")
+    check_scene(kind, seed, frames, rate)
     module = importlib.import_module(f"vo3d.world.scenes.{kind}")
     scene = module.build(seed, frames, rate)
     if not isinstance(scene, Scene):

@@ -1,12 +1,14 @@
 """The colour of each pixel: paints under sun and sky light, haze, and the sky itself."""
 
+from itertools import accumulate
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vo3d.world.casting import Camera, Seen
 from vo3d.world.primitives import BOX, PLANE, local_normal
-from vo3d.world.scene import Hits, Light, Scene, Solids
+from vo3d.world.scene import Hits, Light, Scene, Solids, column
 from vo3d.world.shadows import lit, shaded, shadow_bounds
 from vo3d.world.textures import fractal_noise
 
@@ -15,7 +17,7 @@ STEEPEST = 0.02  # cosine at which a grazing surface's footprint stops growing
 
 
 def shade(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor, "4 4"]) -> Float[Tensor, "3 t 64"]:
-    """Linear radiance of every pixel, in tile order; 1 is a white paper in full light."""
+    """Compute the linear radiance of every pixel, in tile order; 1 is a white paper in full light."""
     position = world_T_cam[:3, 3].float()
     ray_T_pixel = (world_T_cam[:3, :3] @ camera.K.inverse()).float()
     depth, solid = seen.depth.flatten(), seen.solid.flatten()
@@ -32,36 +34,31 @@ def shade(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor,
         ),
         1,
     ).T.contiguous()
-    hit = depth < torch.inf
-    paint = torch.where(hit, seen.solids.paint[solid] if len(seen.solids) else -1, -1)
-    sky = (~hit).nonzero()[:, 0]
+    sky = (depth == torch.inf).nonzero()[:, 0]
     if len(sky):
         image[:, sky] = _sky(scene, ray[:, sky], float(1 / camera.K[0, 0]))
     # Pixels in the order of their paints: surfaces are worked out once, and each paint gets a slice.
+    paint = seen.of_solid(seen.solids.paint, -1).flatten()
     groups = [(paint == index).nonzero()[:, 0] for index in range(len(scene.paints))]
     where = torch.cat(groups)
-    if not len(where):
-        return image.view(3, *seen.depth.shape)
     depth = depth[where]
     hits = _surface(scene, solid_rows[:, solid[where]], depth, ray[:, where], ray_T_pixel, position)
     albedo, sunlit = torch.empty_like(hits.world), torch.empty_like(depth)
-    first = 0
-    for colour, group in zip(scene.paints, groups, strict=True):
+    for colour, group, end in zip(scene.paints, groups, accumulate(map(len, groups)), strict=True):
         if len(group):
-            part = slice(first, first + len(group))
+            part = slice(end - len(group), end)
             albedo[:, part], sunlit[part] = colour(hits.part(part))
-            first += len(group)
     if scene.shadows:
         sunlit = sunlit * lit(scene.solids, hits.world, hits.normal, scene.light.to_sun)
     sunlit = sunlit * _moving_shadows(scene.light, seen.solids, hits, depth, position)
     radiance = albedo * _illumination(scene.light, hits.normal, sunlit)
     far = 1 - torch.exp(depth * (-1.0 / scene.light.haze))
-    image[:, where] = torch.lerp(radiance, _column(scene.light.horizon, depth), far)
+    image[:, where] = torch.lerp(radiance, column(scene.light.horizon, depth), far)
     return image.view(3, *seen.depth.shape)
 
 
 def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel: Tensor, position: Tensor) -> Hits:
-    """Points, normals and texture coordinates where rays meet solids; `rows` holds each point's solid."""
+    """Compute points, normals and texture coordinates where rays meet solids; `rows` holds each point's solid."""
     turn, half, offset, kind, material = rows[:9].view(3, 3, -1), rows[9:12], rows[12:15], rows[15].int(), rows[16:]
 
     def into_solid(vector: Tensor) -> Tensor:
@@ -96,7 +93,7 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
 
 
 def _moving_shadows(light: Light, solids: Solids, hits: Hits, depth: Tensor, position: Tensor) -> Float[Tensor, " n"]:
-    """Share of sunlight that moving solids near the camera leave to the points of planes."""
+    """Compute the share of sunlight that moving solids near the camera leave to the points of planes."""
     sunlit = torch.ones_like(depth)
     caster = (solids.object > 0) & (solids.kind == BOX)
     caster &= torch.linalg.vector_norm(solids.centre - position, dim=1) < SHADOW_RANGE
@@ -114,32 +111,28 @@ def _moving_shadows(light: Light, solids: Solids, hits: Hits, depth: Tensor, pos
 
 
 def _illumination(light: Light, normal: Tensor, sunlit: Tensor) -> Float[Tensor, "3 n"]:
-    """Light on a surface: Lambert's law for the sun, and a sky that is brighter above (y is down)."""
-    sun = (_column(light.to_sun, normal) * normal).sum(0).clamp(min=0) * sunlit
+    """Compute the light on a surface: Lambert's law for the sun, and a sky that is brighter above (y is down)."""
+    sun = (column(light.to_sun, normal) * normal).sum(0).clamp(min=0) * sunlit
     sky = 0.7 - 0.3 * normal[1]
-    return _column(light.sun, normal) * sun + _column(light.ambient, normal) * sky
+    return column(light.sun, normal) * sun + column(light.ambient, normal) * sky
 
 
 def _sky(scene: Scene, ray: Tensor, pixel_angle: float) -> Float[Tensor, "3 n"]:
-    """Sky at infinity: a gradient, a glow about the sun, clouds, and a far line of trees on the horizon."""
+    """Paint the sky at infinity: a gradient, a glow about the sun, clouds, and a far line of trees on the horizon."""
     light = scene.light
     ray = ray * (ray * ray).sum(0).rsqrt()
     up = (-ray[1]).clamp(min=0)
-    colour = torch.lerp(_column(light.horizon, ray), _column(light.zenith, ray), 1 - (1 - up) ** 4)
-    glow = (_column(light.to_sun, ray) * ray).sum(0).clamp(min=0)
-    colour = colour + _column(light.sun, ray) * (0.25 * glow**8 + 2.0 * glow**256)
+    colour = torch.lerp(column(light.horizon, ray), column(light.zenith, ray), 1 - (1 - up) ** 4)
+    glow = (column(light.to_sun, ray) * ray).sum(0).clamp(min=0)
+    colour = colour + column(light.sun, ray) * (0.25 * glow**8 + 2.0 * glow**256)
     height = up + 0.12
     clouds = fractal_noise(
         scene.lattice, ray[0] / height * 1.5, ray[2] / height * 1.5, pixel_angle * 2 / height**2, 1.0, 4
     )[0]
     cover = ((clouds + light.clouds * 2 - 1) * 1.2).clamp(0, 1) * (up * 8).clamp(0, 1)
-    colour = torch.lerp(colour, _column((0.9, 0.9, 0.92), ray), cover * 0.85)
+    colour = torch.lerp(colour, column((0.9, 0.9, 0.92), ray), cover * 0.85)
     azimuth = torch.atan2(ray[0], ray[2])
     footprint = torch.full_like(up, pixel_angle)
     trees = 0.035 + 0.025 * fractal_noise(scene.lattice, azimuth, torch.zeros_like(up), footprint, 0.15, 4)[0]
     wooded = ((trees - up) / pixel_angle + 0.5).clamp(0, 1)
-    return torch.lerp(colour, _column((0.16, 0.22, 0.17), ray) * 0.4 + _column(light.horizon, ray) * 0.55, wooded)
-
-
-def _column(values: tuple[float, float, float], like: Tensor) -> Float[Tensor, "3 1"]:
-    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
+    return torch.lerp(colour, column((0.16, 0.22, 0.17), ray) * 0.4 + column(light.horizon, ray) * 0.55, wooded)

@@ -1,4 +1,4 @@
-"""Sunlight: which points the solids shade."""
+"""Sunlight: the shadows that solids cast on points."""
 
 import math
 
@@ -15,7 +15,7 @@ SKIN = 3e-4  # metres that a point is lifted off its surface, so that no solid s
 def lit(
     solids: Solids, world: Float[Tensor, "3 n"], normal: Float[Tensor, "3 n"], to_sun: tuple[float, float, float]
 ) -> Float[Tensor, " n"]:
-    """1 where a surface point (metres) sees the sun past all static solids, else 0; planes cast no shadow.
+    """Return 1 where a surface point (metres) sees the sun past all static solids, else 0; planes cast no shadow.
 
     The sun stands above the horizon.
     """
@@ -45,9 +45,9 @@ def shaded(
     local_R_world = solids.rotation.mT / solids.half[..., None]
     direction = local_R_world @ torch.tensor(to_sun, device=points.device) + 1e-9
     for kind, enter in ENTER.items():
-        chosen = (solids.kind[owner] == kind).nonzero()[:, 0] if kind != PLANE else owner[:0]
-        if not len(chosen):
+        if kind == PLANE:
             continue
+        chosen = (solids.kind[owner] == kind).nonzero()[:, 0]
         who, where = owner[chosen], point[chosen]
         offset = points[where] - solids.centre[who]
         origin = (local_R_world[who] @ offset[..., None])[..., 0].T
@@ -60,10 +60,8 @@ def shaded(
 def shadow_bounds(
     solids: Solids, ground: float, to_sun: tuple[float, float, float]
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
-    """Smallest and largest (x, z) of each solid's shadow on the ground y = `ground`; a plane casts none."""
-    bits = torch.arange(8, device=solids.centre.device)
-    signs = torch.stack((bits & 1, bits >> 1 & 1, bits >> 2 & 1), -1).float() * 2 - 1
-    corners = (solids.half[:, None] * signs) @ solids.rotation.mT + solids.centre[:, None]
+    """Return the smallest and largest (x, z) of each solid's shadow on the ground y = `ground`; a plane casts none."""
+    corners = solids.corners() + solids.centre[:, None]
     length = (ground - corners[..., 1]) / to_sun[1]  # to_sun[1] is negative: a high corner's shadow falls away from it
     x = corners[..., 0] + length * to_sun[0]
     z = corners[..., 2] + length * to_sun[2]

@@ -10,7 +10,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources
 from vo3d.world.dome import VIEWS, dome_light, dome_poses, dome_scores, dtu_camera
-from vo3d.world.render import render
+from vo3d.world.render import quantised, render
 from vo3d.world.scene import Scene, build_scene
 
 SOURCES = 10  # of each view, as in DTU's pair.txt
@@ -66,22 +66,19 @@ class Stills:
 
     @cached_property
     def sources(self) -> list[tuple[list[int], list[float]]]:
-        """Indices and scores of each view's best partners, best first, as a pair.txt has them."""
+        """Rank the partners: indices and scores of each view's best partners, best first, as a pair.txt has them."""
         return best_sources(dome_scores(self.world_T_cam, self.camera), SOURCES)
 
     @cached_property
     def scene(self) -> Scene:
-        """The built scene."""
+        """Build the scene."""
         return build_scene("tabletop", self.seed, 2).to(self.device)
 
     @torch.no_grad()
     def take(self, index: int, light: int) -> Still:
-        """The view of camera `index` under a light of 0 to 6."""
+        """Take the view of camera `index` under a light of 0 to 6."""
         generator = torch.Generator().manual_seed((self.seed * 1009 + index) * 7 + light)
         exposure = 1 + self.exposure * float(torch.randn((), generator=generator))
         scene = replace(self.scene, light=dome_light(self.seed, light))
         view = render(scene, self.camera, self.world_T_cam[index], 0.0, samples=self.samples, exposure=exposure)
-        image = view.image
-        if self.noise > 0:
-            image = image + self.noise * torch.randn(image.shape, generator=generator).to(image.device)
-        return Still((image.clamp(0, 1) * 255).round().to(torch.uint8).cpu(), view.depth.cpu())
+        return Still(quantised(view.image, self.noise, generator).cpu(), view.depth.cpu())

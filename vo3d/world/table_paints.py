@@ -5,18 +5,17 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from vo3d.world.paints import AMOUNT, COLOUR, OWN, SECOND, SEED, WAVELENGTH
 from vo3d.world.scene import Hits
-from vo3d.world.textures import LATTICE, fractal_noise, pulses
+from vo3d.world.textures import between_cells, fractal_noise, pulses
 
 MOST_OCTAVES = 6
 BRIGHTEST = 0.85  # of a reflectance; white paper has about 0.8
 
 
 def speckled(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Two colours mixed by noise of many scales: stone, clay, cloth, plaster."""
+    """Paint two colours mixed by noise of many scales: stone, clay, cloth, plaster."""
     x, y, footprint = _turned(hits, torch.zeros_like(hits.a))
     coarse = fractal_noise(hits.lattice, x, y, footprint, hits.material[WAVELENGTH], 2, 0.7)
     fine = _fine_noise(hits, x + 0.71, y, footprint, hits.material[WAVELENGTH] / 4)
@@ -28,7 +27,7 @@ def speckled(hits: Hits) -> tuple[Tensor, Tensor]:
 
 
 def printed(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Coloured blocks, lines and fine marks (own: angle, width of a block, share of lines, contrast of the marks)."""
+    """Paint coloured blocks, lines and marks (own: angle, width of a block, share of lines, contrast of the marks)."""
     angle, block, lines, contrast = hits.material[OWN : OWN + 4]
     x, y, footprint = _turned(hits, angle)
     amount = hits.material[AMOUNT]
@@ -45,7 +44,7 @@ def printed(hits: Hits) -> tuple[Tensor, Tensor]:
 
 
 def wooden(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Boards with grain (own: angle, width of a board in metres)."""
+    """Paint boards with grain (own: angle, width of a board in metres)."""
     angle, board = hits.material[OWN : OWN + 2]
     x, y, footprint = _turned(hits, angle)
     number = (y / board).floor()
@@ -61,25 +60,22 @@ def wooden(hits: Hits) -> tuple[Tensor, Tensor]:
 
 
 def _turned(hits: Hits, angle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Surface coordinates turned by `angle`, shifted to the solid's own place in the lattice, and their footprint."""
+    """Turn surface coordinates by `angle`, shift them to the solid's own place in the lattice; also their footprint."""
     cos, sin, seed = angle.cos(), angle.sin(), hits.material[SEED] + 0.37 * hits.axis
     x, y = cos * hits.a - sin * hits.b, sin * hits.a + cos * hits.b
     return x + seed * 5.3, y + seed * 3.1, torch.sqrt(hits.a_footprint * hits.b_footprint)
 
 
 def _fine_noise(hits: Hits, x: Tensor, y: Tensor, footprint: Tensor, wavelength: Tensor) -> Float[Tensor, "2 n"]:
-    """Fractal noise down to what the closest pixel resolves: an octave that has faded everywhere is not worked out."""
+    """Compute fractal noise down to what the closest pixel resolves, without octaves that have faded everywhere."""
     resolved = math.log2(max(float(wavelength.max() / footprint.min()), 1.0))
     octaves = min(max(math.ceil(resolved), 1), MOST_OCTAVES)
     return fractal_noise(hits.lattice, x, y, footprint, wavelength, octaves, 0.8)
 
 
 def _blocks(hits: Hits, x: Tensor, y: Tensor, footprint: Tensor, size: Tensor) -> Float[Tensor, "2 n"]:
-    """Rectangles with sides of `size` metres, each of two random numbers in [-1, 1], with edges one pixel soft."""
-    coordinates = torch.stack((x, y), -1) / size[:, None]
+    """Draw rectangles with sides of `size` metres, each of two random numbers in [-1, 1], with edges one pixel soft."""
     soft = (footprint / size)[:, None].clamp(min=1e-4)
-    cell = coordinates.floor()
-    f = ((coordinates - cell - 0.5) / soft + 0.5).clamp(0, 1)
-    grid = (cell.remainder(LATTICE) + f) * (2 / LATTICE) - 1
-    values = functional.grid_sample(hits.lattice, grid[None, None], mode="bilinear", align_corners=True)[0, :, 0]
+    points = torch.stack((x, y), -1) / size[:, None]
+    values = between_cells(hits.lattice, points, lambda f: ((f - 0.5) / soft + 0.5).clamp(0, 1))
     return values * ((1 - soft[:, 0]) * 1.5).clamp(0, 1)

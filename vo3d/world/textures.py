@@ -1,5 +1,7 @@
 """Band-limited procedural patterns: every one takes the pixel's footprint and fades what a pixel cannot resolve."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,19 +11,23 @@ LATTICE = 128  # cells of the periodic noise lattice
 
 
 def noise_lattice(generator: torch.Generator) -> Float[Tensor, "1 2 h w"]:
-    """A periodic lattice of two independent channels of values in [-1, 1], with its wrapped border."""
+    """Draw a periodic lattice of two independent channels of values in [-1, 1], with its wrapped border."""
     cells = torch.rand(1, 2, LATTICE, LATTICE, generator=generator) * 2 - 1
     return functional.pad(cells, (0, 1, 0, 1), mode="circular")
 
 
-def value_noise(lattice: Tensor, x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, "2 n"]:
-    """Smooth noise of unit cell size in [-1, 1] at points x, y: two independent channels."""
-    coordinates = torch.stack((x, y), -1)
-    cell = coordinates.floor()
-    f = coordinates - cell
-    f = f * f * (3 - 2 * f)
-    grid = (cell.remainder(LATTICE) + f) * (2 / LATTICE) - 1
+def between_cells(
+    lattice: Tensor, points: Float[Tensor, "n 2"], ease: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "2 n"]:
+    """Interpolate the lattice at points, in cells; `ease` bends the place in a cell, 0 to 1, on which it depends."""
+    cell = points.floor()
+    grid = (cell.remainder(LATTICE) + ease(points - cell)) * (2 / LATTICE) - 1
     return functional.grid_sample(lattice, grid[None, None], mode="bilinear", align_corners=True)[0, :, 0]
+
+
+def value_noise(lattice: Tensor, x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, "2 n"]:
+    """Compute smooth noise of unit cell size in [-1, 1] at points x, y: two independent channels."""
+    return between_cells(lattice, torch.stack((x, y), -1), lambda f: f * f * (3 - 2 * f))
 
 
 def fractal_noise(
@@ -33,7 +39,7 @@ def fractal_noise(
     octaves: int,
     gain: float = 0.6,
 ) -> Float[Tensor, "2 n"]:
-    """Sum of octaves of value noise, the first of the given cell size, each faded out by the footprint.
+    """Sum octaves of value noise, the first of the given cell size, each faded out by the footprint.
 
     Shapes: x, y, footprint in metres. An octave of cell L is whole while the pixel covers less than L / 3 and
     gone where it covers L: what remains of it would alias.
@@ -52,24 +58,25 @@ def fractal_noise(
 
 
 def band(x: Tensor, low: Tensor | float, high: Tensor | float, footprint: Tensor) -> Tensor:
-    """Share of the pixel [x - f/2, x + f/2] that lies between `low` and `high`: a box-filtered step."""
+    """Compute the share of the pixel [x - f/2, x + f/2] that lies between `low` and `high`: a box-filtered step."""
     half = footprint * 0.5
     covered = torch.minimum(x + half, torch.as_tensor(high)) - torch.maximum(x - half, torch.as_tensor(low))
     return (covered / footprint).clamp(0, 1)
 
 
 def pulses(x: Tensor, period: Tensor | float, duty: Tensor | float, footprint: Tensor) -> Tensor:
-    """Box-filtered pulse train: 1 in the first `duty` share of every `period`, averaged over the footprint."""
+    """Draw a box-filtered pulse train: 1 in the first `duty` share of every `period`, averaged over the footprint."""
     scaled = x / period
     half = (footprint / period * 0.5).clamp(min=1e-4)
-    low, high = scaled - half, scaled + half
-    filled_low = low.floor() * duty + torch.minimum(low - low.floor(), torch.as_tensor(duty))
-    filled_high = high.floor() * duty + torch.minimum(high - high.floor(), torch.as_tensor(duty))
+    filled_low, filled_high = (  # how much of the train up to either end is 1
+        end.floor() * duty + torch.minimum(end - end.floor(), torch.as_tensor(duty))
+        for end in (scaled - half, scaled + half)
+    )
     return (filled_high - filled_low) / (2 * half)
 
 
 def cell_hash(x: Tensor, y: Tensor, seed: Tensor | float) -> Tensor:
-    """A number in [0, 1) for each integer cell (x, y): small integer arithmetic, the same on every device."""
+    """Give a number in [0, 1) for each integer cell (x, y): small integer arithmetic, the same on every device."""
     h = x.to(torch.int32) * 7919 + y.to(torch.int32) * 104729 + torch.as_tensor(seed * 65536.0).to(torch.int32) * 31
     h = h ^ (h >> 13)
     h = h * 1274126177

@@ -1,7 +1,7 @@
 """A town street: bends, houses with windows, trees, lamp posts, parked and moving cars, a car-borne camera."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mo
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadows
-from vo3d.world.scene import Light, Scene, SolidList
+from vo3d.world.scene import Dice, Light, Scene, SolidList
 from vo3d.world.textures import noise_lattice
 
 CAMERA_HEIGHT = 1.65  # metres above the road, as KITTI's; the first camera is the origin, so the ground is y = 1.65
@@ -25,7 +25,7 @@ GROUND, WALL, ROOF, ROUGH, LEAVES, CAR = range(6)  # the scene's paints
 
 
 def build(seed: int, frames: int, rate: float) -> Scene:
-    """A street that is long enough for `frames` views at `rate` Hz."""
+    """Build a street that is long enough for `frames` views at `rate` Hz."""
     generator = torch.Generator().manual_seed(seed)
     duration = (frames - 1) / rate
     line = random_line(generator, BEFORE, FASTEST * duration + AFTER, SHARPEST)
@@ -58,7 +58,7 @@ def build(seed: int, frames: int, rate: float) -> Scene:
 
 
 def _camera(generator: torch.Generator, line: RoadLine, times: Tensor, driven: Tensor) -> tuple[RigidPath, Tensor]:
-    """A camera in the right lane, shaking like a car, and the x, z of its start, which becomes the origin."""
+    """Drive a camera in the right lane, shaking like a car, and the x, z of its start, which becomes the origin."""
     x, z, heading = line.at(driven, OWN_LANE).unbind(1)
     fade = ((times - 0.6) / 2).clamp(0, 1)  # level at first: the world's axes are those of the first view
     shake = torch.randn(4, len(times), generator=generator, dtype=torch.float64) * fade
@@ -94,20 +94,18 @@ BODIES = ((0.55, 0.56, 0.58), (0.03, 0.03, 0.035), (0.75, 0.75, 0.74), (0.35, 0.
           (0.20, 0.21, 0.22), (0.05, 0.16, 0.10), (0.45, 0.40, 0.30))  # fmt: skip
 
 
-class _Street:
+@dataclass
+class _Street(Dice):
     """Puts things along the line; every position is drawn from one generator, in a fixed order."""
 
-    def __init__(self, generator: torch.Generator, line: RoadLine, solids: SolidList) -> None:
-        self.generator, self.line, self.solids = generator, line, solids
-
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
+    line: RoadLine
+    solids: SolidList
 
     def choose(self, options: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
         return options[int(torch.randint(len(options), (), generator=self.generator))]
 
     def place(self, s: float, lateral: float) -> tuple[float, float, float]:
-        """x, z and heading beside the line."""
+        """Find x, z and heading beside the line."""
         x, z, heading = self.line.at(torch.tensor([s], dtype=torch.float64), lateral)[0].tolist()
         return x, z, heading
 
@@ -121,32 +119,32 @@ class _Street:
         return float(self.line.distance(points).min()) > gap
 
     def houses(self, begin: float, end: float) -> None:
-        """Two rows of houses that follow the road, with gaps, and taller blocks behind some."""
+        """Build two rows of houses that follow the road, with gaps, and taller blocks behind some."""
         for side in (-1.0, 1.0):
             s = begin
             while s < end:
                 width, depth = self.uniform(8.0, 18.0), self.uniform(8.0, 12.0)
-                setback = WALK + (0.3 if self.uniform(0.0, 1.0) < 0.6 else self.uniform(1.5, 5.0))
+                setback = WALK + (0.3 if self.chance(0.6) else self.uniform(1.5, 5.0))
                 x, z, heading = self.place(s + width / 2, side * (setback + depth / 2))
                 if self.clear(x, z, heading, (depth / 2, width / 2), WALK - 0.5):
                     self.house(x, z, heading, width, depth)
-                s += width + (0.0 if self.uniform(0.0, 1.0) < 0.5 else self.uniform(2.0, 9.0))
+                s += width + (0.0 if self.chance(0.5) else self.uniform(2.0, 9.0))
 
     def house(self, x: float, z: float, heading: float, width: float, depth: float) -> None:
         storeys, storey = int(self.uniform(2.0, 5.3)), self.uniform(2.8, 3.4)
         height = storeys * storey + 0.3
         wall = tuple(c * self.uniform(0.85, 1.1) for c in self.choose(WALLS))
-        trim = (0.75, 0.74, 0.70) if self.uniform(0.0, 1.0) < 0.7 else (0.20, 0.13, 0.09)
+        trim = (0.75, 0.74, 0.70) if self.chance(0.7) else (0.20, 0.13, 0.09)
         seed = self.uniform(0.0, 1.0)
         material = (*wall, *trim, self.uniform(0.1, 0.22), self.uniform(0.6, 2.0), seed,
                     self.uniform(2.0, 3.4), storey, self.uniform(0.36, 0.55),
-                    float(self.uniform(0.0, 1.0) < 0.4))  # fmt: skip
+                    float(self.chance(0.4)))  # fmt: skip
         yaw, ground = heading, CAMERA_HEIGHT
         self.solids.add(BOX, (x, ground - height / 2, z), (depth / 2, height / 2, width / 2), paint=WALL,
                         material=material, yaw=yaw)  # fmt: skip
         tile = self.choose(((0.30, 0.12, 0.07), (0.22, 0.10, 0.07), (0.12, 0.12, 0.13), (0.36, 0.18, 0.10)))
         covered = (*tile, *wall, 0.3, 0.8, seed, 0.35)
-        if self.uniform(0.0, 1.0) < 0.65:
+        if self.chance(0.65):
             # A gable: a square beam turned by 45 degrees about its length, half sunk into the house.
             cos, sin, h = math.cos(yaw), math.sin(yaw), math.sqrt(0.5)
             turned = (cos * h, cos * h, sin, -h, h, 0.0, -sin * h, -sin * h, cos)
@@ -158,12 +156,12 @@ class _Street:
                             material=(0.42, 0.41, 0.39, 0.36, 0.35, 0.33, 0.15, 1.0, seed), yaw=yaw)  # fmt: skip
 
     def trees(self, begin: float, end: float) -> None:
-        """Trees on the side walks, and bushes behind them."""
+        """Plant trees on the side walks, and bushes behind them."""
         for side in (-1.0, 1.0):
             s = begin + self.uniform(0.0, 10.0)
             while s < end:
                 x, z, heading = self.place(s, side * self.uniform(6.0, 6.6))
-                if self.uniform(0.0, 1.0) < 0.7 and self.clear(x, z, heading, (1.0, 1.0), KERB - 0.4):
+                if self.chance(0.7) and self.clear(x, z, heading, (1.0, 1.0), KERB - 0.4):
                     self.tree(x, z)
                 s += self.uniform(8.0, 26.0)
 
@@ -183,7 +181,7 @@ class _Street:
             self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves)
 
     def lamps(self, begin: float, end: float) -> None:
-        """Lamp posts with an arm over the road."""
+        """Set up lamp posts with an arm over the road."""
         s, side = begin, 1.0
         steel = (0.20, 0.22, 0.22, 0.26, 0.27, 0.27, 0.2, 0.5)
         while s < end:
@@ -199,11 +197,11 @@ class _Street:
             s, side = s + self.uniform(22.0, 32.0), -side
 
     def parked_cars(self, begin: float, end: float) -> None:
-        """Cars in the bays on both sides."""
+        """Park cars in the bays on both sides."""
         for side in (-1.0, 1.0):
             s = begin
             while s < end:
-                if self.uniform(0.0, 1.0) < 0.4:
+                if self.chance(0.4):
                     x, z, heading = self.place(s + 3.0, side * self.uniform(3.95, 4.05))
                     yaw = heading + (math.pi if side < 0 else 0.0)
                     if self.clear(x, z, yaw, (0.9, 2.2), 2.6):
@@ -211,7 +209,7 @@ class _Street:
                 s += 6.0
 
     def car(self, ground: tuple[float, float, float], yaw: float, object_id: int) -> None:
-        """A car whose wheels stand on the point `ground`: in the world, or in the axes of a moving object."""
+        """Add a car whose wheels stand on the point `ground`: in the world, or in the axes of a moving object."""
         colour, seed = self.choose(BODIES), self.uniform(0.0, 1.0)
         length, width, tall = self.uniform(1.9, 2.2), self.uniform(0.82, 0.9), self.uniform(1.35, 1.6)
         cos, sin = math.cos(yaw), math.sin(yaw)
@@ -234,9 +232,9 @@ class _Street:
                 add(CYLINDER, across * (width - 0.08), 0.32, along * length, (0.32, 0.1, 0.32), ROUGH, tyre, on_side)
 
     def moving_cars(self, times: Tensor, driven: Tensor) -> RigidPath:
-        """Often a car that keeps its distance ahead of the camera; oncoming ones, all of one speed."""
+        """Add, often, a car that keeps its distance ahead of the camera; oncoming ones, all of one speed."""
         paths = []
-        if self.uniform(0.0, 1.0) < 0.7:
+        if self.chance(0.7):
             gap = 22 + 8 * torch.sin(times * 0.11 + self.uniform(0.0, 6.0)) + self.uniform(0.0, 8.0)
             paths.append((driven + gap, OWN_LANE, 0.0))
         start, speed = float(driven[0]), self.uniform(5.0, 11.0)

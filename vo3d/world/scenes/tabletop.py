@@ -1,6 +1,7 @@
 """Things on a table, seen from a dome: boxes, cans, balls, books, piles, some leaning, before a plain background."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -9,7 +10,7 @@ from vo3d.world.dome import DIFFUSE, RADIUS, dome_light
 from vo3d.world.paints import MATERIAL_SIZE
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
-from vo3d.world.scene import Scene, SolidList
+from vo3d.world.scene import Dice, Scene, SolidList
 from vo3d.world.table_paints import printed, speckled, wooden
 from vo3d.world.textures import noise_lattice
 
@@ -22,7 +23,7 @@ Triple = tuple[float, float, float]
 
 
 def build(seed: int, frames: int, rate: float) -> Scene:
-    """A table and a camera that sweeps over the dome for `frames` views at `rate` Hz."""
+    """Build a table and a camera that sweeps over the dome for `frames` views at `rate` Hz."""
     generator = torch.Generator().manual_seed(seed)
     solids = SolidList(MATERIAL_SIZE)
     table = _Table(generator, solids)
@@ -43,7 +44,7 @@ def build(seed: int, frames: int, rate: float) -> Scene:
 
 
 def _sweep(generator: torch.Generator, duration: float) -> RigidPath:
-    """A hand-held camera that swings over the dome and looks at the table."""
+    """Swing a hand-held camera over the dome that looks at the table."""
     times = torch.arange(-6, math.ceil(duration / KNOT) + 8, dtype=torch.float64) * KNOT
     phase = 6.3 * torch.rand(2, generator=generator, dtype=torch.float64)
     azimuth = 0.9 * torch.sin(0.31 * times + phase[0])
@@ -55,26 +56,20 @@ def _sweep(generator: torch.Generator, duration: float) -> RigidPath:
     return RigidPath(Spline(torch.cat((position, angles), 1), float(times[0]), KNOT))
 
 
-class _Table:
+@dataclass
+class _Table(Dice):
     """Puts things on a table; everything is drawn from one generator, in a fixed order."""
 
-    def __init__(self, generator: torch.Generator, solids: SolidList) -> None:
-        self.generator, self.solids = generator, solids
-
-    def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
-
-    def chance(self, share: float) -> bool:
-        return self.uniform(0.0, 1.0) < share
+    solids: SolidList
 
     def colour(self) -> Triple:
-        """A colour: grey to vivid, dark to light."""
+        """Draw a colour: grey to vivid, dark to light."""
         hue, vivid, value = self.uniform(0.0, 3.0), self.uniform(0.0, 0.9) ** 1.3, self.uniform(0.12, 0.75)
         channels = [1 - vivid * min(1.0, abs((hue - i + 1.5) % 3 - 1.5)) for i in range(3)]
         return value * channels[0], value * channels[1], value * channels[2]
 
     def material(self) -> tuple[int, tuple[float, ...]]:
-        """A paint and its numbers: mostly rich in texture, some moderate, a few poor."""
+        """Draw a paint and its numbers: mostly rich in texture, some moderate, a few poor."""
         first, second = self.colour(), self.colour()
         draw, seed = self.uniform(0.0, 1.0), self.uniform(0.0, 1.0)
         rich = 0.08 + 0.2 * self.uniform(0.0, 1.0) if draw > 0.88 else (0.5 if draw > 0.65 else 1.0)
@@ -92,7 +87,7 @@ class _Table:
                 self.uniform(0.012, 0.03), self.uniform(0.0, 1.0), self.uniform(0.0, 3.1), board)  # fmt: skip
 
     def background(self) -> None:
-        """A floor, and walls behind, or nothing."""
+        """Add a floor, and walls behind, or nothing."""
         if self.chance(0.2):
             return
         dark = self.uniform(0.05, 0.6)
@@ -118,7 +113,7 @@ class _Table:
                                 rotation=facing.flatten().tolist())  # fmt: skip
 
     def top(self) -> None:
-        """The table's board, sometimes round, and sometimes a cloth or a sheet of paper on it."""
+        """Add the table's board, sometimes round, and sometimes a cloth or a sheet of paper on it."""
         half = (self.uniform(0.19, 0.26), 0.015, self.uniform(0.18, 0.23))
         draw = self.uniform(0.0, 1.0)
         paint, material = (WOODEN, self.wood(self.uniform(0.06, 0.15), 0.9)) if draw < 0.45 else self.material()
@@ -133,7 +128,7 @@ class _Table:
             self.solids.add(BOX, centre, sheet, paint=paint, material=material, yaw=self.uniform(-1.5, 1.5))
 
     def things(self) -> list[Triple]:
-        """Four to ten things on discs of the table that do not overlap; return the discs: x, z, radius in metres."""
+        """Put four to ten things on discs of the table that do not overlap; return the discs: x, z, radius, metres."""
         placed: list[Triple] = []
         wanted = int(self.uniform(4.0, 10.99))
         makers = (self.box, self.can, self.ball, self.pile, self.books, self.house, self.plant, self.leaning)
@@ -163,18 +158,18 @@ class _Table:
         return up + reach
 
     def turned(self, pitch: float = 0.0, roll: float = 0.0) -> torch.Tensor:
-        """A rotation with a random yaw."""
+        """Draw a rotation with a random yaw."""
         angles = torch.tensor([self.uniform(-math.pi, math.pi), pitch, roll], dtype=torch.float64)
         return axis_rotation(1, angles[0]) @ axis_rotation(0, angles[1]) @ axis_rotation(2, angles[2])
 
     def box(self, x: float, z: float, size: float) -> None:
-        """A box that fills its disc."""
+        """Add a box that fills its disc."""
         angle = self.uniform(0.5, 1.07)
         half = (size * math.sin(angle), self.uniform(0.015, TALLEST / 2), size * math.cos(angle))
         self.rest(BOX, x, z, half, self.turned())
 
     def can(self, x: float, z: float, size: float) -> None:
-        """A cylinder, standing or lying."""
+        """Add a cylinder, standing or lying."""
         if self.chance(0.7):
             self.rest(CYLINDER, x, z, (size, self.uniform(0.02, TALLEST / 2), size), self.turned())
         else:
@@ -182,7 +177,7 @@ class _Table:
             self.rest(CYLINDER, x, z, (radius, 0.75 * size, radius), self.turned(roll=math.pi / 2))
 
     def ball(self, x: float, z: float, size: float) -> None:
-        """A ball, or an egg that lies anyhow."""
+        """Add a ball, or an egg that lies anyhow."""
         if self.chance(0.5):
             self.rest(BALL, x, z, (size, size, size), self.turned())
         else:
@@ -190,7 +185,7 @@ class _Table:
             self.rest(BALL, x, z, half, self.turned(self.uniform(-0.6, 0.6), self.uniform(-0.6, 0.6)))
 
     def pile(self, x: float, z: float, size: float) -> None:
-        """Two to four pieces on one another, each smaller than the one below."""
+        """Pile two to four pieces on one another, each smaller than the one below."""
         top, reach = 0.0, size
         for _ in range(int(self.uniform(2.0, 4.99))):
             kind = (BOX, CYLINDER, BALL)[int(self.uniform(0.0, 2.999))]
@@ -204,14 +199,14 @@ class _Table:
                 return
 
     def books(self, x: float, z: float, size: float) -> None:
-        """A stack of flat boxes, each turned its own way."""
+        """Add a stack of flat boxes, each turned its own way."""
         top = 0.0
         for _ in range(int(self.uniform(2.0, 5.99))):
             half = (size * self.uniform(0.6, 0.75), self.uniform(0.004, 0.014), size * self.uniform(0.45, 0.65))
             top = self.rest(BOX, x, z, half, self.turned(), top)
 
     def house(self, x: float, z: float, size: float) -> None:
-        """A box with a gabled roof, as a model of a house."""
+        """Add a box with a gabled roof, as a model of a house."""
         turn = self.turned()
         half = (0.6 * size, self.uniform(0.6, 1.2) * size, 0.75 * size)
         top = self.rest(BOX, x, z, half, turn)
@@ -220,7 +215,7 @@ class _Table:
         self.rest(BOX, x, z, (edge, edge, 0.76 * size), gable, top - edge * math.sqrt(2) + 0.1 * size)
 
     def plant(self, x: float, z: float, size: float) -> None:
-        """A stem with a cluster of balls."""
+        """Add a stem with a cluster of balls."""
         tall = self.uniform(0.06, 0.11)
         self.rest(CYLINDER, x, z, (0.2 * size, tall / 2, 0.2 * size), self.turned())
         self.rest(BALL, x, z, (0.6 * size, 0.6 * size, 0.6 * size), self.turned(), tall - 0.2 * size)
@@ -231,6 +226,6 @@ class _Table:
             self.rest(BALL, *where, (radius, radius, radius), self.turned(), up - radius)
 
     def leaning(self, x: float, z: float, size: float) -> None:
-        """A box that stands on an edge or a corner."""
+        """Add a box that stands on an edge or a corner."""
         half = (0.55 * size, self.uniform(0.3, 0.7) * size, 0.45 * size)
         self.rest(BOX, x, z, half, self.turned(self.uniform(-0.7, 0.7), self.uniform(-0.7, 0.7)))
