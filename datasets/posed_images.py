@@ -34,8 +34,8 @@ class PosedImages(MultiViewDataset):
     Args:
         root: the scene, or the folder of the `scenes`.
         scenes: names of folders in `root`; None: `root` itself is the scene.
-        depth_range, trajectory, format, intrinsics, every, num_sources, size, max_side: see `PosedImagesScene`; a
-            relative `trajectory` is below each scene.
+        depth_range, poses, format, intrinsics, every, num_sources, size, max_side: see `PosedImagesScene`; a relative
+            `poses` is below each scene.
         num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
     """
 
@@ -45,7 +45,7 @@ class PosedImages(MultiViewDataset):
         scenes: Sequence[str] | None = None,
         *,
         depth_range: tuple[float, float],
-        trajectory: str | None = None,
+        poses: str | None = None,
         format: Literal["kitti", "tum"] | None = None,
         intrinsics: Intrinsics | None = None,
         every: int = 1,
@@ -60,7 +60,7 @@ class PosedImages(MultiViewDataset):
                 PosedImagesScene(
                     folder,
                     depth_range=depth_range,
-                    trajectory=None if trajectory is None else folder / trajectory,
+                    poses=None if poses is None else folder / poses,
                     format=format,
                     intrinsics=intrinsics,
                     every=every,
@@ -85,7 +85,7 @@ class PosedImagesScene(Photographs):
     Args:
         folder: holds the images, itself or in images/, rgb/, image_2/, color/.
         depth_range: near and far for all views, in the unit of the poses.
-        trajectory: the file of poses, camera to world; None: poses.txt, trajectory.txt or groundtruth.txt in `folder`.
+        poses: the file of poses, camera to world; None: poses.txt, trajectory.txt or groundtruth.txt in `folder`.
         format: "kitti" or "tum"; None: by the number of columns.
         intrinsics: fx, fy, cx, cy in pixels of the images, of which the top-left one has its centre at (0, 0); None:
             from intrinsics.txt, K.txt or camera-intrinsics.txt in `folder`: these four numbers, or a 3x3 or 4x4 matrix.
@@ -104,7 +104,7 @@ class PosedImagesScene(Photographs):
         folder: Path,
         *,
         depth_range: tuple[float, float],
-        trajectory: Path | None = None,
+        poses: Path | None = None,
         format: Literal["kitti", "tum"] | None = None,
         intrinsics: Intrinsics | None = None,
         every: int = 1,
@@ -119,16 +119,16 @@ class PosedImagesScene(Photographs):
             raise Vo3dError(f"{folder}: no such folder")
         if not (images := _image_files(folder)):
             raise Vo3dError(f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/: expected some")
-        path = trajectory or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): give the trajectory")
-        poses = read_trajectory(path, format or _format(path))
-        chosen, rows = _matched(images, poses, path, max_difference)
+        path = poses or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): name it (poses)")
+        trajectory = read_trajectory(path, format or _format(path))
+        chosen, rows = _matched(images, trajectory, path, max_difference)
         images = [images[index] for index in chosen[::every]]
         K = _intrinsics(folder, intrinsics)
         views = posed_photographs(
             images,
             list(map(image_size, images)),
             K.expand(len(images), 3, 3),
-            poses.world_T_cam[rows[::every]],
+            trajectory.world_T_cam[rows[::every]],
             depth_range,
             num_sources=num_sources,
         )
@@ -156,7 +156,7 @@ def scene(
     return PosedImagesScene(
         path,
         depth_range=depth_range,
-        trajectory=poses,
+        poses=poses,
         intrinsics=intrinsics,
         every=every,
         size=size,

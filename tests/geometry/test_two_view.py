@@ -1,0 +1,61 @@
+"""The motion between two views of known points: into all directions, with its sign, and with its length."""
+
+import cv2
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from vo3d.geometry import two_view
+
+DIRECTIONS = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1), (1, 2, -2), (-1, -2, 2)]
+TURNS = [(0.0, 0.05, 0.0), (0.03, -0.1, 0.02)]
+
+
+def scene(direction: tuple[int, int, int], turn: tuple[float, float, float]) -> tuple[ndarray, ndarray, ndarray]:
+    """The true `b_T_a`, 200 points of view a, 5 to 12 metres away, and their rays in b; one in five is wrong."""
+    random = np.random.default_rng(1)
+    b_T_a = np.eye(4)
+    b_T_a[:3, :3] = cv2.Rodrigues(np.array(turn))[0]
+    b_T_a[:3, 3] = 1.5 * np.array(direction) / np.linalg.norm(direction)
+    depth = random.uniform(5, 12, 200)
+    points = np.stack((random.uniform(-0.5, 0.5, 200) * depth, random.uniform(-0.4, 0.4, 200) * depth, depth), axis=1)
+    moved = points @ b_T_a[:3, :3].T + b_T_a[:3, 3]
+    b = moved[:, :2] / moved[:, 2:]
+    b[::5] = random.uniform(-0.5, 0.5, (40, 2))
+    return b_T_a, points, b
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_motion_has_its_direction_and_not_the_opposite_one(
+    direction: tuple[int, int, int], turn: tuple[float, float, float]
+) -> None:
+    b_T_a, points, b = scene(direction, turn)
+    found = two_view.fit_motion(points[:, :2] / points[:, 2:], b, 1e-3)
+    assert found is not None
+    pose, inlier = found
+    assert pose[:3, :3] == pytest.approx(b_T_a[:3, :3], abs=1e-3)
+    assert pose[:3, 3] == pytest.approx(b_T_a[:3, 3] / 1.5, abs=1e-2)
+    assert 155 <= inlier.sum() <= 170
+    assert int(inlier[::5].sum()) <= 5
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_length_of_a_motion_is_found_from_points_in_metres(
+    direction: tuple[int, int, int], turn: tuple[float, float, float]
+) -> None:
+    b_T_a, points, b = scene(direction, turn)
+    unit = two_view.rigid(b_T_a[:3, :3], b_T_a[:3, 3] / 1.5)
+    found = two_view.fit_scaled_motion(points, b, unit, 1e-3)
+    assert found is not None
+    assert found == pytest.approx(b_T_a, abs=1e-3)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_points_are_in_front_of_both_views_for_the_true_motion_alone(direction: tuple[int, int, int]) -> None:
+    b_T_a, points, _ = scene(direction, TURNS[1])
+    moved = points @ b_T_a[:3, :3].T + b_T_a[:3, 3]
+    a, b = points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:]
+    assert bool(two_view.in_front(a, b, b_T_a).all())
+    assert not bool(two_view.in_front(a, b, two_view.rigid(b_T_a[:3, :3], -b_T_a[:3, 3])).any())
