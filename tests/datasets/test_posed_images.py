@@ -128,9 +128,7 @@ def test_k_has_several_spellings(folder: Path, text: str) -> None:
 
 
 def test_many_folders_make_one_dataset(folder: Path) -> None:
-    dataset = PosedImages(
-        folder.parent, ["walk"], depth_range=RANGE, poses="poses.txt", size=(24, 30), num_views=3
-    )
+    dataset = PosedImages(folder.parent, ["walk"], depth_range=RANGE, poses="poses.txt", size=(24, 30), num_views=3)
     assert len(dataset) == VIEWS
     assert dataset[0].image.shape == (3, 3, 24, 30)
 
