@@ -36,15 +36,13 @@ class Case:
 
 CASES = [
     Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), poses=True, overfit_steps=150),
-    Case(
-        "MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=100, overfit_rate=1e-2, overfit_to=0.1
-    ),
+    Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(
         "RMVSNet",
         lambda size: RMVSNet(num_depths=8, features="uninet", sweep="near_to_far"),
-        overfit_steps=70,
+        overfit_steps=50,
         overfit_rate=1e-2,
-        overfit_to=0.4,
+        overfit_to=0.6,
     ),
     Case("PlaneSweep", lambda size: PlaneSweep(num_depths=8), learns=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
