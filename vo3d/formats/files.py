@@ -1,6 +1,7 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and folders that one process at a time writes to."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Make a folder this process's own for a while; the lock dies with its process.
+
+    What dead processes left half written there is removed.
+    Raises Vo3dError when another process holds the folder, or when the system refuses.
+    """
+    make_folder(folder)
+    with (folder / ".lock").open("a+") as file:
+        if sys.platform != "win32":
+            import fcntl  # noqa: PLC0415  (not there on Windows)
+
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: forked processes would hold it too
+            except OSError as error:
+                file.seek(0)
+                raise Vo3dError(
+                    f"{folder}: process {file.read() or '?'} writes there: wait for its end, or choose another folder"
+                ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        for path in folder.rglob(".*.part*"):
+            path.unlink()
+        yield
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

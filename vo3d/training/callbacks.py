@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -20,6 +21,7 @@ from vo3d.formats.weights import SETTINGS_KEY
 from vo3d.provenance import provenance
 from vo3d.settings.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
 from vo3d.training.datamodule import seed_of
+from vo3d.training.loops import SettledCheckpoint
 
 
 class History(Logger):
@@ -108,27 +110,35 @@ class RunFolder(Callback):
         checkpoint[SETTINGS_KEY] = self.config
 
 
-class LastCheckpoint(Checkpoint):
-    """Writes the whole state of the run to one file: every so many steps, and after each epoch.
-
-    ModelCheckpoint needs two instances for the two occasions, and takes them for others when the number changes.
-    """
+class LastCheckpoint(SettledCheckpoint):
+    """Writes the whole state of the run to one file: every so many steps, after each epoch, and where the run ends."""
 
     def __init__(self, path: Path, every: int) -> None:
         if every < 1:
             raise Vo3dError(f"checkpoint_every is {every}: expected at least one step")
         self.path, self.every = path, every
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save in the middle of an epoch, at steps and not between them when gradients are accumulated."""
-        if trainer.global_step % self.every == 0 and not trainer.fit_loop._should_accumulate():
+    def on_settled(self, trainer: Trainer, *, final: bool) -> None:
+        """Save at steps, and not between them when gradients are accumulated."""
+        if final or (trainer.global_step % self.every == 0 and not trainer.fit_loop._should_accumulate()):
             trainer.save_checkpoint(self.path)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the epoch."""
-        trainer.save_checkpoint(self.path)
+
+class BestCheckpoint(ModelCheckpoint, SettledCheckpoint):
+    """Writes best.ckpt after a validation with the smallest value so far; its whole state can be resumed, too."""
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(folder, "best", monitor=monitor, mode="min", enable_version_counter=False)
+        self.due: str | None = None
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self.due = filepath  # Lightning asks for it in the midst of the step
+
+    def on_settled(self, trainer: Trainer, *, final: bool) -> None:
+        """Save what the last validation asked for."""
+        if self.due is not None:
+            path, self.due = self.due, None
+            super()._save_checkpoint(trainer, path)
 
 
 class EarlyStop(EarlyStopping):
@@ -154,6 +164,10 @@ class EarlyStop(EarlyStopping):
         if trainer.global_step >= self.after:
             super().on_validation_end(trainer, pl_module)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the count; the patience is that of the command line."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
     def reason(self) -> str | None:
         """Tell why training stopped; None where it did not."""
         if self.stopping_reason == EarlyStoppingReason.NOT_STOPPED:
@@ -177,6 +191,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())  # the content is on the disk before the name is
             except RuntimeError as error:  # torch's own complaint, about bytes, hides that of the system
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
@@ -225,9 +241,7 @@ def standard_callbacks(
     callbacks: list[Callback] = [ProgressBar()] if bar else []
     callbacks.append(LearningRateMonitor(logging_interval="step"))
     if monitor is not None:
-        callbacks.append(
-            ModelCheckpoint(folder / CHECKPOINTS, "best", monitor=monitor, mode="min", enable_version_counter=False)
-        )
+        callbacks.append(BestCheckpoint(folder / CHECKPOINTS, monitor))
         if patience is not None:
             if patience < 0:
                 raise Vo3dError(f"patience is {patience}: expected validations, at least 0, or null to train on")

@@ -3,9 +3,11 @@
 import inspect
 import logging
 import re
+import signal
 import sys
 import warnings
 from argparse import ArgumentError
+from contextlib import nullcontext
 from functools import reduce
 from itertools import pairwise
 from operator import or_
@@ -19,8 +21,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.files import hold_folder
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.settings.complaints import one_line
 from vo3d.settings.files import line_of_key, parse_settings, read_settings
@@ -28,6 +32,7 @@ from vo3d.settings.run_folder import CHECKPOINTS, find_checkpoint
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
+from vo3d.training.loops import install, is_settled
 
 EXAMPLES = {
     "fit": "train a model; example: vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml --out runs/deepvo",
@@ -35,6 +40,14 @@ EXAMPLES = {
     "test": "losses of the test set; example: vo3d test -c runs/deepvo/config.yaml --ckpt_path best",
 }
 START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
+RESUME = "resume with --ckpt_path last"
+# What ends a training from outside, by what it says: of a process that reads data, of a partner, of memory.
+FAULTS = (RuntimeError, MemoryError, KeyError, ValueError, TypeError, AttributeError, IndexError)
+ENDS = {
+    "a process that reads data died": r"DataLoader worker",
+    "a partner process died": r"onnection (closed|reset) by peer|NCCL|Broken pipe|gloo",
+    "memory ran out": r"MemoryError|out of memory|can't allocate memory|not enough memory",
+}
 STRICT = {"allow_abbrev": False, "exit_on_error": False}
 
 # Warnings about Lightning's own code, which its users can do nothing about; seen with lightning 2.6.6, November 2026.
@@ -107,7 +120,10 @@ class TrainingCLI(LightningCLI):
         options = self.config[self.verb]
         self.checkpoint = None if options.ckpt_path is None else find_checkpoint(options.ckpt_path, options.out)
         if self.checkpoint is not None:
-            self._refuse_other_settings(read_checkpoint(self.checkpoint))
+            stored = read_checkpoint(self.checkpoint)
+            self._refuse_other_settings(stored)
+            if self.verb == "fit":
+                check_resumable(stored, self.checkpoint)
         elif self.verb != "fit" and options.model.init_weights is None:
             raise Vo3dError(f"vo3d {self.verb} needs weights: give --ckpt_path best, or --model.init_weights FILE")
 
@@ -163,6 +179,7 @@ class TrainingCLI(LightningCLI):
             trainer = self._instantiate_trainer(options, callbacks)
         except (MisconfigurationException, ValueError) as error:  # an accelerator that is absent or has no such name
             raise Vo3dError(f"the trainer refuses its settings: {error}") from error
+        install(trainer)
         profiler = trainer.profiler  # type: ignore[attr-defined]
         if not isinstance(profiler, PassThroughProfiler):
             profiler.dirpath = profiler.dirpath or folder  # else it would report to the log, which is silent
@@ -176,6 +193,29 @@ class TrainingCLI(LightningCLI):
             "ckpt_path": self.checkpoint,
             "weights_only": True,  # never run code out of a checkpoint
         }
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        owner = subcommand == "fit" and self.trainer.global_rank == 0
+        try:
+            with hold_folder(self.config_init["fit"]["out"]) if owner else nullcontext():
+                super()._run_subcommand(subcommand)
+        except SIGTERMException as error:
+            step = self.trainer.global_step
+            sys.stderr.write(f"vo3d: ended by SIGTERM after step {step}; {RESUME}\n")
+            raise SystemExit(128 + signal.SIGTERM) from error
+        except Vo3dError:
+            raise
+        except FAULTS as error:
+            line = one_line(error)
+            if self.checkpoint is not None and not self.model.began:
+                raise Vo3dError(
+                    f"{self.checkpoint}: its state does not fit this run ({line}): resume with the settings that it "
+                    f"was made with, or start anew with --model.init_weights {self.checkpoint}"
+                ) from error
+            cause = next((words for words, pattern in ENDS.items() if re.search(pattern, repr(error))), None)
+            if cause is None:
+                raise
+            raise Vo3dError(f"{cause} after step {self.trainer.global_step} ({line[:120]}): {RESUME}") from error
 
     def before_fit(self) -> None:
         """Refuse to mix two runs in one folder."""
@@ -229,6 +269,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or "state_dict" not in stored:
         raise Vo3dError(f"{path}: not a checkpoint of `vo3d fit`; other weights enter through --model.init_weights")
     return stored
+
+
+def check_resumable(stored: dict[str, Any], path: Path) -> None:
+    """Raise Vo3dError unless a checkpoint holds the whole state of a run, of a moment between two of its batches."""
+    kinds = {"optimizer_states": list, "lr_schedulers": list, "callbacks": dict, "loops": dict, "global_step": int}
+    absent = [name for name, kind in kinds.items() if not isinstance(stored.get(name), kind)]
+    if absent or not stored["optimizer_states"]:
+        reason = f"holds no state of a run ({', '.join(absent) or 'optimizer_states'} absent or of another kind)"
+    elif not is_settled(stored["loops"]):
+        reason = (
+            "was made in the midst of a step, by another callback or an earlier version, and cannot be resumed exactly"
+        )
+    else:
+        return
+    raise Vo3dError(f"{path} {reason}: resume from last.ckpt, or start anew with --model.init_weights {path}")
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
