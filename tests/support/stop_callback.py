@@ -25,3 +25,38 @@ class Stop(Callback):
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Stopped
+
+
+class At(Callback):
+    """Does something at a hook, the first time that `step` optimiser steps are done there."""
+
+    def __init__(self, hook: str, step: int, act: str) -> None:
+        def call(trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == step and not trainer.sanity_checking:
+                ACTS[act](trainer)
+
+        setattr(self, hook, call)
+
+
+def _stop(trainer: Trainer) -> None:
+    raise Stopped
+
+
+def _stop_early(trainer: Trainer) -> None:
+    trainer.should_stop = True  # as Lightning's Timer does
+
+
+def _terminate(trainer: Trainer) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _die(trainer: Trainer) -> None:
+    if trainer.global_rank == trainer.world_size - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _exhaust(trainer: Trainer) -> None:
+    raise MemoryError
+
+
+ACTS = {"stop": _stop, "stop_early": _stop_early, "terminate": _terminate, "die": _die, "exhaust": _exhaust}

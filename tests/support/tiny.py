@@ -1,10 +1,13 @@
 """A small model and a small dataset, for tests of what runs models without caring which."""
 
+import os
+import signal
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from vo3d.geometry import se3
 from vo3d.model import Model, Prediction
@@ -106,3 +109,12 @@ class TinyClips(RecordingDataset):
             return Sample(image=sample.image, K=sample.K, scene=sample.scene, index=sample.index)
         shift = 0.01 * self.epoch
         return Sample(**{name: getattr(sample, name) for name in sample.given()} | {"image": sample.image + shift})
+
+
+class DyingClips(TinyClips):
+    """Kills the process that reads clip 5, as a system without memory would; never the training process."""
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 5 and get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)

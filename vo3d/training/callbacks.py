@@ -134,6 +134,11 @@ class BestCheckpoint(ModelCheckpoint, SettledCheckpoint):
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         self.due = filepath  # Lightning asks for it in the midst of the step
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the value after an epoch, and not where a run ends within one."""
+        if trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            super().on_train_epoch_end(trainer, pl_module)
+
     def on_settled(self, trainer: Trainer, *, final: bool) -> None:
         """Save what the last validation asked for."""
         if self.due is not None:
