@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
 from vo3d.formats.weights import FINISHED_KEY, load_matching, load_weights
 from vo3d.layers.initialisation import Scheme, initialise
 from vo3d.model import Model, check_gives, check_needs, has_own
 from vo3d.optim import Adam
 from vo3d.recording import Recording, RecordingDataset, recordings_of
 from vo3d.sample import Sample
+from vo3d.training.callbacks import AtomicCheckpoints
 from vo3d.training.closures import Evaluations, check_trainer, clips, wants_closure
 from vo3d.training.datamodule import Batch
 from vo3d.training.groups import (
@@ -237,8 +237,7 @@ class Learner(LightningModule):
                 net.finish(recordings)
             state |= {f"{PREFIX}{name}": value.cpu() for name, value in net.state_dict().items()}
             stored[FINISHED_KEY] = True
-            with atomic_path(path) as temporary:
-                torch.save(stored, temporary)
+            AtomicCheckpoints().save_checkpoint(stored, path)
         net.train(was_training)
 
     def _recordings(self, what: str) -> Sequence[Recording]:
