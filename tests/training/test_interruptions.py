@@ -108,8 +108,11 @@ def test_the_best_weights_can_be_resumed_too(tmp_path: Path) -> None:
     assert kill_training.differences(tmp_path / "other", tmp_path / "whole") == []
 
 
-def test_sigterm_ends_a_run_with_its_status_and_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--trainer.max_epochs", "3"]
+@pytest.mark.parametrize("batches", ["1", "3"])
+def test_sigterm_ends_a_run_with_its_status_and_a_line(
+    batches: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--trainer.max_epochs", "3", "--trainer.accumulate_grad_batches", batches, "--checkpoint_every", "1"]
     assert main(command(tmp_path / "whole", *words)) == 0
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:

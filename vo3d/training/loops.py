@@ -58,7 +58,8 @@ class EpochLoop(_TrainingEpochLoop):
         try:
             super().on_advance_end(data_fetcher)
         except SIGTERMException:
-            settle(self.trainer, final=True)
+            if not self._should_accumulate():
+                settle(self.trainer, final=True)
             raise
         if not self._num_ready_batches_reached():
             settle(self.trainer, final=self.done)
