@@ -37,11 +37,11 @@ CHOICES = {
     "noise": {"optimizer": {"class_path": "vo3d.optim.SGD", "init_args": {"lr": 0.01, "weight_decay": 0}}, "eta": 0.01},
     "newton_cg": {"solve": "cg"},
 }
-# Each optimiser with one of the small models, each model with some of every family; those of a matrix see `tiny` alone.
+# Each small model with an optimiser of some families; `tiny` sees them all, and those of a matrix it alone.
 SMOKES = {
-    "smoke_deepvo": ("sgd", "nag", "adam", "nadam", "lbfgs"),
-    "smoke_mvsnet": ("momentum", "noise", "adagrad", "rmsprop", "cg"),
-    "smoke_rmvsnet": ("momentum_averaged", "adadelta", "adamax", "newton_cg"),
+    "smoke_deepvo": ("nag", "lbfgs"),
+    "smoke_mvsnet": ("noise", "cg"),
+    "smoke_rmvsnet": ("adadelta", "newton_cg"),
 }
 # On 110 parameters and 38 clips, other rates and batches than for large networks: options, epochs.
 BATCHES = ["--data.batch_size", "4"]
@@ -102,7 +102,7 @@ def printed(parser: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., di
 
 def test_there_are_configurations_of_each_kind() -> None:
     assert set(OPTIMISERS) == {f"optim_{name}.yaml" for name in TRAINING}
-    assert set(TRAINING) == {*FULL_MATRIX, *(name for names in SMOKES.values() for name in names)}
+    assert set(TRAINING) > {*FULL_MATRIX, *(name for names in SMOKES.values() for name in names)}
     assert {"trainer_cpu.yaml", "trainer_gpu.yaml", "trainer_ddp.yaml"} == set(TRAINERS)
     assert {"deepvo_kitti.yaml", "deepvo_7scenes.yaml", "deepvo_rendered.yaml", "smoke_deepvo.yaml"} <= set(BASES)
 
@@ -196,7 +196,9 @@ def weights_after_a_step(out: Path, base: str, *words: str) -> dict[str, torch.T
     return {name: tensor for name, tensor in stored["state_dict"].items() if "running" not in name}
 
 
-def test_small_models_step_with_each_optimiser(began: tuple[str, dict[str, torch.Tensor]], tmp_path: Path) -> None:
+def test_small_models_step_with_optimisers_of_each_family(
+    began: tuple[str, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     base, start = began
     for name in SMOKES[base]:
         moved = weights_after_a_step(tmp_path / name, base, "-c", f"optim_{name}.yaml")

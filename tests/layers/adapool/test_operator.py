@@ -105,7 +105,7 @@ def test_equals_the_twin(
     similarity: str, over_channels: bool, exact: bool, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operator, "TILE", tile)
-    cases = geometries(8, seed=MODES.index((similarity, over_channels)) + 100 * (tile == 60))
+    cases = geometries(4, seed=MODES.index((similarity, over_channels)) + 100 * (tile == 60))
     for i, (geometry, dtype) in enumerate(product(cases, (torch.float64, torch.float32))):
         x = noise(2, 3, *geometry.size, seed=i, dtype=dtype)
         blend = beta_of(geometry, dtype) if similarity and i % 4 < 3 else None
