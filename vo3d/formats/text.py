@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 
 LIMIT = 2**63  # of whole numbers, so that they fit in tensors
+FARTHEST = 1e12  # of coordinates and depths, whatever their unit: beyond, squares and differences lose all meaning
 NO_NUMBER = ": expected a finite number: correct the line or make the file again"
 
 
@@ -38,7 +39,7 @@ def parse_number(token: str, path: Path, line: int, fault: str = NO_NUMBER) -> f
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Vo3dError(f"{path}:{line}: {token!r}{fault}")
+        raise Vo3dError(f"{path}:{line}: {quoted(token)}{fault}")
     return value
 
 
@@ -54,6 +55,7 @@ def parse_whole(token: str, path: Path, line: int, what: str) -> int:
         value = LIMIT
     if not -LIMIT <= value < LIMIT:
         raise Vo3dError(
-            f"{path}:{line}: {token!r} as {what}: expected a whole number: correct the line or make the file again"
+            f"{path}:{line}: {quoted(token)} as {what}: expected a whole number: correct the line or make the "
+            "file again"
         )
     return value
