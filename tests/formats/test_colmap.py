@@ -219,7 +219,7 @@ BAD_TEXTS = {
     "digits": ("cameras", CAMERAS.replace("800", "8" * 5000), f":5: '{'8' * 115}...' as an id or a size"),
     "model": (
         "cameras",
-        CAMERAS.replace("PINHOLE", "\x1b[31m" + "P" * 99),
+        CAMERAS.replace("PINHOLE", "\x1b[31m" + "P" * 999),
         r":5: camera 2 has the camera model \x1b[31mPP",
     ),
     "point below": ("images", IMAGES.replace("20 4000000000", "20 -2"), ":4: a keypoint has the point -2"),

@@ -155,8 +155,8 @@ def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: S
     model = CAMERA_MODELS.get(name)
     if model is None:
         raise Vo3dError(
-            f"{place}: camera {id} has the camera model {shown(name, 40)}: expected {', '.join(CAMERA_MODELS)}: "
-            "undistort the images with COLMAP's image_undistorter first"
+            f"{place}: camera {id} has the camera model {shown(name, 26)}: expected {', '.join(CAMERA_MODELS)}: "
+            "undistort with COLMAP's image_undistorter first"
         )
     if len(params) != model.num_params:
         raise Vo3dError(f"{place}: camera {id} has {len(params)} parameters: expected {model.num_params} for {name}")

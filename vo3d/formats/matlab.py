@@ -69,8 +69,7 @@ def read_arrays(path: Path, shapes: Mapping[str, Shape]) -> dict[str, Array]:
         if name not in found:
             raise Vo3dError(f"{path}: holds {shown(', '.join(found)) or 'nothing'}: expected {expected}")
         array = found[name]
-        right = array is not None and len(array.shape) == len(shape) and array.size > 0
-        right = right and all(wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True))
+        right = array is not None and _fits(array, shape)
         if array is None or not right or not np.isfinite(array).all():
             what = "no array of numbers" if array is None else f"of shape {array.shape}"
             raise Vo3dError(
@@ -79,6 +78,11 @@ def read_arrays(path: Path, shapes: Mapping[str, Shape]) -> dict[str, Array]:
             )
         arrays[name] = array
     return arrays
+
+
+def _fits(array: Array, shape: Shape) -> bool:
+    same_axes = array.ndim == len(shape) and array.size > 0
+    return same_axes and all(wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True))
 
 
 def _spell(shape: Shape) -> str:

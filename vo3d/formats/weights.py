@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,11 @@ from vo3d.formats.files import atomic_path
 SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
 FINISHED_KEY = "vo3d_finished"  # in one that has what its method learns at the end
 SHOWN = 8  # keys that an error message lists before it only counts
+# what torch raises on bytes that it did not write has no common root
+_DAMAGES = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError),
+    *(ArithmeticError, AssertionError, AttributeError, MemoryError),
+)
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 
 
@@ -253,8 +259,7 @@ def _read_pickle(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what matters follows as an error
             return torch.load(path, map_location="cpu", weights_only=True)
-    # what torch raises on bytes that it did not write has no common root
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
+    except _DAMAGES as error:
         if unsafe := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise Vo3dError(
                 f"{path}: this pickle calls {shown(unsafe[1])}, so it was not read: weights must hold tensors and "
