@@ -27,6 +27,7 @@ def test_foreign_text_is_cut() -> None:
     assert len(shown("\x1b" * 5000)) == LONGEST
     assert shown("x" * LONGEST) == "x" * LONGEST
     assert quoted({"a": [1, 2]}) == "{'a': [1, 2]}"
+    assert quoted(10**5000) == "int too large to show"
 
 
 def test_keys_of_weights_are_spelled_and_cut(tmp_path: Path) -> None:

@@ -30,7 +30,11 @@ def shown(text: str, most: int = LONGEST) -> str:
 
 def quoted(found: object, most: int = LONGEST) -> str:
     """Return what a file held as Python spells it, for a message; cut as by `shown`."""
-    return shown(repr(found), most)
+    try:
+        text = repr(found)
+    except (ValueError, RecursionError):  # a number of too many digits, a list within a list within ...
+        text = f"{type(found).__name__} too large to show"
+    return shown(text, most)
 
 
 REMEDIES = {

@@ -8,6 +8,7 @@ from sys import float_info
 
 from vo3d.errors import Vo3dError, quoted, shown
 from vo3d.formats.files import write_whole
+from vo3d.formats.text import read_json
 
 Metrics = dict[str, float | int | None]
 
@@ -47,16 +48,7 @@ class Result:
         Raises Vo3dError when the file is missing or is not such a result.
         """
         path = path / FILE_NAME if path.is_dir() else path
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise Vo3dError(
-                f"{path}: cannot be read ({error.strerror}); expected the result of an evaluation"
-            ) from error
-        except (ValueError, RecursionError) as error:  # not JSON, not text, too long a number, too deep
-            raise Vo3dError(
-                f"{path}: not JSON ({shown(str(error))}); expected the metrics.json of an evaluation"
-            ) from error
+        content = read_json(path, "the metrics.json of an evaluation")
         names = [field.name for field in fields(Result)]
         if not isinstance(content, dict) or set(content) != set(names):
             found = shown(", ".join(content)) if isinstance(content, dict) else f"a {type(content).__name__}"
