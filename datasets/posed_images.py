@@ -15,6 +15,7 @@ from vo3d.datasets.resize import Size
 from vo3d.datasets.views import first_of, image_files
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size
+from vo3d.formats.pinhole import check_pinhole
 from vo3d.formats.text import parse_number, read_content, read_lines
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import trajectory as trajectories
@@ -233,18 +234,14 @@ def _intrinsics(folder: Path, given: Intrinsics | None) -> Float64[Tensor, "3 3"
         lines = enumerate(read_lines(path, "fx fy cx cy, or a 3x3 or 4x4 matrix"), start=1)
         rows = [(line.partition("#")[0].split(), number) for number, line in lines]
         numbers = [parse_number(token, path, number) for tokens, number in rows for token in tokens]
-        place = f"{path}:"
+        place = str(path)
     if len(numbers) == 16:
         numbers = [numbers[4 * row + column] for row in range(3) for column in range(3)]
     if len(numbers) == 4:
         fx, fy, cx, cy = numbers
         numbers = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     if len(numbers) != 9:
-        raise Vo3dError(f"{place} {len(numbers)} numbers: expected fx fy cx cy, or a 3x3 or 4x4 matrix")
+        raise Vo3dError(f"{place}: {len(numbers)} numbers: expected fx fy cx cy, or a 3x3 or 4x4 matrix")
     K = torch.tensor(numbers, dtype=torch.float64).reshape(3, 3)
-    if not (K[0, 0] > 0 and K[1, 1] > 0 and K[1, 0] == 0 and K[2].tolist() == [0, 0, 1] and K.isfinite().all()):
-        raise Vo3dError(
-            f"{place} {' '.join(f'{value:g}' for value in numbers)}: no matrix of a pinhole camera: expected "
-            "fx skew cx, 0 fy cy, 0 0 1 with fx and fy above 0"
-        )
+    check_pinhole(K, place)
     return K

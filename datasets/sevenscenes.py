@@ -15,9 +15,9 @@ from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, FileRecording, check_folder, frame_files, read_views
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.images import read_depth_png
-from vo3d.formats.text import read_lines
+from vo3d.formats.text import parse_whole, read_lines
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
@@ -136,9 +136,9 @@ def sequence_folders(scene: Path, split: Literal["train", "test"] | list[str]) -
     for number, line in enumerate(map(str.strip, lines), start=1):
         match = re.fullmatch(r"(sequence\s*(\d+))?", line)
         if match is None:
-            raise Vo3dError(f"{path}:{number}: found {line!r}: expected a line such as sequence1")
+            raise Vo3dError(f"{path}:{number}: found {quoted(line)}: expected a line such as sequence1")
         if line:
-            folders.append(scene / f"seq-{int(match[2]):02d}")
+            folders.append(scene / f"seq-{parse_whole(match[2], path, number, 'the number of a sequence'):02d}")
     if not folders:
         raise Vo3dError(f"{path}: names no sequence: expected lines such as sequence1")
     return folders
@@ -306,7 +306,7 @@ def _read_pose(path: Path) -> Float64[Tensor, "4 4"]:
             rows.append([])
         if len(rows[-1]) != 4 or not all(map(math.isfinite, rows[-1])):
             raise Vo3dError(
-                f"{path}:{number}: found {line.strip()!r}: expected four finite numbers, one row of a 4x4 pose"
+                f"{path}:{number}: found {quoted(line.strip())}: expected four finite numbers, one row of a 4x4 pose"
             )
     if len(rows) != 4:
         raise Vo3dError(f"{path}: has {len(rows)} rows: expected the four rows of a 4x4 pose")

@@ -6,8 +6,35 @@ import errno
 class Vo3dError(ValueError):
     """A mistake in a file, an option or the data: one line with what was found, expected, and what to do.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. Control characters, which a terminal would
+    obey, show as Python spells them, wherever in the message they come from.
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
+
+LONGEST = 120  # characters of foreign text in a message
+
+
+def visible(text: str) -> str:
+    """Return a text with Python's escapes for control characters and whatever else a terminal does not show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(text: str, most: int = LONGEST) -> str:
+    """Return foreign text for a message: visible, and cut to `most` characters, its last one kept."""
+    text = visible(text)
+    return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
+
+
+def quoted(found: object, most: int = LONGEST) -> str:
+    """Return what a file held as Python spells it, for a message; cut as by `shown`."""
+    try:
+        text = repr(found)
+    except (ValueError, RecursionError):  # a number of too many digits, a list within a list within ...
+        text = f"{type(found).__name__} too large to show"
+    return shown(text, most)
 
 
 REMEDIES = {

@@ -214,6 +214,22 @@ BAD_TEXTS = {
     "parameters": ("cameras", CAMERAS.replace(" 300.25", ""), ":5: camera 2 has 3 parameters: expected 4 for PINHOLE"),
     "zero focal": ("cameras", CAMERAS.replace("700", "0"), ":5: camera 2 is 800 x 600 pixels with PINHOLE 0 710"),
     "nan": ("cameras", CAMERAS.replace("700", "nan"), ":5: 'nan': expected a finite number"),
+    "long": ("cameras", CAMERAS.replace("700", "1e7"), ":5: camera 2: K has an entry of 1e+07: expected pixels"),
+    "wide": ("cameras", CAMERAS.replace("800", "8000000"), ":5: camera 2 is 8000000 x 600 pixels: expected up to"),
+    "digits": ("cameras", CAMERAS.replace("800", "8" * 5000), f":5: '{'8' * 115}...' as an id or a size"),
+    "model": (
+        "cameras",
+        CAMERAS.replace("PINHOLE", "\x1b[31m" + "P" * 999),
+        r":5: camera 2 has the camera model \x1b[31mPP",
+    ),
+    "point below": ("images", IMAGES.replace("20 4000000000", "20 -2"), ":4: a keypoint has the point -2"),
+    "far image": ("images", IMAGES.replace("0.5 -1 2 7", "1e99 -1 2 7"), ":4: no rigid motion"),
+    "far point": (
+        "points3D",
+        POINTS.replace("1 2 3 255", "1e99 2 3 255"),
+        ": point 11 is 1e+99 2 3 255 0 7 0.25: expected",
+    ),
+    "id below": ("points3D", POINTS.replace("11 1", "-11 1"), ": a point has an id or a keypoint below 0"),
     "size": ("cameras", CAMERAS.replace("800", "800.5"), ":5: '800.5' as an id or a size"),
     "short camera": ("cameras", "1 PINHOLE 3 4\n", ":1: 4 tokens: expected a line: camera id"),
     "camera twice": ("cameras", CAMERAS.replace("\n2 ", "\n7 "), ": camera 7 is there twice"),
@@ -277,10 +293,28 @@ def test_other_damage_in_binary_files(tmp_path: Path) -> None:
     path.write_bytes(whole.replace(b"photo", b"\xff\xfe\xfd\xfc\xfb"))
     with pytest.raises(Vo3dError, match=r"images.bin: the name at byte 72 is not UTF-8"):
         read_model(tmp_path)
+    for old, new, words in (
+        (struct.pack("<d", 10.5), struct.pack("<d", math.nan), "image 90: a keypoint is NaN or infinite"),
+        (struct.pack("<Q", 11), struct.pack("<q", -2), "image 90: a keypoint has the point -2"),
+        (b"b.png\0", b"\0", "image 3: its name is ''"),
+        (b"b.png\0", b"b\n.png\0", r"image 3: its name is 'b\\n.png'"),
+        (struct.pack("<d", -1), struct.pack("<d", 1e99), "image 90: no rigid motion"),
+    ):
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises(Vo3dError, match=f"images.bin, {words}"):
+            read_model(tmp_path)
     path.write_bytes(whole)
     points = tmp_path / "points3D.bin"
-    points.write_bytes(points.read_bytes().replace(struct.pack("<d", 4), struct.pack("<d", math.inf)))
-    with pytest.raises(Vo3dError, match=r"points3D.bin: a point is NaN or infinite"):
+    good = points.read_bytes()
+    for old, new, words in (
+        (struct.pack("<d", 0.25), struct.pack("<d", math.nan), "point 11 is 1 2 3 255 0 7 nan: expected finite"),
+        (struct.pack("<Q", 11), struct.pack("<q", -2), "a point has an id or a keypoint below 0"),
+    ):
+        points.write_bytes(good.replace(old, new))
+        with pytest.raises(Vo3dError, match=f"points3D.bin: {words}"):
+            read_model(tmp_path)
+    points.write_bytes(good.replace(struct.pack("<d", 4), struct.pack("<d", math.inf)))
+    with pytest.raises(Vo3dError, match=r"points3D.bin: point .* is .*inf.*: expected finite"):
         read_model(tmp_path)
 
 

@@ -1,5 +1,8 @@
 """Images: round trips, and every kind of damage refused with the name of the file."""
 
+import struct
+import zlib
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -8,7 +11,8 @@ import pytest
 import torch
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import read_depth_png, read_image, write_image
+from vo3d.formats.image_headers import header_size
+from vo3d.formats.images import MAX_PIXELS, image_size, read_depth_png, read_image, write_image
 
 
 @pytest.fixture
@@ -140,3 +144,63 @@ def test_what_cannot_be_written_leaves_no_file(tmp_path: Path, image: torch.Tens
     with pytest.raises(Vo3dError, match=words):
         write_image(tmp_path / name, image)
     assert not list(tmp_path.iterdir())
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Make a whole PNG file with these sizes in its header, and next to no pixels."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(9))),
+        (b"IEND", b""),
+    ):
+        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(kind + body))]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "channels"),
+    [*product([".png", ".jpg", ".bmp", ".tif", ".webp"], [1, 3]), (".ppm", 3), (".pgm", 1)],
+)
+def test_headers_tell_the_size(tmp_path: Path, suffix: str, channels: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_image(path, torch.zeros(channels, 23, 310))
+    assert header_size(path.read_bytes()) == (23, 310)
+    assert image_size(path) == (23, 310)
+
+
+def test_webp_without_loss_and_with_extras(tmp_path: Path) -> None:
+    for quality in (101, 50):  # above 100: without loss
+        _, encoded = cv2.imencode(".webp", np.zeros((23, 310, 4), np.uint8), [cv2.IMWRITE_WEBP_QUALITY, quality])
+        assert header_size(encoded.tobytes()) == (23, 310)
+    extended = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (309).to_bytes(3, "little") + (22).to_bytes(3, "little")
+    assert header_size(extended) == (23, 310)
+
+
+@pytest.mark.parametrize(("width", "height"), [(2**31 - 1, 2**31 - 1), (25_000, 25_000), (MAX_PIXELS + 1, 1)])
+def test_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path: Path, width: int, height: int) -> None:
+    words = rf"an image of {width} x {height} pixels: expected at most 200 million"
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_of(width, height))
+    for read in (read_image, image_size, read_depth_png):
+        with pytest.raises(Vo3dError, match=rf"bomb\.png: {words}"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tif", ".webp", ".ppm"])
+def test_other_formats_with_too_many_pixels_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"bomb{suffix}"
+    write_image(path, torch.zeros(3, 5, 7))
+    content = path.read_bytes()
+    sides = {
+        ".jpg": (struct.pack(">HH", 5, 7), struct.pack(">HH", 65000, 65000)),
+        ".bmp": (struct.pack("<ii", 7, 5), struct.pack("<ii", 65000, 65000)),
+        ".tif": (struct.pack("<HHII", 256, 3, 1, 7), struct.pack("<HHII", 256, 4, 1, 2**30)),
+        ".webp": (b"/" + struct.pack("<I", 6 + (4 << 14)), b"/" + struct.pack("<I", 16383 + (16383 << 14))),
+        ".ppm": (b"7 5", b"65000 65000"),
+    }
+    old, new = sides[suffix]
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(Vo3dError, match="expected at most 200 million"):
+        read_image(path)

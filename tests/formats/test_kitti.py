@@ -41,7 +41,13 @@ def test_calib_gives_the_matrices(tmp_path: Path) -> None:
         (f"{P0}\nP1 {'0 ' * 12}", ":2", "found 'P1'"),
         (f"{P0}\n{P0}", ":2", "a second P0:"),
         (f"\n{P0}\nP1: {'0 ' * 12}", ":3", "no projection of a rectified camera"),
-        (f"Tr: {'0 ' * 12}", "", "holds no projection matrix"),
+        (f"{P0}\nTr: {'0 ' * 12}", ":2", "not a rotation"),
+        (f"{P0}\nTr: 2 0 0 0 0 2 0 0 0 0 2 0", ":2", "not a rotation"),
+        (f"{P0}\nTr: 1 0 0 1e200 0 1 0 0 0 0 1 0", ":2", "the position is 1e+200 0 0"),
+        ("P2: 1e7 0 0 0 0 7 0 0 0 0 1 0", ":1", "K has an entry of 1e+07: expected pixels, up to 1e+06"),
+        ("P2: 7 0 0 1e99 0 7 0 0 0 0 1 0", ":1", "has an offset of 1e+99"),
+        (f"{P0}\n\x1b[31m{'x' * 999}", ":2", r"found '\x1b[31mxxx"),
+        ("Tr: 1 0 0 0 0 1 0 0 0 0 1 0", "", "holds no projection matrix"),
         ("", "", "holds no projection matrix"),
     ],
 )
@@ -69,6 +75,8 @@ def test_a_binary_or_missing_calib_is_named(tmp_path: Path) -> None:
         ("0\n0.1\nsoon\n", ":3: 'soon' is not a finite number"),
         ("0\n0.1\n0.1\n", ":3: time 0.1 s follows 0.1 s"),
         ("0\n0.1 0.2\n", ":2: found 2 tokens"),
+        ("-0.1\n0\n", ":1: time -0.1 s: expected 0 or more"),
+        (f"0\n{'9' * 5000}\n", f":2: '{'9' * 115}...' is not a finite number"),
         ("", ": is empty"),
     ],
 )
@@ -93,9 +101,10 @@ def test_matlab_imu_turns_into_camera_axes(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ({"imu_data_interp": np.zeros((20, 6))}, "has 20 rows"),
-        ({"imu_data_interp": np.zeros((21, 5))}, "six finite numbers"),
-        ({"imu_data_interp": np.full((21, 6), np.nan)}, "six finite numbers"),
-        ({"other": np.zeros((21, 6))}, "expected key imu_data_interp"),
+        ({"imu_data_interp": np.zeros((21, 5))}, r"of shape \(21, 5\): expected imu_data_interp \(nx6\)"),
+        ({"imu_data_interp": np.full((21, 6), -1e7)}, "has a reading of 1e.07"),
+        ({"imu_data_interp": np.full((21, 6), np.nan)}, "with NaN or infinity"),
+        ({"other": np.zeros((21, 6))}, "holds other: expected imu_data_interp"),
     ],
 )
 def test_a_wrong_imu_file_is_named(tmp_path: Path, content: dict[str, np.ndarray], words: str) -> None:
@@ -107,7 +116,7 @@ def test_a_wrong_imu_file_is_named(tmp_path: Path, content: dict[str, np.ndarray
 def test_an_imu_file_that_is_no_matlab_file_is_named(tmp_path: Path) -> None:
     for content in (b"", b"no matlab file at all, but long enough to hold a header" * 4):
         (tmp_path / "06.mat").write_bytes(content)
-        with pytest.raises(Vo3dError, match=r"06\.mat: not a MATLAB file"):
+        with pytest.raises(Vo3dError, match=r"06\.mat: no whole MATLAB file"):
             read_imu(tmp_path / "06.mat")
 
 
@@ -119,6 +128,7 @@ def test_an_imu_file_that_is_no_matlab_file_is_named(tmp_path: Path) -> None:
         ("2 0 0 0 0 0 0\n", ":1: frame 2 follows frame 0"),
         ("1 0 0 0 0 0 0\n1 0 0 0 0 0 0\n2 0 0 0 0 0 0\n", ": frame 2 has 1 readings"),
         ("# head\n", ": holds no reading"),
+        ("1 0 0 0 0 0 1e7\n", ": has a reading of 1e+07: expected rad/s and m/s^2 up to 1e+06"),
     ],
 )
 def test_wrong_imu_text_is_one_line_with_its_place(tmp_path: Path, text: str, words: str) -> None:

@@ -67,6 +67,8 @@ BAD = {
     "no scale": (b"Pf\n3 2\n", "not a PFM file"),
     "zero scale": (grey("<", "Pf\n3 2\n0\n"), "scale '0'"),
     "word as scale": (grey("<", "Pf\n3 2\nnan\n"), "scale 'nan'"),
+    "digits": (b"Pf\n" + b"1" * 5000 + b" 2\n-1.0\n", "not a PFM file"),
+    "long scale": (grey("<", "Pf\n3 2\n" + "x" * 999 + "\n"), f"scale '{'x' * 115}...' in"),
     "no pixels": (b"Pf\n0 2\n-1.0\n", "0 x 2 pixels"),
 }
 

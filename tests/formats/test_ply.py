@@ -124,6 +124,7 @@ def test_windows_lines_and_colours_of_other_kinds(tmp_path: Path) -> None:
     for kind, name, values, expected in (
         ("ushort", "diffuse_{}", "65535 0 257", [255, 0, 1]),
         ("float", "{}", "1 0 0.5", [255, 0, 128]),
+        ("float", "{}", "255 0 127.6", [255, 0, 128]),
         ("int", "{}", "255 0 7", [255, 0, 7]),
     ):
         names = "".join(f"property {kind} {name.format(colour)}\r\n" for colour in ("red", "green", "blue"))
@@ -155,6 +156,22 @@ BAD_TEXT = {
     "fraction": (HEAD + "property int a\nend_header\n1 2 3 4.5\n5 6 7 8\n", "4.5 as 'a' of 'vertex'"),
     "nan": (HEAD + "end_header\n1 2 3\n4 nan 6\n", "1 of 2 points are NaN or infinite, the first is number 1"),
     "overflow": (HEAD + "end_header\n1 2 3\n4 1e300 6\n", "1 of 2 points are NaN or infinite"),
+    "far": (HEAD.replace("float", "double") + "end_header\n1 2 3\n4 1e300 6\n", "1 of 2 points are beyond 1e+12"),
+    "infinite normal": (
+        HEAD + "".join(f"property float n{axis}\n" for axis in "xyz") + "end_header\n1 2 3 0 0 1\n4 5 6 0 inf 0\n",
+        "1 of 2 normals are NaN or infinite, the first is number 1",
+    ),
+    "digits": (
+        HEAD.replace("vertex 2", "vertex " + "1" * 5000) + "end_header\n",
+        f":3: '{'1' * 115}...' as a number of",
+    ),
+    "unequal rows": (HEAD + "end_header\n1 2 3 4\n\n5 6\n", ":8: 4 numbers: expected the 3 of one row"),
+    "one line": (HEAD + "end_header\n1 2 3 4 5 6\n", ":8: 6 numbers: expected the 3 of one row"),
+    "unequal lists": (
+        HEAD + "property list uchar int k\nend_header\n1 2 3 1 9\n4 5 6 2 9\n9\n",
+        ":10: 5 numbers: expected the 6 of one row",
+    ),
+    "word of control": (HEAD + "\x1b[31m" + "x" * 999 + "\nend_header\n", r":7: '\x1b[31mxxx"),
     "no z": (HEAD.replace("property float z\n", "") + "end_header\n1 2\n3 4\n", "lacks z"),
     "empty": (HEAD.replace("vertex 2", "vertex 0") + "end_header\n", "holds no points"),
     "list": (HEAD + "property list char int k\nend_header\n1 2 3 -1\n4 5 6 0\n", "a list of length -1"),
@@ -219,3 +236,26 @@ def test_what_has_no_place_in_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Vo3dError, match="no such file"):
         read_cloud(path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_line_may_end_after_the_data(tmp_path: Path, form: PlyForm, end: bytes) -> None:
+    path = tmp_path / "a.ply"
+    write_cloud(path, PointCloud(points=np.array([[1.0, 2, 3], [4, 5, 6]])), form=form)
+    path.write_bytes(path.read_bytes() + end)
+    assert read_cloud(path).points.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("first", [1.0, 1.2345678e-5, 7.0e-310])
+def test_headers_whose_lines_end_with_a_carriage_return(tmp_path: Path, form: PlyForm, first: float) -> None:
+    path = tmp_path / "a.ply"
+    points = np.array([[first, 2, 3], [4, 5, 6]])
+    points[0, 0] = np.frombuffer(b"\n" + points[:1, 0].tobytes()[1:], "<f8")[0]  # data that begin like an end of line
+    write_cloud(path, PointCloud(points=points), form=form)
+    head, end, body = path.read_bytes().partition(b"end_header\n")
+    if form == "ascii":
+        body = body.replace(b"\n", b"\r")
+    path.write_bytes((head + end).replace(b"\n", b"\r") + body)
+    np.testing.assert_array_equal(read_cloud(path).points, points)

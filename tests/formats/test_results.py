@@ -71,6 +71,8 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str, message:
         ("sequences", {"00": 1}, r"sequences\.00 is a int; expected a table"),
         ("sequences", {"00": {"scale": "1"}}, r"sequences\.00\.scale is '1'; expected a finite number or null"),
         ("mean", {"scale": True}, r"mean\.scale is True"),
+        ("mean", {"scale": 10**400}, r"mean\.scale is 10{115}\.\.\.0; expected a finite number"),
+        ("sequences", {"\x1b[31m": {"scale": "\x1b]0;"}}, r"sequences\.\\x1b\[31m\.scale is '\\x1b\]0;'"),
         ("mean", {"scale": float("inf")}, r"mean\.scale is inf"),
     ],
 )
@@ -79,6 +81,16 @@ def test_a_result_with_a_wrong_part_is_refused(tmp_path: Path, part: str, value:
     path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
     with pytest.raises(Vo3dError, match=message):
         Result.load(path)
+
+
+@pytest.mark.parametrize("text", [f"[{'1' * 5000}]", "[" * 100_000, '{"\x1b": 1}'])
+def test_what_python_cannot_parse_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(Vo3dError, match="not JSON") as caught:
+        Result.load(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < len(str(path)) + 300
 
 
 def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:

@@ -437,7 +437,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: (root / "ObsMask/ObsMask1_10.mat").write_bytes(HDF5 + b"\x00\x02IM" + bytes(400)),
         "of version 7.3: expected version 5: save it again with -v7",
     ),
-    "other names": (damage_masks({"ObsMask": None, "Mask": 1.0}), r"holds .*Mask.*: expected ObsMask \(xxyxz\), BB"),
+    "other names": (damage_masks({"ObsMask": None, "Mask": 1.0}), r"holds .*Mask.*: expected ObsMask \(nxmxk\), BB"),
     "a flat mask": (damage_masks({"ObsMask": np.ones((3, 3), bool)}), r"ObsMask is of shape \(3, 3\)"),
     "a mask of text": (damage_masks({"ObsMask": "yes"}), "ObsMask is no array of numbers"),
     "a turned box": (damage_masks({"BB": np.ones((3, 2))}), r"BB is of shape \(3, 2\)"),

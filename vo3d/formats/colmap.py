@@ -54,7 +54,7 @@ def read_model(folder: Path) -> ColmapModel:
     reader = FORMS[suffix]
     cameras_file, images_file, points_file = (found / f"{name}{suffix}" for name in ("cameras", "images", "points3D"))
     cameras, images = reader.read_cameras(cameras_file), reader.read_images(images_file)
-    points = reader.read_points(points_file) if points_file.is_file() else make_points([], [], [], [])
+    points = reader.read_points(points_file) if points_file.is_file() else make_points(str(points_file), [], [], [], [])
     if not images:
         raise Vo3dError(f"{images_file}: holds no images: expected at least one that COLMAP has registered")
     _check_unique(cameras_file, "camera", torch.tensor([camera.id for camera in cameras], dtype=torch.int64))
@@ -68,8 +68,6 @@ def read_model(folder: Path) -> ColmapModel:
     strangers = points.image_id[~torch.isin(points.image_id, image_ids)]
     if len(strangers):
         raise Vo3dError(f"{points_file}: a point is seen in image {int(strangers[0])}, which {images_file} lacks")
-    if not bool(points.xyz.isfinite().all()):
-        raise Vo3dError(f"{points_file}: a point is NaN or infinite: expected finite positions: make the model again")
     images.sort(key=lambda image: image.id)
     return ColmapModel(folder=found, cameras=by_id, images=images, points=points)
 

@@ -104,7 +104,8 @@ def read_points(path: Path) -> SparsePoints:
         tracks.append(cursor.content[at : cursor.position])
     cursor.finish()
     track = torch.from_numpy(np.frombuffer(b"".join(tracks), "<u4").astype(np.int64))
-    return make_points([head[0] for head in heads], [head[1:8] for head in heads], [head[8] for head in heads], track)
+    numbers, lengths = [head[1:8] for head in heads], [head[8] for head in heads]
+    return make_points(str(path), [head[0] for head in heads], numbers, lengths, track)
 
 
 def camera_bytes(cameras: Sequence[ColmapCamera]) -> bytes:

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted, shown
+from vo3d.formats.pinhole import LARGEST_K, check_pinhole
+from vo3d.formats.text import FARTHEST
 from vo3d.geometry import rotations, se3
 from vo3d.geometry.distortion import LensModel
 
@@ -153,8 +155,8 @@ def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: S
     model = CAMERA_MODELS.get(name)
     if model is None:
         raise Vo3dError(
-            f"{place}: camera {id} has the camera model {name}: expected {', '.join(CAMERA_MODELS)}: undistort the "
-            "images with COLMAP's image_undistorter first"
+            f"{place}: camera {id} has the camera model {shown(name, 26)}: expected {', '.join(CAMERA_MODELS)}: "
+            "undistort with COLMAP's image_undistorter first"
         )
     if len(params) != model.num_params:
         raise Vo3dError(f"{place}: camera {id} has {len(params)} parameters: expected {model.num_params} for {name}")
@@ -164,6 +166,9 @@ def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: S
             f"{place}: camera {id} is {size[0]} x {size[1]} pixels with {name} {' '.join(f'{p:g}' for p in params)}: "
             "expected a size and focal lengths above 0, and finite numbers"
         )
+    if max(size) > LARGEST_K:
+        raise Vo3dError(f"{place}: camera {id} is {size[0]} x {size[1]} pixels: expected up to {LARGEST_K:g} a side")
+    check_pinhole(camera.K, f"{place}: camera {id}")
     return camera
 
 
@@ -173,15 +178,22 @@ def make_image(
     """Make an image of what is stored of it: `motion` is as in `ColmapImage.motion`, `xy` (k, 2) in COLMAP's pixels.
 
     Raises:
-        Vo3dError: at `place`, for NaN, infinity, and a quaternion that is not of length 1.
+        Vo3dError: at `place`, for NaN, infinity, a quaternion that is not of length 1, a translation beyond `FARTHEST`,
+            the id of a point below -1, and a name that is empty or of several lines.
     """
     q, t = torch.split(torch.tensor(motion, dtype=torch.float64), [4, 3])
     length = float(q.norm())
-    if not (abs(length - 1) <= QUATERNION_TOLERANCE and bool(t.isfinite().all())):
+    if not (abs(length - 1) <= QUATERNION_TOLERANCE and bool((t.abs() <= FARTHEST).all())):
         raise Vo3dError(
             f"{place}: no rigid motion: a quaternion of length {length:g} and a translation of {t.tolist()}: expected "
-            "length 1 and finite numbers"
+            f"length 1 and finite numbers up to {FARTHEST:g}"
         )
+    if len(name.strip().splitlines()) != 1:
+        raise Vo3dError(f"{place}: its name is {quoted(name)}: expected a path below the folder of the images")
+    if not bool(xy.isfinite().all()):
+        raise Vo3dError(f"{place}: a keypoint is NaN or infinite: expected finite numbers: make the model again")
+    if bool((point_ids < -1).any()):
+        raise Vo3dError(f"{place}: a keypoint has the point {int(point_ids.min())}: expected an id, or -1 for none")
     return ColmapImage(
         id=id,
         name=name,
@@ -193,14 +205,31 @@ def make_image(
 
 
 def make_points(
-    ids: Sequence[int], numbers: Sequence[Sequence[int | float]], lengths: Sequence[int], track: Sequence[int] | Tensor
+    place: str,
+    ids: Sequence[int],
+    numbers: Sequence[Sequence[int | float]],
+    lengths: Sequence[int],
+    track: Sequence[int] | Tensor,
 ) -> SparsePoints:
     """Make points of what is stored of each: id, seven `numbers` (x y z, red green blue, error), and its observations.
 
     There are `lengths[i]` observations of point i, and the `track` has image id and keypoint of all of them in turn.
+
+    Raises:
+        Vo3dError: at `place`, for a position or an error that is NaN, infinite or beyond `FARTHEST`, and for an id or a
+            keypoint below 0.
     """
     values = torch.tensor(numbers, dtype=torch.float64).reshape(-1, 7)
     image_id, keypoint = torch.as_tensor(track, dtype=torch.int64).reshape(-1, 2).unbind(-1)
+    wrong = ~(values.abs() <= FARTHEST).all(-1)
+    if bool(wrong.any()):
+        number = int(wrong.nonzero()[0])
+        raise Vo3dError(
+            f"{place}: point {ids[number]} is {' '.join(f'{value:g}' for value in numbers[number])}: expected finite "
+            f"numbers up to {FARTHEST:g}: make the model again"
+        )
+    if min(ids, default=0) < 0 or bool((keypoint < 0).any()):
+        raise Vo3dError(f"{place}: a point has an id or a keypoint below 0: expected 0 or more: make the model again")
     return SparsePoints(
         id=torch.tensor(ids, dtype=torch.int64),
         xyz=values[:, :3].contiguous(),

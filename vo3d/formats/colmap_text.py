@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, shown
 from vo3d.formats.colmap_model import (
     HALF_PIXEL,
     ColmapCamera,
@@ -83,8 +83,10 @@ def read_points(path: Path) -> SparsePoints:
         lengths.append((len(tokens) - 8) // 2)
         numbers.append([parse_number(token, path, number) for token in tokens[1:8]])
         if not all(0 <= value <= 255 for value in numbers[-1][3:6]):
-            raise Vo3dError(f"{path}:{number}: colour {' '.join(tokens[4:7])}: expected three numbers from 0 to 255")
-    return make_points(ids, numbers, lengths, track)
+            raise Vo3dError(
+                f"{path}:{number}: colour {shown(' '.join(tokens[4:7]))}: expected three numbers from 0 to 255"
+            )
+    return make_points(str(path), ids, numbers, lengths, track)
 
 
 def camera_bytes(cameras: Sequence[ColmapCamera]) -> bytes:

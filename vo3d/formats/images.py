@@ -3,6 +3,7 @@
 import re
 import zlib
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 
 import cv2
@@ -13,15 +14,15 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import write_whole
+from vo3d.formats.image_headers import JPEG_SCAN, JPEG_SIGNATURE, PNG_SIGNATURE, header_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
+HEAD = 2**16  # bytes of a file in which its size is looked for first
+MAX_PIXELS = 2 * 10**8  # of an image: more are refused before they are unpacked, in float32 they would take 2.4 GB
 # inside entropy-coded data 0xff is followed by 0x00 (stuffing), by a restart marker, or by 0xff (fill)
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
-_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
-_JPEG_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
+_JPEG_END = 0xD9
 
 
 def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = True) -> Float32[Tensor, "c h w"]:
@@ -29,8 +30,9 @@ def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = True) ->
 
     A transparency channel is dropped; an orientation in the EXIF header is applied, as image viewers do, unless
     `upright` is False: then the pixels come as they are stored, as COLMAP sees them.
-    Raises Vo3dError naming the file when it is missing, truncated, damaged or no image. PNG data are checked by their
-    checksums; damage inside the compressed data of a JPEG that leaves its structure whole cannot be seen.
+    Raises Vo3dError naming the file when it is missing, truncated, damaged, no image, or has more than `MAX_PIXELS`
+    pixels, as the headers of PNG, JPEG, BMP, TIFF, WebP and PNM tell before anything is unpacked. PNG data are checked
+    by their checksums; damage inside the compressed data of a JPEG that leaves its structure whole cannot be seen.
     """
     flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_COLOR if grey_to_rgb else cv2.IMREAD_ANYCOLOR)
     pixels = _decode(path, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -50,14 +52,13 @@ def image_size(path: Path, *, upright: bool = True) -> tuple[int, int]:
     if not path.is_file():
         raise Vo3dError(f"{path}: no such image file")
     with path.open("rb") as file:
-        head = file.read(2**16)
-    size = None
-    if head.startswith(_PNG_SIGNATURE) and head[12:16] == b"IHDR" and (b"eXIf" not in head or not upright):
-        size = (int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big"))
-    elif head.startswith(_JPEG_SIGNATURE) and (b"Exif" not in head or not upright):
-        size = _jpeg_size(path)
-    if size is not None and min(size) > 0:
-        return size
+        head = file.read(HEAD)
+    turned = upright and (b"eXIf" in head or b"Exif" in head)
+    if head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)) and not turned:
+        size = header_size(head) or header_size(path.read_bytes())  # a profile of colours may be a long one
+        if size is not None and min(size) > 0:
+            _check_size(path, size)
+            return size
     _, height, width = read_image(path, upright=upright).shape
     return height, width
 
@@ -107,10 +108,13 @@ def _decode(path: Path, flags: int) -> np.ndarray:
         raise Vo3dError(f"{path}: no such image file")
     content = path.read_bytes()
     fault = None if content else "the file is empty"
-    if content.startswith(_PNG_SIGNATURE):
+    if content.startswith(PNG_SIGNATURE):
         fault = _png_fault(content)
-    elif content.startswith(_JPEG_SIGNATURE):
+    elif content.startswith(JPEG_SIGNATURE):
         fault = _jpeg_fault(content)
+    size = header_size(content)
+    if fault is None and size is not None:
+        _check_size(path, size)
     pixels = None
     with suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if fault is None else None
@@ -119,9 +123,17 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     return np.asarray(pixels)
 
 
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    if prod(size) > MAX_PIXELS:
+        raise Vo3dError(
+            f"{path}: an image of {size[1]} x {size[0]} pixels: expected at most {MAX_PIXELS / 1e6:g} million: make it "
+            "smaller"
+        )
+
+
 def _png_fault(content: bytes) -> str | None:
     """Tell what is wrong with the chunks of a PNG file (length, type, data, CRC; ISO/IEC 15948 section 5), or None."""
-    position = len(_PNG_SIGNATURE)
+    position = len(PNG_SIGNATURE)
     while position + 12 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")
         end = position + 12 + length
@@ -150,18 +162,6 @@ def _jpeg_fault(content: bytes) -> str | None:
         if code == _JPEG_END:
             return None
         length = int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-        position, in_scan = marker.end() + length, code == _JPEG_SCAN
+        position, in_scan = marker.end() + length, code == JPEG_SCAN
         if length < 2 or position > len(content):
             return f"truncated JPEG: a segment ends at byte {position} of {len(content)}"
-
-
-def _jpeg_size(path: Path) -> tuple[int, int] | None:
-    """Height and width in the frame header of a JPEG (ITU-T T.81 annex B.2.2); None where no frame is found."""
-    with path.open("rb") as file:
-        file.seek(2)
-        while len(marker := file.read(4)) == 4 and marker[0] == 0xFF and marker[1] not in (_JPEG_SCAN, 0xFF):
-            if 0xC0 <= marker[1] <= 0xCF and marker[1] not in _JPEG_NO_FRAME:
-                sides = file.read(5)[1:]
-                return (int.from_bytes(sides[:2], "big"), int.from_bytes(sides[2:], "big")) if len(sides) == 4 else None
-            file.seek(int.from_bytes(marker[2:], "big") - 2, 1)
-    return None

@@ -6,20 +6,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_image
-from vo3d.formats.text import parse_number, read_lines
-from vo3d.formats.trajectories import Trajectory, write_trajectory
+from vo3d.formats.matlab import read_arrays
+from vo3d.formats.pinhole import check_pinhole
+from vo3d.formats.text import FARTHEST, parse_number, read_lines
+from vo3d.formats.trajectories import Trajectory, check_poses, write_trajectory
 from vo3d.sample import Sample
 
 _CALIB_KEYS = ("P0", "P1", "P2", "P3", "Tr")
 _CALIB_FORM = "expected P0:, P1:, P2:, P3: or Tr: and 12 numbers"
 _LAYOUT = "the official KITTI odometry layout"
+LARGEST_READING = 1e6  # rad/s or m/s^2
 _NO_NUMBER = " is not a finite number: correct the line or download the file again"
 
 
@@ -27,7 +28,8 @@ def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
     """Read `calib.txt`: projection matrices P0 to P3 of the rectified cameras and, where present, Tr (velodyne).
 
     Convention: Pi = K [I | t] maps points of camera 0 to homogeneous pixels of camera i; pixels and metres.
-    Raises Vo3dError with file and line for a wrong token, and when there is no projection matrix at all.
+    Raises Vo3dError with file and line for a wrong token, a matrix that is no projection of a rectified camera or, as
+    Tr, no rigid motion, and when there is no projection matrix at all.
     """
     calib: dict[str, Tensor] = {}
     for number, line in enumerate(read_lines(path, _LAYOUT), start=1):
@@ -36,28 +38,38 @@ def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
         key, *tokens = line.split()
         name = key.removesuffix(":")
         if name == key or name not in _CALIB_KEYS:
-            raise Vo3dError(f"{path}:{number}: found {key!r}: {_CALIB_FORM}")
+            raise Vo3dError(f"{path}:{number}: found {quoted(key)}: {_CALIB_FORM}")
         if name in calib:
             raise Vo3dError(f"{path}:{number}: a second {key}: {_CALIB_FORM}, each once")
         if len(tokens) != 12:
             raise Vo3dError(f"{path}:{number}: {key} is followed by {len(tokens)} numbers: {_CALIB_FORM}")
         matrix = torch.tensor(_numbers(tokens, path, number), dtype=torch.float64).reshape(3, 4)
-        (fx, skew, _, _), (lower, fy, _, _), last = matrix.tolist()
-        if name != "Tr" and not (fx > 0 and fy > 0 and skew == lower == 0 and last[:3] == [0, 0, 1]):
-            raise Vo3dError(
-                f"{path}:{number}: {key} is no projection of a rectified camera: expected fx 0 cx . 0 fy cy . 0 0 1 . "
-                "with positive fx and fy"
-            )
+        if name == "Tr":
+            check_poses(torch.cat([matrix, matrix.new_tensor([[0, 0, 0, 1]])])[None], path, [number])
+        else:
+            _check_projection(matrix, f"{path}:{number}: {key}")
         calib[name] = matrix
     if not set(calib) - {"Tr"}:
         raise Vo3dError(f"{path}: holds no projection matrix: {_CALIB_FORM} a line")
     return calib
 
 
-def read_times(path: Path) -> Float64[Tensor, " n"]:
-    """Read `times.txt`: seconds of each frame, ascending.
+def _check_projection(matrix: Float64[Tensor, "3 4"], place: str) -> None:
+    (fx, skew, _, _), (lower, fy, _, _), last = matrix.tolist()
+    if not (fx > 0 and fy > 0 and skew == lower == 0 and last[:3] == [0, 0, 1]):
+        raise Vo3dError(
+            f"{place} is no projection of a rectified camera: expected fx 0 cx . 0 fy cy . 0 0 1 . with "
+            "positive fx and fy"
+        )
+    check_pinhole(matrix[:, :3], place)
+    if matrix[:, 3].abs().max() > FARTHEST:
+        raise Vo3dError(f"{place} has an offset of {matrix[:, 3].abs().max():g}: expected up to {FARTHEST:g}")
 
-    Raises Vo3dError with file and line for a wrong token or a time that does not ascend.
+
+def read_times(path: Path) -> Float64[Tensor, " n"]:
+    """Read `times.txt`: seconds of each frame, ascending, from 0 or later.
+
+    Raises Vo3dError with file and line for a wrong token, a negative time, or one that does not ascend.
     """
     times: list[float] = []
     for number, line in enumerate(read_lines(path, _LAYOUT), start=1):
@@ -65,6 +77,8 @@ def read_times(path: Path) -> Float64[Tensor, " n"]:
         if len(tokens) != 1:
             raise Vo3dError(f"{path}:{number}: found {len(tokens)} tokens: expected one time in seconds a line")
         times += _numbers(tokens, path, number)
+        if times[-1] < 0:
+            raise Vo3dError(f"{path}:{number}: time {times[-1]:g} s: expected 0 or more: shift all times")
         if number > 1 and times[-1] <= times[-2]:
             raise Vo3dError(f"{path}:{number}: time {times[-1]:g} s follows {times[-2]:g} s: expected ascending times")
     if not times:
@@ -86,21 +100,14 @@ def read_imu(path: Path, *, readings: int = 10) -> Float64[Tensor, "steps readin
     """
     if path.suffix == ".txt":
         return _read_imu_text(path)
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such file")
-    try:
-        rows = loadmat(path).get("imu_data_interp")
-    except (MatReadError, ValueError, TypeError, OSError) as error:
-        raise Vo3dError(
-            f"{path}: not a MATLAB file that can be read ({error}): expected key imu_data_interp"
-        ) from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 6 or not np.isfinite(rows).all():
-        raise Vo3dError(f"{path}: expected key imu_data_interp with rows of six finite numbers")
+    rows = read_arrays(path, {"imu_data_interp": (None, 6)})["imu_data_interp"]
     if len(rows) <= readings or (len(rows) - 1) % readings:
         raise Vo3dError(
             f"{path}: has {len(rows)} rows: expected {readings} a frame and one more ({readings} (N - 1) + 1)"
         )
-    vehicle = torch.from_numpy(rows.astype(np.float64))[1:].reshape(-1, readings, 2, 3).flip(-2)  # rate first
+    imu = torch.from_numpy(rows.astype(np.float64))
+    _check_readings(imu, path)
+    vehicle = imu[1:].reshape(-1, readings, 2, 3).flip(-2)  # rate first
     forward, left, up = vehicle.unbind(-1)
     return torch.stack([-left, -up, forward], dim=-1).flatten(-2)
 
@@ -200,9 +207,7 @@ def _read_imu_text(path: Path) -> Tensor:
         if frame == len(steps) + 1:
             steps.append([])
         if not steps or frame != len(steps):
-            raise Vo3dError(
-                f"{path}:{number}: frame {tokens[0]} follows frame {len(steps)}: expected no gap, from 1 on"
-            )
+            raise Vo3dError(f"{path}:{number}: frame {frame:g} follows frame {len(steps)}: expected no gap, from 1 on")
         steps[-1].append(reading)
     if not steps:
         raise Vo3dError(f"{path}: holds no reading: expected lines of frame, wx wy wz and ax ay az")
@@ -211,7 +216,18 @@ def _read_imu_text(path: Path) -> Tensor:
             raise Vo3dError(
                 f"{path}: frame {number} has {len(readings)} readings and frame 1 has {len(steps[0])}: expected as many"
             )
-    return torch.tensor(steps, dtype=torch.float64)
+    imu = torch.tensor(steps, dtype=torch.float64)
+    _check_readings(imu, path)
+    return imu
+
+
+def _check_readings(imu: Tensor, path: Path) -> None:
+    largest = float(imu.abs().max())
+    if largest > LARGEST_READING:
+        raise Vo3dError(
+            f"{path}: has a reading of {largest:g}: expected rad/s and m/s^2 up to {LARGEST_READING:g}: copy or "
+            "make it again"
+        )
 
 
 def _numbers(tokens: list[str], path: Path, line: int) -> list[float]:

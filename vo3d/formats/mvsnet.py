@@ -17,14 +17,16 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted, shown
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import IMAGE_SUFFIXES
-from vo3d.formats.text import parse_number, parse_whole, read_lines
+from vo3d.formats.pinhole import check_pinhole
+from vo3d.formats.text import FARTHEST, parse_number, parse_whole, read_lines
 from vo3d.formats.trajectories import check_poses
 
 IMAGE_FOLDERS = ("images", "blended_images")
 CAM_FOLDERS = ("cams", "cams_1")
+MOST_DEPTHS = 10**6
 NUM_DEPTHS = 192  # what the published DTU settings use with the interval that the files state
 
 _CAM_FORM = "a cam.txt ('extrinsic', 16 numbers, 'intrinsic', 9 numbers, depth_min depth_interval [num [depth_max]])"
@@ -84,7 +86,7 @@ def read_cam(path: Path, *, num_depths: int = NUM_DEPTHS) -> MVSCamera:
     extrinsic, at = _matrix(path, tokens, 0, "extrinsic", 4)
     check_poses(extrinsic[None], path, [at])
     intrinsic, at = _matrix(path, tokens, 17, "intrinsic", 3)
-    _check_intrinsics(path, at, intrinsic)
+    check_pinhole(intrinsic, f"{path}:{at}")
     depths = tokens[27:]
     last = tokens[-1][1]
     if not 2 <= len(depths) <= 6:
@@ -94,10 +96,10 @@ def read_cam(path: Path, *, num_depths: int = NUM_DEPTHS) -> MVSCamera:
     if depth_min <= 0:
         raise Vo3dError(f"{path}:{line}: depth_min {depth_min:g}: expected a depth above 0: correct the depth range")
     count = rest[0] if rest else float(num_depths)
-    if interval <= 0 or count < 1:
+    if interval <= 0 or not 1 <= count <= MOST_DEPTHS:
         raise Vo3dError(
-            f"{path}:{line}: depth_interval {interval:g} and {count:g} depths: expected an interval above 0 and at "
-            "least one depth: correct the depth range"
+            f"{path}:{line}: depth_interval {interval:g} and {count:g} depths: expected an interval above 0 and 1 to "
+            f"{MOST_DEPTHS} depths: correct the depth range"
         )
     whole = max(1, math.floor(count + 0.5))
     depth_max = rest[1] if len(rest) > 1 else depth_min + interval * (whole - 1)
@@ -105,6 +107,8 @@ def read_cam(path: Path, *, num_depths: int = NUM_DEPTHS) -> MVSCamera:
         raise Vo3dError(
             f"{path}:{line}: depth_max {depth_max:g} is not above depth_min {depth_min:g}: correct the depth range"
         )
+    if depth_max > FARTHEST:
+        raise Vo3dError(f"{path}:{line}: depth_max {depth_max:g}: expected up to {FARTHEST:g}: correct the depth range")
     return MVSCamera(
         K=intrinsic,
         cam_T_world=extrinsic,
@@ -121,7 +125,7 @@ def write_cam(path: Path, camera: MVSCamera) -> None:
     Raises Vo3dError for a camera that `read_cam` would refuse.
     """
     check_poses(camera.cam_T_world[None], path)
-    _check_intrinsics(path, None, camera.K)
+    check_pinhole(camera.K, f"{path}")
     if not 0 < camera.depth_min <= camera.depth_max < math.inf or camera.depth_interval <= 0 or camera.num_depths < 1:
         raise Vo3dError(
             f"{path}: depths from {camera.depth_min:g} to {camera.depth_max:g} in {camera.num_depths} steps of "
@@ -233,23 +237,11 @@ def _matrix(path: Path, tokens: list[tuple[str, int]], start: int, name: str, si
     words = tokens[start : start + 1 + size * size]
     if not words or words[0][0].lower() != name:
         found, line = words[0] if words else ("the end of the file", tokens[-1][1] if tokens else 1)
-        raise Vo3dError(f"{path}:{line}: found {found!r} where '{name}' should be: expected {_CAM_FORM}")
+        raise Vo3dError(f"{path}:{line}: found {quoted(found)} where '{name}' should be: expected {_CAM_FORM}")
     if len(words) < 1 + size * size:
         raise Vo3dError(f"{path}:{words[-1][1]}: {len(words) - 1} numbers of '{name}': expected {_CAM_FORM}")
     values = torch.tensor([parse_number(token, path, line) for token, line in words[1:]], dtype=torch.float64)
     return values.reshape(size, size), words[1][1]
-
-
-def _check_intrinsics(path: Path, line: int | None, K: Tensor) -> None:
-    """Raise unless K = [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] with fx and fy above zero."""
-    place = f"{path}:{line}" if line is not None else f"{path}"
-    (fx, _, _), (below, fy, _), last = K.tolist()
-    if bool(torch.linalg.det(K) == 0) or fx == 0 or fy == 0:
-        raise Vo3dError(f"{place}: K is singular (fx {fx:g}, fy {fy:g}): expected focal lengths in pixels: correct K")
-    if not (fx > 0 and fy > 0 and below == 0 and last == [0, 0, 1] and bool(K.isfinite().all())):
-        raise Vo3dError(
-            f"{place}: K is no matrix of a pinhole camera: expected fx skew cx, 0 fy cy, 0 0 1 with fx and fy above 0"
-        )
 
 
 def _sources_of(path: Path, line: int, view: int, tokens: list[str]) -> ViewSources:
@@ -266,7 +258,9 @@ def _sources_of(path: Path, line: int, view: int, tokens: list[str]) -> ViewSour
     try:
         scores = [float(token) for token in tokens[2::2]]
     except ValueError as error:
-        raise Vo3dError(f"{path}:{line}: a score of view {view} is no number ({error}): correct the line") from error
+        raise Vo3dError(
+            f"{path}:{line}: a score of view {view} is no number ({shown(str(error))}): correct the line"
+        ) from error
     kept = [(source, score) for source, score in zip(sources, scores, strict=True) if source != view]
     return ViewSources(
         view=view, sources=tuple(source for source, _ in kept), scores=tuple(score for _, score in kept), line=line

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.files import write_whole
 
 # Writers differ in their blanks (one before the end of the line of the size is common); only the end of the line of
 # the scale must be one newline, because the pixels follow it at once.
-_HEADER = re.compile(rb"\s*(P[Ff])\s+(\d+)\s+(\d+)\s+(\S+)[ \t]*\r?\n")
+_HEADER = re.compile(rb"\s*(P[Ff])\s+(\d{1,18})\s+(\d{1,18})\s+(\S+)[ \t]*\r?\n")
 _CHANNELS = {b"Pf": 1, b"PF": 3}
 
 
@@ -77,7 +77,7 @@ def _byte_order(path: Path, scale: bytes) -> str:
         value = 0.0
     if not abs(value) > 0:  # NaN too
         raise Vo3dError(
-            f"{path}: scale {scale[:20].decode('ascii', 'replace')!r} in the header: expected a number below zero "
+            f"{path}: scale {quoted(scale.decode('ascii', 'replace'))} in the header: expected a number below zero "
             "(little-endian) or above"
         )
     return "<" if value < 0 else ">"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply_elements import Column, ListColumn, PlyForm, read_elements, write_elements
+from vo3d.formats.text import FARTHEST
 
 Array = NDArray[Any]
 
@@ -47,10 +48,12 @@ class Mesh:
 def read_cloud(path: Path) -> PointCloud:
     """Read the points of a PLY file; faces, where there are some, are left alone.
 
-    Colours may be called red, diffuse_red or r, in 8 or 16 bits or as numbers from 0 to 1.
+    Colours may be called red, diffuse_red or r, in 8 or 16 bits, or as fractions from 0 to 1 or, where one is above 1,
+    from 0 to 255.
 
     Raises:
-        Vo3dError: as `read_elements`; the file holds no points, or a position that is NaN or infinite.
+        Vo3dError: as `read_elements`; the file holds no points, or a position or a normal that is NaN, infinite or
+            beyond `FARTHEST`.
     """
     return _cloud_of(path, read_elements(path))
 
@@ -106,12 +109,16 @@ def write_mesh(path: Path, mesh: Mesh, *, form: PlyForm = "binary_little_endian"
 
 
 def check_finite(points: Float[np.ndarray, "n 3"], what: str, place: str = "") -> None:
-    """Raise Vo3dError with their number where points are NaN or infinite; `what` names them, `place` goes before."""
-    bad = ~np.isfinite(points).all(axis=-1)
+    """Raise Vo3dError with their number where points are NaN, infinite or beyond `FARTHEST`.
+
+    `what` names them, `place` goes before.
+    """
+    bad = ~(np.abs(points) <= FARTHEST).all(axis=-1)
     if bad.any():
+        fault = f"beyond {FARTHEST:g}" if np.isfinite(points).all() else "NaN or infinite"
         raise Vo3dError(
-            f"{place}{int(bad.sum())} of {len(points)} {what} are NaN or infinite, the first is number "
-            f"{int(bad.argmax())}: expected finite positions: remove these points"
+            f"{place}{int(bad.sum())} of {len(points)} {what} are {fault}, the first is number "
+            f"{int(bad.argmax())}: expected finite numbers up to {FARTHEST:g}: remove these points"
         )
 
 
@@ -126,11 +133,13 @@ def _cloud_of(path: Path, elements: Mapping[str, Mapping[str, Column]]) -> Point
     points = _floats(_taken(columns, _POSITION))
     check_finite(points, "points", f"{path}: ")
     colours = next((_taken(columns, names) for names in _COLOURS if columns.keys() >= {*names}), None)
-    normals = _taken(columns, _NORMAL) if columns.keys() >= {*_NORMAL} else None
+    normals = _floats(_taken(columns, _NORMAL)) if columns.keys() >= {*_NORMAL} else None
+    if normals is not None:
+        check_finite(normals, "normals", f"{path}: ")
     return PointCloud(
         points=points,
         colours=None if colours is None else _colours(path, colours),
-        normals=None if normals is None else _floats(normals),
+        normals=normals,
         scalars=columns,
     )
 
@@ -145,15 +154,15 @@ def _floats(values: Array) -> Array:
 
 
 def _colours(path: Path, values: Array) -> Array:
-    """Colours as bytes: as they are, from 16 bits, or from numbers in [0, 1]."""
+    """Colours as bytes: as they are, from 16 bits, or from fractions of 1 or, where one is above 1, of 255."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.uint16:
         return np.rint(values / 257).astype(np.uint8)
-    top = 1 if values.dtype.kind == "f" else 255
+    top = 1 if values.dtype.kind == "f" and values.max() <= 1 else 255
     if not ((values >= 0) & (values <= top)).all():
         raise Vo3dError(
-            f"{path}: colours from {values.min()} to {values.max()}: expected bytes, or numbers from 0 to 1"
+            f"{path}: colours from {values.min()} to {values.max()}: expected numbers from 0 to 255, or from 0 to 1"
         )
     return np.asarray(np.rint(values * (255 // top)), dtype=np.uint8)
 

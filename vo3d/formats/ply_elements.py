@@ -18,8 +18,9 @@ import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted, shown
 from vo3d.formats.files import atomic_path
+from vo3d.formats.text import parse_whole
 
 PlyForm = Literal["ascii", "binary_little_endian", "binary_big_endian"]
 Array = NDArray[Any]
@@ -33,7 +34,7 @@ TYPES = {
 }  # fmt: skip
 NAMES = {code: name for name, code in reversed(TYPES.items())}
 _ORDERS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
-_END = re.compile(rb"^end_header[ \t]*\r?\n?", re.MULTILINE)
+_FIRST, _END = re.compile(rb"ply(\r\n|\n|\r)"), re.compile(rb"[\r\n]end_header[ \t]*(\r\n|\n|\r|\Z)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,26 +67,29 @@ def read_elements(path: Path) -> dict[str, dict[str, Column]]:
 
     Raises:
         Vo3dError: the file is absent, is no PLY, has a header that makes no sense (with its line), or holds more or
-            less than its header says.
+            less than its header says; a row of a text is not one line.
     """
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected a PLY file")
     content = path.read_bytes()
-    form, elements, offset, lines = _read_header(path, content)
-    buffer: Buffer = memoryview(content)[offset:]
+    form, elements, begin, lines = _read_header(path, content)
+    buffer: Buffer = memoryview(content)[begin:]
     if form == "ascii":  # from here on a binary file whose numbers are all float64
-        buffer = _ascii_numbers(path, content[offset:], lines)
+        buffer = _ascii_numbers(path, content[begin:], lines)
     found: dict[str, dict[str, Column]] = {}
     offset = 0
     for element in elements:
         found[element.name], offset = _read_element(path, buffer, offset, element, form)
-    if rest := len(buffer) - offset:
+    rest = len(buffer) - offset
+    if rest and (form == "ascii" or bytes(buffer[offset:]) not in (b"\n", b"\r\n")):  # some end a binary file so
         what = f"{rest // 8} numbers" if form == "ascii" else f"{rest} bytes"
-        rows = ", ".join(f"{element.rows} {element.name}" for element in elements)
+        rows = shown(", ".join(f"{element.rows} {element.name}" for element in elements))
         raise Vo3dError(
             f"{path}: {what} left after the last row: expected as many rows as the header says ({rows}): make the file "
             "again"
         )
+    if form == "ascii":
+        _check_lines(path, content[begin:], lines, elements, found)
     return found
 
 
@@ -123,20 +127,21 @@ def write_elements(
 
 def _read_header(path: Path, content: bytes) -> tuple[PlyForm, list[_Element], int, int]:
     """Read form, elements, where the data begin, and the number of lines of the header."""
-    if not content.startswith((b"ply\n", b"ply\r\n")):
+    first = _FIRST.match(content)
+    if first is None:
         raise Vo3dError(f"{path}: not a PLY file: expected 'ply' in the first line")
     end = _END.search(content)
     if end is None:
         raise Vo3dError(f"{path}: no end_header in {len(content)} bytes: the file is truncated or no PLY file")
     form: PlyForm | None = None
     elements: list[_Element] = []
-    lines = content[: end.start()].decode("utf-8", "replace").splitlines()
+    lines = [line.decode("utf-8", "replace") for line in content[: end.start()].splitlines()]
     for number, line in enumerate(lines[1:], start=2):
         match line.split():
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as known, "1.0"]:
                 form = known
             case ["element", name, rows] if rows.isdecimal() and all(name != element.name for element in elements):
-                elements.append(_Element(name=name, rows=int(rows)))
+                elements.append(_Element(name=name, rows=parse_whole(rows, path, number, "a number of rows")))
             case ["property", "list", count, item, name] if elements and {count, item} <= TYPES.keys():
                 _add(path, number, elements[-1], _Property(name=name, item=TYPES[item], count=TYPES[count]))
             case ["property", item, name] if elements and item in TYPES:
@@ -144,18 +149,24 @@ def _read_header(path: Path, content: bytes) -> tuple[PlyForm, list[_Element], i
             case [] | ["comment" | "obj_info", *_]:
                 pass
             case _:
-                raise Vo3dError(f"{path}:{number}: {line.strip()[:80]!r}: expected a line of a PLY header, version 1.0")
+                raise Vo3dError(
+                    f"{path}:{number}: {quoted(line.strip())}: expected a line of a PLY header, version 1.0"
+                )
     if form is None:
         raise Vo3dError(f"{path}: the header names no format: expected 'format binary_little_endian 1.0' or another")
-    return form, elements, end.end(), len(lines) + 1
+    # where lines end with \r alone, a \n after the last of them belongs to the data
+    return form, elements, end.start(1) + (1 if first[1] == b"\r" else len(end[1])), len(lines) + 1
 
 
 def _add(path: Path, number: int, element: _Element, new: _Property) -> None:
     if any(new.name == known.name for known in element.properties):
-        raise Vo3dError(f"{path}:{number}: a second property {new.name!r} of {element.name!r}: expected each once")
+        raise Vo3dError(
+            f"{path}:{number}: a second property {quoted(new.name, 40)} of {quoted(element.name, 40)}: expected each "
+            "once"
+        )
     if new.count in ("f4", "f8"):
         raise Vo3dError(
-            f"{path}:{number}: the length of the list {new.name!r} is no whole number: expected uchar or int"
+            f"{path}:{number}: the length of the list {quoted(new.name)} is no whole number: expected uchar or int"
         )
     element.properties.append(new)
 
@@ -165,15 +176,30 @@ def _ascii_numbers(path: Path, body: bytes, header_lines: int) -> bytes:
     with suppress(DeprecationWarning, ValueError), warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # numpy's way to say that a word is no number
         return np.fromstring(body, dtype="<f8", sep=" ").tobytes() if body.strip() else b""
-    for number, line in enumerate(body.split(b"\n"), start=header_lines + 1):
+    for number, line in enumerate(body.splitlines(), start=header_lines + 1):
         for token in line.split():
             try:
                 float(token)
             except ValueError as error:
                 raise Vo3dError(
-                    f"{path}:{number}: {token[:40].decode('utf-8', 'replace')!r} is not a number: correct the line"
+                    f"{path}:{number}: {quoted(token.decode('utf-8', 'replace'))} is not a number: correct the line"
                 ) from error
     raise Vo3dError(f"{path}: the data are not numbers between blanks: expected a PLY file in text form")
+
+
+def _check_lines(
+    path: Path, body: bytes, header_lines: int, elements: list[_Element], found: dict[str, dict[str, Column]]
+) -> None:
+    """Raise Vo3dError unless each row of each element is one line of the text: all numbers together are as many."""
+    wanted: list[int] = []
+    for element in elements:
+        columns = [found[element.name][prop.name] for prop in element.properties]
+        counts = sum(1 + column.counts if isinstance(column, ListColumn) else 1 for column in columns)
+        wanted += np.broadcast_to(counts, element.rows).tolist() if columns else ()
+    lines = ((number, len(line.split())) for number, line in enumerate(body.splitlines(), start=header_lines + 1))
+    for (number, count), expected in zip(((number, count) for number, count in lines if count), wanted, strict=False):
+        if count != expected:
+            raise Vo3dError(f"{path}:{number}: {count} numbers: expected the {expected} of one row: mend the line")
 
 
 def _read_element(
@@ -264,7 +290,7 @@ def _list_length(path: Path, buffer: Buffer, position: int, counter: struct.Stru
         raise _truncated(path, element, row)
     (found,) = counter.unpack_from(buffer, position)
     if not 0 <= found <= len(buffer) or found != int(found):
-        raise Vo3dError(f"{path}: row {row} of {element.name!r} has a list of length {found}: expected 0+")
+        raise Vo3dError(f"{path}: row {row} of {quoted(element.name)} has a list of length {found:g}: expected 0+")
     return int(found)
 
 
@@ -275,8 +301,8 @@ def _cast(path: Path, element: _Element, prop: _Property, values: Array) -> Arra
         bad = ~((values >= limits.min) & (values <= limits.max) & (values == np.trunc(values)))
         if bad.any():
             raise Vo3dError(
-                f"{path}: {values[bad][0]:g} as {prop.name!r} of {element.name!r}: expected a whole number from "
-                f"{limits.min} to {limits.max}, as its type {NAMES[prop.item]} says"
+                f"{path}: {values[bad][0]:g} as {quoted(prop.name, 40)} of {quoted(element.name, 40)}: expected a "
+                f"whole number from {limits.min} to {limits.max}, as its type {NAMES[prop.item]} says"
             )
     with np.errstate(over="ignore"):  # a float32 beyond its range becomes infinite, which readers of clouds refuse
         return values.astype(prop.item)  # native byte order, contiguous
@@ -284,7 +310,8 @@ def _cast(path: Path, element: _Element, prop: _Property, values: Array) -> Arra
 
 def _truncated(path: Path, element: _Element, found: int) -> Vo3dError:
     return Vo3dError(
-        f"{path}: truncated: {found} whole rows of {element.name!r}, expected {element.rows}: copy or make it again"
+        f"{path}: truncated: {found} whole rows of {quoted(element.name)}, expected {element.rows}: copy or "
+        "make it again"
     )
 
 

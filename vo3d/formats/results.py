@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from pathlib import Path
+from sys import float_info
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted, shown
 from vo3d.formats.files import write_whole
+from vo3d.formats.text import read_json
 
 Metrics = dict[str, float | int | None]
 
@@ -47,23 +48,16 @@ class Result:
         Raises Vo3dError when the file is missing or is not such a result.
         """
         path = path / FILE_NAME if path.is_dir() else path
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise Vo3dError(
-                f"{path}: cannot be read ({error.strerror}); expected the result of an evaluation"
-            ) from error
-        except ValueError as error:  # not JSON, or not text
-            raise Vo3dError(f"{path}: not JSON ({error}); expected the metrics.json of an evaluation") from error
+        content = read_json(path, "the metrics.json of an evaluation")
         names = [field.name for field in fields(Result)]
         if not isinstance(content, dict) or set(content) != set(names):
-            found = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
+            found = shown(", ".join(content)) if isinstance(content, dict) else f"a {type(content).__name__}"
             raise Vo3dError(
                 f"{path}: not the result of an evaluation: found {found or 'nothing'}; expected {', '.join(names)}; "
                 "make one with vo3d evaluate"
             )
         if not isinstance(content["model"], str):
-            raise Vo3dError(f"{path}: model is {content['model']!r}; expected its name")
+            raise Vo3dError(f"{path}: model is {quoted(content['model'])}; expected its name")
         for name in names[1:]:
             if not isinstance(content[name], dict):
                 raise Vo3dError(f"{path}: {name} is a {type(content[name]).__name__}; expected a table of values")
@@ -85,7 +79,7 @@ def find_results(path: Path) -> Sequence[Path]:
 
 def _check_metrics(metrics: object, where: str, path: Path) -> None:
     if not isinstance(metrics, dict):
-        raise Vo3dError(f"{path}: {where} is a {type(metrics).__name__}; expected a table of metrics")
+        raise Vo3dError(f"{path}: {shown(where)} is a {type(metrics).__name__}; expected a table of metrics")
     for key, value in metrics.items():
-        if value is not None and not (type(value) in (int, float) and isfinite(value)):
-            raise Vo3dError(f"{path}: {where}.{key} is {value!r}; expected a finite number or null")
+        if value is not None and not (type(value) in (int, float) and abs(value) <= float_info.max):
+            raise Vo3dError(f"{path}: {shown(f'{where}.{key}')} is {quoted(value)}; expected a finite number or null")

@@ -1,12 +1,15 @@
 """Text files of numbers, read so that every mistake has its file and line."""
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted, shown
 
 LIMIT = 2**63  # of whole numbers, so that they fit in tensors
+FARTHEST = 1e12  # of coordinates and depths, whatever their unit: beyond, squares and differences lose all meaning
 NO_NUMBER = ": expected a finite number: correct the line or make the file again"
 
 
@@ -27,6 +30,16 @@ def read_content(path: Path, expected: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
+def read_json(path: Path, expected: str) -> Any:
+    """Return what a JSON file holds; Vo3dError, which names what was `expected`, when it is absent or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Vo3dError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
+    except (ValueError, RecursionError) as error:  # not JSON, not text, too long a number, too deep
+        raise Vo3dError(f"{path}: not JSON ({shown(str(error))}); expected {expected}") from error
+
+
 def parse_number(token: str, path: Path, line: int, fault: str = NO_NUMBER) -> float:
     """Return the finite number that `token` spells.
 
@@ -38,7 +51,7 @@ def parse_number(token: str, path: Path, line: int, fault: str = NO_NUMBER) -> f
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Vo3dError(f"{path}:{line}: {token!r}{fault}")
+        raise Vo3dError(f"{path}:{line}: {quoted(token)}{fault}")
     return value
 
 
@@ -54,6 +67,7 @@ def parse_whole(token: str, path: Path, line: int, what: str) -> int:
         value = LIMIT
     if not -LIMIT <= value < LIMIT:
         raise Vo3dError(
-            f"{path}:{line}: {token!r} as {what}: expected a whole number: correct the line or make the file again"
+            f"{path}:{line}: {quoted(token)} as {what}: expected a whole number: correct the line or make the "
+            "file again"
         )
     return value

@@ -21,8 +21,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.files import write_whole
+from vo3d.formats.text import FARTHEST, LIMIT
 from vo3d.geometry import rotations, se3
 
 TrajectoryFormat = Literal["kitti", "tum", "euroc"]
@@ -79,8 +80,8 @@ def read_trajectory(
     """Read one trajectory file; `time_unit` overrules the detection of seconds or nanoseconds.
 
     Raises Vo3dError with file and line for a wrong number of columns, a token that is no number, NaN or infinity, a
-    rotation that is none (see `ROTATION_TOLERANCE`), stamps or frame indices that do not increase; and for a file that
-    is missing, is not text, or holds no pose.
+    rotation that is none (see `ROTATION_TOLERANCE`), a position beyond `FARTHEST`, stamps or frame indices that are
+    negative or do not increase; and for a file that is missing, is not text, or holds no pose.
 
     Example: `read_trajectory(Path("poses/00.txt"), "kitti").world_T_cam[0]`
     """
@@ -96,11 +97,14 @@ def read_trajectory(
         check_poses(world_T_cam, path, lines)
         return Trajectory(world_T_cam=world_T_cam, frames=frames)
     stamps = [row[0] for row in rows]
+    if stamps[0] < 0:
+        raise Vo3dError(f"{path}:{lines[0]}: time stamp {quoted(stamps[0])}; expected 0 or more; shift all stamps")
     _check_increasing(stamps, "time stamp", path, lines)
     unit = _detect_unit(stamps, path) if time_unit == "auto" else time_unit
     time = torch.tensor([stamp / 10**9 if unit == "ns" else float(stamp) for stamp in stamps], dtype=torch.float64)
     quaternion = values[:, [7, 4, 5, 6]] if format == "tum" else values[:, 4:8]  # w first
     world_T_cam = _poses_from_quaternions(values[:, 1:4], quaternion, path, lines)
+    check_poses(world_T_cam, path, lines)
     pose_of: Literal["camera", "body"] = "body" if format == "euroc" else "camera"
     return Trajectory(world_T_cam=world_T_cam, time=time, time_unit=unit, pose_of=pose_of)
 
@@ -151,6 +155,7 @@ def check_poses(
 ) -> None:
     """Raise Vo3dError for the first pose that is no rigid motion: NaN, infinite, no rotation, last row not 0 0 0 1.
 
+    So it does for one that is further than `FARTHEST` from the origin along an axis.
     `lines` holds the line in `path` of every pose; None: the whole file is one pose, or the poses come from no file.
     """
     rotation = world_T_cam[:, :3, :3]
@@ -158,7 +163,8 @@ def check_poses(
     skew = (rotation.mT @ rotation - torch.eye(3, dtype=torch.float64, device=rotation.device)).abs().amax((-2, -1))
     last = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64, device=rotation.device)
     rigid = (world_T_cam[:, 3] == last).all(-1)
-    good = finite & rigid & (skew <= tolerance) & (torch.linalg.det(rotation) > 0)
+    near = (world_T_cam[:, :3, 3].abs() <= FARTHEST).all(-1)
+    good = finite & rigid & near & (skew <= tolerance) & (torch.linalg.det(rotation) > 0)
     if bool(good.all()):
         return
     index = int((~good).nonzero()[0])
@@ -168,6 +174,11 @@ def check_poses(
     if not rigid[index]:
         row = " ".join(f"{value:g}" for value in world_T_cam[index, 3].tolist())
         raise Vo3dError(f"{place}: the last row of the pose is {row}; expected 0 0 0 1; check the layout of the file")
+    if not near[index]:
+        position = " ".join(f"{value:g}" for value in world_T_cam[index, :3, 3].tolist())
+        raise Vo3dError(
+            f"{place}: the position is {position}; expected up to {FARTHEST:g} along each axis; mend the pose"
+        )
     raise Vo3dError(
         f"{place}: not a rotation: R^T R differs from 1 by {skew[index].item():.3g} (allowed {tolerance:g}), det R = "
         f"{torch.linalg.det(rotation[index]).item():.3g} (expected 1); check the order of the columns and the scale"
@@ -207,17 +218,17 @@ def _number(token: str, path: Path, line: int) -> int | float:
     try:
         value = float(token)
     except ValueError as error:
-        raise Vo3dError(f"{path}:{line}: {token!r} is not a number; expected one in every column") from error
+        raise Vo3dError(f"{path}:{line}: {quoted(token)} is not a number; expected one in every column") from error
     if not isfinite(value):
-        raise Vo3dError(f"{path}:{line}: {token!r} in a pose; expected finite numbers; drop or mend this pose")
+        raise Vo3dError(f"{path}:{line}: {quoted(token)} in a pose; expected finite numbers; drop or mend this pose")
     return int(token) if token.isdecimal() else value
 
 
 def _frame_column(path: Path, rows: list[list[int | float]], lines: list[int]) -> Int64[Tensor, " n"]:
     """The frame indices that go before KITTI rows."""
     for row, line in zip(rows, lines, strict=True):
-        if row[0] != int(row[0]) or row[0] < 0:
-            raise Vo3dError(f"{path}:{line}: frame index {row[0]!r}; expected 0 or a positive whole number")
+        if row[0] != int(row[0]) or not 0 <= row[0] < LIMIT:
+            raise Vo3dError(f"{path}:{line}: frame index {quoted(row[0])}; expected a whole number from 0 to 2^63 - 1")
     _check_increasing([row[0] for row in rows], "frame index", path, lines)
     return torch.tensor([int(row[0]) for row in rows])
 
@@ -226,7 +237,7 @@ def _check_increasing(values: list[int | float], what: str, path: Path, lines: l
     for before, after, line in zip(values[:-1], values[1:], lines[1:], strict=True):
         if not after > before:
             raise Vo3dError(
-                f"{path}:{line}: {what} {after!r} after {before!r}; expected increasing ones; sort the rows"
+                f"{path}:{line}: {what} {quoted(after)} after {quoted(before)}; expected increasing ones; sort the rows"
             )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, shown, visible
 from vo3d.formats.files import atomic_path
 
 SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
 FINISHED_KEY = "vo3d_finished"  # in one that has what its method learns at the end
 SHOWN = 8  # keys that an error message lists before it only counts
+# what torch raises on bytes that it did not write has no common root
+_DAMAGES = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError),
+    *(ArithmeticError, AssertionError, AttributeError, MemoryError),
+)
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 
 
@@ -52,8 +58,8 @@ class ImportReport:
     misfits: tuple[str, ...] = ()  # keys that meet but differ in shape, with both shapes; also in `dropped` and `kept`
 
     def __str__(self) -> str:
-        dropped, kept = ", ".join(self.dropped) or "none", ", ".join(self.kept) or "none"
-        misfits = f"; other shapes: {', '.join(self.misfits)}" if self.misfits else ""
+        dropped, kept = (visible(", ".join(keys)) or "none" for keys in (self.dropped, self.kept))
+        misfits = f"; other shapes: {visible(', '.join(self.misfits))}" if self.misfits else ""
         loaded = f"{self.source}: {len(self.matched)} tensors loaded"
         return f"{loaded}; dropped: {dropped}; left as they were: {kept}{misfits}"
 
@@ -129,7 +135,9 @@ def _safetensors(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise Vo3dError(f"{path}: not a whole safetensors file ({error}): copy or download it again") from error
+        raise Vo3dError(
+            f"{path}: not a whole safetensors file ({shown(str(error))}): copy or download it again"
+        ) from error
 
 
 def import_weights(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: KeyMap) -> ImportReport:
@@ -251,12 +259,11 @@ def _read_pickle(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what matters follows as an error
             return torch.load(path, map_location="cpu", weights_only=True)
-    # what torch raises on bytes that it did not write has no common root
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError) as error:
+    except _DAMAGES as error:
         if unsafe := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise Vo3dError(
-                f"{path}: this pickle calls {unsafe[1]}, so it was not read: weights must hold tensors and plain "
-                "values only; save their state dict alone where they were made"
+                f"{path}: this pickle calls {shown(unsafe[1])}, so it was not read: weights must hold tensors and "
+                "plain values only; save their state dict alone where they were made"
             ) from error
         raise Vo3dError(f"{path}: no PyTorch checkpoint, or a damaged one: copy or download it again") from error
 
@@ -287,4 +294,4 @@ def _any_match(patterns: tuple[str, ...], key: str) -> bool:
 def _listed(keys: Sequence[str]) -> str:
     """Name the first few keys, and say how many more there are."""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+    return shown(", ".join(keys[:SHOWN])) + more

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vo3d.depth_map import DepthMap
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, shown
 from vo3d.formats.files import make_folder, write_whole
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.sample import Sample
@@ -57,9 +57,9 @@ class DepthFolder:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             before, made = dict(record["settings"]), dict(record["views"])
-        except (UnicodeDecodeError, json.JSONDecodeError, LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise Vo3dError(
-                f"{path}: not a record of depth maps ({error}): remove it, or choose another --out"
+                f"{path}: not a record of depth maps ({shown(str(error))}): remove it, or choose another --out"
             ) from error
         self.differences = [
             f"{key} was {before.get(key)}, now {self.settings.get(key)}"

@@ -8,20 +8,15 @@ Source: Aanæs et al., "Large-scale data for multiple-view stereopsis", IJCV 201
 `reducePts_haa`, `MaxDistCP` and `ComputeStat_web` that come with the data.
 """
 
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.matlab import read_arrays
 from vo3d.formats.ply import PointCloud, check_finite, read_cloud
 from vo3d.metrics.clouds import check_distances, error_cloud, f_score, nearest, percent_within
 from vo3d.metrics.thinning import thin_points
@@ -73,7 +68,7 @@ class DtuScan:
                     f"{path}: no such file: expected {path.relative_to(root)} in the folder of the DTU evaluation, "
                     "which holds Points and ObsMask"
                 )
-        arrays = _read_mat(mask, {"ObsMask": None, "BB": (2, 3), "Res": (1, 1)})
+        arrays = read_arrays(mask, {"ObsMask": (None, None, None), "BB": (2, 3), "Res": (1, 1)})
         box, resolution = arrays["BB"].astype(np.float64), float(arrays["Res"].item())
         if not (box[0] <= box[1]).all() or not resolution > 0:
             raise Vo3dError(
@@ -85,7 +80,7 @@ class DtuScan:
             observed=arrays["ObsMask"] != 0,
             box=box,
             resolution=resolution,
-            plane=_read_mat(plane, {"P": (4, 1)})["P"][:, 0].astype(np.float64),
+            plane=read_arrays(plane, {"P": (4, 1)})["P"][:, 0].astype(np.float64),
         )
 
 
@@ -256,28 +251,3 @@ def _distances(
     found, _ = nearest(points[covered], others, bound=rules.cut, workers=workers)
     distances[covered] = np.where(found < rules.cut, found, rules.block)
     return distances
-
-
-def _read_mat(path: Path, shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, NDArray[Any]]:
-    """Numeric arrays of a MATLAB file by name, each of its shape; None is any shape of three axes, none of them 0."""
-    expected = ", ".join(f"{name} ({'x'.join(map(str, shape or 'xyz'))})" for name, shape in shapes.items())
-    try:
-        found = loadmat(path, variable_names=[*shapes])
-    except NotImplementedError as error:  # scipy's answer to HDF5
-        raise Vo3dError(
-            f"{path}: a MATLAB file of version 7.3: expected version 5: save it again with -v7, without -v7.3"
-        ) from error
-    except (ValueError, TypeError, OSError, EOFError, IndexError, KeyError, zlib.error, MatReadError) as error:
-        raise Vo3dError(f"{path}: no whole MATLAB file ({error}): expected {expected}: copy it again") from error
-    for name, shape in shapes.items():
-        array = found.get(name)
-        if array is None:
-            present = ", ".join(key for key in loadmat(path) if not key.startswith("__")) or "nothing"
-            raise Vo3dError(f"{path}: holds {present}: expected {expected}")
-        numeric = isinstance(array, np.ndarray) and array.dtype.kind in "biuf"
-        right = numeric and (array.shape == shape if shape else array.ndim == 3 and array.size)
-        if not right or not np.isfinite(array).all():
-            what = f"of shape {array.shape}" if numeric else "no array of numbers"
-            what += " with NaN or infinity" if right else ""
-            raise Vo3dError(f"{path}: {name} is {what}: expected {expected}, finite numbers")
-    return {name: found[name] for name in shapes}

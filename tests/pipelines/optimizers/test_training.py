@@ -150,6 +150,18 @@ def test_a_finished_run_is_not_repeated(out: Path, monkeypatch: pytest.MonkeyPat
         run_training(out, optimizers=TWO, seeds=(0, 2), budget=LITTLE)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"), [("[" * 100_000, "not JSON"), ("{", "not JSON"), ('{"x": 1}', "not the numbers of a run")]
+)
+def test_a_damaged_run_is_one_line(out: Path, text: str, words: str) -> None:
+    path = out / "training" / "runs" / "Adam_0.001_0" / "run.json"
+    before = path.read_text()
+    path.write_text(text)
+    with pytest.raises(Vo3dError, match=rf"run\.json: {words}"):
+        run_training(out, optimizers=TWO, seeds=(0, 1), budget=LITTLE)
+    path.write_text(before)
+
+
 def test_runs_of_two_budgets_are_not_mixed(out: Path) -> None:
     with pytest.raises(Vo3dError, match="the runs there have another budget"):
         run_training(out, optimizers=TWO, budget=replace(LITTLE, steps=4))

@@ -269,7 +269,8 @@ def test_a_folder_that_is_no_record_is_left_alone(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a_depth").mkdir()
-    (tmp_path / "a_depth" / "settings.json").write_text("[1")
     words = ["reconstruct", scene, "--out", tmp_path / "a.ply", *QUICK]
-    assert "not a record of depth maps" in complaint(capsys, *words)
-    assert (tmp_path / "a_depth" / "settings.json").read_text() == "[1"
+    for text in ("[1", "[" * 100_000):
+        (tmp_path / "a_depth" / "settings.json").write_text(text)
+        assert "not a record of depth maps" in complaint(capsys, *words)
+        assert (tmp_path / "a_depth" / "settings.json").read_text() == text

@@ -23,10 +23,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from vo3d import optim
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, shown
 from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path
 from vo3d.formats.results import FILE_NAME, Result
+from vo3d.formats.text import read_json
 from vo3d.inference.loop import evaluating
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS
 from vo3d.model import Model
@@ -223,7 +224,10 @@ def train_and_test(
     """One run, read from its file where it is finished."""
     place = folder / "runs" / f"{name}_{rate:g}_{seed}"
     if (place / FINISHED).is_file():
-        return Run(**json.loads((place / FINISHED).read_text()))
+        try:
+            return Run(**read_json(place / FINISHED, "the numbers of a finished run"))
+        except TypeError as error:
+            raise Vo3dError(f"{place / FINISHED}: not the numbers of a run ({shown(str(error))}): remove it") from error
     budget = streets.budget
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -304,8 +308,10 @@ def constant_motion(streets: Streets, out: Path) -> Result:
 
 def keep_budget(path: Path, budget: Any) -> None:
     """Write the budget, a dataclass, to `path`; raises Vo3dError when runs of another one are there already."""
-    if path.is_file() and (found := json.loads(path.read_text())) != plain(asdict(budget)):
-        raise Vo3dError(f"{path}: the runs there have another budget ({found}): choose another --out, or remove them")
+    if path.is_file() and (found := read_json(path, "a budget")) != plain(asdict(budget)):
+        raise Vo3dError(
+            f"{path}: the runs there have another budget ({shown(str(found))}): choose another --out, or remove them"
+        )
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(asdict(budget), indent=2) + "\n")
 
