@@ -104,6 +104,7 @@ REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
     (optim.RMSprop, {"momentum": 0.9}, "RMSprop: a parameter group sets momentum"),
     (optim.Adam, {"amsgrad": 1}, "Adam: amsgrad is 1: expected True or False"),
     (optim.Adam, {"betas": 0.9}, "Adam: betas are 0.9: expected two numbers"),
+    (optim.Adam, {"foreach": "no"}, "Adam: foreach is no: expected True, False or None"),
     (optim.AdaMax, {"betas": (0.9, "b")}, r"AdaMax: betas\[1\] is b: expected at least 0 and less than 1"),
     (optim.Nadam, {"variant": "keras"}, "Nadam: variant is 'keras': expected ruder, dozat or torch"),
     (lambda p: optim.MomentOptimizer(p, 0.1), {"first": optim.SquareSum()}, "first is a SquareSum: expected a FirstMo"),

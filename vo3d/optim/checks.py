@@ -46,6 +46,9 @@ def check_settings(owner: str, settings: Mapping[str, Any]) -> None:
     for name in SWITCHES:
         if not isinstance(settings.get(name, False), bool):
             raise Vo3dError(f"{owner}: {name} is {told(settings[name])}: expected True or False")
+    for name in ("foreach", "fused"):
+        if not isinstance(settings.get(name), bool | None):
+            raise Vo3dError(f"{owner}: {name} is {told(settings[name])}: expected True, False or None")
 
 
 def told(value: object) -> str:

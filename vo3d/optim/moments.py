@@ -174,7 +174,7 @@ class MomentOptimizer(FirstOrder):
     @property
     def look_ahead(self) -> float:
         """How far gradients are taken ahead: the most of all groups."""
-        return max(group["look_ahead"] for group in self.param_groups)
+        return max(float(group["look_ahead"]) for group in self.param_groups)
 
     def check_group(self, group: Group) -> None:
         """Check a group, its moments too; raises Vo3dError for settings that cannot be."""
