@@ -4,13 +4,15 @@ Adam and its kin take averages of gradients, too: m_t = b1 m_{t-1} + (1 - b1) g_
 begin at 0 and are corrected for that: mh_t = m_t / (1 - b1^t), vh_t = v_t / (1 - b2^t).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.base import Buffers, Checked, FirstOrder, Group, Parameters, Steps, Tensors, check_settings
+from vo3d.optim.base import Buffers, Checked, FirstOrder, Group, Parameters, Steps, Tensors
+from vo3d.optim.checks import check_settings
 
 
 class Adagrad(Checked, torch.optim.Adagrad):
@@ -28,9 +30,40 @@ class Adagrad(Checked, torch.optim.Adagrad):
     Source: Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR 2011; Ruder, section 4.3. Takes sparse gradients.
     """
 
+    buffers = ("sum",)
+
     def __init__(self, params: Parameters, lr: float = 0.01, eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         check_settings("Adagrad", {"lr": lr, "eps": eps, "weight_decay": weight_decay})
         super().__init__(params, lr=lr, eps=0.0, initial_accumulator_value=eps, weight_decay=weight_decay)
+        for group in self.param_groups:  # torch begins all of them at the constructor's eps
+            for parameter in group["params"]:
+                self.state[parameter]["sum"].fill_(group["initial_accumulator_value"])
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, whose sums begin at its eps; raises Vo3dError for settings or parameters that cannot be."""
+        if "eps" in param_group and "initial_accumulator_value" not in param_group:
+            param_group = {**param_group, "eps": 0.0, "initial_accumulator_value": param_group["eps"]}
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for parameter in group["params"]:
+            step = torch.tensor(0.0, dtype=torch.float32, device=parameter.device if group["fused"] else "cpu")
+            total = torch.full_like(parameter, group["initial_accumulator_value"], requires_grad=False)
+            self.state[parameter] = {"step": step, "sum": total}
+
+    def check_group(self, group: Group) -> None:
+        """Check a group; raises Vo3dError for an eps outside of the root, too, which torch's class has."""
+        check_settings("Adagrad", {"eps": group["initial_accumulator_value"]})
+        super().check_group(group)
+        if group["eps"] != 0:
+            raise Vo3dError(
+                f"Adagrad: eps is {group['eps']} outside of the root, as torch.optim.Adagrad has it: expected 0 there, "
+                "and eps as initial_accumulator_value"
+            )
+
+    def eps_of(self, group: Group) -> tuple[float, float]:
+        """Give the eps of a group, at which its sums begin."""
+        eps = float(group["initial_accumulator_value"])
+        return eps, eps
 
 
 class Adadelta(Checked, torch.optim.Adadelta):
@@ -48,6 +81,8 @@ class Adadelta(Checked, torch.optim.Adadelta):
 
     Source: Zeiler, "ADADELTA", arXiv:1212.5701, 2012; Ruder, section 4.4. `torch.optim.Adadelta` does the same.
     """
+
+    buffers = ("square_avg", "acc_delta")
 
     def __init__(
         self, params: Parameters, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0
@@ -112,6 +147,9 @@ class Adam(Checked, torch.optim.Adam):
     Source: Kingma, Ba, "Adam", ICLR 2015; Ruder, section 4.6. `torch.optim.Adam` does the same.
     """
 
+    buffers = ("exp_avg", "exp_avg_sq")
+    extras = ("max_exp_avg_sq",)
+
     def __init__(
         self,
         params: Parameters,
@@ -137,6 +175,8 @@ class AdaMax(Checked, torch.optim.Adamax):
 
     Source: Kingma, Ba, "Adam", ICLR 2015, section 7.1; Ruder, section 4.7. `torch.optim.Adamax` does the same.
     """
+
+    buffers = ("exp_avg", "exp_inf")
 
     def __init__(
         self,
@@ -170,6 +210,8 @@ class Nadam(FirstOrder):
     """
 
     buffers = ("average", "square_average")
+    extras = ("product",)
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"variant": ("ruder", "dozat", "torch")}
 
     def __init__(
         self,
@@ -180,11 +222,14 @@ class Nadam(FirstOrder):
         variant: Literal["ruder", "dozat", "torch"] = "ruder",
         weight_decay: float = 0.0,
     ) -> None:
-        if variant not in {"ruder", "dozat", "torch"}:
-            raise Vo3dError(f"Nadam: variant is {variant!r}: expected ruder, dozat or torch")
         super().__init__(
             params, {"lr": lr, "betas": betas, "eps": eps, "variant": variant, "weight_decay": weight_decay}
         )
+
+    def eps_of(self, group: Group) -> tuple[float, float]:
+        """Give the eps of a group, and what the first step makes of it, which corrects the root's average."""
+        eps = float(group["eps"])
+        return eps, eps * (1 - float(group["betas"][1])) ** 0.5
 
     def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the rule."""

@@ -5,14 +5,15 @@ theta_t, all of it element by element; buffers begin at 0. Ruder is S. Ruder, "A
 optimization algorithms", arXiv:1609.04747, 2016. With `weight_decay` lambda, g_t + lambda theta_t stands for g_t.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.base import Buffers, Checked, Closure, FirstOrder, Group, Parameters, Steps, Tensors, check_settings
+from vo3d.optim.base import Buffers, Checked, Closure, FirstOrder, Group, Parameters, Steps, Tensors
+from vo3d.optim.checks import check_settings
 
 
 class SGD(Checked, torch.optim.SGD):
@@ -28,9 +29,17 @@ class SGD(Checked, torch.optim.SGD):
     Source: Ruder, section 2. `torch.optim.SGD` does the same. Takes sparse gradients.
     """
 
+    extras = ("momentum_buffer",)
+
     def __init__(self, params: Parameters, lr: float, weight_decay: float = 0.0) -> None:
         check_settings("SGD", {"lr": lr, "weight_decay": weight_decay})
         super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+    def check_group(self, group: Group) -> None:
+        """Check a group; raises Vo3dError, as torch's class does, for its own momentum where that cannot be."""
+        super().check_group(group)
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise Vo3dError("SGD: nesterov needs a momentum above 0 and a dampening of 0; the method is NAG")
 
 
 class Momentum(FirstOrder):
@@ -53,6 +62,7 @@ class Momentum(FirstOrder):
     """
 
     buffers = ("velocity",)
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"form": ("accumulated", "averaged")}
 
     def __init__(
         self,
@@ -62,8 +72,6 @@ class Momentum(FirstOrder):
         form: Literal["accumulated", "averaged"] = "accumulated",
         weight_decay: float = 0.0,
     ) -> None:
-        if form not in {"accumulated", "averaged"}:
-            raise Vo3dError(f"Momentum: form is {form!r}: expected accumulated or averaged")
         super().__init__(params, {"lr": lr, "momentum": momentum, "form": form, "weight_decay": weight_decay})
 
     def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
@@ -97,6 +105,7 @@ class NAG(FirstOrder):
     """
 
     buffers = ("velocity",)
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"form": ("look_ahead", "closure")}
 
     def __init__(
         self,
@@ -106,38 +115,39 @@ class NAG(FirstOrder):
         form: Literal["look_ahead", "closure"] = "look_ahead",
         weight_decay: float = 0.0,
     ) -> None:
-        if form not in {"look_ahead", "closure"}:
-            raise Vo3dError(f"NAG: form is {form!r}: expected look_ahead or closure")
         super().__init__(params, {"lr": lr, "momentum": momentum, "form": form, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:
-        """Take one step; raises Vo3dError when the form is closure and there is none."""
-        if self.defaults["form"] == "look_ahead":
+        """Take one step; raises Vo3dError when the form of a group is closure and there is none."""
+        if not self._has("closure"):
             return super().step(closure)
         if closure is None:
             raise Vo3dError("NAG of the form closure needs a closure that computes the gradients: step(closure)")
-        self._shift(-1.0)  # from theta to phi
+        self._shift(-1.0, "closure")  # from theta to phi
         try:
             return super().step(closure)
         finally:
-            self._shift(1.0)
+            self._shift(1.0, "closure")
 
     @contextmanager
     def at_iterate(self) -> Iterator[None]:
         """Let the parameters be the iterates theta inside of the block, as for an evaluation."""
-        if self.defaults["form"] == "closure":
+        if not self._has("look_ahead"):
             yield
             return
         with self.kept():
-            self._shift(1.0)
+            self._shift(1.0, "look_ahead")
             yield
 
+    def _has(self, form: str) -> bool:
+        return any(group["form"] == form for group in self.param_groups)
+
     @torch.no_grad()
-    def _shift(self, sign: float) -> None:
-        """Add `sign` gamma v to the parameters."""
+    def _shift(self, sign: float, form: str) -> None:
+        """Add `sign` gamma v to the parameters of the groups of that form."""
         for group in self.param_groups:
-            for parameter in group["params"]:
+            for parameter in group["params"] if group["form"] == form else ():
                 if parameter in self.state:
                     parameter.add_(self.state[parameter]["velocity"], alpha=sign * group["momentum"])
 

@@ -6,14 +6,14 @@ drawn alike within a step. Where several processes train together it must return
 own loss alone each process would choose another step length.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.base import Checked, Parameters
+from vo3d.optim.base import Checked, Group, Parameters
 from vo3d.optim.choice import choose
 from vo3d.optim.descent import Stopping, descend
 from vo3d.optim.directions import Direction, Memory, NonlinearCG
@@ -60,7 +60,11 @@ class ClosureOptimizer(Checked):
                 f"{owner}: found a second parameter group, expected one: the curvature is learned as a whole"
             )
         super().add_param_group(param_group)
-        params = self.param_groups[0]["params"]
+
+    def check_group(self, group: Group) -> None:
+        """Check the group; raises Vo3dError for settings, devices and numbers of parameters that cannot be."""
+        super().check_group(group)
+        owner, params = type(self).__name__, group["params"]
         if len(devices := sorted({str(parameter.device) for parameter in params})) > 1:
             raise Vo3dError(f"{owner}: parameters on {', '.join(devices)}: expected all on one device")
         count = sum(parameter.numel() for parameter in params)
@@ -69,6 +73,23 @@ class ClosureOptimizer(Checked):
                 f"{owner}: {count:,} parameters, expected at most {self.most_parameters:,} for a matrix of all by all: "
                 "use LBFGS or ConjugateGradient, or raise most_parameters"
             )
+
+    def check_entry(self, parameter: Tensor, entry: Mapping[str, Any]) -> None:
+        """Check what a state remembers, with the first parameter; raises Vo3dError where that does not fit."""
+        owner, known = type(self).__name__, self.rule.remembers
+        if strangers := sorted(entry.keys() - known.keys()):
+            raise Vo3dError(
+                f"{owner}: the state is of another optimiser, with {', '.join(strangers)}: expected "
+                f"{', '.join(known) or 'none'}"
+            )
+        count = sum(one.numel() for one in self.param_groups[0]["params"])
+        for name, value in entry.items():
+            for one in value if isinstance(value, list) else [value]:
+                found, expected = tuple(getattr(one, "shape", ())), (count,) * known[name]
+                if found != expected:
+                    raise Vo3dError(
+                        f"{owner}: {name} in the state is {found}: expected {expected}, for {count:,} parameters"
+                    )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss:  # type: ignore[override]

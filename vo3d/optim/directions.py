@@ -6,7 +6,7 @@ so that a checkpoint can hold it. An empty memory is a fresh start.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from vo3d.errors import Vo3dError
 from vo3d.optim.choice import choose
@@ -21,6 +21,7 @@ class Direction(ABC):
 
     line_search = "strong_wolfe"  # the search that suits the rule
     c2 = 0.9  # and the flattening that it should ask for
+    remembers: ClassVar[Mapping[str, int]] = {}  # what it writes into its memory, with the dimensions of each, of n
 
     @abstractmethod
     def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
@@ -74,6 +75,7 @@ class NonlinearCG(Direction):
     """
 
     c2 = 0.2
+    remembers: ClassVar[Mapping[str, int]] = {"p": 1, "beta": 0, "age": 0, "fall": 0}
 
     def __init__(self, beta: str = "pr+", powell: float | None = None) -> None:
         if powell is not None and not powell >= 0:

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.base import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors, check_settings
+from vo3d.optim.base import Buffers, Closure, FirstOrder, Group, Parameters, Steps, Tensors
+from vo3d.optim.checks import check_settings
 
 
 class Moment(ABC):
@@ -152,6 +153,7 @@ class MomentOptimizer(FirstOrder):
     """
 
     buffers = ("first", "second", "last", "past")
+    unsaved = ("first", "second", "eps_inside", "look_ahead", "past_steps")
 
     def __init__(
         self,
@@ -165,36 +167,49 @@ class MomentOptimizer(FirstOrder):
         past_steps: float | None = None,
         weight_decay: float = 0.0,
     ) -> None:
-        for moment in (first, second):
+        settings = {"lr": lr, "first": first, "second": second, "eps": eps, "eps_inside": eps_inside}
+        more = {"look_ahead": look_ahead, "past_steps": past_steps, "weight_decay": weight_decay}
+        super().__init__(params, settings | more)
+
+    @property
+    def look_ahead(self) -> float:
+        """How far gradients are taken ahead: the most of all groups."""
+        return max(float(group["look_ahead"]) for group in self.param_groups)
+
+    def check_group(self, group: Group) -> None:
+        """Check a group, its moments too; raises Vo3dError for settings that cannot be."""
+        super().check_group(group)
+        for name, kind in (("first", FirstMoment), ("second", SecondMoment)):
+            moment = group[name]
+            if not isinstance(moment, kind):
+                raise Vo3dError(f"MomentOptimizer: {name} is a {type(moment).__name__}: expected a {kind.__name__}")
             check_settings(f"MomentOptimizer: {type(moment).__name__}", {"beta": getattr(moment, "beta", 0.0)})
-        check_settings("MomentOptimizer", {"look_ahead": look_ahead, "past_steps": past_steps})
-        self.first, self.second = first, second
-        self.eps_inside, self.look_ahead, self.past_steps = eps_inside, look_ahead, past_steps
-        super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:
         """Take one step; raises Vo3dError when `look_ahead` needs a closure and there is none."""
-        if self.look_ahead and closure is None:
-            raise Vo3dError("MomentOptimizer with look_ahead needs a closure that computes the gradients")
         if not self.look_ahead:
             return super().step(closure)
+        if closure is None:
+            raise Vo3dError("MomentOptimizer with look_ahead needs a closure that computes the gradients")
         with self.kept():
-            for parameter in self.state:
-                parameter.sub_(self.state[parameter]["last"], alpha=self.look_ahead)
+            for group in self.param_groups:
+                for parameter in group["params"] if group["look_ahead"] else ():
+                    if parameter in self.state:
+                        parameter.sub_(self.state[parameter]["last"], alpha=group["look_ahead"])
             loss = self.evaluate(closure)
         super().step()
         return loss
 
     def update(self, group: Group, parameters: Tensors, gradients: Tensors, steps: Steps, buffers: Buffers) -> None:
         """One step of the frame."""
-        eps = group["eps"]
+        eps, past_steps = group["eps"], group["past_steps"]
         rows = zip(parameters, gradients, steps, *buffers, strict=True)
         for parameter, gradient, t, first, second, last, past in rows:
-            m, v = self.first.update(gradient, first, t), self.second.update(gradient, second, t)
-            step = m / ((v + eps).sqrt() if self.eps_inside else v.sqrt() + eps)
-            if self.past_steps is not None:
+            m, v = group["first"].update(gradient, first, t), group["second"].update(gradient, second, t)
+            step = m / ((v + eps).sqrt() if group["eps_inside"] else v.sqrt() + eps)
+            if past_steps is not None:
                 step = step * (past + eps).sqrt()
-                past.mul_(self.past_steps).addcmul_(step, step, value=1 - self.past_steps)
+                past.mul_(past_steps).addcmul_(step, step, value=1 - past_steps)
             last.copy_(group["lr"] * step)
             parameter.sub_(last)

@@ -81,6 +81,8 @@ class ExactNewton(Direction):
 
     def direction(self, objective: Objective, at: Iterate, memory: Memory) -> Vector:
         """The Newton direction at `at`."""
+        if at.x.dtype in {torch.float16, torch.bfloat16}:
+            raise Vo3dError(f"Newton: the numbers are {at.x.dtype}: expected torch.float32 or float64, to factorise in")
         H = objective.hessian(at.x)
         if not bool(H.isfinite().all()):
             raise Vo3dError(

@@ -8,7 +8,8 @@ import torch
 from torch.optim import Optimizer
 
 from vo3d.errors import Vo3dError
-from vo3d.optim.base import Checked, Closure, Parameters, check_settings
+from vo3d.optim.base import Checked, Closure, Parameters
+from vo3d.optim.checks import check_names, check_saver, check_settings
 
 
 class GradientNoise(Checked):
@@ -75,17 +76,35 @@ class GradientNoise(Checked):
             noise = torch.randn(gradient.shape, generator=generators[device], device=device, dtype=gradient.dtype)
             gradient.add_(noise, alpha=deviation)
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to the optimiser that steps; raises Vo3dError for settings that it has not, eta and its kin."""
+        check_names("GradientNoise", param_group.keys() & {"eta", "gamma", "seed"}, self.defaults)
+        if self.param_groups is self.optimizer.param_groups:
+            self.optimizer.add_param_group(param_group)
+        else:
+            Optimizer.add_param_group(self, param_group)  # one of the optimiser's, while this one is made
+            self.check_group(self.param_groups[-1])
+
     def state_dict(self) -> dict[str, Any]:
         """Give the state of the optimiser, and the number of steps."""
-        return {**self.optimizer.state_dict(), "noise_steps": self.steps}
+        return {**self.optimizer.state_dict(), "noise_steps": self.steps, "optimizer": self._name}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        if "noise_steps" not in state_dict:
+        """Go on where `state_dict` was taken; raises Vo3dError, and changes nothing, where another one saved it."""
+        steps = state_dict.get("noise_steps")
+        if not isinstance(steps, int) or steps < 0:
             raise Vo3dError("GradientNoise: the state has no noise_steps: expected one that GradientNoise saved")
-        self.steps = state_dict["noise_steps"]
-        self.optimizer.load_state_dict({name: value for name, value in state_dict.items() if name != "noise_steps"})
+        check_saver(self._name, state_dict)
+        inner = {name: value for name, value in state_dict.items() if name != "noise_steps"}
+        if "optimizer" in inner:
+            inner["optimizer"] = type(self.optimizer).__name__
+        self.optimizer.load_state_dict(inner)
+        self.steps = steps
         self._share()
+
+    @property
+    def _name(self) -> str:
+        return f"GradientNoise around {type(self.optimizer).__name__}"
 
     def _share(self) -> None:
         self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state

@@ -4,6 +4,7 @@ With s the last step and y the change of the gradient over it, every update obey
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 
@@ -64,6 +65,8 @@ class QuasiNewton(Direction):
     Source: Nocedal and Wright 2006, sections 6.1 and 6.2. Raises Vo3dError for an unknown update.
     """
 
+    remembers: ClassVar[Mapping[str, int]] = {"H": 2}
+
     def __init__(self, update: str = "bfgs") -> None:
         self.name = update
         self.update, self.c2 = choose("quasi-Newton update", update, UPDATES)
@@ -117,6 +120,8 @@ class LimitedMemory(Direction):
 
     Raises Vo3dError for a history below 1.
     """
+
+    remembers: ClassVar[Mapping[str, int]] = {"steps": 1, "changes": 1}
 
     def __init__(self, history: int = 10) -> None:
         if history < 1:

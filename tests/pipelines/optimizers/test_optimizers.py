@@ -96,6 +96,8 @@ def test_the_page_names_every_file_and_claims_no_winner(out: Path) -> None:
             assert f">{racer}<" in page
             assert f">{settings}<" in page
     assert "found no clear winner" in page
+    assert "eps of 1e-08 is inside of the root, as in the survey" in page
+    assert all(RACES[name].settings()["RMSprop"].endswith("eps 1e-08, eps_inside True") for name in FEW)
     assert "best of its column" not in page
     assert ">Adam<" in page
     assert "vo3d optimizers --out here" in page

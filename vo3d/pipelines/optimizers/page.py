@@ -32,6 +32,10 @@ TRAINING = (
     "rate of a small grid, with three seeds. What is said here holds for this network, these data and this budget."
 )
 OVERFLOW = "A dash: never. What goes on until its numbers overflow ends with its last finite step."
+EPS = (
+    "RMSprop's eps of 1e-08 is inside of the root, as in the survey's formula, which gives it no number there: 1e-08 "
+    "is the usual size that the survey names for Adagrad's."
+)
 WORDS = {  # of pictures outside of the races: what is seen
     "regimes.png": "Loss on all data of each regime, over the samples that were seen and over the updates.",
     "curves.png": "Validation loss over the steps, each optimiser at its chosen rate: mean, least and largest of the "
@@ -108,7 +112,11 @@ def _table_of_racers(path: Path) -> Table:
         del columns["gradients"]
     told = {head: cells for head, cells in columns.items() if set(cells) - {"", "0"}}
     cells: list[list[Cell]] = [[cell or None for cell in row] for row in zip(*told.values(), strict=True)]
-    return Table([Column(head) for head in told], cells, OVERFLOW if "left at step" in told else "")
+    notes = [
+        OVERFLOW if "left at step" in told else "",
+        EPS if any("RMSprop" in name for name in columns["method"]) else "",
+    ]
+    return Table([Column(head) for head in told], cells, " ".join(filter(None, notes)))
 
 
 def _table_of_markdown(path: Path) -> Table:
