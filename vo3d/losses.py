@@ -10,23 +10,23 @@ from vo3d.errors import Vo3dError
 
 
 def wrap_angle(angle: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """The same angle in [-pi, pi], in radians; its gradient is 1."""
+    """Return the same angle in [-pi, pi], in radians; its gradient is 1."""
     turn = 2 * math.pi
     return angle - turn * torch.round(angle / turn)
 
 
 def squared(residual: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """r^2: the penalty of Gauss, of which the mean is the best constant; its slope 2 r grows with the error."""
+    """Compute r^2: the penalty of Gauss, of which the mean is the best constant; its slope 2 r grows with the error."""
     return residual.square()
 
 
 def absolute(residual: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """|r| (L1): the penalty of Laplace, of which the median is the best constant; its slope is the sign of r."""
+    """Compute |r| (L1): the penalty of Laplace, of which the median is the best constant; its slope is r's sign."""
     return residual.abs()
 
 
 def huber(residual: Float[Tensor, "*n"], delta: float = 1.0) -> Float[Tensor, "*n"]:
-    """r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2): square near 0, straight far out, with slope delta.
+    """Compute r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2): square near 0, straight far out, slope delta.
 
     Divided by delta it is the smooth L1 penalty, with slope 1 far out: r^2 / (2 delta), else |r| - delta / 2.
 
@@ -43,7 +43,7 @@ def huber(residual: Float[Tensor, "*n"], delta: float = 1.0) -> Float[Tensor, "*
 
 
 def charbonnier(residual: Float[Tensor, "*n"], eps: float = 1e-3) -> Float[Tensor, "*n"]:
-    """sqrt(r^2 + eps^2): |r| with its corner rounded off over a width of eps, in the unit of r; eps at r = 0.
+    """Compute sqrt(r^2 + eps^2): |r| with its corner rounded off over a width of eps, in the unit of r; eps at r = 0.
 
     Source: Charbonnier, Blanc-Feraud, Aubert and Barlaud, "Two deterministic half-quadratic regularization algorithms
     for computed imaging", ICIP 1994.
@@ -57,7 +57,7 @@ def charbonnier(residual: Float[Tensor, "*n"], eps: float = 1e-3) -> Float[Tenso
 
 
 def squared_translation_error(estimate: Float[Tensor, "*b 3"], target: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
-    """||p' - p||^2 in square metres, for every pose.
+    """Compute ||p' - p||^2 in square metres, for every pose.
 
     Source: Wang et al., "DeepVO", ICRA 2017, equation 5, first term.
     """
@@ -65,7 +65,7 @@ def squared_translation_error(estimate: Float[Tensor, "*b 3"], target: Float[Ten
 
 
 def squared_euler_error(estimate: Float[Tensor, "*b 3"], target: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
-    """||phi' - phi||^2 in square radians, for every pose; the differences are taken the short way round.
+    """Compute ||phi' - phi||^2 in square radians, for every pose; the differences are taken the short way round.
 
     Without the wrapping, two nearly equal headings on either side of +-180 degrees would count as a whole turn.
 

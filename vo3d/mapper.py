@@ -54,7 +54,7 @@ class Mapper(Model):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """All that `resume` needs: tensors and plain values, which a checkpoint may hold."""
+        """Return all that `resume` needs: tensors and plain values, which a checkpoint may hold."""
 
     @abstractmethod
     def resume(self, state: Mapping[str, Any]) -> None:

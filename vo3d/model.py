@@ -15,7 +15,7 @@ from vo3d.sample import Sample
 
 
 class Prediction(TypedDict, total=False):
-    """What methods may give; metrics follow these keys, not the method's name. Units as in `Sample`."""
+    """The keys that methods may give; metrics follow these keys, not the method's name. Units as in `Sample`."""
 
     prev_T_cam: Tensor  # *b s-1 4 4: pose of each view in the frame of the one before
     world_T_cam: Tensor  # *b s 4 4, in the scene's world, never merely relative to a window
@@ -70,7 +70,7 @@ class Window:
             raise ValueError(f"a margin of {self.margin} views on either side needs an overlap of {2 * self.margin}")
 
     def cut(self, num_frames: int, length: int) -> list[Frames]:
-        """The windows of a recording in time order; of a model that takes any number of views, `length` in each.
+        """Cut a recording into windows in time order; of a model that takes any number of views, `length` in each.
 
         The last window is shorter where the number of views is free, and begins earlier where it is not.
         Raises Vo3dError where the recording, or `length`, is too short.
@@ -130,7 +130,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
-        """Scalar terms, already weighted; the objective is their sum."""
+        """Compute scalar terms, already weighted; the objective is their sum."""
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> Prediction:
@@ -150,7 +150,7 @@ class Model(nn.Module, ABC):
         """
 
     def finish(self, recordings: Sequence[Recording]) -> None:
-        """The same after training; training may go on from here, so it changes nothing that `forward` reads."""
+        """Do the same after training; training may go on from here, so it changes nothing that `forward` reads."""
 
 
 class DepthModel(Model):
@@ -170,7 +170,7 @@ class DepthModel(Model):
     free_num_depths: ClassVar[bool] = False
 
     def spacing(self, depth_range: tuple[float, float]) -> float | None:
-        """The distance of two hypotheses from near to far, in depth or in 1 / depth; None without hypotheses."""
+        """Compute the distance of two hypotheses from near to far, in depth or 1 / depth; None without hypotheses."""
         if self.num_depths is None or self.num_depths < 2:
             return None
         near, far = depth_range
@@ -178,7 +178,7 @@ class DepthModel(Model):
 
 
 def depth_model(model: Model) -> DepthModel:
-    """The model as one of depth; raises Vo3dError unless it is one."""
+    """Return the model as one of depth; raises Vo3dError unless it is one."""
     name = type(model).__name__
     if "depth" not in model.gives:
         raise Vo3dError(f"{name} gives {', '.join(model.gives)}: expected a model of depth")
@@ -198,8 +198,7 @@ def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = F
     Called once at the start, so that a wrong pairing of model and dataset is told before any work is done.
     """
     needs = (*model.needs, *model.loss_needs) if learning else model.needs
-    missing = [name for name in needs if name not in sample.given()]
-    if missing:
+    if missing := [name for name in needs if name not in sample.given()]:
         raise Vo3dError(
             f"{type(model).__name__} needs {', '.join(missing)}; {source} gives {', '.join(sample.given())}: "
             "turn the field on in the dataset's arguments, or choose another dataset"
@@ -215,7 +214,7 @@ def check_gives(model: Model, prediction: Prediction) -> None:
 def posed_views(
     model: Model, sample: Sample
 ) -> tuple[Float[Tensor, "b s 3 3"], Float64[Tensor, "b s 4 4"], Float[Tensor, "b 2"]]:
-    """`K` and `world_T_cam` of all views, and near and far of the first, which a sweep over its depths needs.
+    """Return `K` and `world_T_cam` of all views, and near and far of the first, which a sweep over its depths needs.
 
     Raises Vo3dError where the sample lacks one of them, or has one view alone.
     """

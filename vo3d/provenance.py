@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """The version of Python and of each package that numbers depend on; packages that are absent are left out.
+    """Look up the version of Python and of each package that numbers depend on; packages that are absent are left out.
 
     Reads the installed metadata only: nothing is imported.
     """
@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def accelerator() -> dict[str, str]:
-    """The CUDA that torch was built with, its cuDNN, the names of the GPUs; "none" where there is none."""
+    """Tell the CUDA that torch was built with, its cuDNN, the names of the GPUs; "none" where there is none."""
     import torch  # noqa: PLC0415 (versions alone must not wait for it)
 
     cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
@@ -46,13 +46,13 @@ def accelerator() -> dict[str, str]:
 
 
 def _cudnn_version(number: int) -> str:
-    """The version that cuDNN packs into a number: 91002 is 9.10.2, 8902 is 8.9.2."""
+    """Read the version that cuDNN packs into a number: 91002 is 9.10.2, 8902 is 8.9.2."""
     major, rest = divmod(number, 10000 if number >= 90000 else 1000)
     return f"{major}.{rest // 100}.{rest % 100}"
 
 
 def provenance() -> dict[str, object]:
-    """Versions, platform, accelerator, number of CPUs, the command and the date (UTC, ISO 8601)."""
+    """Collect versions, platform, accelerator, number of CPUs, the command and the date (UTC, ISO 8601)."""
     return {
         "versions": versions(),
         "accelerator": accelerator(),

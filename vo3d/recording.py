@@ -27,25 +27,25 @@ class Recording(ABC):
 
     @property
     def frames(self) -> range:
-        """Numbers of the frames in their source, by which results tell excerpts of one sequence apart."""
+        """Number the frames as in their source, by which results tell excerpts of one sequence apart."""
         return range(self.first_frame, self.first_frame + len(self))
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """A name for each frame, by which results name their files: that of its image, or its number in the source."""
+        """Name each frame, as results name their files: by its image, or by its number in the source."""
         return [f"{frame:06d}" for frame in self.frames]
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of frames."""
+        """Count the frames."""
 
     @abstractmethod
     def clip(self, indices: Sequence[int]) -> Sample:
-        """The views at `indices`, unaugmented, in that order; `scene` is `name`, `index` is `indices`."""
+        """Read the views at `indices`, unaugmented, in that order; `scene` is `name`, `index` is `indices`."""
 
     @abstractmethod
     def poses(self) -> Float64[Tensor, "n 4 4"] | None:
-        """`world_T_cam` of every frame in metres without reading an image; None where there is no truth."""
+        """Give `world_T_cam` of every frame in metres without reading an image; None where there is no truth."""
 
     def positions(self) -> Float64[Tensor, "n 3"] | None:
         """Give the position of each frame, metres: the poses' translations, or in a source of GPS alone its fixes."""
@@ -58,17 +58,17 @@ class MultiViewScene(Recording):
 
     @abstractmethod
     def sources(self, index: int) -> Sequence[int]:
-        """Indices of the views to match view `index` with, best first; empty where it is only ever a source."""
+        """List the views to match view `index` with, best first; empty where it is only ever a source."""
 
     @property
     def references(self) -> list[int]:
-        """Indices of the views that have sources."""
+        """List the views that have sources."""
         return [index for index in range(len(self)) if self.sources(index)]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the scenes of one source lie on a disk; a loader that declares one is found by the path of a scene alone.
+    """The way the scenes of one source lie on a disk; a loader that declares one is found by the path of a scene alone.
 
     Args:
         words: what a folder holds, for people.
@@ -145,23 +145,24 @@ class RetrievalSet:
     def __post_init__(self) -> None:
         n, m = len(self.database), len(self.queries)
         table = self.matches.table
-        for what, length, expected in (
-            ("table", None if table is None else len(table), m),
-            ("panorama", None if self.panorama is None else len(self.panorama), n),
-            ("database_time", None if self.database_time is None else len(self.database_time), n),
-            ("query_time", None if self.query_time is None else len(self.query_time), m),
+        for what, rows, expected in (
+            ("table", table, m),
+            ("panorama", self.panorama, n),
+            ("database_time", self.database_time, n),
+            ("query_time", self.query_time, m),
         ):
-            if length not in {None, expected}:
-                raise Vo3dError(f"{self.name}: {what} has {length} rows for {expected} images: expected one for each")
+            if rows is not None and len(rows) != expected:
+                raise Vo3dError(
+                    f"{self.name}: {what} has {len(rows)} rows for {expected} images: expected one for each"
+                )
         if strange := [place for row in table or () for place in row if not 0 <= place < n]:
             raise Vo3dError(f"{self.name}: the table names image {strange[0]}: expected 0 to {n - 1}")
         if self.matches.metres is not None:
-            for recording in (self.database, self.queries):
-                if recording.positions() is None:
-                    raise Vo3dError(f"{self.name}: {recording.name} has no positions: matches in metres need some")
+            if blind := [one.name for one in (self.database, self.queries) if one.positions() is None]:
+                raise Vo3dError(f"{self.name}: {blind[0]} has no positions: matches in metres need some")
 
     def positives(self, query: int) -> Int[Tensor, " p"]:
-        """Places in the database that are right for a query, ascending."""
+        """List the places in the database that are right for a query, ascending."""
         if self.matches.table is not None:
             return torch.tensor(sorted(self.matches.table[query]), dtype=torch.long)
         if self.matches.frames is not None:
@@ -186,11 +187,11 @@ class Transform(ABC):
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The changed clip; the given one stays as it is."""
+        """Change the clip; the given one stays as it is."""
 
 
 def augment(sample: Sample, transforms: Sequence[Transform], *, seed: int, epoch: int, index: int) -> Sample:
-    """The clip after all `transforms` in their order; what they draw depends on these three numbers alone."""
+    """Apply all `transforms` to the clip in their order; what they draw depends on these three numbers alone."""
     if not transforms:
         return sample
     # SeedSequence spreads neighbouring triples over all 64 bits; a sum would repeat itself across epochs
@@ -222,17 +223,17 @@ class RecordingDataset(Dataset[Sample], ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of samples."""
+        """Count the samples."""
 
     @abstractmethod
     def place(self, index: int) -> tuple[Recording, list[int]]:
-        """The recording of sample `index` and the indices of its views, without reading them.
+        """Give the recording of sample `index` and the indices of its views, without reading them.
 
         Raises IndexError outside of 0 .. len - 1, negative numbers included.
         """
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample `index`, augmented by the transforms in their order."""
+        """Make sample `index`, augmented by the transforms in their order."""
         recording, views = self.place(index)
         return augment(recording.clip(views), self.transforms, seed=self.seed, epoch=self.epoch, index=index)
 
@@ -245,21 +246,21 @@ class ViewDataset(RecordingDataset):
 
     @abstractmethod
     def compose(self, views: Sequence[int]) -> Sample:
-        """One sample of the views with these numbers, in their order, such as a query, a positive and negatives.
+        """Make one sample of the views with these numbers, in their order, such as a query, a positive and negatives.
 
         What it draws depends on the seed, the epoch and `views` alone.
         """
 
 
 def recordings_of(dataset: Dataset[Sample]) -> Sequence[Recording]:
-    """The recordings behind a dataset, joined ones among them; none for one that is not made of recordings."""
+    """List the recordings behind a dataset, joined ones among them; none for one that is not made of recordings."""
     if isinstance(dataset, ConcatDataset):
         return [recording for part in dataset.datasets for recording in recordings_of(part)]
     return dataset.recordings if isinstance(dataset, RecordingDataset) else ()
 
 
 def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
-    """All steps `prev_T_cam` (metres) between neighbouring frames of `recordings`.
+    """Compute all steps `prev_T_cam` (metres) between neighbouring frames of `recordings`.
 
     Raises Vo3dError when a recording has no poses or when there is no step at all.
     """
@@ -268,8 +269,7 @@ def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
         world_T_cam = recording.poses()
         if world_T_cam is None:
             raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
-        if len(world_T_cam) > 1:
-            found.append(trajectory.steps(world_T_cam))
-    if not found:
+        found.append(trajectory.steps(world_T_cam))
+    if not any(map(len, found)):
         raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
     return torch.cat(found)

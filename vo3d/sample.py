@@ -60,22 +60,22 @@ class Sample:
                 raise Vo3dError(f"{name} of {self.scene!r} is {value.dtype}: expected torch.float64, call .double()")
 
     def given(self) -> tuple[str, ...]:
-        """Names of the fields that are present, in the order of the class."""
+        """Name the fields that are present, in the order of the class."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Sample":
-        """The sample with `function` applied to every tensor that it holds."""
+        """Make the sample with `function` applied to every tensor that it holds."""
         changed: dict[str, Any] = {
             name: function(value) for name in self.given() if isinstance(value := getattr(self, name), Tensor)
         }
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Sample":
-        """The sample with every tensor on `device`; dtypes stay as they are."""
+        """Put every tensor of the sample on `device`; dtypes stay as they are."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Sample":
-        """The sample in page-locked memory, for asynchronous copies; torch's DataLoader calls this."""
+        """Put the sample in page-locked memory, for asynchronous copies; torch's DataLoader calls this."""
         return self.map(Tensor.pin_memory)
 
     @staticmethod
@@ -95,9 +95,7 @@ class Sample:
                     "one batch needs the same fields in all; choose them in the dataset's arguments"
                 )
         stacked: dict[str, Any] = {"scene": [sample.scene for sample in samples]}
-        for name in first.given():
-            if name == "scene":
-                continue
+        for name in (name for name in first.given() if name != "scene"):
             tensors = [getattr(sample, name) for sample in samples]
             for other, tensor in zip(samples, tensors, strict=True):
                 if tensor.shape != tensors[0].shape:

@@ -109,13 +109,17 @@ def distance_metrics(
     }
     for name, values in (("accuracy", to_reference), ("completeness", to_prediction)):
         kept = values[np.isfinite(values) & (values < cut)]
-        metrics[f"cloud_{name}"] = float(kept.mean()) if len(kept) else nan
-        metrics[f"cloud_{name}_median"] = float(np.median(kept)) if len(kept) else nan
+        metrics |= {
+            f"cloud_{name}": float(kept.mean()) if len(kept) else nan,
+            f"cloud_{name}_median": float(np.median(kept)) if len(kept) else nan,
+        }
     for distance in distances:
         precision, recall = percent_within(to_reference, distance), percent_within(to_prediction, distance)
-        metrics[f"cloud_precision_{distance:g}_percent"] = precision
-        metrics[f"cloud_recall_{distance:g}_percent"] = recall
-        metrics[f"cloud_f_score_{distance:g}_percent"] = f_score(precision, recall)
+        metrics |= {
+            f"cloud_precision_{distance:g}_percent": precision,
+            f"cloud_recall_{distance:g}_percent": recall,
+            f"cloud_f_score_{distance:g}_percent": f_score(precision, recall),
+        }
     return metrics
 
 

@@ -23,7 +23,7 @@ def depth_metrics(
     above_mm: Sequence[float] = (2.0, 4.0, 8.0),
     within_percent: Sequence[float] = (1.0, 5.0),
 ) -> dict[str, Float64[Tensor, "*b"]]:
-    """Errors of each depth map over its counted pixels; d is the depth, t the truth, both in metres, 0 = none.
+    """Compute errors of each depth map over its counted pixels; d is the depth, t the truth, in metres, 0 = none.
 
     A pixel counts where the truth and the depth are not 0 and the `mask` is true. The number of these pixels in one
     image is the denominator of every mean and share but the coverage, so that maps with holes are scored by what they
@@ -75,23 +75,25 @@ def depth_metrics(
         "depth_abs_rel": mean(error / t),
         "depth_sq_rel_m": mean(error.square() / t),
     }
-    for power in (1, 2, 3):
-        metrics[f"depth_delta{power}_percent"] = 100 * mean(ratio < 1.25**power)
+    metrics |= {f"depth_delta{power}_percent": 100 * mean(ratio < 1.25**power) for power in (1, 2, 3)}
     for x in above_mm:
-        metrics[f"depth_above_{x:g}mm_percent"] = 100 * mean(error > x / 1000)
-        metrics[f"depth_within_{x:g}mm_percent"] = 100 * mean(error <= x / 1000)
-    for x in within_percent:
-        metrics[f"depth_within_{x:g}pc_percent"] = 100 * mean(error <= x / 100 * t)
+        metrics |= {
+            f"depth_above_{x:g}mm_percent": 100 * mean(error > x / 1000),
+            f"depth_within_{x:g}mm_percent": 100 * mean(error <= x / 1000),
+        }
+    metrics |= {f"depth_within_{x:g}pc_percent": 100 * mean(error <= x / 100 * t) for x in within_percent}
     if interval is not None:
         intervals = error / interval.double()[..., None]
-        metrics["depth_mae_intervals"] = mean(intervals)
-        metrics["depth_within_1_interval_percent"] = 100 * mean(intervals <= 1)
-        metrics["depth_within_3_intervals_percent"] = 100 * mean(intervals <= 3)
+        metrics |= {
+            "depth_mae_intervals": mean(intervals),
+            "depth_within_1_interval_percent": 100 * mean(intervals <= 1),
+            "depth_within_3_intervals_percent": 100 * mean(intervals <= 3),
+        }
     return metrics
 
 
 def without_lengths(metrics: Mapping[str, Value]) -> dict[str, Value]:
-    """The metrics of `depth_metrics` that mean the same in any unit, for depths whose unit is not known."""
+    """Keep the metrics of `depth_metrics` that mean the same in any unit, for depths whose unit is not known."""
     return {key: value for key, value in metrics.items() if not re.search(r"mm_percent|_mm?$", key)}
 
 

@@ -46,7 +46,7 @@ OFFICIAL = DtuRules()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DtuScan:
-    """What a prediction of one scan is measured against."""
+    """The reference that a prediction of one scan is measured against."""
 
     reference: Float[np.ndarray, "n 3"]  # the scanner's points, millimetres
     observed: Bool[np.ndarray, "x y z"]  # voxels in which predicted points count
@@ -115,7 +115,7 @@ def scan_files(root: Path, scan: int) -> tuple[Path, Path, Path]:
 def evaluate_scan(
     points: Float[np.ndarray, "n 3"], scan: DtuScan, rules: DtuRules = OFFICIAL, *, workers: int = -1
 ) -> dict[str, float | int]:
-    """All numbers of one scan: `dtu_metrics` of `compare_scan`."""
+    """Compute all numbers of one scan: `dtu_metrics` of `compare_scan`."""
     return dtu_metrics(compare_scan(points, scan, rules, workers=workers))
 
 
@@ -153,7 +153,7 @@ def compare_scan(
 
 
 def dtu_metrics(distances: DtuDistances) -> dict[str, float | int]:
-    """The numbers of one scan, under names that carry their unit.
+    """Compute the numbers of one scan, under names that carry their unit.
 
     | key, `dtu_` before each | value |
     |---|---|
@@ -180,22 +180,24 @@ def dtu_metrics(distances: DtuDistances) -> dict[str, float | int]:
     }
     for name, (who, values) in sides.items():
         kept = values[values < distances.rules.cut]
-        metrics[f"dtu_num_{who}"] = len(values)
-        metrics[f"dtu_num_{name}"] = len(kept)
-        metrics[f"dtu_{name}_mm"] = float(kept.mean()) if len(kept) else nan
-        metrics[f"dtu_{name}_median_mm"] = float(np.median(kept)) if len(kept) else nan
-        metrics[f"dtu_{name}_variance_mm2"] = float(kept.var(ddof=int(len(kept) > 1))) if len(kept) else nan
-        metrics[f"dtu_{name}_outlier_percent"] = 100 * (1 - len(kept) / len(values)) if len(values) else nan
+        metrics |= {
+            f"dtu_num_{who}": len(values),
+            f"dtu_num_{name}": len(kept),
+            f"dtu_{name}_mm": float(kept.mean()) if len(kept) else nan,
+            f"dtu_{name}_median_mm": float(np.median(kept)) if len(kept) else nan,
+            f"dtu_{name}_variance_mm2": float(kept.var(ddof=int(len(kept) > 1))) if len(kept) else nan,
+            f"dtu_{name}_outlier_percent": 100 * (1 - len(kept) / len(values)) if len(values) else nan,
+        }
     metrics["dtu_overall_mm"] = (metrics["dtu_accuracy_mm"] + metrics["dtu_completeness_mm"]) / 2
     for d in distances.rules.within:
-        shares = [percent_within(values, d) for _, values in sides.values()]
-        metrics[f"dtu_accuracy_{d:g}mm_percent"], metrics[f"dtu_completeness_{d:g}mm_percent"] = shares
-        metrics[f"dtu_f_score_{d:g}mm_percent"] = f_score(*shares)
+        shares = {name: percent_within(values, d) for name, (_, values) in sides.items()}
+        shares["f_score"] = f_score(*shares.values())
+        metrics |= {f"dtu_{name}_{d:g}mm_percent": share for name, share in shares.items()}
     return metrics
 
 
 def error_clouds(distances: DtuDistances) -> tuple[PointCloud, PointCloud]:
-    """The thinned prediction and the reference, coloured by their distances to each other.
+    """Give the thinned prediction and the reference, coloured by their distances to each other.
 
     White to red from 0 to 10 mm where a point counts, blue to green where it does not; the scalar `error` holds the
     distance in millimetres (`block` for all of `cut` or more).
@@ -238,16 +240,15 @@ def _distances(
     rules: DtuRules,
     workers: int,
 ) -> Float64[np.ndarray, " n"]:
-    """Distances to the nearest of `others` for the points in the blocks; `block` for the rest, and beyond the cut.
+    """Measure to the nearest of `others` from the points in the blocks; `block` for the rest, and beyond the cut.
 
     NaN for points that are not `asked` about. The program asks the points of one block about the others in it and its
     neighbours. Whatever it finds below `block` is the nearest of all, so blocks need not be walked through: only what
     they cover counts.
     """
     last = np.floor((box[1] - box[0]) / rules.block)
-    covered = ((points >= box[0]) & (points < box[0] + last * rules.block + rules.block)).all(axis=-1)
+    covered = asked & ((points >= box[0]) & (points < box[0] + last * rules.block + rules.block)).all(axis=-1)
     distances = np.where(asked, rules.block, nan)
-    covered &= asked
     found, _ = nearest(points[covered], others, bound=rules.cut, workers=workers)
     distances[covered] = np.where(found < rules.cut, found, rules.block)
     return distances

@@ -84,8 +84,7 @@ def evaluate_dataset(
                 raise Vo3dError(f"{needed}: no such file: expected for scan {scan}: leave it out or correct the path")
     rows: dict[int, Row] = {}
     for scan, path in paths.items():
-        points = read_cloud(path).points
-        points = points if scale == 1 else points * scale
+        points = read_cloud(path).points * scale
         distances = compare_scan(
             points, DtuScan.load(root, scan), rules, everywhere=clouds is not None, workers=workers
         )

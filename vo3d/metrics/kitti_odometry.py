@@ -10,8 +10,8 @@ Source: Geiger, Lenz, Urtasun 2012, "Are we ready for autonomous driving? The KI
 program `evaluate_odometry` of its development kit.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from math import degrees, isfinite
 
 import numpy as np
@@ -55,39 +55,41 @@ class SegmentErrors:
 
     @property
     def t_rel_percent(self) -> float | None:
-        """Mean translation error over all segments, percent of their length; None where there is no segment."""
+        """Average the translation errors of all segments, percent of their length; None where there is no segment."""
         return 100 * self.translation.mean().item() if len(self) else None
 
     @property
     def r_rel_deg_per_100m(self) -> float | None:
-        """Mean rotation error over all segments, degrees per 100 m; None where there is no segment."""
+        """Average the rotation errors of all segments, degrees per 100 m; None where there is no segment."""
         return degrees(100 * self.rotation.mean().item()) if len(self) else None
 
     def by_length(self) -> list[Bin]:
-        """Mean errors for each segment length that occurs more than twice, as the devkit plots them."""
-        return self._bins(sorted({*self.length.tolist()}), 0.0)
+        """Average the errors for each segment length that occurs more than twice, as the devkit plots them."""
+        return self._bins((length, self.length == length) for length in sorted({*self.length.tolist()}))
 
     def by_speed(self, speeds: Sequence[float] = DEVKIT_SPEEDS) -> list[Bin]:
-        """Mean errors for segments less than 2 m/s from each of `speeds`, where there are more than two."""
-        return self._bins(speeds, 2.0)
+        """Average the errors of segments less than 2 m/s from each of `speeds`, where there are more than two."""
+        return self._bins((speed, (self.speed - speed).abs() < 2.0) for speed in speeds)
 
-    def _bins(self, centres: Sequence[float], reach: float) -> list[Bin]:
-        value = self.speed if reach else self.length
-        bins = []
-        for centre in centres:
-            inside = (value - centre).abs() < reach if reach else value == centre
-            if int(inside.sum()) > 2:
-                translation, rotation = self.translation[inside].mean().item(), self.rotation[inside].mean().item()
-                bins.append(Bin(float(centre), 100 * translation, degrees(100 * rotation), int(inside.sum())))
-        return bins
+    def _bins(self, parts: Iterable[tuple[float, Bool[Tensor, " m"]]]) -> list[Bin]:
+        """Make a bin of each centre whose part has more than two segments."""
+        return [
+            Bin(
+                centre=float(centre),
+                t_rel_percent=100 * self.translation[inside].mean().item(),
+                r_rel_deg_per_100m=degrees(100 * self.rotation[inside].mean().item()),
+                num_segments=int(inside.sum()),
+            )
+            for centre, inside in parts
+            if inside.sum() > 2
+        ]
 
 
 def pool(errors: Sequence[SegmentErrors]) -> SegmentErrors:
-    """The segments of several recordings as one set; its means are those that the KITTI leaderboard prints."""
+    """Join the segments of several recordings in one set; its means are those that the KITTI leaderboard prints."""
     if not errors:
         raise Vo3dError("no recordings to pool: expected the segment errors of at least one")
-    names = ("first", "last", "length", "translation", "rotation", "speed")
-    return SegmentErrors(*(torch.cat([getattr(part, name) for part in errors]) for name in names))
+    return SegmentErrors(*(torch.cat([getattr(part, one.name) for part in errors]) for one in fields(SegmentErrors)))
 
 
 def segment_errors(
@@ -99,7 +101,7 @@ def segment_errors(
     frame_seconds: float = DEVKIT_FRAME_SECONDS,
     known: Bool[Tensor, " n"] | None = None,
 ) -> SegmentErrors:
-    """Relative errors of all segments of the given lengths (metres), starting every `start_every` frames.
+    """Compute the relative errors of all segments of the given lengths (metres), starting every `start_every` frames.
 
     A segment ends at the first frame whose distance along the reference exceeds that of its start by more than its
     length; where the reference ends before, there is no segment, and a reference shorter than the shortest length has
@@ -123,13 +125,13 @@ def segment_errors(
         exists &= known[start, None] & known[end.clamp(max=len(reference) - 1)]
     first, last = start[:, None].expand_as(end)[exists], end[exists]  # m
     length = torch.tensor(sorted(lengths), dtype=torch.float64).expand_as(goal)[exists]
-    error = _from(_motion(estimate, first, last), _motion(reference, first, last))  # m 4 4
+    metres, angle = _relative_errors(estimate, reference, first, last)  # m
     return SegmentErrors(
         first=first,
         last=last,
         length=length,
-        translation=error[:, :3, 3].norm(dim=-1) / length,
-        rotation=_angle(error) / length,
+        translation=metres / length,
+        rotation=angle / length,
         speed=length / (frame_seconds * (last - first + 1).double()),
     )
 
@@ -137,7 +139,7 @@ def segment_errors(
 def position_errors(
     reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], known: Bool[Tensor, " n"] | None = None
 ) -> Float64[Tensor, " k"]:
-    """Distance between the positions of each pair of poses, metres; its rmse is the absolute trajectory error."""
+    """Measure between the positions of each pair of poses, metres; the rmse is the absolute trajectory error."""
     check_pair(reference, estimate, known)
     distance: Tensor = (estimate[:, :3, 3] - reference[:, :3, 3]).norm(dim=-1)
     return distance if known is None else distance[known]
@@ -146,7 +148,7 @@ def position_errors(
 def step_errors(
     reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], known: Bool[Tensor, " n"] | None = None
 ) -> tuple[Float64[Tensor, " k"], Float64[Tensor, " k"]]:
-    """Relative errors of consecutive frames: metres, radians. Only steps between two known frames count.
+    """Compute the relative errors of consecutive frames: metres, radians. Only steps between two known frames count.
 
     Convention: error = inverse(inverse(ref_i) ref_{i+1}) inverse(est_i) est_{i+1}, as published tables have it; the
     other order gives the same metres.
@@ -155,8 +157,7 @@ def step_errors(
     first = torch.arange(len(reference) - 1)
     if known is not None:
         first = first[known[:-1] & known[1:]]
-    error = _from(_motion(reference, first, first + 1), _motion(estimate, first, first + 1))
-    return error[:, :3, 3].norm(dim=-1), _angle(error)
+    return _relative_errors(reference, estimate, first, first + 1)
 
 
 def check_lengths(lengths: Sequence[float]) -> None:
@@ -182,22 +183,20 @@ def check_pair(
         raise Vo3dError(f"none of {len(reference)} frames has an estimate: expected at least one")
 
 
-def _motion(poses: Float64[Tensor, "n 4 4"], first: Int64[Tensor, " m"], last: Int64[Tensor, " m"]) -> Tensor:
-    """The pose of frame `last` in frame `first`.
+def _relative_errors(
+    a: Float64[Tensor, "n 4 4"], b: Float64[Tensor, "n 4 4"], first: Int64[Tensor, " m"], last: Int64[Tensor, " m"]
+) -> tuple[Float64[Tensor, " m"], Float64[Tensor, " m"]]:
+    """Compare the motions of `a` and `b` between frames: metres, and radians from the trace of the rotation alone.
 
     By numpy, as all that is linear in the number of poses here: on a busy machine torch's threads wait for each other
     a hundred times longer than these small matrices take.
+
+    Convention: error = inverse(inverse(a_first) a_last) inverse(b_first) b_last.
     """
-    matrices = poses.detach().cpu().numpy()
-    return torch.from_numpy(np.linalg.solve(matrices[first.numpy()], matrices[last.numpy()]))
-
-
-def _from(a_T_b: Float64[Tensor, "m 4 4"], a_T_c: Float64[Tensor, "m 4 4"]) -> Float64[Tensor, "m 4 4"]:
-    """b_T_c."""
-    return torch.from_numpy(np.linalg.solve(a_T_b.numpy(), a_T_c.numpy()))
-
-
-def _angle(error: Float64[Tensor, "m 4 4"]) -> Float64[Tensor, " m"]:
-    """The angle of rotation, from the trace alone, radians."""
+    a_motion, b_motion = (
+        np.linalg.solve(poses[first.numpy()], poses[last.numpy()])
+        for poses in (a.detach().cpu().numpy(), b.detach().cpu().numpy())
+    )
+    error = torch.from_numpy(np.linalg.solve(a_motion, b_motion))  # m 4 4
     trace = error[:, 0, 0] + error[:, 1, 1] + error[:, 2, 2]
-    return torch.acos(((trace - 1) / 2).clamp(-1, 1))
+    return error[:, :3, 3].norm(dim=-1), torch.acos(((trace - 1) / 2).clamp(-1, 1))

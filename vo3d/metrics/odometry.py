@@ -19,12 +19,11 @@ from vo3d.geometry.trajectory import AlignMode
 
 if TYPE_CHECKING:
     from evo.core.metrics import PE
-    from evo.core.trajectory import PosePath3D
 
 
 @dataclass(frozen=True)
 class ErrorStatistics:
-    """What evo says about one kind of error; metres or degrees."""
+    """Statistics of one kind of error by evo; metres or degrees."""
 
     rmse: float
     mean: float
@@ -36,14 +35,14 @@ class ErrorStatistics:
 
 
 def ape(reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], align: AlignMode) -> ErrorStatistics:
-    """Absolute pose error of the positions, metres, after evo's own alignment.
+    """Compute the absolute pose error of the positions, metres, after evo's own alignment.
 
     evo's "scale" is the scale of a Sim(3) alignment applied alone, not the least-squares factor of
     `vo3d.geometry.trajectory.align`. Raises Vo3dError where evo cannot align (positions on a line, too few poses).
     """
     from evo.core.metrics import APE, PoseRelation  # noqa: PLC0415  evo costs 0.3 s
 
-    return _statistics(APE(PoseRelation.translation_part), *_aligned(reference, estimate, align))
+    return _statistics(APE(PoseRelation.translation_part), reference, estimate, align)
 
 
 def rpe(
@@ -52,7 +51,7 @@ def rpe(
     align: AlignMode,
     kind: Literal["translation", "rotation"] = "translation",
 ) -> ErrorStatistics:
-    """Relative pose error of consecutive poses after evo's own alignment: metres, or degrees for the rotation.
+    """Compute the relative pose error of consecutive poses after evo's own alignment: metres, or degrees of rotation.
 
     Raises Vo3dError as `ape`, for fewer than two poses, and for rotations not orthonormal enough for evo (1e-6;
     some data sets have fewer digits). evo takes the angles one by one: a second for 4,000 poses.
@@ -62,35 +61,28 @@ def rpe(
     if len(reference) < 2:
         raise Vo3dError(f"{len(reference)} poses have no step: expected at least two")
     relation = PoseRelation.translation_part if kind == "translation" else PoseRelation.rotation_angle_deg
-    pair = _aligned(reference, estimate, align)
-    return _statistics(RPE(relation, 1, Unit.frames, all_pairs=False), *pair)
+    return _statistics(RPE(relation, 1, Unit.frames, all_pairs=False), reference, estimate, align)
 
 
-def _aligned(
-    reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], align: AlignMode
-) -> "tuple[PosePath3D, PosePath3D]":
-    """Copies of both as evo's paths, the estimate aligned by evo."""
+def _statistics(
+    metric: "PE", reference: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "m 4 4"], align: AlignMode
+) -> ErrorStatistics:
+    """Process copies of both as evo's paths, the estimate aligned by evo."""
     from evo.core.geometry import GeometryException  # noqa: PLC0415  evo costs 0.3 s
+    from evo.core.lie_algebra import LieAlgebraException  # noqa: PLC0415
     from evo.core.trajectory import PosePath3D  # noqa: PLC0415
 
     if len(reference) != len(estimate) or not len(reference):
         raise Vo3dError(f"{len(reference)} reference and {len(estimate)} estimated poses: expected equal, not zero")
     target, source = (PosePath3D(poses_se3=[*poses.cpu().numpy().copy()]) for poses in (reference, estimate))
-    if align != "none":
-        try:
-            source.align(target, correct_scale=align == "7dof", correct_only_scale=align == "scale")
-        except GeometryException as error:
-            raise Vo3dError(f"evo cannot align ({align}) {len(reference)} poses: {error}; align with none") from error
-    return target, source
-
-
-def _statistics(metric: "PE", reference: "PosePath3D", estimate: "PosePath3D") -> ErrorStatistics:
-    from evo.core.lie_algebra import LieAlgebraException  # noqa: PLC0415  evo costs 0.3 s
-
     try:
-        metric.process_data((reference, estimate))
+        if align != "none":
+            source.align(target, correct_scale=align == "7dof", correct_only_scale=align == "scale")
+        metric.process_data((target, source))
+    except GeometryException as error:
+        raise Vo3dError(f"evo cannot align ({align}) {len(reference)} poses: {error}; align with none") from error
     except LieAlgebraException as error:
         raise Vo3dError(f"evo cannot compare the rotations ({error}): they were stored with too few digits") from error
-    values = {name: float(value) for name, value in metric.get_all_statistics().items()}
-    kept = {name: values[name] for name in ("rmse", "mean", "median", "std", "min", "max")}
+    found = metric.get_all_statistics()
+    kept = {name: float(found[name]) for name in ("rmse", "mean", "median", "std", "min", "max")}
     return ErrorStatistics(**kept, num=len(metric.error))

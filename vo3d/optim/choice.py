@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def choose(kind: str, name: str, choices: Mapping[str, T]) -> T:
-    """The one of `choices` that is called `name`.
+    """Return the one of `choices` that is called `name`.
 
     Raises Vo3dError for a name that is not among them, with the nearest one that is.
     """

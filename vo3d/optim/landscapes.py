@@ -38,7 +38,7 @@ class Landscape:
 
 
 def beale(at: Float64[Tensor, "*b 2"]) -> Float64[Tensor, "*b"]:
-    """Beale's function: (1.5 - x + xy)^2 + (2.25 - x + xy^2)^2 + (2.625 - x + xy^3)^2.
+    """Compute Beale's function: (1.5 - x + xy)^2 + (2.25 - x + xy^2)^2 + (2.625 - x + xy^3)^2.
 
     Its minimum is 0 at (3, 0.5), its saddle at (0, 1) (Moré, Garbow and Hillstrom 1981, function 5).
     """
@@ -47,25 +47,25 @@ def beale(at: Float64[Tensor, "*b 2"]) -> Float64[Tensor, "*b"]:
 
 
 def saddle(at: Float64[Tensor, "*b 2"]) -> Float64[Tensor, "*b"]:
-    """The plainest saddle, x^2 - y^2: without a minimum, its gradient 0 at (0, 0)."""
+    """Compute the plainest saddle, x^2 - y^2: without a minimum, its gradient 0 at (0, 0)."""
     x, y = at.unbind(-1)
     return x**2 - y**2
 
 
 def rosenbrock(at: Float64[Tensor, "*b 2"]) -> Float64[Tensor, "*b"]:
-    """Rosenbrock's curved valley, 100 (y - x^2)^2 + (1 - x)^2, with its minimum 0 at (1, 1) (Rosenbrock 1960)."""
+    """Compute Rosenbrock's curved valley, 100 (y - x^2)^2 + (1 - x)^2: minimum 0 at (1, 1) (Rosenbrock 1960)."""
     x, y = at.unbind(-1)
     return 100 * (y - x**2) ** 2 + (1 - x) ** 2
 
 
 def himmelblau(at: Float64[Tensor, "*b 2"]) -> Float64[Tensor, "*b"]:
-    """Himmelblau's function, (x^2 + y - 11)^2 + (x + y^2 - 7)^2, with four minima of value 0 (Himmelblau 1972)."""
+    """Compute Himmelblau's function, (x^2 + y - 11)^2 + (x + y^2 - 7)^2: four minima of 0 (Himmelblau 1972)."""
     x, y = at.unbind(-1)
     return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
 
 def long_valley(at: Float64[Tensor, "*b 2"]) -> Float64[Tensor, "*b"]:
-    """A straight valley whose walls, x^2 / 100, are steeper than its floor, -y / 500, which falls for ever."""
+    """Compute a straight valley whose walls, x^2 / 100, are steeper than its floor, -y / 500, which falls for ever."""
     x, y = at.unbind(-1)
     return x**2 / 100 - VALLEY_SLOPE * y
 
@@ -106,7 +106,7 @@ LANDSCAPES: Mapping[str, Landscape] = {
 
 
 def star(seed: int = 0, condition: float = 20.0) -> Landscape:
-    """A convex bowl around a target drawn from `seed`, the "star" that optimisers are to reach from (0, 0).
+    """Make a convex bowl around a target drawn from `seed`, the "star" that optimisers are to reach from (0, 0).
 
     The bowl is (p - t)^T A (p - t) / 2 with eigenvalues 1 / condition and 1 of A. The target t lies at a distance of 2
     to 3 and the axes of the bowl are turned, both at random, so that no coordinate is favoured.

@@ -41,7 +41,7 @@ class Trace:
 
     @property
     def steps(self) -> int:
-        """Steps taken."""
+        """Count the steps taken."""
         return len(self.values) - 1
 
 
@@ -68,7 +68,7 @@ class Race:
         return {name: self._trace(make) for name, make in self.racers.items()}
 
     def settings(self) -> dict[str, str]:
-        """The settings of each racer, in words."""
+        """Put the settings of each racer in words."""
         return {name: settings_in_words(racer) for name, racer in self.racers.items()}
 
     def _trace(self, make: Racer) -> Trace:
@@ -104,7 +104,7 @@ class MinimizerRace:
     within: None = None
 
     def run(self) -> dict[str, Trace]:
-        """The trace of each racer; a step of theirs may compute several values and gradients."""
+        """Give the trace of each racer; a step of theirs may compute several values and gradients."""
         traces = {}
         start = torch.tensor(self.landscape.start, dtype=torch.float64)
         for name, method in self.minimizers.items():
@@ -114,20 +114,19 @@ class MinimizerRace:
         return traces
 
     def settings(self) -> dict[str, str]:
-        """The settings of each racer, in words."""
+        """Put the settings of each racer in words."""
         rules = {name: METHODS[one]() if isinstance(one, str) else one for name, one in self.minimizers.items()}
         return {name: f"step length: {rule.line_search.replace('_', ' ')}" for name, rule in rules.items()}
 
 
 def steps_to_reach(trace: Trace, points: tuple[Point, ...], within: float) -> int | None:
-    """The first step at which a racer is less than `within` from one of the points; None when it never is."""
-    targets = trace.positions.new_tensor(points)  # m 2
-    near = (torch.cdist(trace.positions, targets) < within).any(1)
+    """Find the first step at which a racer is less than `within` from one of the points; None when it never is."""
+    near = (torch.cdist(trace.positions, trace.positions.new_tensor(points)) < within).any(1)
     return int(near.nonzero()[0]) if near.any() else None
 
 
 def step_of_leaving(trace: Trace, landscape: Landscape) -> int | None:
-    """The step after which a racer is outside of the landscape's domain for good; None when it ends inside."""
+    """Find the step after which a racer is outside of the landscape's domain for good; None when it ends inside."""
     low, high = trace.positions.new_tensor(landscape.domain).T
     inside = ((trace.positions >= low) & (trace.positions <= high)).all(1).nonzero()
     last = int(inside[-1])
@@ -135,7 +134,7 @@ def step_of_leaving(trace: Trace, landscape: Landscape) -> int | None:
 
 
 def settings_in_words(racer: Racer) -> str:
-    """The settings that a racer runs with, those included that nobody set, such as "lr 0.005, momentum 0.9"."""
+    """Name the settings that a racer runs with, those included that nobody set, such as "lr 0.005, momentum 0.9"."""
     optimizer = racer([torch.zeros(2, dtype=torch.float64, requires_grad=True)])
     group = optimizer.param_groups[0]
     told: dict[str, Any] = {name: group[name] for name in TOLD if name in group}
@@ -152,7 +151,7 @@ def settings_in_words(racer: Racer) -> str:
 def plain_six(
     lr: float, momentum_lr: float | None = None, adagrad: float = 0.5, eps: float = 1e-2, rmsprop: float = 0.01
 ) -> dict[str, Racer]:
-    """The six methods of the well-known pictures: rates of SGD, of Momentum and NAG (as SGD's), Adagrad and RMSprop.
+    """Give the six methods of the well-known pictures: rates of SGD, Momentum and NAG (as SGD's), Adagrad and RMSprop.
 
     `eps` is Adadelta's, which has no rate; at its default 1e-6 it begins with tiny steps.
     """
@@ -168,12 +167,12 @@ def plain_six(
 
 
 def adam_kin(lr: float) -> dict[str, Racer]:
-    """Adam, AdaMax and Nadam at one rate."""
+    """Give Adam, AdaMax and Nadam at one rate."""
     return {"Adam": partial(Adam, lr=lr), "AdaMax": partial(AdaMax, lr=lr), "Nadam": partial(Nadam, lr=lr)}
 
 
 def noisy(racers: Mapping[str, Racer], seed: int = 0) -> dict[str, Racer]:
-    """The racers with noise on their gradients, named "<name>, noise"."""
+    """Give the racers with noise on their gradients, named "<name>, noise"."""
     return {f"{name}, noise": partial(GradientNoise, optimizer=make, seed=seed) for name, make in racers.items()}
 
 

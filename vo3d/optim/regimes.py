@@ -92,7 +92,7 @@ def train(
 def batches(
     count: int, regime: str, *, batch_size: int = 50, shuffle: bool | None = None, seed: int = 0
 ) -> Iterator[Int64[Tensor, " m"]]:
-    """Numbers of the samples that each update sees, of `count`, without end.
+    """Yield the numbers of the samples that each update sees, of `count`, without end.
 
     "sample": one after the other in order, again and again; "batch": all; "stochastic": one, drawn from all each time;
     "mini_batch": the next `batch_size`, the last of an epoch being smaller where they do not divide `count`.
@@ -100,19 +100,19 @@ def batches(
     the other two have no order. Drawn from a generator of its own. Raises Vo3dError as `train`.
     """
     size = _size(count, regime, batch_size)
-    shuffled = regime == "mini_batch" if shuffle is None else shuffle
+    shuffled = regime != "batch" and (regime == "mini_batch" if shuffle is None else shuffle)
     return _draw(count, regime, size, shuffled, torch.Generator().manual_seed(seed))
 
 
 def updates_per_epoch(count: int, regime: str, batch_size: int = 50) -> int:
-    """Updates in which a regime sees as many samples as there are; raises Vo3dError as `train`."""
+    """Count the updates in which a regime sees as many samples as there are; raises Vo3dError as `train`."""
     return math.ceil(count / _size(count, regime, batch_size))
 
 
 def noisy_moons(
     count: int = 500, noise: float = 0.2, seed: int = 0
 ) -> tuple[Float64[Tensor, "n 2"], Float64[Tensor, " n"]]:
-    """Points on two interlocked half circles of radius 1, symmetric about the origin, and their labels 0 and 1.
+    """Draw points on two interlocked half circles of radius 1, symmetric about the origin, and their labels 0 and 1.
 
     The arc of label 0 bulges up from (-0.5, -0.25), the other one down from (0.5, 0.25); each point lies evenly
     distributed along its arc, moved by normal noise of deviation `noise` on both axes. As many have one label as the
@@ -129,7 +129,7 @@ def noisy_moons(
 
 
 def polynomial_features(points: Float[Tensor, "n 2"], degree: int = 3) -> Float[Tensor, "n k"]:
-    """All products x^i y^j with i + j <= `degree`, from the constant 1 on: (degree + 1) (degree + 2) / 2 of them.
+    """Compute all products x^i y^j with i + j <= `degree`, from the constant 1 on: (degree + 1) (degree + 2) / 2.
 
     Moons are not separable by a straight line; by the zeros of a cubic they nearly are.
     """
@@ -140,7 +140,7 @@ def polynomial_features(points: Float[Tensor, "n 2"], degree: int = 3) -> Float[
 def logistic_loss(
     weights: Float[Tensor, " k"], features: Float[Tensor, "n k"], labels: Float[Tensor, " n"]
 ) -> Float[Tensor, ""]:
-    """Logistic regression's mean negative log-likelihood, mean_i log(1 + exp(z_i)) - y_i z_i with z = x w.
+    """Compute logistic regression's mean negative log-likelihood, mean_i log(1 + exp(z_i)) - y_i z_i with z = x w.
 
     Its gradient is mean_i x_i (sigmoid(x_i w) - y_i).
     """
@@ -148,19 +148,16 @@ def logistic_loss(
 
 
 def _draw(count: int, regime: str, size: int, shuffle: bool, generator: torch.Generator) -> Iterator[Tensor]:
-    every = torch.arange(count)
     while True:
         if regime == "stochastic":
             yield torch.randint(count, (1,), generator=generator)
-        elif regime == "batch":
-            yield every
         else:
-            order = torch.randperm(count, generator=generator) if shuffle else every
-            yield from (order[first : first + size] for first in range(0, count, size))
+            order = torch.randperm(count, generator=generator) if shuffle else torch.arange(count)
+            yield from torch.split(order, size)
 
 
 def _size(count: int, regime: str, batch_size: int) -> int:
-    """Samples of one update."""
+    """Count the samples of one update."""
     if count < 1:
         raise Vo3dError("no samples to train on: expected at least one")
     if regime not in REGIMES:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.files import make_folder, write_whole
 from vo3d.formats.ply import read_cloud, write_cloud
 from vo3d.inference.progress import progress_bar
 from vo3d.metrics.clouds import check_distances, cloud_distances, distance_metrics, error_cloud
@@ -78,8 +78,7 @@ def score_clouds(
         _print_dtu(table, console)
         content = json_format.loads(table.to_json())
     if json is not None:
-        with atomic_path(json) as temporary:
-            temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(json, json_format.dumps(content, indent=2, allow_nan=False) + "\n")
     return content
 
 
@@ -100,14 +99,14 @@ def _score_pair(
     check_distances(distances, bound)
     if not 0 <= thin < inf:
         raise Vo3dError(f"thin {thin}: expected a distance in the unit of the clouds, or 0 for none")
-    clouds = [read_cloud(path).points for path in (est, ref)]
+    clouds = [read_cloud(est).points * scale, read_cloud(ref).points]
     read = [len(points) for points in clouds]
-    clouds[0] = clouds[0] if scale == 1 else clouds[0] * scale
     if thin:
         clouds = [points[thin_points(points, thin, seed)] for points in clouds]
     found = cloud_distances(*clouds, cut=bound)
-    numbers = distance_metrics(*found, distances, cut=bound)
-    metrics = {key: value if isfinite(value) else None for key, value in numbers.items()}
+    metrics = {
+        key: value if isfinite(value) else None for key, value in distance_metrics(*found, distances, cut=bound).items()
+    }
     protocol = {
         "estimate": est.name,
         "reference": ref.name,
@@ -131,8 +130,9 @@ def _print_pair(console: Console, metrics: Mapping[str, float | int | None], pro
     unit = protocol["unit"]
     table = Table("", *_right("accuracy", "completeness"), title="{estimate} against {reference}".format(**protocol))
     for name, end in (("mean", ""), ("median", "_median")):
-        cells = [_number(metrics[f"cloud_{side}{end}"]) for side in ("accuracy", "completeness")]
-        table.add_row(f"{name}, {unit}", *cells)
+        table.add_row(
+            f"{name}, {unit}", *(_number(metrics[f"cloud_{side}{end}"]) for side in ("accuracy", "completeness"))
+        )
     table.add_row("points", *(str(metrics[f"cloud_num_{side}"]) for side in ("predicted", "reference")))
     shares = Table("within", *_right("precision %", "recall %", "F-score %"))
     for d in protocol["distances"]:

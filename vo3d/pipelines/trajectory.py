@@ -15,7 +15,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.scoring import Scores, metric_protocol, score
 from vo3d.evaluation.tasks.odometry import Odometry
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, read_trajectory
 from vo3d.geometry.trajectory import AlignMode, associate
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS
@@ -61,8 +61,11 @@ def score_files(
         matched, frame_seconds = len(guess), DEVKIT_FRAME_SECONDS
     else:
         scores, matched, frame_seconds = _score_by_time(truth, guess, align, chosen, max_difference)
-        units = {"reference": truth.time_unit, "estimate": guess.time_unit}
-        protocol |= {"max_difference_s": max_difference, "pose_of": truth.pose_of, "time_unit": units}
+        protocol |= {
+            "max_difference_s": max_difference,
+            "pose_of": truth.pose_of,
+            "time_unit": {"reference": truth.time_unit, "estimate": guess.time_unit},
+        }
     protocol["frame_seconds"] = frame_seconds
     metrics = scores.metrics | {"coverage": matched / len(truth), "coverage_estimate": matched / len(guess)}
     content: dict[str, object] = {
@@ -73,8 +76,7 @@ def score_files(
     }
     _print(console or Console(), metrics, protocol, matched, len(truth))
     if json is not None:
-        with atomic_path(json) as temporary:
-            temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(json, json_format.dumps(content, indent=2, allow_nan=False) + "\n")
     return content
 
 
@@ -90,17 +92,15 @@ def _by_frame(
             )
         return guess.world_T_cam, None
     numbers = truth.frames if truth.frames is not None else torch.arange(len(truth))
-    place = torch.searchsorted(numbers, guess.frames)
-    wrong = numbers[place.clamp(max=len(numbers) - 1)] != guess.frames
-    if bool(wrong.any()):
+    strange = guess.frames[~torch.isin(guess.frames, numbers)]
+    if len(strange):
         raise Vo3dError(
-            f"{est}: frame {guess.frames[wrong][0].item()} is not in {ref} (frames {numbers[0].item()} to "
+            f"{est}: frame {strange[0].item()} is not in {ref} (frames {numbers[0].item()} to "
             f"{numbers[-1].item()}): expected frames of the reference; is this the right sequence?"
         )
+    known = torch.isin(numbers, guess.frames)
     poses = torch.eye(4, dtype=torch.float64).repeat(len(truth), 1, 1)
-    poses[place] = guess.world_T_cam
-    known = torch.zeros(len(truth), dtype=torch.bool)
-    known[place] = True
+    poses[known] = guess.world_T_cam  # files have their frames in ascending order
     return poses, known
 
 
@@ -113,8 +113,13 @@ def _score_by_time(
     first, second = associate(truth.time, guess.time, max_difference)
     gaps = truth.time[first].diff().tolist()
     frame_seconds = median(gaps) if gaps else DEVKIT_FRAME_SECONDS
-    poses = truth.world_T_cam[first], guess.world_T_cam[second]
-    scores = score(*poses, alignment=align, lengths=lengths, frame_seconds=frame_seconds)
+    scores = score(
+        truth.world_T_cam[first],
+        guess.world_T_cam[second],
+        alignment=align,
+        lengths=lengths,
+        frame_seconds=frame_seconds,
+    )
     return scores, len(first), frame_seconds
 
 

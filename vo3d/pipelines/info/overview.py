@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from vo3d.errors import Vo3dError
 from vo3d.inference.cards import card_of, find_pretrained, weights_names
@@ -46,10 +46,10 @@ def print_overview(
     """
     console = console or Console()
     given = {"size": size is not None, "views": views is not None, "depth": depth != DEPTH}
+    names = ", ".join(name for name, there in given.items() if there)
     if model is not None and weights is not None:
         raise Vo3dError(f"a model, {model}, and weights, {weights}: expected one of both: ask for them one by one")
-    if model is None and any(given.values()):
-        names = ", ".join(name for name, there in given.items() if there)
+    if model is None and names:
         raise Vo3dError(f"{names} without a model: expected a class path or a configuration, such as deepvo_kitti.yaml")
     if weights is not None:
         console.print(card_table(weights))
@@ -60,13 +60,12 @@ def print_overview(
 
 
 def installed_table() -> Table:
-    """Versions, devices, threads and the weights that have a name."""
+    """Tabulate versions, devices, threads and the weights that have a name."""
     table = Table("", "version or value", title="Installed")
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     for name, value in (
         *versions().items(),
         *accelerator().items(),
-        ("accelerator", str(found) if found is not None else "none"),
+        ("accelerator", str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "none")),
         ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
         ("weights", ", ".join(weights_names())),
     ):
@@ -75,7 +74,7 @@ def installed_table() -> Table:
 
 
 def model_table(model: str, size: Sequence[int] | None, num_views: int | None, depth: int) -> Table:
-    """Layers, shapes, parameters and multiply-adds of the model that a class path or a YAML file names.
+    """Tabulate layers, shapes, parameters and multiply-adds of the model that a class path or a YAML file names.
 
     Raises:
         Vo3dError: there is no such model, or it does not take such views.
@@ -85,6 +84,10 @@ def model_table(model: str, size: Sequence[int] | None, num_views: int | None, d
     spec, content = _spec(model)
     net, views, layers = summarise(partial(build, Model, spec, model), partial(_views, content, size, num_views))
     table = Table(
+        Column("layer", overflow="fold"),
+        Column("kind", no_wrap=True),
+        Column("output", overflow="fold"),
+        *(Column(name, justify="right", no_wrap=True) for name in ("runs", "parameters", "multiply-adds")),
         box=SIMPLE_HEAD,
         padding=0,
         show_edge=False,
@@ -92,18 +95,13 @@ def model_table(model: str, size: Sequence[int] | None, num_views: int | None, d
         caption=f"Needs {', '.join(net.needs)}; gives {layers[0].output}.\n{views.source}. A layer counts with all "
         f"that is in it. Multiply-adds are those of products and convolutions, without {NOT_COUNTED}.",
     )
-    for name in ("layer", "kind", "output", "runs", "parameters", "multiply-adds"):
-        words = name in {"layer", "output"}
-        right = name in {"runs", "parameters", "multiply-adds"}
-        table.add_column(name, overflow="fold", no_wrap=not words, justify="right" if right else "left")
     for layer in layers[1:]:
         if layer.name.count(".") < depth:
             table.add_row(*_cells(layer), end_section=layer is layers[-1])
     table.add_section()
     table.add_row("all", layers[0].kind, "", "", *_cells(layers[0])[-2:], style="bold")
-    trainable = count(parameter for parameter in net.parameters() if parameter.requires_grad)
     for name, text in (
-        ("trainable", f"{trainable:,}"),
+        ("trainable", f"{count(parameter for parameter in net.parameters() if parameter.requires_grad):,}"),
         ("buffers", f"{count(net.buffers()):,}"),
         ("size", f"{sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers())) / 1e6:,.2f} MB"),
     ):
@@ -112,22 +110,20 @@ def model_table(model: str, size: Sequence[int] | None, num_views: int | None, d
 
 
 def _cells(layer: Layer) -> tuple[str, ...]:
-    """Name below its parent's, kind, first output, how often it ran, parameters, multiply-adds."""
-    name = "  " * layer.name.count(".") + layer.name.rpartition(".")[2]
+    """Give its name below its parent's, kind, first output, how often it ran, parameters, multiply-adds."""
     first, more, _ = layer.output.partition(", ")
-    runs = str(layer.calls) if layer.calls else ""
     return (
-        name,
+        "  " * layer.name.count(".") + layer.name.rpartition(".")[2],
         layer.kind,
         escape(first) + (", ..." if more else ""),
-        runs,
+        str(layer.calls or ""),
         f"{layer.parameters:,}",
         f"{layer.multiply_adds:,}",
     )
 
 
 def _views(content: Mapping[str, Any], size: Sequence[int] | None, num_views: int | None, model: Model) -> Views:
-    """The views that `model` is counted for: as asked, else its own size, else those of its data in `content`."""
+    """Choose the views to count `model` for: as asked, else its own size, else those of its data in `content`."""
     data = content.get("data")
     datasets = [data.get(split) for split in SPLITS] if isinstance(data, Mapping) else []
     arguments = [one["init_args"] for one in datasets if isinstance(one, Mapping) and "init_args" in one]
@@ -177,12 +173,12 @@ def card_table(weights: str) -> Table:
 
 
 def _lines(facts: Mapping[str, Any]) -> str:
-    """Facts as lines, nested ones indented."""
+    """Put facts in lines, nested ones indented."""
     return yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000).rstrip() if facts else ""
 
 
 def _spec(text: str) -> tuple[dict[str, Any] | str, dict[str, Any]]:
-    """A class path as it is; of a YAML file the part under model.net, or the whole. And the file's content."""
+    """Give a class path as it is; of a YAML file the part under model.net, or the whole. And the file's content."""
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
         if not text or "/" in text or path.exists():

@@ -1,7 +1,7 @@
 """What each layer of a model costs: its output's shape, parameters and multiply-adds, from one forward pass."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """What a model is counted for: one clip of so many views of so many rows and columns."""
+    """The size that a model is counted for: one clip of so many views of so many rows and columns."""
 
     size: tuple[int, int]
     num: int
@@ -42,7 +42,7 @@ class Views:
 
 
 def summarise(build: Callable[[], Model], choose: Callable[[Model], Views]) -> tuple[Model, Views, list[Layer]]:
-    """A model, and all its modules in their order, as they were in evaluation of one blank sample.
+    """Give a model, and all its modules in their order, as they were in evaluation of one blank sample.
 
     On torch's meta device, which has shapes and no values, so that neither memory nor time depends on the size; a model
     that needs values runs on the CPU. Multiply-adds are those of matrix products and convolutions (torch counts two
@@ -81,7 +81,7 @@ def _summary(
 
 
 def blank_sample(fields: Sequence[str], views: Views, device: torch.device) -> Sample:
-    """A batch of one clip with `fields` beside image and K: black views from one place, all depths 1, no motion.
+    """Make a batch of one clip with `fields` beside image and K: black views from one place, all depths 1, no motion.
 
     Raises:
         Vo3dError: the size or the number of views is not positive, or a field has no blank.
@@ -120,15 +120,18 @@ def blank_sample(fields: Sequence[str], views: Views, device: torch.device) -> S
 
 
 def layers(model: nn.Module, *inputs: object) -> list[Layer]:
-    """The modules of `model` in their order, the whole first, as one call on `inputs` without gradients finds them.
+    """List the modules of `model` in their order, the whole first, as one call on `inputs` (no gradients) finds them.
 
     What a module uses of another's weights without calling it counts for itself. A module that only holds others, and
     is never called, has the sum of theirs.
     """
     modules = dict(model.named_modules())
-    with FlopCounterMode(display=False, custom_mapping=_fused_recurrences()) as counter, torch.no_grad():
-        with _watched(modules, lambda: counter.get_total_flops() // 2) as (counts, outputs):
-            model(*inputs)
+    with (
+        torch.no_grad(),
+        FlopCounterMode(display=False, custom_mapping=_fused_recurrences()) as counter,
+        _watched(modules, lambda: counter.get_total_flops() // 2) as (counts, outputs),
+    ):
+        model(*inputs)
     for name in reversed(modules):
         if name not in outputs:
             parts = (f"{name}.{part}" if name else part for part, _ in modules[name].named_children())
@@ -155,7 +158,7 @@ def count(tensors: Iterator[Tensor]) -> int:
 def _watched(
     modules: dict[str, nn.Module], so_far: Callable[[], int]
 ) -> Iterator[tuple[dict[str, list[int]], dict[str, object]]]:
-    """For each module that runs: by how much every call moved `so_far`, and its last output."""
+    """Record of each module that runs by how much every call moved `so_far`, and its last output."""
     counts: dict[str, list[int]] = {}
     outputs: dict[str, object] = {}
     begun: dict[str, int] = {}
@@ -167,19 +170,15 @@ def _watched(
         counts.setdefault(name, []).append(so_far() - begun[name])
         outputs[name] = output
 
-    handles = []
-    for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(partial(before, name)))
-        handles.append(module.register_forward_hook(partial(after, name)))
-    try:
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            hooks.enter_context(module.register_forward_pre_hook(partial(before, name)))
+            hooks.enter_context(module.register_forward_hook(partial(after, name)))
         yield counts, outputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _fused_recurrences() -> dict[Any, Callable[..., int]]:
-    """Operations of the layer of an LSTM that runs as one kernel on CPUs, which torch's counter does not know."""
+    """Count the operations of an LSTM's layer that runs as one kernel on CPUs, which torch's counter does not know."""
     fused = getattr(torch.ops.aten, "mkldnn_rnn_layer", None)
 
     def operations(x: Sequence[int], of_x: Sequence[int], of_state: Sequence[int], *_: object, **__: object) -> int:
@@ -190,7 +189,7 @@ def _fused_recurrences() -> dict[Any, Callable[..., int]]:
 
 
 def _shape(output: object) -> str:
-    """The shape of a tensor; of a table or a list those of its tensors."""
+    """Put the shape of a tensor in words; of a table or a list those of its tensors."""
     if isinstance(output, Tensor):
         return "x".join(map(str, output.shape)) or "one number"
     if isinstance(output, dict):

@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from vo3d import optim
 from vo3d.errors import Vo3dError, shown
 from vo3d.evaluation.tasks.odometry import Odometry
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.results import FILE_NAME, Result
 from vo3d.formats.text import read_json
 from vo3d.inference.loop import evaluating
@@ -108,12 +108,12 @@ class Run:
 
     @property
     def val_loss(self) -> float:
-        """The validation loss in the end; infinite where training diverged."""
+        """Return the validation loss in the end; infinite where training diverged."""
         return math.inf if self.diverged is not None else self.validation[-1]
 
     @property
     def train_loss(self) -> float:
-        """The mean of the last fifty batches (all, where there are fewer)."""
+        """Return the mean of the last fifty batches (all, where there are fewer)."""
         last = self.losses[-50:]
         return math.inf if self.diverged is not None else sum(last) / len(last)
 
@@ -130,7 +130,7 @@ class Streets:
 
     @cached_property
     def validation(self) -> list[Sample]:
-        """All clips to choose the rate by, in batches of at most 64."""
+        """Collect all clips to choose the rate by, in batches of at most 64."""
         samples = [self.val[number] for number in range(len(self.val))]
         return [Sample.collate(samples[first : first + 64]) for first in range(0, len(samples), 64)]
 
@@ -144,8 +144,13 @@ def experiment(budget: Budget) -> dict[str, Any]:
         ("val", budget.val_seeds, budget.frames),
         ("test", budget.test_seeds, budget.test_frames),
     ):
-        streets = {"seeds": seeds, "frames": frames, "size": budget.size, "cache": True}
-        config["data"][split]["init_args"] |= {**streets, "clip_length": budget.clip_length}
+        config["data"][split]["init_args"] |= {
+            "seeds": seeds,
+            "frames": frames,
+            "size": budget.size,
+            "cache": True,
+            "clip_length": budget.clip_length,
+        }
     return config
 
 
@@ -158,7 +163,7 @@ class Found:
 
     @property
     def chosen(self) -> dict[str, list[Run]]:
-        """By optimiser the runs of all seeds at its best rate."""
+        """Give, by optimiser, the runs of all seeds at its best rate."""
         return {name: min(runs, key=mean_loss) for name, runs in self.tried.items()}
 
 
@@ -182,7 +187,7 @@ def sweep(folder: Path, optimizers: Mapping[str, float], seeds: Sequence[int], b
 
 
 def optimizer_of(name: str) -> Callable[..., Optimizer]:
-    """The class of `vo3d.optim`; raises Vo3dError where it has none of this name."""
+    """Find the class of `vo3d.optim`; raises Vo3dError where it has none of this name."""
     found = getattr(optim, name, None)
     if not (isinstance(found, type) and issubclass(found, Optimizer)):
         raise Vo3dError(f"optimiser {name!r} is unknown: expected one of {', '.join(OPTIMIZERS)}")
@@ -190,7 +195,7 @@ def optimizer_of(name: str) -> Callable[..., Optimizer]:
 
 
 def try_rates(middle: float, run: Callable[[float], list[Run]]) -> list[list[Run]]:
-    """The runs of the grid about `middle` in the order of rates; it grows while its best rate is one of its ends."""
+    """Make the runs of the grid about `middle`, in the order of rates; it grows while its best rate is at an end."""
     found = {rung: run(rate_at(middle, rung)) for rung in RUNGS}
     for _ in range(MOST_MORE):
         best = min(sorted(found), key=lambda rung: mean_loss(found[rung]))
@@ -202,26 +207,26 @@ def try_rates(middle: float, run: Callable[[float], list[Run]]) -> list[list[Run
 
 
 def mean_loss(runs: Sequence[Run]) -> float:
-    """The mean of their final validation losses; infinite where one diverged."""
+    """Average their final validation losses; infinite where one diverged."""
     return sum(run.val_loss for run in runs) / len(runs)
 
 
 def rate_at(middle: float, rung: int) -> float:
-    """`middle` times 1 at rung 0, 3 at 1, 10 at 2, 30 at 3, and so on; times 0.3 at -1, 0.1 at -2."""
+    """Return `middle` times 1 at rung 0, 3 at 1, 10 at 2, 30 at 3, and so on; times 0.3 at -1, 0.1 at -2."""
     return float(f"{middle * (1, 3)[rung % 2] * 10.0 ** (rung // 2):.6g}")
 
 
 def train_each(
     name: str, make: Callable[..., Optimizer], rate: float, *, seeds: Sequence[int], streets: Streets, folder: Path
 ) -> list[Run]:
-    """The runs of all seeds at one rate."""
+    """Make the runs of all seeds at one rate."""
     return [train_and_test(name, make, rate, seed=seed, streets=streets, folder=folder) for seed in seeds]
 
 
 def train_and_test(
     name: str, make: Callable[..., Optimizer], rate: float, *, seed: int, streets: Streets, folder: Path
 ) -> Run:
-    """One run, read from its file where it is finished."""
+    """Make one run, or read it from its file where it is finished."""
     place = folder / "runs" / f"{name}_{rate:g}_{seed}"
     if (place / FINISHED).is_file():
         try:
@@ -236,7 +241,6 @@ def train_and_test(
     schedule = CosineAnnealingLR(optimizer, T_max=budget.steps)
     at_iterate = getattr(optimizer, "at_iterate", nullcontext)  # NAG's parameters are ahead of it
     looks = [(0, validation_loss(net, streets))]
-
     per_epoch = updates_per_epoch(len(streets.train), "mini_batch", budget.batch_size)
     streets.train.set_epoch(0)
 
@@ -273,32 +277,31 @@ def train_and_test(
         diverged=len(losses) if failed else None,
         errors={key: errors[key] for key in ERRORS if key in errors},
     )
-    with atomic_path(place / FINISHED) as path:
-        path.write_text(json.dumps(asdict(found)) + "\n")
+    write_whole(place / FINISHED, json.dumps(asdict(found)) + "\n")
     Console(stderr=True).print(f"{place}: validation loss {found.val_loss:.4g}", highlight=False, soft_wrap=True)
     return found
 
 
 def total_loss(net: Model, sample: Sample) -> Tensor:
-    """The sum of the model's terms."""
+    """Sum the model's terms."""
     return torch.stack(list(net.loss(net(sample), sample).values())).sum()
 
 
 def validation_loss(net: Model, streets: Streets) -> float:
-    """The loss over all validation clips, in evaluation mode."""
+    """Compute the loss over all validation clips, in evaluation mode."""
     with evaluating(net, "cpu"):
         losses = [(total_loss(net, sample).item(), len(sample.image)) for sample in streets.validation]
     return sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
 
 
 def score(net: Model, streets: Streets, out: Path) -> Result:
-    """The errors on the streets that no run learns from."""
+    """Measure the errors on the streets that no run learns from."""
     protocol = {"dataset": "rendered streets", "split": "test"}
     return Odometry(lengths=streets.budget.lengths).run(net, streets.test, out, protocol=protocol, progress=False)
 
 
 def constant_motion(streets: Streets, out: Path) -> Result:
-    """The errors of the mean training step on the same streets, read where they are known."""
+    """Measure the errors of the mean training step on the same streets, read where they are known."""
     if (out / FILE_NAME).is_file() and len((found := Result.load(out)).sequences) == len(streets.test.recordings):
         return found
     constant: Model = build(Model, known_baselines()["constant"])
@@ -312,11 +315,10 @@ def keep_budget(path: Path, budget: Any) -> None:
         raise Vo3dError(
             f"{path}: the runs there have another budget ({shown(str(found))}): choose another --out, or remove them"
         )
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(asdict(budget), indent=2) + "\n")
+    write_whole(path, json.dumps(asdict(budget), indent=2) + "
+")
 
 
 def plain(settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings as they come back out of JSON, with lists for tuples."""
-    found: dict[str, object] = json.loads(json.dumps(settings))
-    return found
+    """Return the settings as they come back out of JSON, with lists for tuples."""
+    return dict(json.loads(json.dumps(settings)))

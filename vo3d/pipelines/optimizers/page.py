@@ -57,8 +57,8 @@ def write_survey_page(out: Path, command: str = "vo3d optimizers") -> Path:
         if (out / FOLDER / f"{name}.png").is_file()
     ]
     if (out / "regimes.png").is_file():
-        pictures, links = _pictures(out, ["regimes.png"]), _links(out, ["regimes.csv"])
-        sections.append(Section("Data regimes", [Text(REGIMES), *pictures, *links]))
+        parts: list[Part] = [Text(REGIMES), *_pictures(out, ["regimes.png"]), *_links(out, ["regimes.csv"])]
+        sections.append(Section("Data regimes", parts))
     if (out / "training").is_dir():
         sections.append(Section("A network trained with each", [*_training(out)]))
     sections.append(Section("How to repeat this", [Code(command)]))
@@ -75,9 +75,7 @@ def _race(out: Path, name: str, show: Show) -> Iterator[Part]:
         f"{name}.png": f"{seen} ({name}.png)",
         f"{name}_surface.png": f"The same paths on the surface in space ({name}_surface.png).",
     }
-    for file, caption in pictures.items():
-        if (folder / file).is_file():
-            yield Picture(folder / file, caption, caption)
+    yield from (Picture(folder / file, text, text) for file, text in pictures.items() if (folder / file).is_file())
     racers = folder / f"{name}_racers.csv"
     if racers.is_file():
         yield _table_of_racers(racers)
@@ -87,16 +85,14 @@ def _race(out: Path, name: str, show: Show) -> Iterator[Part]:
 def _training(out: Path) -> Iterator[Part]:
     folder = out / "training"
     yield Text(TRAINING)
-    table = folder / "table.md"
-    if table.is_file():
-        yield _table_of_markdown(table)
+    if (folder / "table.md").is_file():
+        yield _table_of_markdown(folder / "table.md")
     yield from _pictures(folder, [path.name for path in sorted(folder.glob("*.png"))])
     yield from _links(out, [f"training/{path.name}" for path in sorted(folder.glob("*.csv"))])
 
 
 def _pictures(folder: Path, names: list[str]) -> Iterator[Picture]:
-    for name in names:
-        yield Picture(folder / name, f"{WORDS.get(name, '')} ({name})".strip(), WORDS.get(name, name))
+    return (Picture(folder / name, f"{WORDS.get(name, '')} ({name})".strip(), WORDS.get(name, name)) for name in names)
 
 
 def _links(out: Path, names: list[str]) -> Iterator[Link]:
@@ -104,7 +100,7 @@ def _links(out: Path, names: list[str]) -> Iterator[Link]:
 
 
 def _table_of_racers(path: Path) -> Table:
-    """The table of a race's CSV file, without columns that would say nothing."""
+    """Make the table of a race's CSV file, without columns that would say nothing."""
     with path.open(newline="", encoding="utf-8") as file:
         heads, *rows = csv.reader(file)
     columns = dict(zip(heads, zip(*rows, strict=True), strict=True))
@@ -120,7 +116,7 @@ def _table_of_racers(path: Path) -> Table:
 
 
 def _table_of_markdown(path: Path) -> Table:
-    """A table of a file that holds nothing else."""
+    """Make the table of a file that holds nothing else."""
     lines = [line.strip().strip("|") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     heads, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
     return Table([Column(head) for head in heads], [[cell or None for cell in row] for row in rows])

@@ -37,7 +37,7 @@ def run_regimes(out: Path, *, updates: int = UPDATES) -> list[Path]:
 
 
 def descend(regime: str, batch_size: int, updates: int) -> RegimeCurve:
-    """The loss on all data after each update, and how many samples were seen until then."""
+    """Compute the loss on all data after each update, and how many samples were seen until then."""
     points, labels = noisy_moons(SAMPLES, NOISE)
     features = polynomial_features(points)
     weights = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)

@@ -114,8 +114,9 @@ def run_surfaces(out: Path, shows: Mapping[str, Show] = SHOWS) -> list[Path]:
     for name, show in shows.items():
         written = run_show(name, show, out / FOLDER)
         paths += written
-        files = ", ".join(path.name for path in written)
-        console.print(f"{out / FOLDER}: {files}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"{out / FOLDER}:", ", ".join(path.name for path in written), highlight=False, markup=False, soft_wrap=True
+        )
     return paths
 
 
@@ -131,8 +132,11 @@ def run_show(name: str, show: Show, folder: Path) -> list[Path]:
     if show.moving:
         gif = folder / f"{name}.gif"
         paths.append(write_race_gif(gif, race.landscape, drawn, within=race.within, surface=show.in_space))
-    tables = [write_traces(folder / f"{name}.csv", traces), write_racers(folder / f"{name}_racers.csv", race, traces)]
-    return [*paths, *tables]
+    return [
+        *paths,
+        write_traces(folder / f"{name}.csv", traces),
+        write_racers(folder / f"{name}_racers.csv", race, traces),
+    ]
 
 
 def write_traces(path: Path, traces: Mapping[str, Trace]) -> Path:
@@ -150,8 +154,16 @@ def write_racers(path: Path, race: Race | MinimizerRace, traces: Mapping[str, Tr
     settings = race.settings()
     rows: list[Sequence[object]] = [RACERS]
     for name, trace in traces.items():
-        left = step_of_leaving(trace, race.landscape)
-        there = None if race.within is None else steps_to_reach(trace, race.landscape.minima, race.within)
-        work = [trace.steps, trace.gradients, trace.hessian_products]
-        rows.append([name, settings[name], *work, left, there, f"{float(trace.values[-1]):.3g}"])
+        rows.append(
+            [
+                name,
+                settings[name],
+                trace.steps,
+                trace.gradients,
+                trace.hessian_products,
+                step_of_leaving(trace, race.landscape),
+                None if race.within is None else steps_to_reach(trace, race.landscape.minima, race.within),
+                f"{float(trace.values[-1]):.3g}",
+            ]
+        )
     return write_rows(path, rows)

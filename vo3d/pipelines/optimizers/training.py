@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.pipelines.optimizers.optimizer_runs import ERRORS, OPTIMIZERS, Budget, Found, Run, sweep
 from vo3d.pipelines.optimizers.tables import markdown, spread, write_rows
 from vo3d.report.canvas import save_figure
@@ -48,13 +48,12 @@ def run_training(
         save_figure(plot_bands(bands, LOSS), folder / "curves.png"),
         save_figure(plot_rates(tried, LOSS), folder / "rates.png"),
     ]
-    with atomic_path(folder / "table.md") as path:
-        path.write_text(table(found))
+    write_whole(folder / "table.md", table(found))
     return [*pictures, *write_csv(found, folder), folder / "table.md"]
 
 
 def band_of(runs: Sequence[Run]) -> Band | None:
-    """Mean, least and largest validation loss of the runs that did not diverge; None where all did."""
+    """Take mean, least and largest validation loss of the runs that did not diverge; None where all did."""
     ended = [run for run in runs if run.diverged is None]
     if not ended:
         return None
@@ -63,13 +62,16 @@ def band_of(runs: Sequence[Run]) -> Band | None:
 
 
 def table(found: Found) -> str:
-    """One row an optimiser, means over the seeds at its chosen rate; the last row is constant motion."""
+    """Make one row an optimiser, means over the seeds at its chosen rate; the last row is constant motion."""
     titles = ["optimiser", "rate", "rates tried", LOSS, "training loss", *ERRORS.values()]
     rows = []
     for name, runs in found.chosen.items():
         ended = [run for run in runs if run.diverged is None]
-        cells = [spread(run.val_loss for run in ended), spread(run.train_loss for run in ended)]
-        cells += [spread(run.errors[key] for run in ended) for key in ERRORS]
+        cells = [
+            spread(run.val_loss for run in ended),
+            spread(run.train_loss for run in ended),
+            *(spread(run.errors[key] for run in ended) for key in ERRORS),
+        ]
         tried = found.tried[name]
         edge = " (an end of the grid)" if runs in (tried[0], tried[-1]) else ""
         rates = ", ".join(f"{each[0].rate:g}" + diverged(each) for each in tried)
@@ -80,7 +82,7 @@ def table(found: Found) -> str:
 
 
 def diverged(runs: Sequence[Run]) -> str:
-    """Words that say how many runs diverged; none where none did."""
+    """Say how many runs diverged; nothing where none did."""
     failed = sum(run.diverged is not None for run in runs)
     return f" ({failed} of {len(runs)} diverged)" if failed else ""
 

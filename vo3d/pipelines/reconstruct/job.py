@@ -11,6 +11,7 @@ from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 from vo3d.fusion.filtering import FusionRules
+from vo3d.geometry.camera import subsample
 from vo3d.inference.loop import reference_window
 from vo3d.inference.pretrained import Pretrained
 from vo3d.model import DepthModel, Frames
@@ -23,7 +24,7 @@ BYTES_A_PIXEL = 8  # of the depth maps on disk: depth and confidence
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be done, with what, and where it goes."""
+    """The scene and the model of a reconstruction, its settings, and the file that it goes to."""
 
     scene: MultiViewScene
     layout: Layout
@@ -38,23 +39,25 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The folder of the depth maps."""
+        """Return the folder of the depth maps."""
         return beside(self.cloud, "depth")
 
     def window(self, reference: int) -> Frames:
-        """A reference and its sources."""
+        """Take a reference and its sources."""
         if not self.model.window.reference:
             return Frames(views=(reference,), counted=(0,))
         return reference_window(self.scene, reference, self.num_views)
 
     @property
     def settings(self) -> dict[str, object]:
-        """All that depth maps depend on beside their images and cameras."""
-        unimportant = {"slab"}  # it changes memory and time alone
-        arguments = {key: value for key, value in self.net.init_args.items() if key not in unimportant}
+        """Collect all that depth maps depend on beside their images and cameras.
+
+        The argument `slab` is left out: it changes memory and time alone.
+        """
+        arguments = {"num_depths": self.model.num_depths, **self.net.init_args}
         return {
             "model": self.net.class_path,
-            "arguments": {"num_depths": self.model.num_depths} | arguments,
+            "arguments": {key: value for key, value in arguments.items() if key != "slab"},
             "weights_sha256": self.net.sha256,
             "num_views": self.num_views,
             "refine": self.refine,
@@ -63,7 +66,7 @@ class Job:
 
 @dataclass(kw_only=True)
 class Reconstruction:
-    """What has been made so far."""
+    """The maps that have been made so far, their errors, and the time that they took."""
 
     maps: list[PosedDepthMap] = field(default_factory=list)
     errors: list[dict[str, float]] = field(default_factory=list)
@@ -71,12 +74,12 @@ class Reconstruction:
 
 
 def beside(cloud: Path, rest: str) -> Path:
-    """A file or folder beside the cloud that begins with its name."""
+    """Name a file or folder beside the cloud that begins with its name."""
     return cloud.with_name(f"{cloud.stem}_{rest}")
 
 
 def check_writable(out: Path) -> Path:
-    """`out`, which can be written."""
+    """Return `out`; raise Vo3dError unless it can be written."""
     if out.suffix.lower() != ".ply":
         raise Vo3dError(f"--out {out}: expected a name that ends in .ply")
     if out.is_dir():
@@ -100,14 +103,13 @@ def check_space(job: Job, sample: Sample) -> None:
 
 
 def map_size(job: Job, sample: Sample) -> tuple[int, int]:
-    """Height and width of the depth maps that the model makes."""
-    stride = job.model.stride
-    h, w = sample.image.shape[-2:]
-    return -(-h // stride), -(-w // stride)
+    """Return height and width of the depth maps that the model makes."""
+    h, w = subsample(sample.image, job.model.stride).shape[-2:]
+    return h, w
 
 
 def find_references(scene: MultiViewScene, names: Sequence[str]) -> list[int]:
-    """Places of the views to make depth maps of."""
+    """Find the places of the views to make depth maps of."""
     able = scene.references
     if not able:
         raise Vo3dError(
@@ -120,8 +122,10 @@ def find_references(scene: MultiViewScene, names: Sequence[str]) -> list[int]:
     for name in names:
         place = places.get(name, numbers.get(int(name)) if name.isdecimal() else None)
         if place is None:
-            some = ", ".join(list(scene.names)[:3])
-            raise Vo3dError(f"--views {name}: {scene.name} has no view of that name: its views are {some} and so on")
+            raise Vo3dError(
+                f"--views {name}: {scene.name} has no view of that name: its views are {', '.join(scene.names[:3])} "
+                "and so on"
+            )
         if place not in able:
             raise Vo3dError(f"--views {name}: has no sources to be matched with: leave it out, or name some")
         chosen.append(place)

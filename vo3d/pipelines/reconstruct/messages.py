@@ -36,8 +36,7 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         f"{scene.name}: {job.layout.words}; {len(scene)} views of {width}x{height}, "
         f"{span_in_words(num_sources)} sources each, depths from {near:.4g} to {far:.4g}",
     )
-    alone = [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]
-    if alone:
+    if alone := [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]:
         names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
         _say(console, "", f"without sources, and so without a depth map: {names}")
     depths = f", {job.model.num_depths} depths" if job.model.num_depths is not None else ""
@@ -54,15 +53,20 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     if "confidence" not in net.model.gives:
         _say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
     if few and job.model.window.reference:
-        needed = job.num_views - 1
-        _say(console, "", f"{few} views have fewer than {needed} sources: they are matched with those that they have")
+        _say(
+            console,
+            "",
+            f"{few} views have fewer than {job.num_views - 1} sources: they are matched with those that they have",
+        )
     if folder.differences:
-        others = "; ".join(folder.differences)
-        _say(console, "", f"{job.folder} holds maps of other settings ({others}): all are made anew")
+        _say(
+            console,
+            "",
+            f"{job.folder} holds maps of other settings ({'; '.join(folder.differences)}): all are made anew",
+        )
     elif len(folder):
         _say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
-    left = sum(scene.names[index] not in folder for index in job.references)
-    if left:
+    if left := sum(scene.names[index] not in folder for index in job.references):
         _say(
             console,
             "estimate",
@@ -71,7 +75,7 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
 
 
 def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
-    """Time and memory in words."""
+    """Put time and memory in words."""
     if cost is None:
         return "after the first view"
     text = f"about {duration_in_words(cost.seconds * left)} ({duration_in_words(cost.seconds)} a view)"
@@ -90,9 +94,8 @@ def say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Co
     memory = f", at most {size_in_words(peak)} of memory" if peak else ""
     _say(console, "done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")
     for words, prefix in (("all depths", ""), ("sure depths", "confident_")):
-        errors = {key: result["depth_errors"].get(prefix + key) for key in SHOWN_ERRORS}
-        parts = [form.format(errors[key]) for key, form in SHOWN_ERRORS.items() if errors[key] is not None]
-        if parts:
+        errors = {form: result["depth_errors"].get(prefix + key) for key, form in SHOWN_ERRORS.items()}
+        if parts := [form.format(value) for form, value in errors.items() if value is not None]:
             _say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
     for what, path in files.items():
         _say(console, what, str(path))

@@ -3,8 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import atomic_path
+from vo3d.formats.files import write_whole
 from vo3d.formats.ply import write_cloud, write_mesh
 from vo3d.fusion.filtering import FusionRules, filter_map
 from vo3d.fusion.fuse import Fused, fuse
@@ -106,12 +105,18 @@ def reconstruct(
     check_needs(net.model, first, str(scene))
     check_space(job, first)
     say_plan(job, first, folder, console)
-    with _resumable(job, folder):
+    try:
         made = _depth_maps(job, folder)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\n{len(folder)} of {len(job.references)} depth maps are in {job.folder}: "
+            "the same command goes on from there"
+        )
+        raise
     began = perf_counter()
     fused = _fused(job, made)
-    world_T_cam = torch.stack([view.world_T_cam for view in made.maps])
-    write_cloud(job.cloud, fused.cloud, comments=[up_comment(world_T_cam)])
+    up = up_comment(torch.stack([view.world_T_cam for view in made.maps]))
+    write_cloud(job.cloud, fused.cloud, comments=[up])
     files = {"cloud": job.cloud}
     made.stages["fusion"] = perf_counter() - began
     if mesh:
@@ -122,8 +127,7 @@ def reconstruct(
         made.stages["mesh"] = perf_counter() - began
     result = _result(job, made, fused, perf_counter() - started, first)
     files["depth"], files["figures"] = job.folder, job.folder / RESULT
-    with atomic_path(files["figures"]) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_whole(files["figures"], json.dumps(result, indent=2) + "\n")
     if report:
         files["report"] = _report(job, made, fused, result)
     say_result(result, files, console)
@@ -131,7 +135,7 @@ def reconstruct(
 
 
 def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
-    """Every depth map, from its file or from the model."""
+    """Collect every depth map, from its file or from the model."""
     made = Reconstruction()
     place = {index: position for position, index in enumerate(job.references)}
     with evaluating(job.model, job.device), progress_bar() as bar:
@@ -155,7 +159,7 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
 
 
 def _estimated(job: Job, window: Frames, sample: Sample) -> DepthMap:
-    """The map of the window's reference, refined if that is wanted."""
+    """Estimate the map of the window's reference, refined if that is wanted."""
     ((view, _, _),) = depth_maps(job.model, job.scene, [window], device=job.device, read=lambda _: sample)
     if not job.refine:
         return view
@@ -171,10 +175,9 @@ def _fused(job: Job, made: Reconstruction) -> Fused:
 
 
 def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample: Sample) -> dict[str, Any]:
-    """The figures, and where they came from."""
+    """Collect the figures, and where they came from."""
     height, width = sample.image.shape[-2:]
     errors = [view for view in made.errors if view]
-    mean = {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})}
     return {
         "scene": {
             "name": job.scene.name,
@@ -187,29 +190,28 @@ def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample
         "points": len(fused.cloud),
         "seconds": {"all": seconds, "a_view": _mean([view.seconds for view in made.maps])} | made.stages,
         "peak_memory_bytes": peak_memory(job.device),
-        "depth_errors": mean,
+        "depth_errors": {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})},
         "views": [asdict(counts) | {"errors": view} for counts, view in zip(fused.views, made.errors, strict=True)],
         "provenance": provenance() | {"device": str(job.device)} | job.net.origin,
     }
 
 
 def _report(job: Job, made: Reconstruction, fused: Fused, result: Mapping[str, Any]) -> Path:
-    """A page with pictures; figures are those of `result`."""
+    """Write a page with pictures; figures are those of `result`."""
     origin = result["provenance"]
-    settings = {
-        "scene": f"{job.scene.name}, {job.layout.words}",
-        "images": f"{result['scene']['size']}, {job.num_views} views for each depth map",
-        "model": f"{job.net.class_path}, {job.net.name}",
-        "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
-        "device": str(job.device),
-    }
     return write_reconstruction_report(
         beside(job.cloud, "report"),
         fused,
         made.maps,
         job.rules,
         title=f"{job.scene.name} by {type(job.net.model).__name__}",
-        settings=settings,
+        settings={
+            "scene": f"{job.scene.name}, {job.layout.words}",
+            "images": f"{result['scene']['size']}, {job.num_views} views for each depth map",
+            "model": f"{job.net.class_path}, {job.net.name}",
+            "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
+            "device": str(job.device),
+        },
         seconds=made.stages,
         peak_bytes=result["peak_memory_bytes"],
         unit="m" if job.scene.metric else "",
@@ -221,20 +223,7 @@ def _report(job: Job, made: Reconstruction, fused: Fused, result: Mapping[str, A
     )
 
 
-@contextmanager
-def _resumable(job: Job, folder: DepthFolder) -> Iterator[None]:
-    """Tell whoever interrupts how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        done = len(folder)
-        sys.stderr.write(
-            f"\n{done} of {len(job.references)} depth maps are in {job.folder}: the same command goes on from there"
-        )
-        raise
-
-
 def _mean(values: Sequence[float]) -> float | None:
-    """The mean of the numbers that are not NaN; None where there are none."""
+    """Average the numbers that are not NaN; None where there are none."""
     known = [value for value in values if math.isfinite(value)]
     return sum(known) / len(known) if known else None
