@@ -1,4 +1,4 @@
-"""The one error that a user can cause and mend, and what a refusal of the system means."""
+"""The one error that a user can cause and mend, words of others in messages, and what a refusal of the system means."""
 
 import errno
 
@@ -8,6 +8,20 @@ class Vo3dError(ValueError):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+def printable(text: str) -> str:
+    """Return `text` as one line: spaces for line breaks, and no character that a terminal would obey."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+def quoted(text: object, most: int = 120) -> str:
+    """Quote words that came from elsewhere, as Python writes them, cut to `most` characters."""
+    try:
+        whole = repr(text[: most + 1] if isinstance(text, str | bytes) else text)
+    except (ValueError, RecursionError):  # a number of too many digits, a list within a list within ...
+        whole = f"a {type(text).__name__} too large to show"
+    return printable(whole if len(whole) <= most else f"{whole[: most - 3]}...")
 
 
 REMEDIES = {

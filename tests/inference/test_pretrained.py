@@ -1,6 +1,7 @@
 """Weights by name: found, fetched once, refused where they are others; cards that come back; models built from them."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vo3d.formats.weights import save_weights
 from vo3d.inference import cards
 from vo3d.inference.cards import find_pretrained, read_card, save_pretrained, weights_names
 from vo3d.inference.pretrained import load_pretrained
+from vo3d.settings.trust import allowing
 
 TINY = "tiny.TinyModel"
 PORT = "checkpoints/mvsnet_pytorch"
@@ -26,6 +28,13 @@ def no_weights_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither folders of the user nor a cache."""
     monkeypatch.delenv("VO3D_WEIGHTS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def trusted() -> Iterator[None]:
+    """Trust the module of the model of these tests."""
+    with allowing(["tiny"]):
+        yield
 
 
 @pytest.fixture

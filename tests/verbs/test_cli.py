@@ -82,7 +82,7 @@ def test_evaluate_scores_a_run_beside_baselines(
     monkeypatch.setenv("COLUMNS", "160")
     baseline = '{"class_path": "tiny.TinyModel", "init_args": {"hidden": 4}}'
     words = ["--baselines", "constant", baseline, "tiny.TinyModel", "--lengths", "1", "2"]
-    assert main(["evaluate", str(trained), "--weights", "last", *words]) == 0
+    assert main(["evaluate", str(trained), "--allow", "tiny", "--weights", "last", *words]) == 0
     folder = trained / "evaluation" / "test"
     names = ["TinyModel", "ConstantMotion", "TinyModel__hidden_4_", "TinyModel__2"]
     results = [folder / name / "odometry" / "metrics.json" for name in names]
@@ -104,7 +104,8 @@ def test_a_method_without_parameters_is_evaluated_from_a_file(tmp_path: Path) ->
     clips = {"class_path": "tiny.TinyClips", "init_args": {"seeds": [1], "frames": 6}}
     net = {"class_path": "vo3d.models.constant_motion.ConstantMotion"}
     config.write_text(yaml.safe_dump({"model": {"net": net}, "data": {"train": clips, "test": clips}}))
-    words = ["--out", str(tmp_path / "out"), "--lengths", "1", "--data", '{"frames": 9, "seeds": [2]}']
+    words = ["--allow", "tiny", "--out", str(tmp_path / "out"), "--lengths", "1"]
+    words += ["--data", '{"frames": 9, "seeds": [2]}']
     assert main(["evaluate", str(config), *words, "--baselines", "constant", "--baseline_data", '{"frames": 9}']) == 0
     own, baseline = (
         yaml.safe_load((tmp_path / "out" / name / "odometry" / "metrics.json").read_text())
