@@ -1,5 +1,6 @@
 """The one door: help at once, one example a verb, one line for each mistake."""
 
+import os
 import re
 import subprocess
 import sys
@@ -173,3 +174,15 @@ def test_switches_need_no_value_and_dashes_are_as_good_as_underscores() -> None:
     expected = "scene --num_views 5 --mesh=true --report=false --refine false --size=480x640 --views a --slab -1"
     assert spelled_out(words.split(), {"mesh", "report", "refine", "stereo"}) == [*expected.split(), "--stereo=true"]
     assert spelled_out([], {"mesh"}) == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info"], ["info", "vo3d.models.mvsnet.MVSNet"]])
+def test_a_closed_pipe_ends_it_without_a_word(words: list[str]) -> None:
+    """As the system ends a program whose reader went away, such as `head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run(
+        [sys.executable, "-m", "vo3d.cli", *words], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (141, "")

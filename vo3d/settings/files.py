@@ -37,14 +37,18 @@ def find_config(name: str) -> str:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The table in a YAML file; raises Vo3dError when the file is absent or holds anything else."""
+    return parse_settings(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of settings; raises Vo3dError when it is absent, or no text."""
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected settings in YAML")
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(MOST_CHARACTERS + 1)
+            return file.read(MOST_CHARACTERS + 1)
     except UnicodeDecodeError as error:
         raise Vo3dError(f"{path}: not text ({error.reason}): expected settings in YAML") from error
-    return parse_settings(text, str(path))
 
 
 def line_of_key(path: Path, key: Sequence[str]) -> int | None:
@@ -75,17 +79,23 @@ def _within(key: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def parse_settings(text: str, source: str) -> dict[str, Any]:
-    """The table in a YAML text that came from `source`.
+    """The table in a YAML text that came from `source`; raises Vo3dError when there is none, and as `parse_yaml`."""
+    content = parse_yaml(text, source)
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise Vo3dError(f"{source}: found {found}, expected a table of settings such as model, data, trainer")
+    return content
 
-    Raises Vo3dError when there is none, or what is there is too large, too deep, or no value that Python has.
-    """
+
+def parse_yaml(text: str, source: str) -> Any:
+    """What a YAML text holds; raises Vo3dError when it is too large, too deep, or no value that Python has."""
     if len(text) > MOST_CHARACTERS:
         raise Vo3dError(f"{source}: more than {MOST_CHARACTERS:,} characters: expected settings in YAML")
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         _check_size(node, source, {})
-        content = None if node is None else loader.construct_document(node)
+        return None if node is None else loader.construct_document(node)
     except Vo3dError:
         raise
     except RecursionError:  # while it is read, or of an anchor within itself
@@ -99,10 +109,6 @@ def parse_settings(text: str, source: str) -> dict[str, Any]:
         raise Vo3dError(
             f"{source}: holds a value that cannot be read ({str(error).partition(';')[0]}): expected settings in YAML"
         ) from error
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise Vo3dError(f"{source}: found {found}, expected a table of settings such as model, data, trainer")
-    return content
 
 
 def _check_size(node: yaml.Node | None, source: str, known: dict[int, int], depth: int = 0) -> int:

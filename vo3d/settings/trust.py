@@ -83,6 +83,13 @@ def strangers(settings: object) -> list[str]:
     return sorted({path.partition(".")[0] for path in _class_paths(settings)} - KNOWN)
 
 
+def refuse_strangers(settings: object, where: str) -> None:
+    """Raise Vo3dError for a class path in `settings` of a module that is neither known nor allowed."""
+    for path in _class_paths(settings):
+        if path.partition(".")[0] not in KNOWN | _named.get():
+            raise Vo3dError(f"{where}: {refusal(path)}")
+
+
 def _class_paths(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
         if isinstance(path := value.get("class_path"), str):

@@ -29,9 +29,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from vo3d.errors import Vo3dError, printable
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.settings.complaints import one_line
-from vo3d.settings.files import check_shape, line_of_key, parse_settings, read_settings
+from vo3d.settings.files import check_shape, line_of_key, parse_settings, parse_yaml, read_settings, read_text
 from vo3d.settings.run_folder import CHECKPOINTS, SPLITS, find_checkpoint
-from vo3d.settings.trust import allowing, check_parts, guarded, strangers
+from vo3d.settings.trust import allowing, check_parts, guarded, refuse_strangers, strangers
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
@@ -302,6 +302,9 @@ def run(args: list[str]) -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings(), allowing(allowed, typed), guarded(files.values()):
+        for part in typed:  # a file for a part of the settings, which jsonargparse would read
+            if Path(part).suffix in {".yaml", ".yml", ".json"} and Path(part).is_file():
+                refuse_strangers(parse_yaml(read_text(Path(part)), part), part)
         for category, message in UPSTREAM_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
         try:
