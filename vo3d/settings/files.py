@@ -171,7 +171,8 @@ def as_spec(spec: object, source: str, *key: str) -> dict[str, Any]:
 
 
 def _misshapen(source: str, key: Sequence[str], found: object, expected: str) -> Vo3dError:
-    line = line_of_key(Path(source), key) if key and Path(source).is_file() else None
+    file = Path(source)
+    line = line_of_key(file, key) if key and file.suffix in {".yaml", ".yml"} and file.is_file() else None
     where = ".".join(key)
     place = source if line is None else f"{source}:{line}"
     return Vo3dError(f"{place}: {where}{': ' if where else ''}found {quoted(found)}, expected {expected}")
