@@ -46,6 +46,13 @@ class Drift(Odometry):
 
 def act(*_):
     Path("CALLED").touch()
+
+
+class Act:
+    __call__ = act
+
+
+instance = Act()
 '''
 NET = {"class_path": "stranger.Net", "init_args": {"hidden": 8, "dropout": 0.5}}
 CLIPS = {"class_path": "stranger.Clips", "init_args": {"seeds": [1], "frames": 6}}
@@ -181,6 +188,16 @@ CALLS: dict[str, dict[str, Any]] = {
                 {
                     "class_path": "lightning.pytorch.callbacks.LambdaCallback",
                     "init_args": {"on_fit_start": "stranger.act"},
+                }
+            ]
+        }
+    },
+    "an object in a callback": {
+        "trainer": {
+            "callbacks": [
+                {
+                    "class_path": "lightning.pytorch.callbacks.LambdaCallback",
+                    "init_args": {"on_fit_start": "stranger.instance"},
                 }
             ]
         }

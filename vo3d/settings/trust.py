@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import is_dataclass
-from inspect import isbuiltin, isroutine
+from inspect import isbuiltin
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +127,8 @@ def check_parts(settings: object, kinds: tuple[type, ...] = (), owner: str = "vo
     elif isinstance(settings, list | tuple):
         for value in settings:
             check_parts(value, kinds, owner, where)
-    elif isroutine(settings) and owner in KNOWN and not _computes(settings):
-        name = f"{settings.__module__}.{settings.__qualname__}"
+    elif callable(settings) and not isinstance(settings, (type, *PARTS)) and owner in KNOWN and not _computes(settings):
+        name = f"{settings.__module__}.{getattr(settings, '__qualname__', type(settings).__name__)}"
         raise Vo3dError(f"{where}: {quoted(name)} is a function, which no setting takes: {_way_out(_home(settings))}")
 
 
@@ -158,6 +158,6 @@ def _way_out(module: str) -> str:
 
 def _computes(function: Any) -> bool:
     """Tell whether a function only computes with tensors, or is the user's own."""
-    own = _home(function) in _named.get()
+    own = _home(function) in _named.get() | {"jsonargparse"}  # whose paths can be called
     of_torch = isbuiltin(function) and getattr(torch, function.__name__, None) is function
     return own or of_torch or (function.__module__ or "").startswith(("torch.nn.", "torch._C._nn"))
