@@ -77,7 +77,7 @@ class ClassicOdometry(Model):
     def __init__(
         self,
         features: Features = "fast_lk",
-        scale: Scale = "constant",
+        scale: Literal["stereo", "height", "constant", "true", True] = "constant",
         camera_height: float = 1.65,
         step: float | None = None,
         num_features: int = 800,
@@ -85,6 +85,7 @@ class ClassicOdometry(Model):
         min_parallax: float = 0.3,
     ) -> None:
         super().__init__()
+        scale = "true" if scale is True else scale  # YAML reads the word without quotes as a truth value
         for name, value, known in (("features", features, get_args(Features)), ("scale", scale, get_args(Scale))):
             if value not in known:
                 raise Vo3dError(f"{name}={value!r} is unknown: expected one of {', '.join(known)}")

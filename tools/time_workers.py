@@ -26,6 +26,7 @@ from vo3d.errors import Vo3dError
 from vo3d.settings.build import build
 from vo3d.settings.complaints import is_mistake, one_line
 from vo3d.settings.files import find_config, read_settings
+from vo3d.settings.trust import allowing, strangers
 from vo3d.training.datamodule import Batch, ClipLoader, DataModule
 
 NEAR = 0.95  # of the fastest: as good, for times differ from run to run
@@ -102,7 +103,8 @@ def time_workers(
 
     def timed(number: int) -> tuple[float, float]:
         # a dataset of its own: what one keeps in memory would also serve the next
-        train = build(Dataset, spec, f"{config}: data.train")
+        with allowing(strangers(spec)):  # the file was named by the user
+            train = build(Dataset, spec, f"{config}: data.train")
         module = DataModule(train, batch_size=size, num_workers=number, pin_memory=pin_memory)
         return read_batches(module.train_dataloader(), batches)
 

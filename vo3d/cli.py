@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any, get_args, get_origin
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.settings.complaints import is_mistake, one_line
 from vo3d.verbs import FIRST, FUNCTIONS
 
@@ -53,18 +53,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     the reader of a pipe went away, as of a program that the system stops for that.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help"}:
-        sys.stdout.write(overview() + "\n")
-        return 0
-    if words[0] == "--version":
-        sys.stdout.write(f"vo3d {version('vo3d')}\n")
-        return 0
     try:
-        run_verb(words)
-        sys.stdout.flush()  # so that a reader that went away is noticed here
+        return _run(words)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
         return 141
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run one verb, or say what there is; raises BrokenPipeError where the reader of a pipe went away."""
+    try:
+        if not words or words[0] in {"-h", "--help"}:
+            sys.stdout.write(overview() + "\n")
+        elif words[0] == "--version":
+            sys.stdout.write(f"vo3d {version('vo3d')}\n")
+        else:
+            run_verb(words)
+        sys.stdout.flush()  # so that a reader that went away is noticed here
+    except SystemExit as ended:  # after a help; rich ends so where it meets a pipe without a reader
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None
+        sys.stdout.flush()
+        raise
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("\nvo3d: interrupted; what was written before stays\n")
         return 130
@@ -92,7 +104,7 @@ def run_verb(words: Sequence[str]) -> None:
     else:
         near = get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(VERBS)}"
-        raise Vo3dError(f"there is no verb {verb!r}: {hint}")
+        raise Vo3dError(f"there is no verb {quoted(verb)}: {hint}")
 
 
 def find_configs(words: Sequence[str]) -> list[str]:

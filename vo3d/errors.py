@@ -1,4 +1,4 @@
-"""The one error that a user can cause and mend, and what a refusal of the system means."""
+"""The one error that a user can cause and mend, words of others in messages, and what a refusal of the system means."""
 
 import errno
 
@@ -35,6 +35,11 @@ def quoted(found: object, most: int = LONGEST) -> str:
     except (ValueError, RecursionError):  # a number of too many digits, a list within a list within ...
         text = f"{type(found).__name__} too large to show"
     return shown(text, most)
+
+
+def printable(text: str) -> str:
+    """Return a text as one visible line: spaces for line breaks and whatever else is blank."""
+    return visible(" ".join(text.split()))
 
 
 REMEDIES = {

@@ -1,6 +1,7 @@
 """Weights by name: found, fetched once, refused where they are others; cards that come back; models built from them."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from checks import complaint
 from tiny import TinyModel
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import save_weights
+from vo3d.formats.weights import SETTINGS_KEY, save_weights
 from vo3d.inference import cards
 from vo3d.inference.cards import find_pretrained, read_card, save_pretrained, weights_names
 from vo3d.inference.pretrained import load_pretrained
+from vo3d.settings.trust import allowing
 
 TINY = "tiny.TinyModel"
 PORT = "checkpoints/mvsnet_pytorch"
@@ -26,6 +28,13 @@ def no_weights_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither folders of the user nor a cache."""
     monkeypatch.delenv("VO3D_WEIGHTS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def trusted() -> Iterator[None]:
+    """Trust the module of the model of these tests."""
+    with allowing(["tiny"]):
+        yield
 
 
 @pytest.fixture
@@ -150,6 +159,16 @@ def test_a_run_of_fit_says_what_its_weights_are_for(trained: Path) -> None:
     assert folder.init_args["hidden"] == 8
 
 
+@pytest.mark.parametrize(
+    "settings", ["model: 5", "model: {net: [1]}", "[1]", "model: {}", "a: " + 900 * "[" + 900 * "]"]
+)
+def test_a_checkpoint_with_settings_of_another_shape_is_told(settings: str, trained: Path, tmp_path: Path) -> None:
+    stored = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    torch.save({**stored, SETTINGS_KEY: settings}, tmp_path / "odd.ckpt")
+    with pytest.raises(Vo3dError, match=r"odd\.ckpt.*: (.* )?expected"):
+        load_pretrained(str(tmp_path / "odd.ckpt"))
+
+
 def test_weights_without_a_class_need_one(tmp_path: Path) -> None:
     path = tmp_path / "bare.safetensors"
     save_weights(path, TinyModel(hidden=4), {})
@@ -199,6 +218,23 @@ def test_a_damaged_card_is_told(tmp_path: Path) -> None:
     path.write_text("class_path: tiny.TinyModel\ncolour: red\n")
     with pytest.raises(Vo3dError, match="unknown keys colour"):
         read_card(path)
+    for content, words in (
+        ("class_path: 5", "class_path is 5: expected text in the card"),
+        ("class_path: ''", "class_path is '': expected text in the card"),
+        ("class_path: a b.c", r"class_path: found 'a b\.c', expected the path of a class"),
+        ("class_path: tiny.TinyModel\nfigures: [1]", r"figures is \[1\]: expected a table in the card"),
+    ):
+        path.write_text(content + "\n")
+        with pytest.raises(Vo3dError, match=words):
+            read_card(path)
+    for arguments, words in (
+        ("[1]", r"init_args is \[1\]: expected a table"),
+        ("9" * 5000, "no JSON"),
+        ("[" * 9999, "no"),
+    ):
+        save_weights(tmp_path / "x.safetensors", TinyModel(), {"class_path": TINY, "init_args": arguments})
+        with pytest.raises(Vo3dError, match=words):
+            read_card(tmp_path / "x.safetensors")
     save_weights(tmp_path / "x.safetensors", TinyModel(), {"class_path": TINY, "init_args": "{"})
     with pytest.raises(Vo3dError, match="init_args in the metadata is no JSON"):
         read_card(tmp_path / "x.safetensors")

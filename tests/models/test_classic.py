@@ -7,14 +7,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy import ndarray
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3, trajectory, two_view
-from vo3d.model import check_gives, check_needs
+from vo3d.model import Model, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
 from vo3d.sample import Sample
+from vo3d.settings.build import build
 
 HEIGHT, WIDTH, FOCAL = 160, 480, 260.0
 K = torch.tensor([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
@@ -319,3 +321,9 @@ def test_real_kitti_frames_end_where_they_should(shared_data: Path, scale: str, 
     assert len(steps) == 50
     assert 100 * drift < limit  # per cent of the path
     assert model.failures == 0
+
+
+@pytest.mark.parametrize("text", ["true", "'true'", "height"])
+def test_a_scale_is_read_out_of_yaml_as_it_is_written(text: str) -> None:
+    spec = yaml.safe_load(f"{{class_path: vo3d.models.classic.ClassicOdometry, init_args: {{scale: {text}}}}}")
+    assert build(Model, spec).scale == text.strip("'")

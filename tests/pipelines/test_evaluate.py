@@ -28,6 +28,7 @@ STREET = {
     "class_path": "vo3d.datasets.rendered.Rendered",
     "init_args": {"seeds": [0], "frames": 8, "size": [16, 32], "clip_length": 3, "depth": True},
 }
+OWN = ["--allow", "stubs"]  # where the methods of these runs lie
 TABLE = {
     "class_path": "vo3d.datasets.tabletop.Tabletop",
     "init_args": {"seeds": [0], "size": [32, 40], "views_per_scene": 4, "num_views": 3},
@@ -54,7 +55,7 @@ def steps_and_depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_steps_and_depth_get_two_tables_and_one_page(steps_and_depth: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = steps_and_depth
-    assert main(["evaluate", str(run), "--weights", "last", "--lengths", "2", "4"]) == 0
+    assert main(["evaluate", str(run), *OWN, "--weights", "last", "--lengths", "2", "4"]) == 0
     text = capsys.readouterr().out
     assert "Protocol: task odometry" in text
     assert "Protocol: task depth" in text
@@ -74,7 +75,7 @@ def test_a_key_without_a_truth_is_said(
     steps_and_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ["--data", '{"depth": false}', "--out", str(tmp_path / "out")]
-    words = ["evaluate", str(steps_and_depth), "--weights", "last", *data]
+    words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", *data]
     assert main(words) == 0
     assert "depth not scored: Rendered gives no depth to compare with: turn it on" in capsys.readouterr().out
     assert not (tmp_path / "out/StepsAndDepth/depth").exists()
@@ -87,7 +88,7 @@ def test_a_key_without_a_truth_is_said(
 
 def test_poses_in_the_world_are_scored_as_odometry(tmp_path: Path) -> None:
     run = train("Places", STREET, tmp_path)
-    assert main(["evaluate", str(run), "--weights", "last", "--lengths", "2"]) == 0
+    assert main(["evaluate", str(run), *OWN, "--weights", "last", "--lengths", "2"]) == 0
     result = Result.load(run / "evaluation/test/Places/odometry")
     assert result.protocol["clip_length"] == 1
     assert result.mean["coverage"] == 1
@@ -97,10 +98,10 @@ def test_poses_in_the_world_are_scored_as_odometry(tmp_path: Path) -> None:
 
 def test_a_fixed_number_of_hypotheses_reconstructs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train("Fixed", TABLE, tmp_path)
-    assert main(["evaluate", str(run), "--weights", "last"]) == 0
+    assert main(["evaluate", str(run), *OWN, "--weights", "last"]) == 0
     assert main(["render", "tabletop", "--frames", "6", "--size", "64x80", "--out", str(tmp_path / "tables")]) == 0
     capsys.readouterr()
-    weights = ["--weights", str(run / "checkpoints/last.ckpt")]
+    weights = ["--weights", str(run / "checkpoints/last.ckpt"), *OWN]
     status = main(["reconstruct", str(tmp_path / "tables/scan0"), *weights, "--out", str(tmp_path / "a.ply")])
     found = capsys.readouterr()
     assert "16 depths" in found.out
@@ -173,14 +174,14 @@ def test_a_training_that_was_stopped_is_not_taken_for_a_finished_one(
     more = ["--checkpoint_every", "1", "--trainer.max_steps", "4"]
     with pytest.raises(Stopped):
         train("Places", STREET, tmp_path, *stop, *more)
-    line = complaint(capsys, "evaluate", str(tmp_path / "run"), "--weights", "last", "--lengths", "2")
+    line = complaint(capsys, "evaluate", str(tmp_path / "run"), *OWN, "--weights", "last", "--lengths", "2")
     assert "its training did not end, and Places learns a part at the end: resume it" in line
 
 
 def test_one_task_that_fails_leaves_the_others_and_the_page(
     steps_and_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", str(steps_and_depth), "--weights", "last", "--lengths", "2", "--out", str(tmp_path)]
+    words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", "--lengths", "2", "--out", str(tmp_path)]
     line = complaint(capsys, *words, "--tasks", '{"class_path": "stubs.Failing"}', "odometry")
     assert "street-0000: nothing of it was understood" in line
     assert Result.load(tmp_path / "StepsAndDepth/odometry").mean["t_rel_percent"] is not None

@@ -119,7 +119,7 @@ DATA = {
 VERBS = {
     "fit": ["fit", "-c", "config.yaml", "--out", "new"],
     "validate": ["validate", "-c", "run/config.yaml", "--ckpt_path", "best"],
-    "evaluate": ["evaluate", "run"],
+    "evaluate": ["evaluate", "run", "--allow", "tiny"],
 }
 
 
@@ -290,7 +290,7 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
             ("fit", "-c", TINY, "--out", tmp_path / "out", "--ckpt_path", path),
             ("validate", "-c", trained / "config.yaml", "--ckpt_path", path),
             ("fit", "-c", TINY, "--out", tmp_path / "out", "--model.init_weights", path),
-            ("evaluate", trained, "--weights", path),
+            ("evaluate", trained, "--allow", "tiny", "--weights", path),
         ):
             line = complaint(capsys, *words)
             assert str(path) in line
@@ -299,13 +299,14 @@ def test_a_checkpoint_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path:
 
 
 def test_evaluate_says_what_is_missing(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "'best' or 'last'" in complaint(capsys, "evaluate", trained, "--weights", "beast")
-    assert "no_such" in complaint(capsys, "evaluate", trained, "--baselines", "no_such.Model")
-    assert "class_path is 3" in complaint(capsys, "evaluate", trained, "--baselines", '{"class_path": 3}')
-    assert "device 'toaster' is unknown" in complaint(capsys, "evaluate", trained, "--device", "toaster")
-    assert "device 'meta' cannot be used here" in complaint(capsys, "evaluate", trained, "--device", "meta")
-    assert "segment lengths [1.0, 1.0]" in complaint(capsys, "evaluate", trained, "--lengths", "1", "1")
-    assert "clip_length 1" in complaint(capsys, "evaluate", trained, "--clip_length", "1")
+    evaluate = ("evaluate", trained, "--allow", "tiny")
+    assert "'best' or 'last'" in complaint(capsys, *evaluate, "--weights", "beast")
+    assert "no_such" in complaint(capsys, *evaluate, "--baselines", "no_such.Model")
+    assert "class_path: found 3" in complaint(capsys, *evaluate, "--baselines", '{"class_path": 3}')
+    assert "device 'toaster' is unknown" in complaint(capsys, *evaluate, "--device", "toaster")
+    assert "device 'meta' cannot be used here" in complaint(capsys, *evaluate, "--device", "meta")
+    assert "segment lengths [1.0, 1.0]" in complaint(capsys, *evaluate, "--lengths", "1", "1")
+    assert "clip_length 1" in complaint(capsys, *evaluate, "--clip_length", "1")
     config = yaml.safe_load((trained / "config.yaml").read_text())
     config["data"]["test"] = None
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -341,7 +342,7 @@ def test_a_place_that_cannot_be_written_to(here: Path, capsys: pytest.CaptureFix
     for words in (
         ("render", "street", "--frames", "2", "--size", "32x64", "--out", "file/sub"),
         ("fit", "-c", "config.yaml", "--out", "file"),
-        ("evaluate", "run", "--out", "file/sub"),
+        ("evaluate", "run", "--allow", "tiny", "--out", "file/sub"),
         ("trajectory", POSES, POSES, "--json", "file/scores.json"),
     ):
         assert "file" in (line := complaint(capsys, *words))

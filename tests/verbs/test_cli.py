@@ -1,5 +1,6 @@
 """The one door: help at once, one example a verb, one line for each mistake."""
 
+import os
 import re
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def test_evaluate_scores_a_run_beside_baselines(
     monkeypatch.setenv("COLUMNS", "160")
     baseline = '{"class_path": "tiny.TinyModel", "init_args": {"hidden": 4}}'
     words = ["--baselines", "constant", baseline, "tiny.TinyModel", "--lengths", "1", "2"]
-    assert main(["evaluate", str(trained), "--weights", "last", *words]) == 0
+    assert main(["evaluate", str(trained), "--allow", "tiny", "--weights", "last", *words]) == 0
     folder = trained / "evaluation" / "test"
     names = ["TinyModel", "ConstantMotion", "TinyModel__hidden_4_", "TinyModel__2"]
     results = [folder / name / "odometry" / "metrics.json" for name in names]
@@ -104,7 +105,8 @@ def test_a_method_without_parameters_is_evaluated_from_a_file(tmp_path: Path) ->
     clips = {"class_path": "tiny.TinyClips", "init_args": {"seeds": [1], "frames": 6}}
     net = {"class_path": "vo3d.models.constant_motion.ConstantMotion"}
     config.write_text(yaml.safe_dump({"model": {"net": net}, "data": {"train": clips, "test": clips}}))
-    words = ["--out", str(tmp_path / "out"), "--lengths", "1", "--data", '{"frames": 9, "seeds": [2]}']
+    words = ["--allow", "tiny", "--out", str(tmp_path / "out"), "--lengths", "1"]
+    words += ["--data", '{"frames": 9, "seeds": [2]}']
     assert main(["evaluate", str(config), *words, "--baselines", "constant", "--baseline_data", '{"frames": 9}']) == 0
     own, baseline = (
         yaml.safe_load((tmp_path / "out" / name / "odometry" / "metrics.json").read_text())
@@ -172,3 +174,15 @@ def test_switches_need_no_value_and_dashes_are_as_good_as_underscores() -> None:
     expected = "scene --num_views 5 --mesh=true --report=false --refine false --size=480x640 --views a --slab -1"
     assert spelled_out(words.split(), {"mesh", "report", "refine", "stereo"}) == [*expected.split(), "--stereo=true"]
     assert spelled_out([], {"mesh"}) == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info"], ["info", "vo3d.models.mvsnet.MVSNet"]])
+def test_a_closed_pipe_ends_it_without_a_word(words: list[str]) -> None:
+    """As the system ends a program whose reader went away, such as `head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run(
+        [sys.executable, "-m", "vo3d.cli", *words], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (141, "")

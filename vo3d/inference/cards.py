@@ -18,10 +18,10 @@ from urllib.request import urlopen
 
 from torch import nn
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.files import write_whole
 from vo3d.formats.weights import read_metadata, save_weights, sha256_of
-from vo3d.settings.files import read_settings
+from vo3d.settings.files import check_spec, read_settings
 
 FOLDERS = "VO3D_WEIGHTS"  # environment variable: folders to look in, separated as those of PATH
 TIMEOUT = 20.0  # seconds that a server may be silent
@@ -105,15 +105,21 @@ def read_card(path: Path) -> Card | None:
             return None
     wrong = [key for key in content if key not in Card.__dataclass_fields__ or key == "name"]
     if wrong or "class_path" not in content:
-        what = f"unknown keys {', '.join(wrong)}" if wrong else "no class_path"
+        what = f"unknown keys {quoted(', '.join(map(str, wrong)))[1:-1]}" if wrong else "no class_path"
         raise Vo3dError(f"{path}: {what}: expected the card of weights: class_path, init_args, about, recipe, figures")
+    for key, value in content.items():
+        kinds = (str, dict) if key == "recipe" else dict if key in _JSON else str
+        if not isinstance(value, kinds) or (not value and key == "class_path"):
+            expected = "a table" if kinds is dict else "text or a table" if key == "recipe" else "text"
+            raise Vo3dError(f"{path}: {key} is {quoted(value)}: expected {expected} in the card of weights")
+    check_spec({"class_path": content["class_path"], "init_args": content.get("init_args")}, str(path))
     return Card(name=path.stem, **content)
 
 
 def _parsed(path: Path, key: str, text: str) -> Any:
     try:
         return json.loads(text) if key in _JSON else text
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits, lists too deep
         raise Vo3dError(f"{path}: {key} in the metadata is no JSON ({error}): write the file again") from error
 
 
@@ -147,7 +153,7 @@ def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card
         if not path.exists():
             near = get_close_matches(name, weights_names(), n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected a file, or one of {', '.join(weights_names())}"
-            raise Vo3dError(f"there are no weights {name!r}: {hint}")
+            raise Vo3dError(f"there are no weights {quoted(name)}: {hint}")
         return path, read_card(path) if path.suffix == ".safetensors" else None
     card = read_card(brought)
     if brought.suffix == ".safetensors" or card is None:

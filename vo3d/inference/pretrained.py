@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.weights import load_weights, read_weights, settings_of, sha256_of
 from vo3d.inference.cards import Card, card_of, find_pretrained, published_cards, weights_names
 from vo3d.model import Model
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.files import parse_settings
-from vo3d.settings.run_folder import find_checkpoint, read_run
+from vo3d.settings.run_folder import find_checkpoint, net_of, read_run
+from vo3d.settings.trust import allowing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +63,16 @@ def load_pretrained(
         spec = {"class_path": card.class_path, "init_args": {**card.init_args, **given}}
     elif card is not None and spec is not None:
         raise Vo3dError(
-            f"--weights {weights} are for {card.class_path}, and --model says {spec['class_path']}: leave --model out"
+            f"--weights {weights} are for {quoted(card.class_path)[1:-1]}, and --model says "
+            f"{quoted(spec['class_path'])[1:-1]}: leave --model out"
         )
     if spec is None and path is not None:
         spec = _recognised(path)
     if spec is None:
         raise Vo3dError(f"no weights: expected a file, or one of {', '.join(weights_names())}: name them by --weights")
     spec = {"class_path": spec["class_path"], "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
-    net: Model = build(Model, spec, "--model" if weights is None else f"--weights {weights}")
+    with allowing(typed=model):
+        net: Model = build(Model, spec, "--model" if weights is None else f"--weights {weights}")
     if path is not None:
         load_weights(net, path)
     elif next(net.parameters(), None) is not None:
@@ -91,11 +94,10 @@ def _recognised(path: Path) -> dict[str, Any]:
     Raises Vo3dError when neither the configuration in a checkpoint nor the keys of published weights tell.
     """
     if path.suffix != ".safetensors" and (settings := settings_of(path)) is not None:
-        spec: dict[str, Any] = parse_settings(settings, str(path))["model"]["net"]
-        return spec
+        return net_of(parse_settings(settings, str(path)), str(path))
     keys = read_weights(path)[0].keys()
     for card in published_cards():
-        spec = {"class_path": card.class_path, "init_args": dict(card.init_args)}
+        spec: dict[str, Any] = {"class_path": card.class_path, "init_args": dict(card.init_args)}
         published = getattr(build(Model, spec, card.name), "published", {})
         if any(keys >= set(key_map.signature) for key_map in published.values()):
             return spec

@@ -76,7 +76,7 @@ def evaluate_run(
     if data:
         spec = config["data"].get(split)
         config = {**config, "data": {**config["data"], split: _changed(spec, data)}} if spec is not None else config
-    if split not in config["data"]:
+    if config["data"].get(split) is None:
         raise Vo3dError(f"{run}: there is no data.{split}: train with one, or choose another split")
     # a log or a pipe has no width: 80 columns would break the table
     console = console or (Console() if sys.stdout.isatty() else Console(width=160))

@@ -7,26 +7,30 @@ from types import MappingProxyType
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from torch.utils.data import Dataset
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.settings.complaints import is_mistake, one_line
-from vo3d.settings.files import find_config, parse_settings, read_settings
+from vo3d.settings.files import as_spec, check_spec, find_config, parse_settings, read_settings
+from vo3d.settings.trust import check_parts, guarded
 
 
 def build(base: type, spec: dict[str, Any] | str, where: str = "the configuration") -> Any:
     """The object that `spec` describes: a class path, or a table with `class_path` and `init_args`.
 
-    Raises Vo3dError, naming `where` the description stands, when the class does not exist, is not a `base`, or does
-    not accept its arguments.
+    Modules outside of vo3d, torch and Lightning are imported within `vo3d.settings.trust.allowing` alone.
+
+    Raises Vo3dError, naming `where` the description stands, when the class does not exist, is not a `base`, does not
+    accept its arguments, or is of another module.
     """
-    if isinstance(spec, dict):
-        for key, kind, words in (("class_path", str, "the path of a class"), ("init_args", dict, "a table")):
-            if key in spec and not isinstance(spec[key], kind):
-                raise Vo3dError(f"{where}: {key} is {spec[key]!r}: expected {words}")
+    check_spec(spec, where)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--it", type=base)
     try:
-        return parser.instantiate(parser.parse_object({"it": spec})).it
+        with guarded():
+            parsed = parser.parse_object({"it": spec})
+            check_parts(parsed.it, () if base is Dataset else (base,), where="it")
+            return parser.instantiate(parsed).it
     except Vo3dError:
         raise
     except (ArgumentError, ValueError) as error:  # the second: what a part of `spec` refused, wrapped by the parser
@@ -48,13 +52,7 @@ def read_spec(text: str, what: str, known: Mapping[str, str] = MappingProxyType(
     """
     if known and text.isidentifier() and text not in known:
         kind = what.removeprefix("--").removesuffix("s")
-        raise Vo3dError(f"there is no {kind} {text!r}: expected {', '.join(known)}, a class path, YAML or JSON")
+        raise Vo3dError(f"there is no {kind} {quoted(text)}: expected {', '.join(known)}, a class path, YAML or JSON")
     if text.endswith(".yaml"):
-        spec = read_settings(Path(find_config(text)))
-    elif text.lstrip().startswith("{"):
-        spec = parse_settings(text, what)
-    else:
-        spec = {"class_path": known.get(text, text)}
-    if "class_path" not in spec:
-        raise Vo3dError(f"{what} is {text!r}: expected a class path, or a table with class_path and init_args")
-    return spec
+        return as_spec(read_settings(Path(find_config(text))), text)
+    return as_spec(parse_settings(text, what) if text.lstrip().startswith("{") else known.get(text, text), what)

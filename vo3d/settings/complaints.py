@@ -6,7 +6,10 @@ from argparse import ArgumentError
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from vo3d.errors import Vo3dError, system_fault
+from vo3d.errors import Vo3dError, printable, quoted, system_fault
+
+KNOWN = frozenset({"vo3d", "torch", "lightning"})  # modules that settings may name
+CLOSED = frozenset(sys.stdlib_module_names) | {"jsonargparse"}  # modules that hold no part of a training
 
 KINDS = {  # what a type is called in a configuration
     "int": "a whole number",
@@ -32,6 +35,7 @@ _ABSENT = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _MAKER = re.compile(r"Type .* expects a function or a callable class: .*Namespace\(class_path='([^']+)'", re.DOTALL)
 _COUNT = re.compile(r"Expected an? (?:list|tuple) with (\d+) elements\. Got value: (.*)", re.DOTALL)
 _PART = re.compile(r"Not a valid subclass of (\w+)\. Got value: (.*?)(?:\s+Subclass types expect|$)", re.DOTALL)
+_DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 
 
@@ -52,8 +56,19 @@ def one_line(error: BaseException) -> str:
     elif isinstance(error, OSError):
         text = system_fault(error)
     else:
-        text = _parser_fault(error)
-    return " ".join(text.split())
+        text = re.sub(r"\S{121,}", lambda word: f"{word[0][:117]}...", _parser_fault(error))
+    return printable(text)
+
+
+def refusal(path: str) -> str:
+    """Say why a name in settings was not imported, and what to type where it is one's own."""
+    module = path.partition(".")[0]
+    if module in CLOSED:
+        return f"{quoted(path)} is in a module of Python's own, which holds no part of a training: leave it out"
+    return (
+        f"{quoted(path)} is not of vo3d, torch or Lightning, and was not imported: if you trust that module, add "
+        f"--allow {module}"
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -77,15 +92,17 @@ def _parser_fault(error: BaseException) -> str:
             owner, union = found[1], ""
         elif found := _UNION.match(text):
             union = found[1]
-    if many := _COUNT.fullmatch(text):
-        text = f"found {many[2]!r}, expected a list of {many[1]}"
+    if denied := _DENIED.search(text):
+        text, owner = refusal(denied[1]), ""
+    elif many := _COUNT.fullmatch(text):
+        text = f"found {quoted(many[2])}, expected a list of {many[1]}"
     elif wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
-        text = f"found {wrong[2]!r}, expected {_kinds(union or wrong[1])}"
+        text = f"found {quoted(wrong[2])}, expected {_kinds(union or wrong[1])}"
     elif part := _PART.match(text):
-        text = f"found {part[2]!r}, expected a table of settings of {part[1]}, one or more"
+        text = f"found {quoted(part[2])}, expected a table of settings of {part[1]}, one or more"
     elif text.startswith("Expected a dot import path string: "):
         example = next((path for name, path in EXAMPLES.items() if ".".join(keys).endswith(name)), EXAMPLES["net"])
-        text = f"found {text.rpartition(': ')[2]!r}, expected the path of a class, such as {example}"
+        text = f"found {quoted(text.rpartition(': ')[2])}, expected the path of a class, such as {example}"
     elif absent := _ABSENT.search(text):
         text = _no_such_name(absent[1], absent[2])
     if owner and "not accepted" in text:

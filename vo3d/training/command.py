@@ -12,23 +12,30 @@ from functools import reduce
 from itertools import pairwise
 from operator import or_
 from pathlib import Path
+from shlex import quote
 from typing import Any, get_args
 
 import torch
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins import LayerSync, Precision
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, printable
 from vo3d.formats.files import hold_folder
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.settings.complaints import one_line
-from vo3d.settings.files import line_of_key, parse_settings, read_settings
-from vo3d.settings.run_folder import CHECKPOINTS, find_checkpoint
+from vo3d.settings.files import check_shape, line_of_key, parse_settings, parse_yaml, read_settings, read_text
+from vo3d.settings.run_folder import CHECKPOINTS, SPLITS, find_checkpoint
+from vo3d.settings.trust import allowing, check_parts, guarded, refuse_strangers, strangers
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
@@ -39,6 +46,8 @@ EXAMPLES = {
     "validate": "losses of the validation set; example: vo3d validate -c runs/deepvo/config.yaml --ckpt_path best",
     "test": "losses of the test set; example: vo3d test -c runs/deepvo/config.yaml --ckpt_path best",
 }
+KINDS = (Callback, Logger, Profiler, Accelerator, Strategy, Precision, ClusterEnvironment, CheckpointIO, LayerSync)
+ALLOW = "With --allow MODULE files that -c does not name, and functions, may be of a module of your own."
 START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
 RESUME = "resume with --ckpt_path last"
 # What ends a training from outside, by what it says: of a process that reads data, of a partner, of memory.
@@ -79,7 +88,7 @@ class TrainingCLI(LightningCLI):
             save_config_callback=None,  # RunFolder does it
             trainer_defaults={"use_distributed_sampler": False, "deterministic": "warn"},  # ClipSampler does the first
             seed_everything_default=0,
-            parser_kwargs={**STRICT, self.verb: {**STRICT, "description": EXAMPLES[self.verb]}},
+            parser_kwargs={**STRICT, self.verb: {**STRICT, "description": f"{EXAMPLES[self.verb]}. {ALLOW}"}},
             args=args,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # RunFolder writes the configuration into each checkpoint
@@ -136,8 +145,9 @@ class TrainingCLI(LightningCLI):
         for key in sorted(then.keys() | now.keys()):
             if key.startswith(parts) and then.get(key) != now.get(key) and key not in START:
                 raise Vo3dError(
-                    f"{self.checkpoint}: made with {key} = {then.get(key)}, now asked for {now.get(key)}: "
-                    f"give the same value, or start anew from these weights with --model.init_weights {self.checkpoint}"
+                    f"{self.checkpoint}: made with {key} = {printable(str(then.get(key)))[:120]}, now asked for "
+                    f"{printable(str(now.get(key)))[:120]}: give the same value, or start anew from these weights with "
+                    f"--model.init_weights {quote(str(self.checkpoint))}"
                 )
 
     def _config_text(self) -> str:
@@ -149,6 +159,7 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build the learner, the data and the trainer."""
+        check_parts(self.config[self.verb], KINDS)
         self.config_init = self.parser.instantiate(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
@@ -243,7 +254,11 @@ class TrainingCLI(LightningCLI):
         last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
         if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
             sys.stdout.writelines(f"{path}: the times of the parts\n" for path in sorted(folder.glob("*profile*.txt")))
-        sys.stdout.write(f"{folder / CHECKPOINTS}: {', '.join(names)}; score it with: vo3d evaluate {folder}{last}\n")
+        config = self.config[self.verb].as_dict()
+        own = strangers([config["model"]["net"], *(config["data"][split] for split in SPLITS)])
+        allow = f" --allow {' '.join(own)}" if own else ""
+        score = f"vo3d evaluate {quote(str(folder))}{last}{allow}"
+        sys.stdout.write(f"{folder / CHECKPOINTS}: {', '.join(names)}; score it with: {score}\n")
 
 
 def read_whole_numbers_first() -> None:
@@ -307,17 +322,44 @@ def _placed(complaint: str, args: list[str]) -> str:
     return f"{complaint}; vo3d {args[0]} --help tells more"
 
 
+def without_allowed(args: list[str]) -> tuple[list[str], list[str]]:
+    """Take `--allow MODULE` out of the words of the command line: the others, and the modules.
+
+    It is no setting: a file cannot give it, and no file keeps it.
+    """
+    words, allowed = [], []
+    rest = iter(args)
+    for word in rest:
+        option, sign, value = word.partition("=")
+        if option == "--allow":
+            allowed.append(value if sign else next(rest, ""))
+        else:
+            words.append(word)
+    return words, allowed
+
+
+def config_files(args: list[str]) -> list[str]:
+    """Find the files that follow -c and --config."""
+    spaced = [value for option, value in pairwise(args) if option in {"-c", "--config"}]
+    return spaced + [word.removeprefix("--config=") for word in args if word.startswith("--config=")]
+
+
 def run(args: list[str]) -> None:
     """Run `fit`, `validate` or `test` with the words of the command line.
 
     Raises Vo3dError for a mistake in them or in the files that they name.
     """
-    for option, value in pairwise(args):
-        if option in {"-c", "--config"}:
-            read_settings(Path(value))  # jsonargparse would leave the file out of its message
+    args, allowed = without_allowed(args)
+    files = {value: read_settings(Path(value)) for value in config_files(args)}
+    for name, content in files.items():  # jsonargparse would leave the file out of its message
+        check_shape(content, name)
+    typed = [word.partition("=")[2] or word for word in args if word not in files]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), allowing(allowed, typed), guarded(files.values()):
+        for part in typed:  # a file for a part of the settings, which jsonargparse would read
+            if Path(part).suffix in {".yaml", ".yml", ".json"} and Path(part).is_file():
+                refuse_strangers(parse_yaml(read_text(Path(part)), part), part)
         for category, message in UPSTREAM_WARNINGS:
             warnings.filterwarnings("ignore", message, category)
         try:

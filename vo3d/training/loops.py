@@ -86,7 +86,7 @@ class EpochLoop(_TrainingEpochLoop):
 class FitLoop(_FitLoop):
     """Goes through the epochs; settled after each whole one."""
 
-    @_Loop.restarting.setter  # type: ignore[attr-defined]
+    @_Loop.restarting.setter  # type: ignore[attr-defined, untyped-decorator]
     def restarting(self, restarting: bool) -> None:
         """Go on in the midst of an epoch, if the checkpoint is of there."""
         current = self.epoch_progress.current

@@ -35,6 +35,7 @@ def evaluate(
     references: int | None = None,
     min_confidence: float | None = None,
     device: str = "auto",
+    allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
     """Score the model of a run, and baselines, over whole recordings; print a table for each task and write a report.
 
@@ -62,8 +63,10 @@ def evaluate(
         references: Of depth, views of each recording, evenly spaced; without it, all.
         min_confidence: Of depth and clouds, the least confidence of a depth; without it, what suits the model.
         device: As torch names it; auto takes the accelerator where there is one.
+        allow: Modules of your own that the files may name, such as that of the model of the run.
     """
     from vo3d.pipelines.evaluate import evaluate_run
+    from vo3d.settings.trust import allowing
 
     options = {
         "alignment": alignment,
@@ -72,18 +75,19 @@ def evaluate(
         "references": references,
         "min_confidence": min_confidence,
     }
-    evaluate_run(
-        run,
-        weights=weights,
-        data=data,
-        baselines=baselines,
-        baseline_data=baseline_data,
-        out=out,
-        split=split,
-        tasks=tasks,
-        options={name: value for name, value in options.items() if value is not None},
-        device=device,
-    )
+    with allowing(allow, typed=[data, baselines, baseline_data, tasks]):
+        evaluate_run(
+            run,
+            weights=weights,
+            data=data,
+            baselines=baselines,
+            baseline_data=baseline_data,
+            out=out,
+            split=split,
+            tasks=tasks,
+            options={name: value for name, value in options.items() if value is not None},
+            device=device,
+        )
 
 
 def trajectory(
@@ -133,6 +137,7 @@ def info(
     size: list[int] = [],  # noqa: B006 (read only)
     views: int | None = None,
     depth: int = 2,
+    allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
     """Print versions, devices, threads and the names of weights; what a model is made of; what weights are.
 
@@ -151,7 +156,10 @@ def info(
         size: Rows and columns of the views; without it those of the model, or of its data, or 480 and 640.
         views: Views of a clip; without it as in the model's data, or 3.
         depth: Levels of layers within layers that are shown; 0 is the whole alone.
+        allow: Modules of your own that a configuration may name.
     """
     from vo3d.pipelines.info.overview import print_overview
+    from vo3d.settings.trust import allowing
 
-    print_overview(model, weights, size=size or None, views=views, depth=depth)
+    with allowing(allow):
+        print_overview(model, weights, size=size or None, views=views, depth=depth)

@@ -78,6 +78,7 @@ def reconstruct(
     precision: Literal["float32", "bfloat16", "float16"] | None = None,
     slab: int | None = None,
     device: str = "auto",
+    allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
     """Make a coloured point cloud of posed photographs by a model of multi-view stereo.
 
@@ -111,8 +112,10 @@ def reconstruct(
         precision: Of the network, where the model has a choice.
         slab: Depths that are held at once, where the model has a choice.
         device: As torch names it; auto takes the accelerator where there is one.
+        allow: Modules of your own that weights, a run or a YAML file may name.
     """
     from vo3d.pipelines.reconstruct import reconstruct as reconstruct_scene
+    from vo3d.settings.trust import allowing
 
     for option, numbers, count in (("depth-range", depth_range, 2), ("intrinsics", intrinsics, 4)):
         if len(numbers) not in {0, count}:
@@ -121,29 +124,30 @@ def reconstruct(
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
     rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
-    reconstruct_scene(
-        scene,
-        out=out,
-        weights=weights,
-        model=model,
-        reading={
-            "size": None if size is None else _rows_and_columns(size),
-            "max_side": max_side,
-            "depth_range": tuple(depth_range) or None,
-            "images": images,
-            "poses": poses,
-            "intrinsics": tuple(intrinsics) or None,
-            "every": every,
-        },
-        arguments={name: value for name, value in arguments.items() if value is not None},
-        views=views,
-        num_views=num_views,
-        rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
-        refine=refine,
-        mesh=mesh,
-        report=report,
-        device=device,
-    )
+    with allowing(allow):
+        reconstruct_scene(
+            scene,
+            out=out,
+            weights=weights,
+            model=model,
+            reading={
+                "size": None if size is None else _rows_and_columns(size),
+                "max_side": max_side,
+                "depth_range": tuple(depth_range) or None,
+                "images": images,
+                "poses": poses,
+                "intrinsics": tuple(intrinsics) or None,
+                "every": every,
+            },
+            arguments={name: value for name, value in arguments.items() if value is not None},
+            views=views,
+            num_views=num_views,
+            rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
+            refine=refine,
+            mesh=mesh,
+            report=report,
+            device=device,
+        )
 
 
 def view(

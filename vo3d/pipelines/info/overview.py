@@ -13,18 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, printable, quoted
 from vo3d.inference.cards import card_of, find_pretrained, weights_names
 from vo3d.model import Model
 from vo3d.pipelines.info.summary import NOT_COUNTED, Layer, Views, count, summarise
 from vo3d.provenance import accelerator, versions
 from vo3d.settings.build import build
-from vo3d.settings.files import find_config, read_settings
+from vo3d.settings.files import as_spec, check_shape, find_config, read_settings
+from vo3d.settings.run_folder import SPLITS, net_of
+from vo3d.settings.trust import allowing
 
 DEPTH = 2  # levels of nested layers that the table shows
 SIZE = (480, 640)  # rows and columns of the views, where neither model nor data tell
 NUM_VIEWS = 3
-SPLITS = ("train", "val", "test")
 
 
 def print_overview(
@@ -82,7 +83,8 @@ def model_table(model: str, size: Sequence[int] | None, num_views: int | None, d
     if size is not None and len(size) != 2:
         raise Vo3dError(f"size is {' '.join(map(str, size)) or 'empty'}: expected two numbers, rows and columns")
     spec, content = _spec(model)
-    net, views, layers = summarise(partial(build, Model, spec, model), partial(_views, content, size, num_views))
+    with allowing(typed=model):
+        net, views, layers = summarise(partial(build, Model, spec, model), partial(_views, content, size, num_views))
     table = Table(
         Column("layer", overflow="fold"),
         Column("kind", no_wrap=True),
@@ -124,21 +126,24 @@ def _cells(layer: Layer) -> tuple[str, ...]:
 
 def _views(content: Mapping[str, Any], size: Sequence[int] | None, num_views: int | None, model: Model) -> Views:
     """Choose the views to count `model` for: as asked, else its own size, else those of its data in `content`."""
-    data = content.get("data")
-    datasets = [data.get(split) for split in SPLITS] if isinstance(data, Mapping) else []
-    arguments = [one["init_args"] for one in datasets if isinstance(one, Mapping) and "init_args" in one]
+    datasets = [(content.get("data") or {}).get(split) for split in SPLITS]
+    arguments = [one["init_args"] for one in datasets if isinstance(one, Mapping) and one.get("init_args")]
 
-    def of_data(*names: str) -> Any:
-        return next((one[name] for one in arguments for name in names if one.get(name)), None)
+    def of_data(kind: type, *names: str) -> Any:
+        found = [one[name] for one in arguments for name in names if one.get(name)]
+        return next((value for value in found if isinstance(value, kind)), None)
 
     sizes = {
         "as asked": size,
         "of the model": getattr(model, "size", None),
-        "of its data": of_data("size"),
+        "of its data": of_data(list, "size"),
         "by default": SIZE,
     }
-    numbers = {"as asked": num_views, "of its data": of_data("num_views", "clip_length"), "by default": NUM_VIEWS}
-    (rows, columns), of_size = next((value, why) for why, value in sizes.items() if value is not None)
+    numbers = {"as asked": num_views, "of its data": of_data(int, "num_views", "clip_length"), "by default": NUM_VIEWS}
+    found, of_size = next((value, why) for why, value in sizes.items() if value is not None)
+    if len(found) != 2 or not all(isinstance(number, int) for number in found):
+        raise Vo3dError(f"size is {quoted(found)} ({of_size}): expected rows and columns: give --size")
+    rows, columns = found
     number, of_number = next((value, why) for why, value in numbers.items() if value is not None)
     source = f"For one clip of {number} views ({of_number}) of {rows} rows and {columns} columns ({of_size})"
     return Views(size=(rows, columns), num=number, source=source)
@@ -157,16 +162,16 @@ def card_table(weights: str) -> Table:
             f"{', '.join(weights_names())}"
         )
     missing = "not here: fetched when it is used" if card.file else "none"
-    table = Table("", "", title=card.name, show_header=False)
+    table = Table("", "", title=escape(printable(card.name)), show_header=False)
     for name, text in (
-        ("what", card.about),
-        ("model", card.class_path),
+        ("what", printable(card.about)),
+        ("model", printable(card.class_path)),
         ("arguments", _lines(card.init_args) or "as its constructor has them"),
-        ("recipe", _lines(card.recipe) if isinstance(card.recipe, Mapping) else card.recipe),
+        ("recipe", _lines(card.recipe) if isinstance(card.recipe, Mapping) else printable(card.recipe)),
         ("figures", _lines(card.figures)),
-        ("licence", card.licence),
-        ("page", card.page),
-        ("file", missing if path is None else str(path)),
+        ("licence", printable(card.licence)),
+        ("page", printable(card.page)),
+        ("file", missing if path is None else printable(str(path))),
     ):
         table.add_row(name, escape(text))
     return table
@@ -183,12 +188,15 @@ def _spec(text: str) -> tuple[dict[str, Any] | str, dict[str, Any]]:
     if path.suffix not in {".yaml", ".yml"}:
         if not text or "/" in text or path.exists():
             raise Vo3dError(
-                f"{text!r} is no model: expected a class path, such as vo3d.models.deepvo.DeepVO, or a configuration, "
-                "such as deepvo_kitti.yaml or config.yaml in the folder of a run"
+                f"{quoted(text)} is no model: expected a class path, such as vo3d.models.deepvo.DeepVO, or a "
+                "configuration, such as deepvo_kitti.yaml or config.yaml in the folder of a run"
             )
         return text, {}
-    content = read_settings(Path(find_config(text)))
-    spec = content.get("model", {}).get("net", content)
-    if not isinstance(spec, dict) or "class_path" not in spec:
+    file = find_config(text)
+    content = read_settings(Path(file))
+    if "class_path" in content:
+        return as_spec(content, file), {}
+    check_shape(content, file)
+    if not (content.get("model") or {}).get("net"):
         raise Vo3dError(f"{path}: names no model: expected class_path under model.net")
-    return spec, content
+    return net_of(content, file), content

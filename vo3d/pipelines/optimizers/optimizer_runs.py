@@ -315,8 +315,7 @@ def keep_budget(path: Path, budget: Any) -> None:
         raise Vo3dError(
             f"{path}: the runs there have another budget ({shown(str(found))}): choose another --out, or remove them"
         )
-    write_whole(path, json.dumps(asdict(budget), indent=2) + "
-")
+    write_whole(path, json.dumps(asdict(budget), indent=2) + "\n")
 
 
 def plain(settings: Mapping[str, object]) -> dict[str, object]:
