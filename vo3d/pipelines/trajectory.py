@@ -15,7 +15,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.scoring import Scores, metric_protocol, score
 from vo3d.evaluation.tasks.odometry import Odometry
-from vo3d.formats.files import write_whole
+from vo3d.formats.files import atomic_path
 from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, read_trajectory
 from vo3d.geometry.trajectory import AlignMode, associate
 from vo3d.metrics.kitti_odometry import DEVKIT_FRAME_SECONDS, DEVKIT_LENGTHS
@@ -76,7 +76,8 @@ def score_files(
     }
     _print(console or Console(), metrics, protocol, matched, len(truth))
     if json is not None:
-        write_whole(json, json_format.dumps(content, indent=2, allow_nan=False) + "\n")
+        with atomic_path(json) as temporary:
+            temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return content
 
 
