@@ -44,8 +44,8 @@ def test_training_ends_with_the_command_that_scores_it(tmp_path: Path, capsys: p
     assert main(["fit", "-c", config, "--out", str(whole), "--trainer.max_epochs", "1"]) == 0
     assert main(["fit", "-c", config, "--out", str(cut), "--trainer.max_steps", "1"]) == 0  # ends before it validates
     lines = capsys.readouterr().out.splitlines()
-    assert f"{whole / 'checkpoints'}: best.ckpt, last.ckpt; score it with: vo3d evaluate {whole}" in lines
-    assert f"{cut / 'checkpoints'}: last.ckpt; score it with: vo3d evaluate {cut} --weights last" in lines
+    assert f"{whole / 'checkpoints'}: best.ckpt, last.ckpt; score it with: vo3d evaluate {whole} --allow tiny" in lines
+    assert f"{cut / 'checkpoints'}: last.ckpt; score it with: vo3d evaluate {cut} --weights last --allow tiny" in lines
 
 
 def test_the_saved_configuration_replays_the_run(tmp_path: Path) -> None:

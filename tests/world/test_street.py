@@ -14,7 +14,7 @@ from vo3d.world.scenes.street import KERB, OWN_LANE, WALL
 
 @pytest.fixture(scope="module")
 def scenes():
-    return {seed: build_scene("street", seed, 1000) for seed in range(5)}
+    return {seed: build_scene("street", seed, 1000) for seed in range(3)}
 
 
 def test_the_camera_is_never_inside_an_object(scenes):

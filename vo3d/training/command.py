@@ -13,6 +13,7 @@ from itertools import pairwise
 from operator import or_
 from pathlib import Path
 from shlex import quote
+from traceback import extract_tb
 from typing import Any, get_args
 
 import torch
@@ -39,7 +40,7 @@ from vo3d.settings.trust import allowing, check_parts, guarded, refuse_strangers
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
-from vo3d.training.loops import install, is_settled
+from vo3d.training.loops import install, is_resumable
 
 EXAMPLES = {
     "fit": "train a model; example: vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml --out runs/deepvo",
@@ -50,6 +51,7 @@ KINDS = (Callback, Logger, Profiler, Accelerator, Strategy, Precision, ClusterEn
 ALLOW = "With --allow MODULE files that -c does not name, and functions, may be of a module of your own."
 START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
 RESUME = "resume with --ckpt_path last"
+RESTORE = {"_restore_modules_and_callbacks", "restore_training_state"}  # Lightning's functions
 # What ends a training from outside, by what it says: of a process that reads data, of a partner, of memory.
 FAULTS = (RuntimeError, MemoryError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 ENDS = {
@@ -214,17 +216,15 @@ class TrainingCLI(LightningCLI):
             step = self.trainer.global_step
             sys.stderr.write(f"vo3d: ended by SIGTERM after step {step}; {RESUME}\n")
             raise SystemExit(128 + signal.SIGTERM) from error
-        except Vo3dError:
-            raise
         except FAULTS as error:
             line = one_line(error)
-            if self.checkpoint is not None and not self.model.began:
+            if RESTORE & {frame.name for frame in extract_tb(error.__traceback__)}:
                 raise Vo3dError(
                     f"{self.checkpoint}: its state does not fit this run ({line}): resume with the settings that it "
                     f"was made with, or start anew with --model.init_weights {self.checkpoint}"
                 ) from error
             cause = next((words for words, pattern in ENDS.items() if re.search(pattern, repr(error))), None)
-            if cause is None:
+            if cause is None or isinstance(error, Vo3dError):
                 raise
             raise Vo3dError(f"{cause} after step {self.trainer.global_step} ({line[:120]}): {RESUME}") from error
 
@@ -292,12 +292,13 @@ def check_resumable(stored: dict[str, Any], path: Path) -> None:
     absent = [name for name, kind in kinds.items() if not isinstance(stored.get(name), kind)]
     if absent or not stored["optimizer_states"]:
         reason = f"holds no state of a run ({', '.join(absent) or 'optimizer_states'} absent or of another kind)"
-    elif not is_settled(stored["loops"]):
+    else:
+        watched = any({"best", "previous"} & {*one} for one in stored["lr_schedulers"] if isinstance(one, dict))
+        if is_resumable(stored["loops"], watched=watched):
+            return
         reason = (
             "was made in the midst of a step, by another callback or an earlier version, and cannot be resumed exactly"
         )
-    else:
-        return
     raise Vo3dError(f"{path} {reason}: resume from last.ckpt, or start anew with --model.init_weights {path}")
 
 

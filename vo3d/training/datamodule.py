@@ -163,7 +163,7 @@ class ClipLoader(DataLoader[Batch]):
                     self.given += 1
                     yield batch
         except Vo3dError as error:  # out of a worker it comes wrapped in the worker's traceback
-            raise Vo3dError(str(error).rpartition("Vo3dError: ")[2].strip()) from error
+            raise Vo3dError(error.args[0].rpartition("Vo3dError: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, Any]:
         """Tell the place in the order: the epoch, its batches handed out, their units, and a mined block."""

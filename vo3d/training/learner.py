@@ -92,7 +92,6 @@ class Learner(LightningModule):
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
         self.steps = math.inf  # of the whole training
-        self.began = False
         self.resting = freeze(net, groups)
         self.train(self.training)
 
@@ -125,7 +124,6 @@ class Learner(LightningModule):
 
     def on_train_start(self) -> None:
         """Find out how many steps there will be."""
-        self.began = True
         self.steps = self.trainer.estimated_stepping_batches
         if self.net.needs_progress and not math.isfinite(self.steps):
             raise Vo3dError(

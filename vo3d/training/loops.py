@@ -49,16 +49,19 @@ class EpochLoop(_TrainingEpochLoop):
             super().reset()
 
     def advance(self, data_fetcher: Any) -> None:
-        """Do the next batch; of the one before nothing is left."""
+        """Do the next batch; of the one before nothing is left, or its end, after a checkpoint of Lightning's own."""
         self.restarting = False
-        super().advance(data_fetcher)
+        if self.batch_progress.current.completed < self.batch_progress.current.processed:
+            self.batch_progress.increment_completed()
+        else:
+            super().advance(data_fetcher)
 
     def on_advance_end(self, data_fetcher: Any) -> None:
         """Validate and step the schedules where it is time; then the batch is done."""
         try:
             super().on_advance_end(data_fetcher)
         except SIGTERMException:
-            if not self._should_accumulate():
+            if self.trainer.training and not self._should_accumulate():  # it did not come in the validation
                 settle(self.trainer, final=True)
             raise
         if not self._num_ready_batches_reached():
@@ -90,7 +93,7 @@ class FitLoop(_FitLoop):
     def restarting(self, restarting: bool) -> None:
         """Go on in the midst of an epoch, if the checkpoint is of there."""
         current = self.epoch_progress.current
-        _Loop.restarting.fset(self, restarting and current.ready != current.completed)  # type: ignore[attr-defined]
+        _Loop.restarting.fset(self, restarting and current.ready != current.processed)  # type: ignore[attr-defined]
 
     def on_advance_end(self) -> None:
         """End an epoch; a schedule steps after one that was resumed as after any other."""
@@ -120,15 +123,25 @@ def settle(trainer: Trainer, *, final: bool) -> None:
             callback.on_settled(trainer, final=final)
 
 
-def is_settled(loops: Any) -> bool:
-    """Tell whether the state of the loops in a checkpoint is of such a moment; False for what is no such state."""
+def is_resumable(loops: Any, *, watched: bool) -> bool:
+    """Tell whether a checkpoint's state of the loops is of such a moment, or only lacks the end of a batch or an epoch.
+
+    The latter are those that Lightning's own callbacks write. What is left of them is done on a resume, unless a
+    schedule has `watched` a value, which they do not hold. False also for what is no such state.
+    """
     try:
         fit = loops["fit_loop"]
         epochs, batches = fit["epoch_progress"]["current"], fit["epoch_loop.batch_progress"]["current"]
-        counts = [*epochs.values(), *batches.values()]
-        begun = {epochs["ready"], epochs["started"]}
-        ended = {epochs["processed"], epochs["completed"]}
-        whole = len(set(batches.values())) == 1 and all(type(count) is int and count >= 0 for count in counts)
-        return whole and len(begun) == len(ended) == 1 and begun.pop() - ended.pop() in {0, 1}
+        steps = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
+        stepped = fit["epoch_loop.state_dict"]["_batches_that_stepped"]
+        left = [progress["processed"] - progress["completed"] for progress in (batches, epochs)]
+        return (
+            batches["ready"] == batches["started"] == batches["processed"] >= 0
+            and epochs["ready"] == epochs["started"]
+            and epochs["ready"] - epochs["processed"] in {0, 1}
+            and min(left) >= 0
+            and sum(left) <= (not watched)
+            and stepped + left[0] == steps
+        )
     except (AttributeError, KeyError, TypeError):
         return False

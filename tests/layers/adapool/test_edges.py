@@ -82,7 +82,7 @@ def test_large_and_small_numbers_equal_the_loops(operator: Operator, dtype: torc
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=4, max_size=4), st.sampled_from(ALL)
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_any_finite_window(values: list[float], operator: Operator) -> None:
     x = torch.tensor(values).reshape(1, 1, 4).requires_grad_()
     y = operator(x, (4,))
@@ -95,7 +95,7 @@ def test_any_finite_window(values: list[float], operator: Operator) -> None:
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=4, max_size=4), st.sampled_from(ALL))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_exact_gradient_of_any_window_is_finite(values: list[float], operator: Operator) -> None:
     x = torch.tensor(values, dtype=torch.float64).reshape(1, 1, 4).requires_grad_()
     operator(x, (4,), gradient="exact").sum().backward()
