@@ -108,6 +108,22 @@ def test_the_best_weights_can_be_resumed_too(tmp_path: Path) -> None:
     assert kill_training.differences(tmp_path / "other", tmp_path / "whole") == []
 
 
+@pytest.mark.parametrize("every", [4, STEPS])
+def test_what_lightnings_own_callback_writes_can_be_resumed_too(every: int, tmp_path: Path) -> None:
+    words = ["--trainer.max_epochs", "2"]
+    own = ["--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint", "--trainer.callbacks.filename=own"]
+    own += [f"--trainer.callbacks.dirpath={tmp_path}", f"--trainer.callbacks.every_n_train_steps={every}"]
+    own += ["--trainer.callbacks.enable_version_counter=false", "--trainer.callbacks.save_top_k=1"]
+    assert main(command(tmp_path / "whole", *words, *own, "--trainer.max_epochs", "1")) == 0
+    assert main(command(tmp_path / "whole", *words, "--overwrite", "true")) == 0
+    loops = torch.load(tmp_path / "own.ckpt", weights_only=True)["loops"]["fit_loop"]
+    counts = loops["epoch_loop.batch_progress"]["current"]
+    assert counts["completed"] == counts["processed"] - 1  # it is of the midst of a step
+    assert main(command(tmp_path / "other", *words, "--ckpt_path", str(tmp_path / "own.ckpt"))) == 0
+    found = kill_training.differences(tmp_path / "other", tmp_path / "whole")
+    assert found == ["history.csv"]  # which begins with the resume in another folder
+
+
 @pytest.mark.parametrize("batches", ["1", "3"])
 def test_sigterm_ends_a_run_with_its_status_and_a_line(
     batches: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

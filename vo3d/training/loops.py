@@ -8,6 +8,7 @@ left over then, and to resume is to go on.
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loops.fit_loop import _FitLoop
@@ -51,7 +52,8 @@ class EpochLoop(_TrainingEpochLoop):
     def advance(self, data_fetcher: Any) -> None:
         """Do the next batch; of the one before nothing is left, or its end, after a checkpoint of Lightning's own."""
         self.restarting = False
-        if self.batch_progress.current.completed < self.batch_progress.current.processed:
+        current: Any = self.batch_progress.current
+        if current.completed < current.processed:
             self.batch_progress.increment_completed()
         else:
             super().advance(data_fetcher)
@@ -94,6 +96,13 @@ class FitLoop(_FitLoop):
         """Go on in the midst of an epoch, if the checkpoint is of there."""
         current = self.epoch_progress.current
         _Loop.restarting.fset(self, restarting and current.ready != current.processed)  # type: ignore[attr-defined]
+
+    def reset(self) -> None:
+        """Begin, or go on with the counters of the checkpoint; an epoch of which it lacks but the last count is done."""
+        torch.set_grad_enabled(True)
+        self.update_restart_stage()
+        if self.resumed_on_epoch_end:
+            self.epoch_progress.increment_completed()
 
     def on_advance_end(self) -> None:
         """End an epoch; a schedule steps after one that was resumed as after any other."""
