@@ -98,7 +98,7 @@ class FitLoop(_FitLoop):
         _Loop.restarting.fset(self, restarting and current.ready != current.processed)  # type: ignore[attr-defined]
 
     def reset(self) -> None:
-        """Begin, or go on with the counters of the checkpoint; an epoch of which it lacks but the last count is done."""
+        """Begin, or go on with the counters of the checkpoint; an epoch that lacks but its last count is done."""
         torch.set_grad_enabled(True)
         self.update_restart_stage()
         if self.resumed_on_epoch_end:
