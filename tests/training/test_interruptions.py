@@ -1,6 +1,7 @@
 """Whatever ends a training, what was done stays, one line says what happened, and to resume is to go on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,6 +98,24 @@ def test_a_validation_that_was_cut_off_is_done_again(hook: str, tmp_path: Path) 
     assert stored(tmp_path / "cut")["global_step"] == 6
     assert resume(tmp_path / "cut", *words) == 0
     assert kill_training.differences(tmp_path / "cut", tmp_path / "whole") == []
+
+
+@pytest.mark.parametrize("place", [-1, 3])
+def test_a_row_of_the_curves_that_a_kill_cut_off_is_left_out_and_no_other(
+    place: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    rows = (run / "history.csv").read_text().splitlines()
+    rows[place] = "zz,0,z"
+    (run / "history.csv").write_text("\n".join(rows))
+    words = command(run, "--trainer.max_epochs", "2", "--ckpt_path", "last")
+    if place > 0:
+        assert f"history.csv:{place + 1}: found 'zz,0,z': expected step, epoch, name, value" in complaint(
+            capsys, *words
+        )
+    else:
+        assert main(words) == 0
+        assert "zz" not in (run / "history.csv").read_text()
 
 
 def test_the_best_weights_can_be_resumed_too(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,7 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.files import atomic_path
 from vo3d.formats.weights import SETTINGS_KEY
 from vo3d.provenance import provenance
@@ -52,14 +52,28 @@ class History(Logger):
 
     @rank_zero_only
     def begin(self, step: int) -> None:
-        """Start the table, or continue it at `step`."""
+        """Start the table, or continue it at `step`.
+
+        Raises Vo3dError for a row that is none, but for the last, which a kill may have cut off.
+        """
         rows: list[list[str]] = []
         if step > 0 and self.path.is_file():
             with self.path.open(newline="") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if len(row) == 4 and int(row[0]) < step]
+                rows = [row for row in self._rows(file) if int(row[0]) < step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as path, path.open("w", newline="") as file:
             csv.writer(file).writerows([["step", "epoch", "name", "value"], *rows])
+
+    def _rows(self, file: TextIO) -> Iterator[list[str]]:
+        rows = list(csv.reader(file))[1:]
+        for line, row in enumerate(rows, start=2):
+            if len(row) == 4 and row[0].isdecimal() and len(row[0]) < 20:
+                yield row
+            elif line <= len(rows):
+                raise Vo3dError(
+                    f"{self.path}:{line}: found {quoted(','.join(row))}: expected step, epoch, name, value: remove the "
+                    "row, or the file to begin a new one"
+                )
 
 
 class StepSeed(Callback):
