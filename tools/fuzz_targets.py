@@ -1,4 +1,4 @@
-"""What `fuzz_readers.py` harms: for each reader of files, how to write a small valid file, and how to read it."""
+"""List the readers that `fuzz_readers.py` harms files for: how to write a small valid file, and how to read it."""
 
 import struct
 import zlib

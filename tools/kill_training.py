@@ -86,7 +86,7 @@ class Kill(Callback):
 
 @dataclass
 class Tally:
-    """What was found for a case."""
+    """The runs of a case, their kills and faults."""
 
     kills: Counter[str] = field(default_factory=Counter)  # by where
     runs: int = 0

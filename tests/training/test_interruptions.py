@@ -182,11 +182,13 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path, capsys: pytest.
 
 def test_what_a_dead_process_left_half_written_is_cleared(tmp_path: Path) -> None:
     left = [tmp_path / ".config.123.part.yaml", tmp_path / "checkpoints" / ".last.123.part.ckpt"]
-    for path in left:
-        path.parent.mkdir(exist_ok=True)
+    others = [tmp_path / ".film.part", tmp_path / "far" / "below" / ".last.123.part.ckpt"]  # of other programs and runs
+    for path in left + others:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     assert main(command(tmp_path, "--trainer.max_steps", "1")) == 0
     assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
 
 
 def test_a_checkpoint_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

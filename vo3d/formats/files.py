@@ -1,12 +1,15 @@
 """Files that are either whole or absent, and folders that one process at a time writes to."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vo3d.errors import Vo3dError, system_fault
+
+_PART = re.compile(r"\..+\.\d+\.part(\.\w+)?")  # as `atomic_path` names what is not whole yet
 
 
 def make_folder(path: Path) -> None:
@@ -43,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def hold_folder(folder: Path) -> Iterator[None]:
     """Make a folder this process's own for a while; the lock dies with its process.
 
-    What dead processes left half written there is removed.
+    What dead processes left half written there, and in folders right below, is removed.
     Raises Vo3dError when another process holds the folder, or when the system refuses.
     """
     make_folder(folder)
@@ -53,7 +56,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: forked processes would hold it too
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:  # other faults are of the file system
                 file.seek(0)
                 raise Vo3dError(
                     f"{folder}: process {file.read() or '?'} writes there: wait for its end, or choose another folder"
@@ -61,8 +64,9 @@ def hold_folder(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        for path in folder.rglob(".*.part*"):
-            path.unlink()
+        for path in (*folder.glob(".*.part*"), *folder.glob("*/.*.part*")):
+            if _PART.fullmatch(path.name):  # never what other programs call so
+                path.unlink(missing_ok=True)
         yield
 
 

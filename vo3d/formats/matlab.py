@@ -29,7 +29,7 @@ _COMPLEX = 0x800
 
 
 class _Head(NamedTuple):
-    """What is said of an array before its values."""
+    """The flags, sizes and name of an array, which stand before its values."""
 
     flags: int
     shape: tuple[int, ...]

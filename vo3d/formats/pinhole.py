@@ -1,4 +1,4 @@
-"""What a matrix of intrinsics must be, whatever file it comes from."""
+"""Check a matrix of intrinsics, whatever file it comes from."""
 
 from jaxtyping import Float64
 from torch import Tensor

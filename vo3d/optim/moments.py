@@ -173,7 +173,7 @@ class MomentOptimizer(FirstOrder):
 
     @property
     def look_ahead(self) -> float:
-        """How far gradients are taken ahead: the most of all groups."""
+        """Return how far gradients are taken ahead: the most of all groups."""
         return max(float(group["look_ahead"]) for group in self.param_groups)
 
     def check_group(self, group: Group) -> None:

@@ -107,5 +107,5 @@ def _inner(optimizer: Optimizer) -> Any:
 def _looks_ahead(optimizer: Optimizer) -> bool:
     """Tell whether a step evaluates the loss once, but elsewhere than where the parameters are."""
     if isinstance(optimizer, NAG):
-        return bool(optimizer.defaults["form"] == "closure")
+        return any(group["form"] == "closure" for group in optimizer.param_groups)
     return isinstance(optimizer, MomentOptimizer) and optimizer.look_ahead != 0

@@ -221,7 +221,7 @@ class TrainingCLI(LightningCLI):
             if RESTORE & {frame.name for frame in extract_tb(error.__traceback__)}:
                 raise Vo3dError(
                     f"{self.checkpoint}: its state does not fit this run ({line}): resume with the settings that it "
-                    f"was made with, or start anew with --model.init_weights {self.checkpoint}"
+                    f"was made with, or start anew with --model.init_weights {quote(str(self.checkpoint))}"
                 ) from error
             cause = next((words for words, pattern in ENDS.items() if re.search(pattern, repr(error))), None)
             if cause is None or isinstance(error, Vo3dError):
@@ -299,7 +299,9 @@ def check_resumable(stored: dict[str, Any], path: Path) -> None:
         reason = (
             "was made in the midst of a step, by another callback or an earlier version, and cannot be resumed exactly"
         )
-    raise Vo3dError(f"{path} {reason}: resume from last.ckpt, or start anew with --model.init_weights {path}")
+    raise Vo3dError(
+        f"{path} {reason}: resume from last.ckpt, or start anew with --model.init_weights {quote(str(path))}"
+    )
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
