@@ -231,7 +231,11 @@ def test_a_repeated_stamp_equals_evo_without_it(tmp_path: Path, drive: Tensor, g
     again = " ".join([lines[200].split()[0], *lines[201].split()[1:]])
     twice = tmp_path / "twice.tum"
     twice.write_text("\n".join([*lines[:201], again, *lines[201:]]) + "\n")
-    found, _ = scored(reference, twice, align="6dof")
+    found, text = scored(reference, twice, align="6dof")
+    assert "1 row left out with the time stamp of the row before (line 202)" in text
+    assert [line.split(": ")[1] for line in found["notes"]] == [
+        "1 row left out with the time stamp of the row before (line 202)"
+    ]
     assert found["coverage_estimate"] == 1
     assert found["evo_ape_rmse_m"] == pytest.approx(evo_command("tum", reference, clean, "--align"), abs=0.6e-6)
     assert found["ape_rmse_m"] == scored(reference, clean, align="6dof")[0]["ape_rmse_m"]

@@ -36,7 +36,6 @@ from vo3d.formats.trajectory_rows import (
     whole_numbers,
 )
 from vo3d.geometry import rotations, se3
-from vo3d.notices import notice
 
 # Largest entry of |R^T R - 1| that still counts as a rotation written with few digits. KITTI's seven digits leave
 # 3e-7, published estimates 1e-6, 7-Scenes 4e-4; a matrix that holds a scale or a typo is far above.
@@ -62,6 +61,7 @@ class Trajectory:
     time_unit: TimeUnit | None = field(default=None, compare=False)  # what the file had
     format: TrajectoryFormat | None = field(default=None, compare=False)  # of the file
     pose_of: Literal["camera", "body"] = "camera"
+    notes: tuple[str, ...] = field(default=(), compare=False)  # one line each: what was left out or mended in reading
 
     def __len__(self) -> int:
         """Number of poses."""
@@ -84,8 +84,8 @@ def read_trajectory(
 
     Without `exact` there are no `nanoseconds` of stamps with decimals: they take a second for a million poses.
 
-    Of equal stamps or frame indices the first is kept; quaternions up to 1 % off unit length are normalised: a line
-    tells of both (`vo3d.notices`).
+    Of equal stamps or frame indices the first is kept, and quaternions up to 1 % off unit length are normalised; see
+    `notes`.
 
     Raises Vo3dError with file and line for a wrong number of columns, a token that is no number, NaN or infinity, a
     rotation that is none (see `ROTATION_TOLERANCE`), a position beyond `FARTHEST`, stamps or frame indices that are
@@ -105,7 +105,7 @@ def read_trajectory(
         frames = torch.from_numpy(whole_numbers(rows, "frame index")) if values.shape[1] == 13 else None
         found = Trajectory(world_T_cam=world_T_cam, frames=frames, format=rows.format)
         return found if frames is None else _each_once(found, frames, "frame index", rows)
-    world_T_cam = _poses_from_quaternions(rows)
+    world_T_cam, notes = _poses_from_quaternions(rows)
     _check_rows(world_T_cam, rows)
     _check_order(values[:, 0], "time stamp", rows)
     if values[0, 0] < 0:
@@ -121,6 +121,7 @@ def read_trajectory(
         time_unit=unit,
         format=rows.format,
         pose_of="body" if rows.format == "euroc" else "camera",
+        notes=notes,
     )
     return _each_once(found, time, "time stamp", rows)
 
@@ -226,7 +227,7 @@ def _check_order(values: Tensor, what: str, rows: Rows) -> None:
 
 
 def _each_once(found: Trajectory, values: Tensor, what: str, rows: Rows) -> Trajectory:
-    """Keep the first of rows with equal `values` (stamps or frame indices), and tell how many are left out."""
+    """Keep the first of rows with equal `values` (stamps or frame indices), with a note of how many are left out."""
     _check_order(values, what, rows)
     again = values[1:] == values[:-1]
     if not bool(again.any()):
@@ -235,15 +236,16 @@ def _each_once(found: Trajectory, values: Tensor, what: str, rows: Rows) -> Traj
     count = f"{len(at)} rows" if len(at) > 1 else "1 row"
     moved = (found.world_T_cam[at, :3, 3] - found.world_T_cam[at - 1, :3, 3]).norm(dim=-1).max().item()
     apart = f", whose positions differ by up to {moved:.3g} m: which is right the file does not tell" if moved else ""
-    notice(
+    note = (
         f"{rows.path}: {count} left out with the {what} of the row before (line {rows.lines[int(at[0])]}): the "
         f"first of equal ones is kept{apart}"
     )
-    return found[torch.cat([torch.ones(1, dtype=torch.bool), ~again]).nonzero()[:, 0]]
+    first = torch.cat([torch.ones(1, dtype=torch.bool), ~again])
+    return replace(found[first.nonzero()[:, 0]], notes=(*found.notes, note))
 
 
-def _poses_from_quaternions(rows: Rows) -> Float64[Tensor, "n 4 4"]:
-    """Make poses of positions and quaternions, which are normalised after a check of their length."""
+def _poses_from_quaternions(rows: Rows) -> tuple[Float64[Tensor, "n 4 4"], tuple[str, ...]]:
+    """Make poses of positions and quaternions, which are normalised after a check of their length; and notes of it."""
     values = torch.from_numpy(rows.values)
     q_wxyz = values[:, [7, 4, 5, 6]] if rows.format == "tum" else values[:, 4:8]
     length = q_wxyz.norm(dim=1)
@@ -254,13 +256,14 @@ def _poses_from_quaternions(rows: Rows) -> Float64[Tensor, "n 4 4"]:
             f"{rows.path}:{rows.lines[index]}: not a rotation: the quaternion has length {length[index].item():.6g}, "
             "expected 1 (within 1 %); check the order of the columns"
         )
-    if bool((off > QUATERNION_ROUNDING).any()):
-        notice(
-            f"{rows.path}: {int((off > QUATERNION_ROUNDING).sum())} of {len(off)} quaternions are up to "
-            f"{100 * off.max().item():.2g} % off unit length: they are normalised"
-        )
+    notes: tuple[str, ...] = ()
+    if many := int((off > QUATERNION_ROUNDING).sum()):
+        percent = 100 * off.max().item()
+        of = f"{many} of {len(off)} quaternions are"
+        notes = (f"{rows.path}: {of} up to {percent:.2g} % off unit length: they are normalised",)
     unit, position = q_wxyz / length[:, None], values[:, 1:4]
     parts = [slice(begin, begin + AT_ONCE) for begin in range(0, len(unit), AT_ONCE)]
-    return torch.cat(
-        [se3.from_rotation_translation(rotations.matrix_from_quaternion(unit[part]), position[part]) for part in parts]
-    )
+    poses = [
+        se3.from_rotation_translation(rotations.matrix_from_quaternion(unit[part]), position[part]) for part in parts
+    ]
+    return torch.cat(poses), notes

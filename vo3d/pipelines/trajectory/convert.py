@@ -61,12 +61,10 @@ def convert_trajectory(
     write_trajectory(target, found, kind)
     dropped = ", without its time stamps: KITTI's rows have none" if kind == "kitti" and found.time is not None else ""
     moved = f", moved from the body to the camera of {camera_from_body}" if camera_from_body else ""
-    (console or Console()).print(
-        f"{target}: {len(found)} of {len(read)} poses of {source} ({read.format}) as {kind}{moved}{dropped}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console = console or Console()
+    done = f"{target}: {len(found)} of {len(read)} poses of {source} ({read.format}) as {kind}{moved}{dropped}"
+    for line in (*read.notes, done):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_times(found: Trajectory, source: Path, times: Path) -> Trajectory:

@@ -19,7 +19,6 @@ from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.formats.trajectory_rows import TimeUnit, TrajectoryFormat
 from vo3d.geometry.trajectory import AlignMode
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS, check_lengths
-from vo3d.notices import notice
 from vo3d.pipelines.trajectory.match import Association, Match, match
 from vo3d.pipelines.trajectory.page import Drawn, write_trajectory_page
 from vo3d.report.sections import words
@@ -28,6 +27,10 @@ Format = TrajectoryFormat | Literal["auto"]
 Unit = TimeUnit | Literal["auto"]
 
 
+OTHER_FRAMES = (
+    "{ref} and {est} may hold poses of different frames: EuRoC's rows are of the body (the IMU), others mostly of a "
+    "camera; what lies between counts as error (vo3d convert-trajectory --camera-from-body)"
+)
 METRICS = tuple(metric for metric in Odometry.metrics if metric.key != "fps")
 
 
@@ -70,7 +73,8 @@ def score_files(
     Returns:
         The content of `json`. For one estimate: the metrics of `vo3d.evaluation.scoring.score`, `coverage_estimate`
         (poses scored / poses in the estimate), `coverage_seconds` (time from the first to the last pose scored / time
-        of the reference), `reasons` (why a metric is null), `by_length` and `by_speed` (lists of bins), `protocol`.
+        of the reference), `reasons` (why a metric is null), `notes` (what reading the files left out or mended),
+        `by_length` and `by_speed` (lists of bins), `protocol`.
         For several: `results`, which holds this by estimate, and `failed`, a reason by estimate.
 
     Raises:
@@ -85,7 +89,9 @@ def score_files(
     for folder in (json.parent if json else None, plot):  # before the work, not after it
         if folder is not None:
             make_folder(folder)
+    console = console or Console()
     truth = read_trajectory(ref, ref_format or format, time_unit=ref_time_unit or time_unit, exact=False)
+    _say(console, *truth.notes)
     if align == "yaw" and truth.format == "kitti":
         raise Vo3dError(
             f"{ref}: alignment yaw turns about a vertical z axis, and the world of KITTI's rows is the first camera, "
@@ -100,13 +106,14 @@ def score_files(
         evo=evo,
     )
     found: dict[str, Scored] = {}
-    differ = False
     failed: dict[str, Vo3dError] = {}
     for name, est in names.items():
         try:
             guess = read_trajectory(est, est_format or format, time_unit=est_time_unit or time_unit, exact=False)
+            _say(console, *guess.notes)
             found[name] = rules.score(truth, guess, ref, est)
-            differ |= truth.pose_of != guess.pose_of
+            if truth.pose_of != guess.pose_of:
+                _say(console, OTHER_FRAMES.format(ref=ref.name, est=name))
         except Vo3dError as error:
             failed[name] = error
     if len(names) == 1 and failed:
@@ -116,12 +123,7 @@ def score_files(
     content: dict[str, Any] = (
         {"results": results, "failed": reasons} if len(names) > 1 else next(iter(results.values()))
     )
-    if differ:
-        notice(
-            f"{ref.name} and the estimate may hold poses of different frames: EuRoC's rows are of the body (the IMU), "
-            "others mostly of a camera; what lies between counts as error (vo3d convert-trajectory --camera-from-body)"
-        )
-    _print(console or Console(), ref, truth, list(names), found, reasons)
+    _print(console, ref, truth, list(names), found, reasons)
     if json is not None:
         with atomic_path(json) as temporary:
             temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -182,6 +184,7 @@ class Rules:
         content = {
             **metrics,
             "reasons": {key: reasons[key] for key, value in metrics.items() if value is None},
+            "notes": [*truth.notes, *guess.notes],
             "by_length": [asdict(part) for part in scores.segments.by_length()],
             "by_speed": [asdict(part) for part in scores.segments.by_speed()],
             "protocol": self._protocol(truth, guess, pair, ref, est),
@@ -243,6 +246,10 @@ def _print(
     for name, protocol in protocols.items():
         own = {key: value for key, value in protocol.items() if key not in shared and key != "estimate"}
         lines += [f"Protocol of {name}: {_listed(own)}."] if own else []
+    _say(console, *lines)
+
+
+def _say(console: Console, *lines: str) -> None:
     for line in lines:
         console.print(line, markup=False, highlight=False)
 
