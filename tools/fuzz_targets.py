@@ -19,6 +19,7 @@ from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.posed_images import PosedImagesScene
 from vo3d.datasets.sevenscenes import SevenScenesRecording, sequence_folders
 from vo3d.errors import Vo3dError
+from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_image
@@ -245,6 +246,7 @@ def seal_png(content: bytes) -> bytes:
 P = "30 0 4 0 0 30 3 0 0 0 1 0"
 CALIB = f"P0: {P}\nP1: {P}\nP2: {P}\nP3: {P}\nTr: 1 0 0 0 0 1 0 0 0 0 1 0\n"
 IMU = "# frame wx wy wz ax ay az\n" + "".join(f"{frame} 0.1 0 0 0 0 9.8\n" for frame in (1, 1, 2, 2))
+SENSOR = "T_BS:\n  cols: 4\n  rows: 4\n  data: [0, -1, 0, 0.1, 1, 0, 0, 0.2, 0, 0, 1, 0.3, 0, 0, 0, 1]\n"
 KITTI_13 = "".join(f"{index} 1 0 0 {index} 0 1 0 0 0 0 1 0\n" for index in (0, 2, 5))
 
 
@@ -263,6 +265,7 @@ def targets() -> Iterator[Target]:
     yield Target(
         "poses, numbered", partial(write_text, name="a.txt", text=KITTI_13), partial(read_trajectory, format="kitti")
     )
+    yield Target("sensor.yaml", partial(write_text, name="sensor.yaml", text=SENSOR), read_body_T_camera)
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"):
         seal = seal_png if suffix == ".png" else bytes
         yield Target(f"image{suffix}", partial(write_picture, suffix=suffix), read_picture, seal)

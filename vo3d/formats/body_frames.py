@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError, shown
 from vo3d.formats.text import read_text
-from vo3d.formats.trajectories import check_poses
+from vo3d.formats.trajectories import FARTHEST, check_poses
 
 _EXPECTED = "a YAML file with T_BS (EuRoC: of the sensor in the body), T_cam_imu or T_imu_cam (Kalibr)"
 
@@ -23,7 +23,7 @@ def read_body_T_camera(path: Path) -> Float64[Tensor, "4 4"]:
     """
     try:
         content = yaml.safe_load(read_text(path, _EXPECTED))
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # too long a number, too deep
         raise Vo3dError(f"{path}: not YAML ({shown(' '.join(str(error).split()))}); expected {_EXPECTED}") from error
     if isinstance(content, dict) and isinstance(content.get("cam0"), dict):
         content = content["cam0"]
@@ -40,6 +40,6 @@ def _matrix(value: Any, place: str) -> Float64[Tensor, "4 4"]:
     data = value.get("data") if isinstance(value, dict) else value
     rows = data if isinstance(data, list) else []
     flat = [number for row in rows for number in (row if isinstance(row, list) else [row])]
-    if len(flat) != 16 or not all(isinstance(number, int | float) for number in flat):
+    if len(flat) != 16 or not all(isinstance(number, int | float) and abs(number) < FARTHEST for number in flat):
         raise Vo3dError(f"{place} holds no 4x4 matrix; expected 16 numbers, row by row")
     return torch.tensor(flat, dtype=torch.float64).reshape(4, 4)
