@@ -119,6 +119,8 @@ def test_association_needs_stamps() -> None:
     some, none = torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
     with pytest.raises(Vo3dError, match="1 and 0 stamps"):
         associate(some, none)
+    with pytest.raises(Vo3dError, match="a largest difference of -1 s: expected 0 or more"):
+        associate(some, some, -1.0)
 
 
 def similarity(generator: torch.Generator, poses: Tensor, scale: float) -> tuple[Tensor, Tensor]:

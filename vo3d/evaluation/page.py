@@ -66,7 +66,7 @@ def write_report(
         for name, model in everyone.items()
     }
     sections += [
-        Section("Protocol", [*protocol_parts(everyone)]),
+        Section("Protocol", [*protocol_parts({name: model.protocol for name, model in everyone.items()})]),
         Section("How to repeat this", [*origin_parts(commands, origins)]),
     ]
     return write_page(out / "report.html", title, sections, " ".join(leads))

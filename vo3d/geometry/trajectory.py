@@ -102,10 +102,12 @@ def associate(
     A pair is kept when each stamp is the other's nearest and they differ by at most `max_difference` seconds, so
     no pose is used twice. Without `mutual`, each stamp of the shorter trajectory (`time_b` of equally long ones) takes
     its nearest of the other, as evo 1.38 does: one pose may serve several.
-    Both inputs must increase. Raises Vo3dError when nothing matches.
+    Both inputs must increase. Raises Vo3dError when nothing matches, and for a negative difference.
     """
     if not len(time_a) or not len(time_b):
         raise Vo3dError(f"trajectories of {len(time_a)} and {len(time_b)} stamps: expected at least one in each")
+    if not 0 <= max_difference < float("inf"):
+        raise Vo3dError(f"a largest difference of {max_difference:g} s: expected 0 or more")
     b_is_longer = len(time_b) > len(time_a)
     short, long = (time_a, time_b) if b_is_longer else (time_b, time_a)
     index, nearest = torch.arange(len(short), device=short.device), _nearest(long, short)  # of the shorter, the longer

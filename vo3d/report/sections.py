@@ -55,11 +55,11 @@ def training_parts(folder: Path, history: Path, config: Path) -> Iterator[Pictur
         yield Text(f"The run folder holds no {config.name}.", "note")
 
 
-def protocol_parts(models: Mapping[str, Scored]) -> Iterator[Text | Definitions]:
-    """Show the protocol: one line a term; where models differ, one for each of them."""
+def protocol_parts(protocols: Mapping[str, Mapping[str, object]]) -> Iterator[Text | Definitions]:
+    """Show the protocols of models by their names: one line a term; where models differ, one for each of them."""
     entries: dict[str, str | dict[str, str]] = {}
-    for term in dict.fromkeys(key for model in models.values() for key in model.protocol):
-        values = {name: words(model.protocol.get(term)) for name, model in models.items()}
+    for term in dict.fromkeys(key for protocol in protocols.values() for key in protocol):
+        values = {name: words(protocol.get(term)) for name, protocol in protocols.items()}
         entries[term.replace("_", " ")] = values if len(set(values.values())) > 1 else next(iter(values.values()))
     if any(isinstance(meaning, dict) for meaning in entries.values()):
         yield Text(

@@ -105,7 +105,7 @@ class Odometry(Task):
             meaning="The factor that the alignment put on the estimate's positions; 1 where it fits none.",
         ),
         Metric("coverage", "coverage", plain=1.0, meaning="Scored poses divided by poses in the ground truth."),
-        Metric("coverage_seconds", "coverage in seconds", shown=False),
+        Metric("coverage_seconds", "coverage in seconds", plain=1.0),
         Metric("coverage_estimate", "coverage of the estimate", shown=False),
         Metric("path_length_m", "path length", "m", shown=False),
         Metric("scored_length_m", "path length, scored part", "m", shown=False),

@@ -1,6 +1,6 @@
 """The page of `vo3d trajectory --plot`: one table, the paths from above, the errors along them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.evaluation.task import Metric
+from vo3d.evaluation.compare import columns
+from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.trajectories import Trajectory
 from vo3d.provenance import provenance
 from vo3d.report.canvas import line_styles, save_figure
 from vo3d.report.html import Cell, Column, Definitions, Picture, Section, Table, Text, write_page
 from vo3d.report.paths import Paths, plot_drift, plot_trajectories
-from vo3d.report.sections import origin_parts, words
+from vo3d.report.sections import origin_parts, protocol_parts
 
 MOST = 20_000  # poses of a line; a page is a thousand pixels wide
 
@@ -37,11 +38,10 @@ def write_trajectory_page(
     truth: Trajectory,
     drawn: Mapping[str, Drawn],
     failed: Mapping[str, str],
-    metrics: Sequence[Metric],
 ) -> Path:
     """Write `folder/report.html`, which needs nothing beside it, and its pictures as PNG files there."""
     styles = line_styles(list(drawn))
-    used = [metric for metric in metrics if any(metric.key in one.content for one in drawn.values())]
+    used = columns(Odometry, [one.content for one in drawn.values()])
     heads = [Column("estimate"), *(Column(one.title, one.unit, one.digits, one.best) for one in used)]
     cells: list[list[Cell]] = [[name, *(one.content.get(metric.key) for metric in used)] for name, one in drawn.items()]
     cells += [[name, *[None] * len(used)] for name in failed]
@@ -67,7 +67,7 @@ def write_trajectory_page(
         Section(
             "Result",
             [
-                Table(heads, cells, "A dash stands for no value."),
+                Table(heads, cells, "A dash stands for no value; scale and coverage are 1 where they are not shown."),
                 *why,
                 Definitions({metric.title: metric.meaning for metric in used if metric.meaning}),
             ],
@@ -82,10 +82,7 @@ def write_trajectory_page(
         ),
         Section(
             "Protocol",
-            [
-                Definitions({key.replace("_", " "): words(value) for key, value in one.content["protocol"].items()})
-                for one in drawn.values()
-            ],
+            [*protocol_parts({name: one.content["protocol"] for name, one in drawn.items()})],
         ),
         Section("How to repeat this", [*origin_parts([str(provenance()["command"])], {})]),
     ]

@@ -129,7 +129,7 @@ def score_files(
             temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if plot is not None and found:
         drawn = {name: _drawn(one, moved=align != "yaw") for name, one in found.items()}
-        write_trajectory_page(plot, ref, truth, drawn, reasons, METRICS)
+        write_trajectory_page(plot, ref, truth, drawn, reasons)
     if failed:
         raise Vo3dError("; ".join(f"{name} is not scored: {reason}" for name, reason in reasons.items()))
     return content
