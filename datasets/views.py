@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.resize import Size, check_size, resize_image
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
 from vo3d.recording import Recording
 from vo3d.sample import Sample
@@ -117,6 +117,13 @@ def first_of(paths: Iterable[Path], complaint: str) -> Path:
     if (path := next(iter(paths), None)) is None:
         raise Vo3dError(complaint)
     return path
+
+
+def missing_note(missing: Sequence[str], total: int, whose: str) -> list[str]:
+    """Say which of the images of a file are not there, in one line; none where all are."""
+    if not missing:
+        return []
+    return [f"{len(missing)} of {total} images {whose} are missing ({first_few(missing)}): the others are used"]
 
 
 def readings_between(
