@@ -48,8 +48,8 @@ def fit_to_images(
         found, expected = (f"{width}x{height}" for height, width in (size, camera.size))
         if not is_resized(size, camera.size):
             raise Vo3dError(
-                f"{path}: is {found} pixels, but its camera in {camera.name} is for {expected}: give the images that the "
-                "cameras were made for, or smaller ones of their shape"
+                f"{path}: is {found} pixels, but its camera in {camera.name} is for {expected}: give the images that "
+                "the cameras were made for, or smaller ones of their shape"
             )
         if size != camera.size:
             changed.append(f"{path.name} is {found} pixels, its camera for {expected}")
@@ -73,12 +73,17 @@ def lens_pixels(camera: StoredCamera) -> Float32[Tensor, "h w 2"]:
 def pinhole(camera: StoredCamera) -> Float64[Tensor, "3 3"]:
     """Find K of the undistorted images: the camera's, with focal lengths that leave no pixel without a view.
 
-    Raises Vo3dError when no zoom from one half to two does.
+    Raises Vo3dError when no zoom from one half to two does, or the principal point lies outside of the image.
     """
     K, (height, width) = camera.K, camera.size
     if camera.lens is None:
         return K
     model, coefficients = camera.lens
+    if not (-0.5 <= K[0, 2] <= width - 0.5 and -0.5 <= K[1, 2] <= height - 0.5):
+        raise Vo3dError(
+            f"{camera.name}: the principal point ({K[0, 2]:g}, {K[1, 2]:g}) lies outside of {width}x{height} pixels: K "
+            "is for images of another size: give the images it was made for, or scale K"
+        )
     across, down = (torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (width, height))
     last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
     sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, float(last[1]))]

@@ -21,12 +21,17 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
         raise Vo3dError(f"{path}: no such file or folder: expected a scene")
     given = {name: value for name, value in options.items() if value is not None}
     layouts = known_layouts()
-    layout = next((one for one in layouts if one.recognises(path) or one.asked_by in given), None)
-    if layout is None:
+    fitting = [one for one in layouts if one.recognises(path) or one.asked_by in given]
+    if not fitting:
         raise Vo3dError(f"{path}: no scene: expected {'; or '.join(one.words for one in layouts)}")
+    layout, *others = fitting
     known = inspect.signature(layout.scene).parameters
     if strange := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
         raise Vo3dError(f"{path}: is {layout.words}, which has no use for {', '.join(strange)}: leave them out")
     if "max_side" in known and not {"size", "max_side"} & set(given):
         given["max_side"] = MAX_SIDE
-    return layout, layout.scene(path, **given)
+    scene = layout.scene(path, **given)
+    if others:
+        words = "; or ".join(one.words for one in others)
+        scene.notes = [f"{path} is read as {layout.words}; left out, though it is that too: {words}", *scene.notes]
+    return layout, scene
