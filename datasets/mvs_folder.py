@@ -10,7 +10,7 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import DepthChoice
+from vo3d.datasets.views import DepthChoice, missing_note
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size
 from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
@@ -65,6 +65,8 @@ class MVSFolder(MultiViewDataset):
 class MVSFolderScene(Photographs):
     """The views that a folder's pair.txt names, by ascending number; arguments and errors as `MVSFolder` says.
 
+    Those without an image are left out, as sources too, which `notes` say.
+
     `num_depths` counts where a cam file does not state the number of its depths; see `read_cam`.
     """
 
@@ -81,7 +83,8 @@ class MVSFolderScene(Photographs):
         cams: str | None = None,
         num_depths: int = NUM_DEPTHS,
     ) -> None:
-        views = read_scene(folder, cams=cams, num_depths=num_depths)
+        imageless: list[int] = []
+        views = read_scene(folder, cams=cams, num_depths=num_depths, imageless=imageless)
         place = {number: index for index, number in enumerate(views)}
         truth = next((folder / name for name in DEPTH_FOLDERS if (folder / name).is_dir()), None)
         if truth is None and depth == "required":
@@ -105,6 +108,7 @@ class MVSFolderScene(Photographs):
             size=size,
             max_side=max_side,
             depth=depth,
+            notes=missing_note([f"{index:08d}" for index in imageless], len(views) + len(imageless), f"of {folder}"),
         )
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
