@@ -12,8 +12,8 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs, without_lens
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of, missing_note
-from vo3d.errors import Vo3dError
+from vo3d.datasets.views import first_of, is_there, missing_note
+from vo3d.errors import Vo3dError, shown
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.colmap_check import check_reprojection
 from vo3d.formats.images import image_size, read_image
@@ -121,12 +121,12 @@ class ColmapScene(Photographs):
             (place for place in folders if place.is_dir()),
             f"{whole.folder}: no folder images/ beside the model or above it: give the folder of its images",
         )
-        model = whole.with_images([image for image in whole.images if (image_folder / image.name).is_file()])
-        missing = [image.name for image in whole.images if not (image_folder / image.name).is_file()]
+        model = whole.with_images([image for image in whole.images if is_there(image_folder / image.name)])
+        missing = [image.name for image in whole.images if not is_there(image_folder / image.name)]
         if not model.images:
             raise Vo3dError(
-                f"{image_folder / missing[0]}: no such image file, nor is any other of the {len(missing)} images there "
-                f"that {whole.folder} has registered: add them, or give their folder"
+                f"{image_folder}: holds none of the {len(missing)} images that {whole.folder} has registered, such as "
+                f"{shown(missing[0])}: add them, or give their folder"
             )
         notes += missing_note(missing, len(whole.images), f"of {whole.folder}")
         files = [image_folder / image.name for image in model.images]

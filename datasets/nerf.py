@@ -10,8 +10,8 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import missing_note
-from vo3d.errors import Vo3dError, first_few
+from vo3d.datasets.views import is_there, missing_note
+from vo3d.errors import Vo3dError, first_few, shown
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.nerf import NerfCamera, read_transforms
 from vo3d.recording import Layout
@@ -93,12 +93,12 @@ class NeRFScene(Photographs):
             raise Vo3dError(f"{path}: no {' or '.join(NAMES)}: expected one, or the name of the file")
         frames = read_transforms(file)
         places = [_image(file.parent, frame.file_path, images) for frame in frames]
-        there = [index for index, place in enumerate(places) if place.is_file()]
-        missing = [frames[index].file_path for index, place in enumerate(places) if not place.is_file()]
+        there = [index for index, place in enumerate(places) if is_there(place)]
+        missing = [frames[index].file_path for index, place in enumerate(places) if not is_there(place)]
         if not there:
             raise Vo3dError(
-                f"{places[0]}: no such image file, nor is any other of the {len(frames)} that {file} names: add them, "
-                "or give their folder"
+                f"{file}: none of its {len(frames)} images is there, the first of which would be "
+                f"{shown(str(places[0]))}: add them, or give their folder"
             )
         others = [one for one in sorted(file.parent.glob("transforms*.json")) if one != file]
         left_out = [f"{file} is read; left out: {first_few(one.name for one in others)}"] if others else []
@@ -170,6 +170,6 @@ def _image(folder: Path, name: str, images: Path | None) -> Path:
     """Return where an image is, or should be: written without its suffix too, and with backslashes."""
     below = Path(name.replace("\\", "/"))
     path = folder / below if images is None else images / below.name
-    if path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_there(path) or path.suffix.lower() in IMAGE_SUFFIXES:
         return path
-    return next((one for suffix in IMAGE_SUFFIXES if (one := Path(f"{path}{suffix}")).is_file()), path)
+    return next((one for suffix in IMAGE_SUFFIXES if is_there(one := Path(f"{path}{suffix}"))), path)

@@ -1,5 +1,6 @@
 """The views of a clip: their images, one file each, and the inertial readings between them."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -117,6 +118,11 @@ def first_of(paths: Iterable[Path], complaint: str) -> Path:
     if (path := next(iter(paths), None)) is None:
         raise Vo3dError(complaint)
     return path
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is such a file, also for names out of files that no system takes."""
+    return os.path.isfile(path)  # Path.is_file raises for a name that is too long
 
 
 def missing_note(missing: Sequence[str], total: int, whose: str) -> list[str]:

@@ -258,7 +258,7 @@ def few_left(points: SparsePoints) -> SparsePoints:
         (
             lambda folder: [path.unlink() for path in folder.glob("images/*/*")],
             {},
-            r"images/right/0\.png: no such image file, nor is any other of the 5 images there that .*sparse/0 has re",
+            r"images: holds none of the 5 images that .*sparse/0 has registered, such as right/0\.png: add them",
         ),
         (
             lambda folder: write_image(folder / "images/left/1.png", torch.ones(60, 48)),
@@ -273,7 +273,7 @@ def few_left(points: SparsePoints) -> SparsePoints:
             {"depth_range": (0.0, 2.0)},
             r"right/0\.png: depth range 0 to 2: expected 0 < near < far",
         ),
-        (lambda folder: None, {"images": Path("/nowhere")}, r"/nowhere/right/0\.png: no such image file"),
+        (lambda folder: None, {"images": Path("/nowhere")}, r"/nowhere: holds none of the 5 images"),
     ],
 )
 def test_every_mistake_is_one_clear_line(

@@ -412,3 +412,21 @@ def test_k_for_another_size_draws_a_line(folder: Path) -> None:
     write_cam(path, replace(camera, K=half))
     (note,) = scene(folder).notes
     assert "1 of 3 views have a field of view that few lenses have (00000002.png has 0.955 degrees" in note
+
+
+def test_pairs_that_see_nothing_in_common_draw_a_line(folder: Path) -> None:
+    """Poses from the camera to the world instead of its inverse, of cameras around a place off the origin."""
+
+    def moved(*twist: float) -> Tensor:
+        return se3.exp(torch.tensor(twist, dtype=torch.float64))
+
+    paths = sorted(folder.glob("cams/*"))
+    for index, path in enumerate(paths):
+        cam_T_world = moved(0, 0, 1, 0, 0, 0) @ moved(0, 0, 0, 0, 0.6 * index, 0) @ moved(-40, -9, -20, 0, 0, 0)
+        write_cam(path, replace(read_cam(path), cam_T_world=cam_T_world))
+    assert not scene(folder).notes
+    for path in paths:
+        camera = read_cam(path)
+        write_cam(path, replace(camera, cam_T_world=se3.inverse(camera.cam_T_world)))
+    (note,) = scene(folder).notes
+    assert note.startswith("3 of 3 pairs in pair.txt see nothing in common by cameras and depth ranges, such as 0000")

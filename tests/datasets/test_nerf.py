@@ -75,7 +75,7 @@ def test_missing_images_and_other_files_are_told(tmp_path: Path) -> None:
     (folder / "images").rename(folder / "photos")
     assert len(scene(folder, depth_range=RANGE, images=folder / "photos")) == 4
     with pytest.raises(
-        Vo3dError, match=r"images/0\.png: no such image file, nor is any other of the 5 that .*json names"
+        Vo3dError, match=r"json: none of its 5 images is there, the first of which would be .*images/0\.png: add"
     ):
         scene(folder, depth_range=RANGE)
 
