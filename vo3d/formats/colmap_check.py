@@ -60,7 +60,7 @@ def _misses(
 ) -> Float64[Tensor, " m"]:
     """Measure how far the chosen observations lie from their points' images, pixels; infinite for points behind."""
     found, seen = _places(model, chosen, cam_T_world, stretch)
-    return (found - seen).norm(dim=-1).nan_to_num(torch.inf)
+    return torch.nan_to_num(torch.linalg.vector_norm(found - seen, dim=-1), torch.inf)
 
 
 def _places(

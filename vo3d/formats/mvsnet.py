@@ -256,9 +256,9 @@ def _matrix(path: Path, tokens: list[tuple[str, int]], start: int, name: str, si
 
 def _without(view: MVSView, left_out: Collection[int]) -> MVSView:
     """Take sources out of a view."""
-    kept = [place for place, source in enumerate(view.sources) if source not in left_out]
-    sources, scores = (tuple(values[place] for place in kept) for values in (view.sources, view.scores))
-    return replace(view, sources=sources, scores=scores)
+    rows = zip(view.sources, view.scores, strict=True)
+    kept = [(source, score) for source, score in rows if source not in left_out]
+    return replace(view, sources=tuple(source for source, _ in kept), scores=tuple(score for _, score in kept))
 
 
 def _sources_of(path: Path, line: int, view: int, tokens: list[str]) -> ViewSources:
