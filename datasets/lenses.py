@@ -1,5 +1,6 @@
 """Real cameras: what their images are stored like, and how the distortion of their lenses is undone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +20,8 @@ ZOOMS = tuple(1.01**step for step in range(-70, 71))  # of an undistorted image 
 BORDER_POINTS = 17  # of each side, for the choice of the zoom
 MAP_STEP = 4  # pixels between the places where a lens is computed; linear between them, within 0.01 pixels
 SAME = 0.01  # pixels, after a lens is applied and undone
+OFF_CENTRE = 0.1  # of the image's width or height, from which on a principal point is worth a line
+LEAST_ANGLE, MOST_ANGLE = 3.0, 150.0  # degrees of a field of view, outside of which it is
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +64,43 @@ def fit_to_images(
     return [resized[camera, size] for camera, size in zip(cameras, sizes, strict=True)], notes
 
 
+def check_centre(K: Float64[Tensor, "3 3"], size: Size, place: Path | str) -> None:
+    """Raise Vo3dError, which begins with `place`, for a principal point outside of images of a size."""
+    (height, width), cx, cy = size, float(K[0, 2]), float(K[1, 2])
+    if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
+        raise Vo3dError(
+            f"{place}: is {width}x{height} pixels, but its camera has the principal point ({cx:g}, {cy:g}), outside of "
+            "it: K is for images of another size: give the images it was made for, or scale K"
+        )
+
+
+def camera_notes(views: Sequence[tuple[str, Float64[Tensor, "3 3"], Size]]) -> list[str]:
+    """Say of which views the principal point is far from the centre, or the field of view is one that few lenses have.
+
+    Each view has a name, K, and the size of its image.
+    """
+    aside, odd = [], []
+    for name, K, (height, width) in views:
+        (fx, _, cx), (_, fy, cy), _ = K.tolist()
+        if abs((cx + 0.5) / width - 0.5) > OFF_CENTRE or abs((cy + 0.5) / height - 0.5) > OFF_CENTRE:
+            aside.append(f"{name} has ({cx:g}, {cy:g}) in {width}x{height} pixels")
+        angle = 2 * math.degrees(math.atan(max(width / fx, height / fy) / 2))
+        if not LEAST_ANGLE < angle < MOST_ANGLE:
+            odd.append(f"{name} has {angle:.3g} degrees: fx {fx:g} at {width}x{height} pixels")
+    notes = []
+    if aside:
+        notes.append(
+            f"the principal point is far from the centre in {len(aside)} of {len(views)} views ({aside[0]}): right "
+            "where the images are cut out of larger ones; else K is for images of another size"
+        )
+    if odd:
+        notes.append(
+            f"{len(odd)} of {len(views)} views have a field of view that few lenses have ({odd[0]}): is K for images "
+            "of another size?"
+        )
+    return notes
+
+
 def lens_pixels(camera: StoredCamera) -> Float32[Tensor, "h w 2"]:
     """Map each pixel of the undistorted image to where the real lens shows it, within 0.01 pixels."""
     steps = _coarse_map(camera)
@@ -79,11 +119,7 @@ def pinhole(camera: StoredCamera) -> Float64[Tensor, "3 3"]:
     if camera.lens is None:
         return K
     model, coefficients = camera.lens
-    if not (-0.5 <= K[0, 2] <= width - 0.5 and -0.5 <= K[1, 2] <= height - 0.5):
-        raise Vo3dError(
-            f"{camera.name}: the principal point ({K[0, 2]:g}, {K[1, 2]:g}) lies outside of {width}x{height} pixels: K "
-            "is for images of another size: give the images it was made for, or scale K"
-        )
+    check_centre(K, camera.size, camera.name)
     across, down = (torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (width, height))
     last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
     sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, float(last[1]))]

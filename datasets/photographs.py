@@ -1,6 +1,5 @@
 """Scenes of photographs with known cameras: files of any sizes in, views of one size with their sources out."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float32, Float64, Shaped
 from torch import Tensor
 
-from vo3d.datasets.lenses import StoredCamera, lens_pixels, pinhole
+from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, lens_pixels, pinhole
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
@@ -21,9 +20,6 @@ from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
 from vo3d.recording import MultiViewScene
 from vo3d.sample import Sample
-
-OFF_CENTRE = 0.1  # of the image's width or height, from which on a principal point is worth a line
-LEAST_ANGLE, MOST_ANGLE = 3.0, 150.0  # degrees of a field of view, outside of which it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +166,7 @@ class Photographs(MultiViewScene):
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
         )
         self._check()
-        self.notes = [*notes, *camera_notes(self.photographs)]
+        self.notes = [*notes, *camera_notes([(one.image.name, one.K, one.size) for one in photographs])]
 
     def __len__(self) -> int:
         """Number of views."""
@@ -234,13 +230,7 @@ class Photographs(MultiViewScene):
         """Raise for the first view that cannot be used with the others."""
         first = self.photographs[0]
         for photograph, window in zip(self.photographs, self._windows, strict=True):
-            (height, width), K = photograph.size, photograph.K.tolist()
-            if not (-0.5 <= K[0][2] <= width - 0.5 and -0.5 <= K[1][2] <= height - 0.5):
-                raise Vo3dError(
-                    f"{photograph.image}: is {width}x{height} pixels, but its camera has the principal point "
-                    f"({K[0][2]:g}, {K[1][2]:g}), outside of it: K is for images of another size: give the images it "
-                    "was made for, or scale K"
-                )
+            check_centre(photograph.K, photograph.size, photograph.image)
             near, far = photograph.depth_range
             if not 0 < near < far < float("inf"):
                 raise Vo3dError(
@@ -260,31 +250,6 @@ def without_lens(photograph: Photograph, image: Float32[Tensor, "3 h w"]) -> Flo
         return image
     check_shape(photograph.image, image, photograph.size, "its camera is for")
     return sample_image(image, lens_pixels(photograph.stored))[0]
-
-
-def camera_notes(photographs: Sequence[Photograph]) -> list[str]:
-    """Say of which views the principal point is far from the centre, or the field of view none that lenses have."""
-    notes = []
-    aside, odd = [], []
-    for one in photographs:
-        (height, width), ((fx, _, cx), (_, fy, cy), _) = one.size, one.K.tolist()
-        if abs((cx + 0.5) / width - 0.5) > OFF_CENTRE or abs((cy + 0.5) / height - 0.5) > OFF_CENTRE:
-            aside.append(f"{one.image.name} has ({cx:g}, {cy:g}) in {width}x{height} pixels")
-        angle = 2 * math.degrees(math.atan(max(width / fx, height / fy) / 2))
-        if not LEAST_ANGLE < angle < MOST_ANGLE:
-            odd.append(f"{one.image.name} has {angle:.3g} degrees: fx {fx:g} at {width}x{height} pixels")
-    total = len(photographs)
-    if aside:
-        notes.append(
-            f"the principal point is far from the centre in {len(aside)} of {total} views ({aside[0]}): right where "
-            "the images are cut out of larger ones; else K is for images of another size"
-        )
-    if odd:
-        notes.append(
-            f"{len(odd)} of {total} views have a field of view that few lenses have ({odd[0]}): is K for images of "
-            "another size?"
-        )
-    return notes
 
 
 def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose: str) -> None:

@@ -15,23 +15,23 @@ MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, t
 def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiViewScene]:
     """Open the scene in a folder by the first layout that recognises it; options that are None are left out.
 
-    Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
+    Where others recognise it too, the scene's `notes` say so. Raises Vo3dError when no layout fits, or the layout that
+    does has no use for an option.
     """
     if not path.exists():
         raise Vo3dError(f"{path}: no such file or folder: expected a scene")
     given = {name: value for name, value in options.items() if value is not None}
     layouts = known_layouts()
-    fitting = [one for one in layouts if one.recognises(path) or one.asked_by in given]
-    if not fitting:
+    layout = next((one for one in layouts if one.recognises(path) or one.asked_by in given), None)
+    if layout is None:
         raise Vo3dError(f"{path}: no scene: expected {'; or '.join(one.words for one in layouts)}")
-    layout, *others = fitting
     known = inspect.signature(layout.scene).parameters
     if strange := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
         raise Vo3dError(f"{path}: is {layout.words}, which has no use for {', '.join(strange)}: leave them out")
     if "max_side" in known and not {"size", "max_side"} & set(given):
         given["max_side"] = MAX_SIDE
-    scene = layout.scene(path, **given)
+    opened = layout.scene(path, **given)
+    others = [one.words for one in layouts if one is not layout and one.recognises(path)]
     if others:
-        words = "; or ".join(one.words for one in others)
-        scene.notes = [f"{path} is read as {layout.words}; left out, though it is that too: {words}", *scene.notes]
-    return layout, scene
+        opened.notes = [*opened.notes, f"{path} is read as {layout.words}; left out: {'; '.join(others)}"]
+    return layout, opened
