@@ -48,6 +48,7 @@ def fit_to_images(
     resized: dict[tuple[StoredCamera, Size], StoredCamera] = {}
     changed = []
     for path, camera, size in zip(images, cameras, sizes, strict=True):
+        check_centre(camera.K, camera.size, f"{camera.name}, an image")
         found, expected = (f"{width}x{height}" for height, width in (size, camera.size))
         if not is_resized(size, camera.size):
             raise Vo3dError(
@@ -119,7 +120,7 @@ def pinhole(camera: StoredCamera) -> Float64[Tensor, "3 3"]:
     if camera.lens is None:
         return K
     model, coefficients = camera.lens
-    check_centre(K, camera.size, camera.name)
+    check_centre(K, camera.size, f"{camera.name}, an image")
     across, down = (torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (width, height))
     last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
     sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, float(last[1]))]

@@ -117,9 +117,9 @@ def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:
         (
             lambda folder: write_scene(folder, cx=500),
             {},
-            r"json: is 120x96 pixels, but its camera has the principal point \(499.5, ",
+            r"json, an image: is 120x96 pixels, but its camera has the principal point \(499.5",
         ),
-        (lambda folder: write_scene(folder, lens=False, cx=500), {}, r"0\.png: is 120x96 .* principal point \(499.5, "),
+        (lambda folder: write_scene(folder, lens=False, cx=500), {}, r"json, an image: is 120x96 .* point \(499.5"),
         (lambda folder: write_scene(folder, camera_angle_x=0.3), {}, "fl_x is 144, but the angle of view along x, 0.3"),
         (lambda folder: write_scene(folder, k1=-12), {}, r"transforms\.json: its lens cannot be undone"),
         (lambda folder: (folder / "images/2.png").write_bytes(b"?"), {}, r"2\.png: not a whole image"),
