@@ -1,5 +1,6 @@
 """COLMAP's projects, written here around a painted wall that lenses distort: cameras, partners, depth ranges."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -446,3 +447,19 @@ def test_names_that_become_equal_when_joined_stay_apart(tmp_path: Path) -> None:
     assert unique_names([Path("x/1.jpg"), Path("y/1.jpg")]) == ["x_1", "y_1"]
     with pytest.raises(Vo3dError, match=r"a_b/c\.jpg: is among the images of a scene twice"):
         unique_names([paths[0], paths[0]])
+
+
+@pytest.mark.real
+def test_a_real_model_fits_itself_and_is_refused_once_it_does_not(shared_data: Path, tmp_path: Path) -> None:
+    """Four drone photographs, whose points miss their keypoints by less than a pixel."""
+    folder = shutil.copytree(shared_data / "trials/scenes/maupertuis_wide", tmp_path / "wide")
+    assert not scene(folder).notes
+    cameras = folder / "sparse/0/cameras.txt"
+    cameras.chmod(0o644)
+    text = cameras.read_text()
+    cameras.write_text(text.replace("616.16425", "1232.3285"))
+    with pytest.raises(Vo3dError, match=r"by 113 pixels, .* it fits with focal lengths of 0.5 times"):
+        scene(folder)
+    cameras.write_text(text.replace("616.16425", "647"))
+    (note,) = scene(folder).notes
+    assert "by 5.67 pixels" in note
