@@ -166,7 +166,7 @@ class Photographs(MultiViewScene):
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
         )
         self._check()
-        self.notes = [*notes, *camera_notes([(one.image.name, one.K, one.size) for one in photographs])]
+        self.notes = [*notes, *camera_notes(list(map(_whole_view, photographs)))]
 
     def __len__(self) -> int:
         """Number of views."""
@@ -242,6 +242,12 @@ class Photographs(MultiViewScene):
                     f"{photograph.image}: is {width}x{height} pixels and {first.image.name} is {first_width}x"
                     f"{first_height}: views that go together need one size: give size=(height, width) to resize all"
                 )
+
+
+def _whole_view(photograph: Photograph) -> tuple[str, Float64[Tensor, "3 3"], Size]:
+    """Return name, K and size of the image as it is stored, where that is known: rows may be cut off it."""
+    camera = photograph.stored or photograph
+    return photograph.image.name, camera.K, camera.size
 
 
 def without_lens(photograph: Photograph, image: Float32[Tensor, "3 h w"]) -> Float32[Tensor, "3 h w"]:
