@@ -1,29 +1,24 @@
 """Projects of COLMAP: photographs with a sparse model, which tells cameras, partners of views, and depth ranges."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
-from vo3d.datasets.photographs import Photograph, Photographs, check_shape
+from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs, without_lens
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of
-from vo3d.errors import Vo3dError
+from vo3d.datasets.views import first_of, is_there, missing_note
+from vo3d.errors import Vo3dError, shown
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
+from vo3d.formats.colmap_check import check_reprojection
 from vo3d.formats.images import image_size, read_image
-from vo3d.geometry import distort_points, sample_image, se3, undistort_points, view_selection
+from vo3d.geometry import se3, view_selection
 from vo3d.recording import Layout
-
-ZOOMS = tuple(1.01**step for step in range(-70, 71))  # of an undistorted image against its original: 0.5 to 2
-BORDER_POINTS = 17  # of each side, for the choice of the zoom
-MAP_STEP = 4  # pixels between the places where a lens is computed; linear between them, within 0.01 pixels
-SAME = 0.01  # pixels, after a lens is applied and undone
 
 
 class Colmap(MultiViewDataset):
@@ -90,9 +85,13 @@ class ColmapScene(Photographs):
         min_points: see above; not needed with `depth_range`.
         max_depths: upper limit of `num_depths`.
 
+    Images that are not there are left out, cameras are scaled to images that were resized, and views of a model without
+    points are paired by their poses where `depth_range` is given: `notes` say so.
+
     Convention: lengths stay in the model's own unit, known up to scale.
-    Raises Vo3dError naming the file: as `read_model` does; the model has no points, or no view that sees enough;
-    an image is missing or of another size than its camera; a lens cannot be undone.
+    Raises Vo3dError naming the file: as `read_model` and `check_reprojection` do; the model has no points and there is
+    no `depth_range`, or no view that sees enough; no image is there, or one of another shape than its camera; a lens
+    cannot be undone.
     """
 
     metric = False
@@ -114,94 +113,66 @@ class ColmapScene(Photographs):
             raise Vo3dError(
                 f"num_sources {num_sources}, widen {widen:g}, min_points {min_points}: expected at least 1, 0 and 2"
             )
-        model = read_model(folder)
-        point, view = observations(model)
-        cam_T_world = torch.stack([image.cam_T_world for image in model.images])
-        scores = view_selection.pair_scores(cam_T_world, model.points.xyz, point, view)
-        sources = [tuple(best) for best, _ in view_selection.best_sources(scores, num_sources)]
-        if depth_range is None:
-            ranges, known = _ranges(model, cam_T_world, point, view, widen, min_points)
-        else:
-            ranges = torch.tensor([depth_range], dtype=torch.float64).expand(len(model.images), 2)
-            known = torch.ones(len(model.images), dtype=torch.bool)
-        here = model.folder.resolve()
+        whole = read_model(folder)
+        notes = [*whole.notes, *filter(None, [check_reprojection(whole)])]
+        here = whole.folder.resolve()
         folders = (place / "images" for place in (here, *here.parents[:2]))
         image_folder = images or first_of(
             (place for place in folders if place.is_dir()),
-            f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images",
+            f"{whole.folder}: no folder images/ beside the model or above it: give the folder of its images",
         )
-        files = [(image_folder / image.name, model.cameras[image.camera_id]) for image in model.images]
-        for path, camera in files:
-            _check_file(path, camera, model.folder)
-        self._cameras = dict(files)
-        super().__init__(
-            next(place.name for place in (here, *here.parents) if place.name not in {"0", "sparse"}),
-            [
+        model = whole.with_images([image for image in whole.images if is_there(image_folder / image.name)])
+        missing = [image.name for image in whole.images if not is_there(image_folder / image.name)]
+        if not model.images:
+            raise Vo3dError(
+                f"{image_folder}: holds none of the {len(missing)} images that {whole.folder} has registered, such as "
+                f"{shown(missing[0])}: add them, or give their folder"
+            )
+        notes += missing_note(missing, len(whole.images), f"of {whole.folder}")
+        files = [image_folder / image.name for image in model.images]
+        owners = {camera.id: stored_camera(camera, model.folder) for camera in model.cameras.values()}
+        cameras, resized = fit_to_images(
+            [owners[image.camera_id] for image in model.images],
+            files,
+            [image_size(path, upright=False) for path in files],
+        )
+        notes += resized
+        world_T_cam = torch.stack([se3.inverse(image.cam_T_world) for image in model.images])
+        if depth_range is not None and not len(model.points.point):
+            notes.append("no sparse points of these images: views are paired by their poses and the depth range")
+            views = posed_photographs(files, cameras, world_T_cam, depth_range, num_sources=num_sources)
+        else:
+            ranges, sources = _by_points(model, depth_range, num_sources, widen, min_points)
+            views = [
                 Photograph(
                     image=path,
-                    size=(camera.height, camera.width),
+                    size=camera.size,
                     K=pinhole(camera),
-                    world_T_cam=se3.inverse(cam_T_world[index]),
+                    world_T_cam=world_T_cam[index],
                     depth_range=(near, far),
-                    sources=sources[index] if known[index] else (),
+                    sources=sources[index],
+                    stored=camera,
                 )
-                for index, ((path, camera), (near, far)) in enumerate(zip(files, ranges.tolist(), strict=True))
-            ],
+                for index, (path, camera, (near, far)) in enumerate(zip(files, cameras, ranges, strict=True))
+            ]
+        super().__init__(
+            next(place.name for place in (here, *here.parents) if place.name not in {"0", "sparse"}),
+            views,
             size=size,
             max_side=max_side,
             max_depths=max_depths,
+            notes=notes,
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
         """Read the image without the distortion of its lens."""
-        image = read_image(photograph.image, upright=False)
-        check_shape(photograph.image, image, photograph.size, "its camera in the model is for")
-        camera = self._cameras[photograph.image]
-        if camera.lens is None:
-            return image
-        return sample_image(image, lens_pixels(camera))[0]
+        return without_lens(photograph, read_image(photograph.image, upright=False))
 
 
-def lens_pixels(camera: ColmapCamera) -> Float32[Tensor, "h w 2"]:
-    """Map each pixel of the undistorted image to where the real lens shows it, within 0.01 pixels."""
-    steps = _coarse_map(camera)
-    rows, columns = ((count - 1) * MAP_STEP + 1 for count in steps.shape[:2])
-    pixels = interpolate(steps.movedim(-1, 0)[None], size=[rows, columns], mode="bilinear", align_corners=True)
-    return pixels[0, :, : camera.height, : camera.width].movedim(0, -1)
-
-
-@lru_cache(maxsize=1024)
-def pinhole(camera: ColmapCamera) -> Float64[Tensor, "3 3"]:
-    """Find K of the undistorted images of a camera: its own, with focal lengths that leave no pixel without a view.
-
-    Raises Vo3dError when no zoom from one half to two does.
-    """
-    K = camera.K
-    if camera.lens is None:
-        return K
-    model, coefficients = camera.lens
-    across, down = (
-        torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (camera.width, camera.height)
-    )
-    last = torch.tensor([camera.width - 1, camera.height - 1], dtype=torch.float64)
-    sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, float(last[1]))]
-    sides += [torch.stack((torch.full_like(down, x), down), dim=-1) for x in (0.0, float(last[0]))]
-    border = torch.cat(sides)  # n 2: pixels of an undistorted image
-    # at a zoom z such a pixel shows what the pixel c + (p - c) / z of an ideal image with the camera's own K shows
-    ideal = torch.stack([K[:2, 2] + (border - K[:2, 2]) / zoom for zoom in ZOOMS])  # z n 2
-    real = distort_points(ideal, K, coefficients, model)
-    inside = ((real >= 0) & (real <= last)).all(-1)
-    # a polynomial that stops growing brings far points back into the image: they do not come back from there
-    there_and_back = undistort_points(real, K, coefficients, model)
-    good = inside & ((there_and_back - ideal).norm(dim=-1) < SAME)
-    fitting = good.all(-1).nonzero()[:, 0]
-    if not len(fitting):
-        raise Vo3dError(
-            f"camera {camera.id} ({camera.model} {' '.join(f'{value:g}' for value in camera.params)}): its lens cannot "
-            "be undone over the whole image: undistort the images with COLMAP's image_undistorter first"
-        )
-    zoom = ZOOMS[int(fitting[0])]
-    return K * torch.tensor([[zoom, 1.0, 1.0], [1.0, zoom, 1.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
+def stored_camera(camera: ColmapCamera, model: Path) -> StoredCamera:
+    """Return a camera of the `model` as the loaders have them."""
+    words = f"camera {camera.id} ({camera.model} {' '.join(f'{value:g}' for value in camera.params)}) of {model}"
+    return StoredCamera(name=words, size=(camera.height, camera.width), K=camera.K, lens=camera.lens)
 
 
 def recognises(path: Path) -> bool:
@@ -224,14 +195,19 @@ def scene(
 LAYOUT = Layout("a COLMAP model (cameras, images, points3D; beside images/)", recognises, scene, rank=2)
 
 
-@lru_cache(maxsize=64)
-def _coarse_map(camera: ColmapCamera) -> Float32[Tensor, "rows columns 2"]:
-    """Find where the real lens shows every `MAP_STEP`-th pixel of the undistorted image, one step beyond it at most."""
-    model, coefficients = camera.lens or ("radtan", (0.0, 0.0, 0.0, 0.0))
-    rows, columns = ((side - 2) // MAP_STEP + 2 for side in (camera.height, camera.width))
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    pixels = MAP_STEP * torch.stack((x, y), dim=-1).double()
-    return distort_points(pixels, camera.K, coefficients, model, pinhole(camera)).float()
+def _by_points(
+    model: ColmapModel, depth_range: tuple[float, float] | None, num_sources: int, widen: float, min_points: int
+) -> tuple[list[tuple[float, float]], list[tuple[int, ...]]]:
+    """Choose depth range and sources of each view by the sparse points that it sees."""
+    point, view = observations(model)
+    cam_T_world = torch.stack([image.cam_T_world for image in model.images])
+    scores = view_selection.pair_scores(cam_T_world, model.points.xyz, point, view)
+    sources = [tuple(best) for best, _ in view_selection.best_sources(scores, num_sources)]
+    if depth_range is not None:
+        return [depth_range] * len(sources), sources
+    ranges, known = _ranges(model, cam_T_world, point, view, widen, min_points)
+    kept = [row if good else () for row, good in zip(sources, known.tolist(), strict=True)]
+    return [(near, far) for near, far in ranges.tolist()], kept
 
 
 def _ranges(
@@ -257,15 +233,3 @@ def _ranges(
     ranges = torch.stack((near.min(), far.max())).repeat(count, 1)
     ranges[known] = torch.stack((near, far), dim=-1)
     return ranges, known
-
-
-def _check_file(path: Path, camera: ColmapCamera, model: Path) -> None:
-    """Raise Vo3dError unless an image of the `model` is there, in the size that its camera is for."""
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such image file: {model} has registered it: add it, or give its folder")
-    height, width = image_size(path, upright=False)
-    if (height, width) != (camera.height, camera.width):
-        raise Vo3dError(
-            f"{path}: is {width}x{height} pixels, but its camera in {model} is for {camera.width}x{camera.height}: "
-            "give the images that the model was made from"
-        )

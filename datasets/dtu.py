@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.transforms import HorizontalFlip, RandomCrop, RandomResizedCrop, Resize
@@ -250,6 +251,7 @@ class DTUEvaluationScene(Photographs):
                 _view(view.camera, [place[source] for source in view.sources], num_depths, interval_scale)(
                     image=view.image,
                     size=(height if rows is None else min(height, rows), width),
+                    stored=StoredCamera(name=str(view.image), size=(height, width), K=view.camera.K),
                     depth=None if truth is None else truth / f"depth_map_{view.index:04d}.pfm",
                 )
                 for view in views.values()

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
 from vo3d.datasets.views import FileRecording, image_files, read_views
 from vo3d.errors import Vo3dError
@@ -94,6 +95,8 @@ class FolderRecording(FileRecording):
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
         self._count = last - self.first_frame
         K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
+        check_centre(K, self._source.size, source)
+        self.notes = [*self.notes, *camera_notes([(source.name, K, self._source.size)])]
         self._K = K if size is None else resize_intrinsics(K, self._source.size, size)
         fps = fps or self._source.fps
         self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps

@@ -10,9 +10,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_intrinsics
 from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views, readings_between
 from vo3d.errors import Vo3dError
+from vo3d.formats.images import image_size
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.sample import Sample
@@ -120,6 +122,10 @@ class KITTIRecording(FileRecording):
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
         self._imu = _imu_steps(root / "imus", name, count, frames) if imu else None
+        first = self._left.files[0]
+        stored = image_size(first)
+        check_centre(self._left.K, stored, first)
+        self.notes = [*self.notes, *camera_notes([(first.name, self._left.K, stored)])]
 
     def __len__(self) -> int:
         """Number of frames."""

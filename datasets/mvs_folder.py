@@ -4,21 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float32
 from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import DepthChoice
+from vo3d.datasets.views import DepthChoice, missing_note
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size
 from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
-from vo3d.geometry import se3
+from vo3d.geometry import project, rays, se3
 from vo3d.recording import Layout
 
 DEPTH_FOLDERS = ("depths", "rendered_depth_maps")  # of true depth; the second is BlendedMVS's
+
+GRID = 5  # rows and columns of pixels by which two views are held against each other
 
 
 class MVSFolder(MultiViewDataset):
@@ -65,6 +68,8 @@ class MVSFolder(MultiViewDataset):
 class MVSFolderScene(Photographs):
     """The views that a folder's pair.txt names, by ascending number; arguments and errors as `MVSFolder` says.
 
+    Those without an image are left out, as sources too, which `notes` say.
+
     `num_depths` counts where a cam file does not state the number of its depths; see `read_cam`.
     """
 
@@ -81,30 +86,34 @@ class MVSFolderScene(Photographs):
         cams: str | None = None,
         num_depths: int = NUM_DEPTHS,
     ) -> None:
-        views = read_scene(folder, cams=cams, num_depths=num_depths)
+        imageless: list[int] = []
+        views = read_scene(folder, cams=cams, num_depths=num_depths, imageless=imageless)
         place = {number: index for index, number in enumerate(views)}
         truth = next((folder / name for name in DEPTH_FOLDERS if (folder / name).is_dir()), None)
         if truth is None and depth == "required":
             wanted = " or ".join(f"{name}/" for name in DEPTH_FOLDERS)
             raise Vo3dError(f"{folder}: no folder {wanted} of true depth: add it, or leave out depth='required'")
+        photographs = [
+            Photograph(
+                image=view.image,
+                size=image_size(view.image),
+                K=view.camera.K,
+                world_T_cam=se3.inverse(view.camera.cam_T_world),
+                depth_range=depth_range or (view.camera.depth_min, view.camera.depth_max),
+                num_depths=view.camera.num_depths,
+                sources=tuple(place[source] for source in view.sources),
+                depth=None if truth is None else truth / f"{view.index:08d}.pfm",
+            )
+            for view in views.values()
+        ]
+        absent = missing_note([f"{index:08d}" for index in imageless], len(views) + len(imageless), f"of {folder}")
         super().__init__(
             folder.resolve().name,
-            [
-                Photograph(
-                    image=view.image,
-                    size=image_size(view.image),
-                    K=view.camera.K,
-                    world_T_cam=se3.inverse(view.camera.cam_T_world),
-                    depth_range=depth_range or (view.camera.depth_min, view.camera.depth_max),
-                    num_depths=view.camera.num_depths,
-                    sources=tuple(place[source] for source in view.sources),
-                    depth=None if truth is None else truth / f"{view.index:08d}.pfm",
-                )
-                for view in views.values()
-            ],
+            photographs,
             size=size,
             max_side=max_side,
             depth=depth,
+            notes=[*absent, *pair_notes(photographs)],
         )
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
@@ -129,4 +138,29 @@ def scene(
     return MVSFolderScene(path, size=size, max_side=max_side, depth=depth, depth_range=depth_range)
 
 
+def pair_notes(photographs: Sequence[Photograph]) -> list[str]:
+    """Say whether most of the pairs are of views that, by their cameras and depth ranges, do not see the same."""
+    pairs = [(one, photographs[source]) for one in photographs for source in one.sources]
+    apart = [pair for pair in pairs if not _overlap(*pair)]
+    if 2 * len(apart) <= len(pairs):
+        return []
+    names = " and ".join(one.image.name for one in apart[0])
+    return [
+        f"{len(apart)} of {len(pairs)} pairs in pair.txt see nothing in common by cameras and depth ranges, such as "
+        f"{names}: are the poses those from the world to the camera, K for images of this size, depths in their unit?"
+    ]
+
+
 LAYOUT = Layout("MVSNet's layout (images/, cams/, pair.txt)", recognises, scene, rank=1)
+
+
+def _overlap(one: Photograph, other: Photograph) -> bool:
+    """Tell whether some pixel at the middle depth of one view lies in the image and in the depths of the other."""
+    cells = torch.cartesian_prod(*[(torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID] * 2)
+    pixels = cells * torch.tensor([one.size[1], one.size[0]]) - 0.5
+    depth = (one.depth_range[0] * one.depth_range[1]) ** 0.5
+    points = se3.transform(se3.relative(other.world_T_cam, one.world_T_cam), rays(one.K, pixels) * depth)
+    found, z = project(other.K, points)
+    near, far = other.depth_range
+    inside = (found >= -0.5) & (found <= torch.tensor([other.size[1], other.size[0]]) - 0.5)
+    return bool((inside.all(-1) & (z > near / 2) & (z < 2 * far)).any())

@@ -1,17 +1,21 @@
 """Scenes of photographs with known cameras: files of any sizes in, views of one size with their sources out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32, Float64, Shaped
 from torch import Tensor
 
+from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, lens_pixels, pinhole
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
+from vo3d.geometry import sample_image
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
 from vo3d.recording import MultiViewScene
@@ -20,7 +24,10 @@ from vo3d.sample import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """One image file, its camera, and the views to match it with; `K` and `size` are those of what is read."""
+    """One image file, its camera, and the views to match it with; `K` and `size` are those of what is read.
+
+    The distortion of the camera that it was `stored` with is undone, and `K` is then `lenses.pinhole` of that.
+    """
 
     image: Path
     size: Size
@@ -30,6 +37,7 @@ class Photograph:
     sources: tuple[int, ...] = ()  # places in the scene, best first
     num_depths: int | None = None  # that suit the range, where the source states it
     depth: Path | None = None  # the true depth, where there is a file
+    stored: StoredCamera | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +81,7 @@ class Window:
 
 def posed_photographs(
     images: Sequence[Path],
-    sizes: Sequence[Size],
-    K: Float64[Tensor, "v 3 3"],
+    cameras: Sequence[StoredCamera],
     world_T_cam: Float64[Tensor, "v 4 4"],
     depth_range: tuple[float, float],
     *,
@@ -85,25 +92,29 @@ def posed_photographs(
 
     The angles between two views are taken at the geometric mean of `depth_range`, which is that of all views.
 
-    Raises Vo3dError when `depth_range` is none, or `num_sources` too small.
+    Raises Vo3dError when `depth_range` is none, `num_sources` too small, or the lens of a camera cannot be undone.
     """
     near, far = depth_range
     if not 0 < near < far < float("inf"):
         raise Vo3dError(f"depth_range {near:g} to {far:g}: expected 0 < near < far")
     if num_sources < 1:
         raise Vo3dError(f"num_sources is {num_sources}: expected at least 1")
-    scores = frustum_scores(K, world_T_cam, sizes, (near * far) ** 0.5)
+    K = torch.stack([pinhole(camera) for camera in cameras])
+    scores = frustum_scores(K, world_T_cam, [camera.size for camera in cameras], (near * far) ** 0.5)
     return [
         Photograph(
             image=image,
-            size=sizes[index],
+            size=camera.size,
             K=K[index],
             world_T_cam=world_T_cam[index],
             depth_range=depth_range,
             sources=tuple(sources),
             depth=None if depths is None else depths[index],
+            stored=camera,
         )
-        for index, (image, (sources, _)) in enumerate(zip(images, best_sources(scores, num_sources), strict=True))
+        for index, (image, camera, (sources, _)) in enumerate(
+            zip(images, cameras, best_sources(scores, num_sources), strict=True)
+        )
     ]
 
 
@@ -118,6 +129,7 @@ class Photographs(MultiViewScene):
         max_side: instead of `size`, the most pixels of the longer side; smaller images stay as they are.
         depth: "none"; "required", a view without a file of true depth is an error; "where present", it has depth 0.
         max_depths: upper limit of `num_depths`, where the source does not state it.
+        notes: what is to be said of the scene, a line each; those of `camera_notes` come behind them.
 
     Raises:
         Vo3dError: there is no view, an image has its principal point outside, a depth range is none, images that go
@@ -133,6 +145,7 @@ class Photographs(MultiViewScene):
         max_side: int | None = None,
         depth: DepthChoice = "none",
         max_depths: int = 256,
+        notes: Sequence[str] = (),
     ) -> None:
         check_size(size)
         if max_depths < 2:
@@ -153,6 +166,7 @@ class Photographs(MultiViewScene):
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
         )
         self._check()
+        self.notes = [*notes, *camera_notes(list(map(_whole_view, photographs)))]
 
     def __len__(self) -> int:
         """Number of views."""
@@ -188,8 +202,8 @@ class Photographs(MultiViewScene):
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """Read the image of a view, as `Photograph.K` sees it; a scene may undo a lens here."""
-        return read_image(photograph.image)
+        """Read the image of a view, as `Photograph.K` sees it."""
+        return without_lens(photograph, read_image(photograph.image))
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
         """Read the true depth of a view, pixel by pixel with its image, in the unit of the poses."""
@@ -216,13 +230,7 @@ class Photographs(MultiViewScene):
         """Raise for the first view that cannot be used with the others."""
         first = self.photographs[0]
         for photograph, window in zip(self.photographs, self._windows, strict=True):
-            (height, width), K = photograph.size, photograph.K.tolist()
-            if not (-0.5 <= K[0][2] <= width - 0.5 and -0.5 <= K[1][2] <= height - 0.5):
-                raise Vo3dError(
-                    f"{photograph.image}: is {width}x{height} pixels, but its camera has the principal point "
-                    f"({K[0][2]:g}, {K[1][2]:g}), outside of it: K is for images of another size: give the images it "
-                    "was made for, or scale K"
-                )
+            check_centre(photograph.K, photograph.size, photograph.image)
             near, far = photograph.depth_range
             if not 0 < near < far < float("inf"):
                 raise Vo3dError(
@@ -236,6 +244,20 @@ class Photographs(MultiViewScene):
                 )
 
 
+def _whole_view(photograph: Photograph) -> tuple[str, Float64[Tensor, "3 3"], Size]:
+    """Return name, K and size of the image as it is stored, where that is known: rows may be cut off it."""
+    camera = photograph.stored or photograph
+    return photograph.image.name, camera.K, camera.size
+
+
+def without_lens(photograph: Photograph, image: Float32[Tensor, "3 h w"]) -> Float32[Tensor, "3 h w"]:
+    """Undo the distortion of the lens that the stored image of a view was taken with; Vo3dError for another size."""
+    if photograph.stored is None or photograph.stored.lens is None:
+        return image
+    check_shape(photograph.image, image, photograph.size, "its camera is for")
+    return sample_image(image, lens_pixels(photograph.stored))[0]
+
+
 def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose: str) -> None:
     """Raise Vo3dError naming the file unless its pixels have the `size`, which is that of `whose` other thing."""
     height, width = pixels.shape[-2:]
@@ -246,14 +268,32 @@ def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose:
 def unique_names(images: Sequence[Path]) -> list[str]:
     """Name each image so that results can be told apart: by its stem, with as many folders before it as needed.
 
-    Suffixes stay where nothing else tells images apart, as a.jpg beside a.png.
+    Suffixes stay where nothing else tells images apart, as a.jpg beside a.png, and numbers follow where joining does
+    not, as a_b/c.jpg beside a/b_c.jpg. Names differ by more than capitals, because file systems may not tell these.
     """
+    if twice := next((path for path, times in Counter(images).items() if times > 1), None):
+        raise Vo3dError(f"{twice}: is among the images of a scene twice: name it once")
     longest = max((len(path.parts) for path in images), default=1)
+    told_apart = None
     for paths in ([path.with_suffix("") for path in images], images):
         below_root = [path.relative_to(path.anchor).parts for path in paths]
         for depth in range(1, longest + 1):
-            names = ["_".join(parts[-depth:]) for parts in below_root]
-            if len(set(names)) == len(names):
+            tails = [parts[-depth:] for parts in below_root]
+            names = ["_".join(tail) for tail in tails]
+            if len(set(map(str.casefold, names))) == len(names):
                 return names
-    twice = next(path for path in images if list(images).count(path) > 1)
-    raise Vo3dError(f"{twice}: is among the images of a scene twice: name it once")
+            if told_apart is None and len(set(tails)) == len(names):
+                told_apart = names
+    return _numbered(told_apart or [])
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Append numbers to names that came before."""
+    taken: set[str] = set()
+    free = []
+    for name in names:
+        free.append(
+            next(one for one in chain([name], (f"{name}_{n}" for n in count(2))) if one.casefold() not in taken)
+        )
+        taken.add(free[-1].casefold())
+    return free

@@ -1,5 +1,6 @@
 """Folders of images whose poses are in a trajectory file: recordings of robots, trackers, SLAM programs."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +10,18 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
 from vo3d.datasets.views import first_of, image_files
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.images import image_size
 from vo3d.formats.pinhole import check_pinhole
 from vo3d.formats.text import parse_number, read_content, read_lines
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import trajectory as trajectories
+from vo3d.geometry.distortion import NUM_COEFFICIENTS, LensModel
 from vo3d.recording import Layout
 
 IMAGE_FOLDERS = ("images", "rgb", "image_2", "color", ".")
@@ -26,7 +29,17 @@ TRAJECTORIES = ("poses.txt", "trajectory.txt", "groundtruth.txt")
 INTRINSICS = ("intrinsics.txt", "K.txt", "camera-intrinsics.txt")
 NANOSECONDS = 10**14  # a stamp in the name of an image above this is in nanoseconds
 
-Intrinsics = tuple[float, float, float, float]
+LENSES: dict[str, LensModel] = {  # words for the lens models of `vo3d.geometry.distortion`
+    "radtan": "radtan",
+    "plumb_bob": "radtan",
+    "opencv": "radtan",
+    "equidistant": "equidistant",
+    "fisheye": "equidistant",
+    "opencv_fisheye": "equidistant",
+}
+
+Intrinsics = tuple[float, ...]
+Lens = tuple[LensModel, tuple[float, ...]]
 
 
 class PosedImages(MultiViewDataset):
@@ -88,8 +101,10 @@ class PosedImagesScene(Photographs):
         depth_range: near and far for all views, in the unit of the poses.
         poses: the file of poses, camera to world; None: poses.txt, trajectory.txt or groundtruth.txt in `folder`.
         format: "kitti" or "tum"; None: by the number of columns.
-        intrinsics: fx, fy, cx, cy in pixels of the images, of which the top-left one has its centre at (0, 0); None:
-            from intrinsics.txt, K.txt or camera-intrinsics.txt in `folder`: these four numbers, or a 3x3 or 4x4 matrix.
+        intrinsics: fx, fy, cx, cy in pixels of the images, of which the top-left one has its centre at (0, 0), and
+            where the lens distorts k1, k2, p1, p2 and so on of OpenCV's model; None: from intrinsics.txt, K.txt or
+            camera-intrinsics.txt in `folder`: the four numbers, or a 3x3 or 4x4 matrix, and where the lens distorts a
+            line such as `radtan k1 k2 p1 p2` or `equidistant k1 k2 k3 k4`. Images are read without distortion.
         every: take every so many-th of the images that have a pose.
         num_sources: at most, of each view.
         max_difference: seconds between an image and its pose, at most.
@@ -123,17 +138,21 @@ class PosedImagesScene(Photographs):
         path = poses or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): name it (poses)")
         trajectory = read_trajectory(path, format or _format(path))
         chosen, rows = _matched(images, trajectory, path, max_difference)
+        without = sorted(set(range(len(images))) - set(chosen))
+        notes = []
+        if without:
+            names = first_few(images[index].name for index in without)
+            notes.append(f"{len(without)} of {len(images)} images have no pose in {path} ({names}): they are left out")
         images = [images[index] for index in chosen[::every]]
-        K = _intrinsics(folder, intrinsics)
+        cameras = _cameras(folder, intrinsics, images)
         views = posed_photographs(
             images,
-            list(map(image_size, images)),
-            K.expand(len(images), 3, 3),
+            cameras,
             trajectory.world_T_cam[rows[::every]],
             depth_range,
             num_sources=num_sources,
         )
-        super().__init__(folder.resolve().name, views, size=size, max_side=max_side)
+        super().__init__(folder.resolve().name, views, size=size, max_side=max_side, notes=notes)
 
 
 def recognises(path: Path) -> bool:
@@ -225,16 +244,14 @@ def _stamps(images: list[Path]) -> Float64[Tensor, " n"] | None:
     return None
 
 
-def _intrinsics(folder: Path, given: Intrinsics | None) -> Float64[Tensor, "3 3"]:
-    """Return K as given, or from a file of the folder."""
+def _cameras(folder: Path, given: Intrinsics | None, images: Sequence[Path]) -> list[StoredCamera]:
+    """Return the camera of each image, one for all of a size: as given, or from a file of the folder."""
     if given is not None:
-        numbers, place = list(given), f"{folder}: intrinsics"
+        numbers, place = list(given[:4]), f"{folder}: intrinsics"
+        lens = _lens("radtan", given[4:], place) if len(given) > 4 else None
     else:
         path = _find(folder, INTRINSICS, "of the camera: give intrinsics (fx, fy, cx, cy, in pixels)")
-        lines = enumerate(read_lines(path, "fx fy cx cy, or a 3x3 or 4x4 matrix"), start=1)
-        rows = [(line.partition("#")[0].split(), number) for number, line in lines]
-        numbers = [parse_number(token, path, number) for tokens, number in rows for token in tokens]
-        place = str(path)
+        numbers, lens, place = *_read_intrinsics(path), str(path)
     if len(numbers) == 16:
         numbers = [numbers[4 * row + column] for row in range(3) for column in range(3)]
     if len(numbers) == 4:
@@ -244,4 +261,32 @@ def _intrinsics(folder: Path, given: Intrinsics | None) -> Float64[Tensor, "3 3"
         raise Vo3dError(f"{place}: {len(numbers)} numbers: expected fx fy cx cy, or a 3x3 or 4x4 matrix")
     K = torch.tensor(numbers, dtype=torch.float64).reshape(3, 3)
     check_pinhole(K, place)
-    return K
+    sizes = list(map(image_size, images))
+    cameras = {size: StoredCamera(name=place, size=size, K=K, lens=lens) for size in sizes}
+    return [cameras[size] for size in sizes]
+
+
+def _read_intrinsics(path: Path) -> tuple[list[float], Lens | None]:
+    """Read the numbers of K, and the lens where a line begins with the name of its model."""
+    numbers: list[float] = []
+    lens = None
+    for number, line in enumerate(read_lines(path, "fx fy cx cy, or a 3x3 or 4x4 matrix"), start=1):
+        tokens = line.partition("#")[0].split()
+        model = LENSES.get(tokens[0].lower()) if tokens else None
+        values = [parse_number(token, path, number) for token in tokens[model is not None :]]
+        if model is None:
+            numbers += values
+        else:
+            lens = _lens(model, values, f"{path}:{number}")
+    return numbers, lens
+
+
+def _lens(model: LensModel, coefficients: Sequence[float], place: str) -> Lens | None:
+    """Return a lens, None for one that distorts nothing; Vo3dError for coefficients that the model has not."""
+    if len(coefficients) not in NUM_COEFFICIENTS[model] or not all(map(math.isfinite, coefficients)):
+        raise Vo3dError(
+            f"{place}: {len(coefficients)} coefficients of a {model} lens: expected "
+            f"{' or '.join(map(str, NUM_COEFFICIENTS[model]))} finite numbers, in OpenCV's order (k1 k2 p1 p2 k3 ..., "
+            "of a fisheye k1 k2 k3 k4)"
+        )
+    return (model, tuple(coefficients)) if model == "equidistant" or any(coefficients) else None

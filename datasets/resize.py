@@ -49,6 +49,12 @@ def resize_intrinsics(K: Float[Tensor, "*b 3 3"], old: Size, new: Size) -> Float
     return scale_intrinsics(K, new[1] / old[1], new[0] / old[0])
 
 
+def is_resized(size: Size, original: Size) -> bool:
+    """Tell whether `size` is that of an `original` resized in its shape, each side rounded up or down."""
+    factors = [((new - 1) / old, (new + 1) / old) for new, old in zip(size, original, strict=True)]
+    return max(low for low, _ in factors) < min(high for _, high in factors)
+
+
 def resize(sample: Sample, size: Size) -> Sample:
     """Return the sample with all maps of pixels (`PIXELS`) and K at `size` (height, width)."""
     check_size(size)

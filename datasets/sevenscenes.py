@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
@@ -234,8 +235,7 @@ class SevenScenesScene(Photographs):
         images, stems = recording.files[chosen], recording.stems[chosen]
         views = posed_photographs(
             images,
-            [_ORIGINAL] * len(images),
-            recording.K.expand(len(images), 3, 3),
+            [StoredCamera(name=recording.name, size=_ORIGINAL, K=recording.K)] * len(images),
             recording.world_T_cam[chosen],
             depth_range,
             num_sources=num_sources,

@@ -1,5 +1,6 @@
 """The views of a clip: their images, one file each, and the inertial readings between them."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -11,7 +12,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.resize import Size, check_size, resize_image
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
 from vo3d.recording import Recording
 from vo3d.sample import Sample
@@ -117,6 +118,18 @@ def first_of(paths: Iterable[Path], complaint: str) -> Path:
     if (path := next(iter(paths), None)) is None:
         raise Vo3dError(complaint)
     return path
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is such a file, also for names out of files that no system takes."""
+    return os.path.isfile(path)  # Path.is_file raises for a name that is too long
+
+
+def missing_note(missing: Sequence[str], total: int, whose: str) -> list[str]:
+    """Say which of the images of a file are not there, in one line; none where all are."""
+    if not missing:
+        return []
+    return [f"{len(missing)} of {total} images {whose} are missing ({first_few(missing)}): the others are used"]
 
 
 def readings_between(

@@ -1,5 +1,6 @@
 """List the readers that `fuzz_readers.py` harms files for: how to write a small valid file, and how to read it."""
 
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from scipy.io import savemat
 
 from fuzz_readers import Target
 from vo3d.datasets.folder import FolderRecording
+from vo3d.datasets.nerf import NeRFScene
 from vo3d.datasets.posed_images import PosedImagesScene
 from vo3d.datasets.sevenscenes import SevenScenesRecording, sequence_folders
 from vo3d.errors import Vo3dError
@@ -204,13 +206,25 @@ def write_posed(folder: Path, *, name: str) -> Path:
     for index in range(3):
         write_picture(folder / "images", suffix=".png", name=str(index))
     write_trajectory(folder / "poses.txt", Trajectory(world_T_cam=poses().world_T_cam), "kitti")
-    write_text(folder, name="intrinsics.txt", text="30 30 4 3\n")
+    write_text(folder, name="intrinsics.txt", text="30 30 4 3\nradtan 0.01 0 0 0\n")
     return folder / name
 
 
 def read_posed(path: Path) -> PosedImagesScene:
     """Read the scene that this file is of."""
     return PosedImagesScene(path.parent.parent if path.suffix == ".png" else path.parent, depth_range=(1, 9))
+
+
+def write_nerf(folder: Path) -> Path:
+    """Write images with the transforms.json of a NeRF, which is the file to harm."""
+    content = {"fl_x": 30.5, "fl_y": 30, "cx": 4.5, "cy": 3, "w": 8, "h": 6, "k1": 0.01, "p1": 0.001}
+    frames = []
+    for index in range(3):
+        write_picture(folder / "images", suffix=".png", name=str(index))
+        rows = [[1, 0, 0, index], [0, 1, 0, 0.5], [0, 0, 1, 0], [0, 0, 0, 1]]
+        frames.append({"file_path": f"images/{index}", "transform_matrix": rows, "w": 8, "fl_x": 30.5})
+    text = json.dumps({**content, "camera_model": "OPENCV", "frames": frames})
+    return write_text(folder, name="transforms.json", text=text)
 
 
 def write_video(folder: Path) -> Path:
@@ -297,6 +311,7 @@ def targets() -> Iterator[Target]:
         yield Target(
             f"posed images, {name}", partial(write_posed, name=name), read_posed, seal_png if "png" in name else bytes
         )
+    yield Target("transforms.json", write_nerf, lambda path: NeRFScene(path, depth_range=(1, 9)))
     yield Target("video", write_video, read_video)
 
 

@@ -1,6 +1,7 @@
 """The one error that a user can cause and mend, words of others in messages, and what a refusal of the system means."""
 
 import errno
+from collections.abc import Iterable
 
 
 class Vo3dError(ValueError):
@@ -35,6 +36,12 @@ def quoted(found: object, most: int = LONGEST) -> str:
     except (ValueError, RecursionError):  # a number of too many digits, a list within a list within ...
         text = f"{type(found).__name__} too large to show"
     return shown(text, most)
+
+
+def first_few(names: Iterable[str], most: int = 5) -> str:
+    """Return the first of some names for a message, and how many more there are."""
+    every = list(names)
+    return ", ".join(shown(name) for name in every[:most]) + (f" and {len(every) - most} more" * (len(every) > most))
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,6 @@
 """COLMAP's projects, written here around a painted wall that lenses distort: cameras, partners, depth ranges."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 
 import wall
-from vo3d.datasets.colmap import Colmap, ColmapScene, lens_pixels, pinhole, recognises, scene
+from vo3d.datasets.colmap import Colmap, ColmapScene, recognises, scene, stored_camera
+from vo3d.datasets.lenses import lens_pixels, pinhole
+from vo3d.datasets.photographs import unique_names
 from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import ColmapCamera, ColmapImage, ColmapModel, SparsePoints, read_model, write_model
 from vo3d.formats.colmap_model import CAMERA_MODELS
 from vo3d.formats.images import write_image
-from vo3d.geometry import distort_points, pixel_grid, project, rays, se3, undistort_points
+from vo3d.geometry import distort_points, pixel_grid, project, rays, rotations, se3, undistort_points
 
 HEIGHT, WIDTH, VIEWS = 96, 120, 5
 BARREL = (-0.25, 0.05, 0.002, -0.001)
@@ -36,7 +39,9 @@ def directions(one: ColmapCamera) -> Tensor:
     return rays(one.K, pixels)
 
 
-def write_project(folder: Path, cameras: list[ColmapCamera], *, points: int = 60, binary: bool = True) -> Path:
+def write_project(
+    folder: Path, cameras: list[ColmapCamera], *, points: int = 60, binary: bool = True, keypoints: bool = False
+) -> Path:
     """Five views, of the cameras in turn, and points of the wall that they see; the last view sees three of them."""
     generator = torch.Generator().manual_seed(0)
     xyz = torch.rand(points, 3, generator=generator, dtype=torch.float64) - 0.5
@@ -49,6 +54,8 @@ def write_project(folder: Path, cameras: list[ColmapCamera], *, points: int = 60
         write_image(folder / "images" / name, picture)
         cam_T_world = se3.inverse(world_T_cam)
         pixels, _ = project(one.K, se3.transform(cam_T_world, xyz))
+        if one.lens is not None:
+            pixels = distort_points(pixels, one.K, one.lens[1], one.lens[0])
         seen = ((pixels > 0) & (pixels < torch.tensor([one.width, one.height]))).all(-1).nonzero()[:, 0]
         seen = seen[:3] if index == VIEWS - 1 else seen
         none = torch.zeros(0, 2, dtype=torch.float64)
@@ -58,8 +65,8 @@ def write_project(folder: Path, cameras: list[ColmapCamera], *, points: int = 60
                 name=name,
                 camera_id=one.id,
                 cam_T_world=cam_T_world,
-                keypoints=none,
-                point_ids=none[:, 0].long(),
+                keypoints=pixels[seen] if keypoints else none,
+                point_ids=seen + 1 if keypoints else none[:, 0].long(),
             )
         )
         point.append(seen)
@@ -72,7 +79,7 @@ def write_project(folder: Path, cameras: list[ColmapCamera], *, points: int = 60
         error=torch.ones(points, dtype=torch.float64),
         point=observed,
         image_id=torch.cat(image_id),
-        keypoint=torch.zeros_like(observed),
+        keypoint=torch.cat([torch.arange(len(seen)) for seen in point]),
     )
     model = ColmapModel(folder=folder, cameras={one.id: one for one in cameras}, images=images, points=sparse)
     write_model(folder / "sparse" / "0", model, binary=binary)
@@ -164,7 +171,7 @@ def test_a_lens_is_undone(tmp_path: Path, name: str, coefficients: tuple[float, 
 @pytest.mark.parametrize(("name", "coefficients"), LENSES)
 def test_the_zoom_is_the_smallest_that_leaves_no_pixel_empty(name: str, coefficients: tuple[float, ...]) -> None:
     one = camera(3, name, coefficients)
-    K = pinhole(one)
+    K = pinhole(stored_camera(one, Path()))
     assert one.lens is not None
 
     def outside(factor: float) -> int:
@@ -181,17 +188,18 @@ def test_the_map_between_its_places_is_exact_enough() -> None:
     """Of a strong lens at a size at which it would be used."""
     one = camera(3, "OPENCV", BARREL, 480, 641)
     assert one.lens is not None
-    pixels = lens_pixels(one)
+    stored = stored_camera(one, Path())
+    pixels = lens_pixels(stored)
     assert pixels.shape == (480, 641, 2)
     some = pixel_grid(480, 641, dtype=torch.float64)[::7, ::5]
-    exact = distort_points(some, one.K, one.lens[1], one.lens[0], pinhole(one))
+    exact = distort_points(some, one.K, one.lens[1], one.lens[0], pinhole(stored))
     assert float((pixels[::7, ::5] - exact).norm(dim=-1).max()) < 0.01
 
 
 def test_a_lens_that_cannot_be_undone_is_told() -> None:
     one = camera(4, "SIMPLE_RADIAL", (-12.0,))  # stops growing at a sixth of the focal length
-    with pytest.raises(Vo3dError, match=r"camera 4 \(SIMPLE_RADIAL 144 .*-12\): its lens cannot be undone"):
-        pinhole(one)
+    with pytest.raises(Vo3dError, match=r"camera 4 \(SIMPLE_RADIAL 144 .*-12\) of .*: its lens cannot be undone"):
+        pinhole(stored_camera(one, Path()))
 
 
 def test_cameras_of_different_sizes(tmp_path: Path) -> None:
@@ -249,14 +257,14 @@ def few_left(points: SparsePoints) -> SparsePoints:
         (lambda folder: (folder / "sparse/0/points3D.bin").unlink(), {}, "the COLMAP model has no sparse points"),
         (lambda folder: points_of(folder, few_left), {}, "sparse/0: no view sees 10 sparse points: .*give depth_range"),
         (
-            lambda folder: (folder / "images/left/1.png").unlink(),
+            lambda folder: [path.unlink() for path in folder.glob("images/*/*")],
             {},
-            r"images/left/1\.png: no such image file: .*sparse/0 has registered it",
+            r"images: holds none of the 5 images that .*sparse/0 has registered, such as right/0\.png: add them",
         ),
         (
-            lambda folder: write_image(folder / "images/left/1.png", torch.ones(48, 60)),
+            lambda folder: write_image(folder / "images/left/1.png", torch.ones(60, 48)),
             {},
-            r"left/1\.png: is 60x48 pixels, but its camera in .*sparse/0 is for 120x96",
+            r"left/1\.png: is 48x60 pixels, but its camera in .*sparse/0 is for 120x96",
         ),
         (lambda folder: (folder / "images").rename(folder / "photos"), {}, "no folder images/ beside the model"),
         (lambda folder: (folder / "sparse/0/cameras.bin").unlink(), {}, "no COLMAP model"),
@@ -266,7 +274,7 @@ def few_left(points: SparsePoints) -> SparsePoints:
             {"depth_range": (0.0, 2.0)},
             r"right/0\.png: depth range 0 to 2: expected 0 < near < far",
         ),
-        (lambda folder: None, {"images": Path("/nowhere")}, r"/nowhere/right/0\.png: no such image file"),
+        (lambda folder: None, {"images": Path("/nowhere")}, r"/nowhere: holds none of the 5 images"),
     ],
 )
 def test_every_mistake_is_one_clear_line(
@@ -283,3 +291,180 @@ def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = write_project(tmp_path / "desk", [camera(3, "PINHOLE")])
     (folder / "images").rename(tmp_path / "photos")
     assert scene(folder, images=tmp_path / "photos").clip([2]).image.shape == (1, 3, HEIGHT, WIDTH)
+
+
+def cameras_of(folder: Path, change: Callable[[ColmapCamera], ColmapCamera]) -> None:
+    model = read_model(folder)
+    cameras = {id: change(camera) for id, camera in model.cameras.items()}
+    write_model(folder / "sparse/0", replace(model, cameras=cameras))
+
+
+def poses_of(folder: Path, change: Callable[[Tensor], Tensor]) -> None:
+    model = read_model(folder)
+    images = [replace(image, cam_T_world=change(image.cam_T_world)) for image in model.images]
+    write_model(folder / "sparse/0", replace(model, images=images))
+
+
+def zoomed(factor: float) -> Callable[[Path], None]:
+    """Multiply the focal lengths of all cameras."""
+
+    def change(camera: ColmapCamera) -> ColmapCamera:
+        focals = CAMERA_MODELS[camera.model].focals
+        return replace(camera, params=(*(factor * f for f in camera.params[:focals]), *camera.params[focals:]))
+
+    return lambda folder: cameras_of(folder, change)
+
+
+def reordered(cam_T_world: Tensor) -> Tensor:
+    """Read a quaternion x y z w as w x y z."""
+    w, x, y, z = rotations.quaternion_from_matrix(cam_T_world[:3, :3])
+    wrong = rotations.matrix_from_quaternion(torch.stack((x, y, z, w)))
+    return se3.from_rotation_translation(wrong, cam_T_world[:3, 3])
+
+
+OPENGL = torch.diag(torch.tensor([1.0, -1, -1, 1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("keypoints", [True, False])
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (zoomed(2), "it fits with focal lengths of 0.5 times those"),
+        (zoomed(0.4), "it fits with focal lengths of 2.5 times those"),
+        (lambda folder: poses_of(folder, reordered), "the quaternions are written x y z w: write w x y z"),
+        (lambda folder: poses_of(folder, lambda pose: OPENGL @ pose), "the cameras look along -z, as OpenGL's"),
+        (
+            lambda folder: cameras_of(folder, lambda one: replace(one, params=tuple(2 * p for p in one.params))),
+            "it fits with keypoints 2 times as far apart: cameras or keypoints are for another image size",
+        ),
+        (
+            lambda folder: points_of(folder, lambda points: replace(points, xyz=points.xyz.flip(-1))),
+            "cameras, images and points are not of one model",
+        ),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_refused(
+    tmp_path: Path, harm: Callable[[Path], None], words: str, keypoints: bool
+) -> None:
+    """Where points are seen is told twice: by keypoints, or, without these, by the borders of the images."""
+    one = camera(3, "PINHOLE") if "2 times as far" in words else camera(3, "OPENCV", BARREL)
+    folder = write_project(tmp_path, [one], keypoints=keypoints)
+    assert not scene(folder).notes
+    harm(folder)
+    if not keypoints and ("2.5 times" in words or "quaternions" in words):
+        assert not scene(folder).notes  # all points are still inside of the images
+        return
+    with pytest.raises(Vo3dError, match=r"sparse/0: sparse points miss their keypoints by .* in the median of \d+"):
+        scene(folder)
+    with pytest.raises(Vo3dError, match=words if keypoints else "expected about one: "):
+        scene(folder)
+
+
+def test_poses_the_other_way_round_are_told(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE")], keypoints=True)
+    far = se3.exp(torch.tensor([0.5, 0.2, 0.4, 0.3, -0.2, 0.5], dtype=torch.float64))  # off the origin
+    model = read_model(folder)
+    points = replace(model.points, xyz=se3.transform(far, model.points.xyz))
+    images = [replace(image, cam_T_world=far @ se3.inverse(image.cam_T_world)) for image in model.images]
+    write_model(folder / "sparse/0", replace(model, images=images, points=points))
+    with pytest.raises(Vo3dError, match="the poses map cameras to the world: write their inverses"):
+        scene(folder)
+
+
+def test_one_wrong_camera_of_two_is_told(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE"), camera(9, "SIMPLE_RADIAL", (-0.1,))], keypoints=True)
+    zoom = zoomed(2)
+    cameras = dict(read_model(folder).cameras)
+    zoom(folder)
+    model = read_model(folder)
+    write_model(folder / "sparse/0", replace(model, cameras={3: cameras[3], 9: model.cameras[9]}))
+    with pytest.raises(Vo3dError, match=r"keypoints of camera 9 by .* focal lengths of 0.5 times"):
+        scene(folder)
+
+
+def test_a_small_miss_draws_a_line(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE")], keypoints=True)
+    zoomed(1.07)(folder)
+    assert [note for note in scene(folder).notes if "miss their keypoints by 2." in note]
+
+
+def test_a_principal_point_far_from_the_centre_draws_a_line(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE")])
+    cameras_of(folder, lambda one: replace(one, params=(*one.params[:2], 30.0, 24.0)))
+    (note,) = scene(folder).notes
+    assert "far from the centre in 5 of 5 views (0.png has (29.5, 23.5) in 120x96 pixels)" in note
+
+
+def test_missing_images_are_left_out_with_a_line(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE")])
+    (folder / "images/left/1.png").unlink()
+    here = scene(folder)
+    assert here.names == ["right_0", "left_0", "1", "2"] or len(here) == 4
+    assert list(here.notes) == [f"1 of 5 images of {folder}/sparse/0 are missing (left/1.png): the others are used"]
+    assert all(source < 4 for index in range(4) for source in here.sources(index))
+    assert here.clip([0, 1, 2, 3]).image.shape == (4, 3, HEIGHT, WIDTH)
+
+
+def test_images_that_were_resized_are_told_and_k_is_scaled(tmp_path: Path) -> None:
+    """Half the size, with a lens: what is read is what a pinhole of the scaled K sees."""
+    one = camera(3, "OPENCV", BARREL)
+    folder = write_project(tmp_path, [one])
+    half = camera(3, "OPENCV", BARREL, HEIGHT // 2, WIDTH // 2)
+    looks = directions(half)
+    for name, world_T_cam in zip(scene(folder).photographs, wall.poses(VIEWS), strict=True):
+        write_image(name.image, wall.look(looks, world_T_cam)[0])
+    here = scene(folder)
+    assert "5 of 5 images are resized (0.png is 60x48 pixels, its camera for 120x96): K is scaled" in here.notes[0]
+    sample = here.clip([1])
+    K = sample.K[0].double()
+    # the wall's K of the half size: the centre of the top-left pixel is (0, 0) in both
+    assert float(K[0, 2]) == pytest.approx((float(one.K[0, 2]) + 0.5) / 2 - 0.5)
+    picture, _ = wall.photograph(K, wall.poses(VIEWS)[1], HEIGHT // 2, WIDTH // 2)
+    assert (sample.image[0] - picture).abs().mean() < 0.03
+
+
+def test_a_model_without_points_is_paired_by_its_poses(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE")])
+    points_of(folder, none_left)
+    here = scene(folder, depth_range=(0.7, 1.4))
+    assert list(here.notes) == ["no sparse points of these images: views are paired by their poses and the depth range"]
+    assert all(len(here.sources(index)) == 4 for index in range(VIEWS))
+    assert here.sources(0)[0] == 2  # 7 degrees apart, as posed images are paired
+    (folder / "sparse/0/points3D.bin").unlink()
+    assert len(scene(folder, depth_range=(0.7, 1.4)).references) == VIEWS
+
+
+def test_an_unused_camera_of_an_unknown_lens_is_left_out(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, [camera(3, "PINHOLE")], binary=False)
+    path = folder / "sparse/0/cameras.txt"
+    path.write_text(path.read_text() + "8 FOV 640 480 500 500 320 240 0.9\n9 PINHOLE 640 480 0 500 320 240\n")
+    notes = scene(folder).notes
+    assert len(notes) == 2
+    assert "camera 8 is left out, as no image has it: " in notes[0]
+    assert "camera model FOV" in notes[0]
+    assert "camera 9 is left out" in notes[1]
+
+
+def test_names_that_become_equal_when_joined_stay_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a_b/c.jpg", "a/b_c.jpg", "x/c.jpg", "x/b_c.jpg", "X/C.jpg", "a/b_c_2.jpg")]
+    assert unique_names(paths) == ["a_b_c", "a_b_c_2", "x_c", "x_b_c", "X_C_2", "a_b_c_2_2"]
+    assert unique_names(paths[:1]) == ["c"]
+    assert unique_names([Path("x/1.jpg"), Path("y/1.jpg")]) == ["x_1", "y_1"]
+    with pytest.raises(Vo3dError, match=r"a_b/c\.jpg: is among the images of a scene twice"):
+        unique_names([paths[0], paths[0]])
+
+
+@pytest.mark.real
+def test_a_real_model_fits_itself_and_is_refused_once_it_does_not(shared_data: Path, tmp_path: Path) -> None:
+    """Four drone photographs, whose points miss their keypoints by less than a pixel."""
+    folder = shutil.copytree(shared_data / "trials/scenes/maupertuis_wide", tmp_path / "wide")
+    assert not scene(folder).notes
+    cameras = folder / "sparse/0/cameras.txt"
+    cameras.chmod(0o644)
+    text = cameras.read_text()
+    cameras.write_text(text.replace("616.16425", "1232.3285"))
+    with pytest.raises(Vo3dError, match=r"by 113 pixels, .* it fits with focal lengths of 0.5 times"):
+        scene(folder)
+    cameras.write_text(text.replace("616.16425", "647"))
+    (note,) = scene(folder).notes
+    assert "by 5.67 pixels" in note

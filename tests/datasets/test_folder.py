@@ -190,3 +190,14 @@ def test_a_truncated_video_is_refused_or_read_by_its_range(video: Path) -> None:
     assert 0 < there < 30
     recording = FolderRecording(video, field_of_view=80.0, frames=(0, there))
     assert recording.clip([there - 1]).image[0, 0, 20, 20].mul(255 / 8).round() == there - 1
+
+
+def test_k_is_held_against_the_images(folder: Path, video: Path) -> None:
+    for source in (folder, video):
+        with pytest.raises(
+            Vo3dError, match=rf"{source.name}: is 64x48 pixels, but .* principal point \(64, 48\), outside"
+        ):
+            FolderRecording(source, intrinsics=(90.0, 90.0, 64.0, 48.0))
+        (note,) = FolderRecording(source, intrinsics=(25.0, 25.0, 15.0, 11.0)).notes
+        assert "the principal point is far from the centre in 1 of 1 views" in note
+    assert not FolderRecording(folder, intrinsics=INTRINSICS).notes

@@ -283,3 +283,17 @@ def test_the_real_gyroscope_turns_as_the_true_poses_do(shared_data: Path, name: 
     assert z > 0.5
     slope = (rate[:, 1] * true_rate[:, 1]).sum() / true_rate[:, 1].square().sum()
     assert slope == pytest.approx(1, abs=0.02)
+
+
+def test_k_is_held_against_the_images(root: Path) -> None:
+    """Images that were made smaller, beside the calibration of the large ones."""
+    dataset = KITTIOdometry(root, ["06"], clip_length=2)
+    assert not dataset.recordings[0].notes
+    for path in (root / "sequences/06").glob("image_2/*.png"):
+        cv2.imwrite(str(path), np.zeros((HEIGHT * 3 // 4, WIDTH * 3 // 4, 3), np.uint8))
+    (note,) = KITTIOdometry(root, ["06"], clip_length=2).recordings[0].notes
+    assert "far from the centre in 1 of 1 views (000000.png has (19.3, 6.1) in 30x9 pixels)" in note
+    for path in (root / "sequences/06").glob("image_2/*.png"):
+        cv2.imwrite(str(path), np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8))
+    with pytest.raises(Vo3dError, match=r"image_2/000000\.png: is 20x6 pixels, but its camera has the principal point"):
+        KITTIOdometry(root, ["06"], clip_length=2)

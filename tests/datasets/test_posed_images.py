@@ -11,7 +11,9 @@ from vo3d.datasets.posed_images import PosedImages, PosedImagesScene, recognises
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.formats.trajectories import Trajectory, write_trajectory
+from vo3d.geometry import pixel_grid, rays, undistort_points
 from vo3d.geometry import trajectory as trajectories
+from vo3d.geometry.distortion import LensModel
 
 HEIGHT, WIDTH, VIEWS = 48, 60, 6
 RANGE = (0.7, 1.4)
@@ -133,6 +135,42 @@ def test_many_folders_make_one_dataset(folder: Path) -> None:
     assert dataset[0].image.shape == (3, 3, 24, 30)
 
 
+BARREL = (-0.25, 0.05, 0.002, -0.001)
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("radtan -0.25 0.05 0.002 -0.001", False),
+        ("plumb_bob -0.25 0.05 0.002 -0.001 0  # k3", False),
+        ("", True),
+        ("fisheye 0.05 -0.02 0.01 0", False),
+    ],
+)
+def test_a_lens_is_undone(folder: Path, line: str, given: bool) -> None:
+    model: LensModel = "equidistant" if "fisheye" in line else "radtan"
+    coefficients = (0.05, -0.02, 0.01, 0.0) if "fisheye" in line else BARREL
+    looks = rays(K, undistort_points(pixel_grid(HEIGHT, WIDTH, dtype=torch.float64), K, coefficients, model))
+    for index, pose in enumerate(wall.poses(VIEWS)):
+        write_image(folder / f"images/{index}.png", wall.look(looks, pose)[0])
+    (folder / "intrinsics.txt").write_text(f"{line}\n{FOUR}\n")
+    four = tuple(float(word) for word in FOUR.split()[:4])
+    sample = scene(folder, depth_range=RANGE, intrinsics=(*four, *BARREL) if given else None).clip([1])
+    picture, _ = wall.photograph(sample.K[0].double(), wall.poses(VIEWS)[1], HEIGHT, WIDTH)
+    assert (sample.image[0] - picture).abs().mean() < 0.012
+    still, _ = wall.photograph(K, wall.poses(VIEWS)[1], HEIGHT, WIDTH)
+    assert (sample.image[0] - still).abs().mean() > 0.015  # the test tells K apart
+
+
+def test_images_without_a_pose_are_left_out_with_a_line(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    poses = Trajectory(world_T_cam=wall.poses(VIEWS)[[1, 2, 5]], frames=torch.tensor([1, 2, 5]))
+    write_trajectory(folder / "poses.txt", poses, "kitti")
+    assert list(scene(folder, depth_range=RANGE).notes) == [
+        f"3 of 6 images have no pose in {folder}/poses.txt (0.png, 3.png, 4.png): they are left out"
+    ]
+
+
 @pytest.mark.parametrize(
     ("harm", "options", "words"),
     [
@@ -165,6 +203,18 @@ def test_many_folders_make_one_dataset(folder: Path) -> None:
             r"poses\.txt: has a pose of frame 6, but there are 6 images",
         ),
         (lambda folder: None, {"every": 0}, "every is 0"),
+        (
+            lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nradtan 1 2 3"),
+            {},
+            r"intrinsics\.txt:2: 3 coefficients of a radtan lens: expected 4 or 5 or 8 ",
+        ),
+        (
+            lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nfov 1 2 3 4"),
+            {},
+            r"intrinsics\.txt:2: 'fov': expected a finite number",
+        ),
+        (lambda folder: None, {"intrinsics": (9.0, 9.0, 9.0, 9.0, 1.0)}, "intrinsics: 1 coefficients of a radtan"),
+        (lambda folder: None, {"intrinsics": (9.0, 9.0, 9.0)}, "intrinsics: 3 numbers: expected fx fy cx cy"),
         (lambda folder: None, {"poses": Path("/nowhere.txt")}, r"/nowhere\.txt: no such file"),
         (
             lambda folder: [path.unlink() for path in (folder / "images").iterdir()],

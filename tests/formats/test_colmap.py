@@ -242,7 +242,11 @@ BAD_TEXTS = {
     "image nan": ("images", IMAGES.replace("0.5 -1 2 7", "inf -1 2 7"), ":4: 'inf': expected a finite number"),
     "image twice": ("images", IMAGES.replace("\n3 ", "\n90 "), ": image 90 is there twice"),
     "no images": ("images", "# nothing\n", ": holds no images"),
-    "track": ("points3D", POINTS.replace("3 5", "4 5"), ": a point is seen in image 4, which"),
+    "tracks": (
+        "points3D",
+        POINTS.replace("3 5", "4 5").replace("90", "91"),
+        ": a point is seen in image 4, which",
+    ),
     "half a track": ("points3D", POINTS.replace("90 2", "90"), ":2: 9 tokens: expected a line: point id"),
     "colour": ("points3D", POINTS.replace("255", "256"), ":2: colour 256 0 7"),
     "point id": ("points3D", POINTS.replace("11 1", "1.5 1"), ":2: '1.5' as the id of a point: expected a whole"),
@@ -279,9 +283,32 @@ def test_wherever_a_binary_file_ends_it_is_refused(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(("model_id", "name"), [(7, "FOV"), (10, "THIN_PRISM_FISHEYE"), (99, "number 99")])
 def test_a_camera_model_without_a_place_is_named(tmp_path: Path, model_id: int, name: str) -> None:
     path = write_bytes(tmp_path) / "cameras.bin"
-    path.write_bytes(struct.pack("<QIiQQ5d", 1, 7, model_id, 640, 480, 1, 2, 3, 4, 5))
+    num_params = {7: 5, 10: 12, 99: 5}[model_id]
+    path.write_bytes(struct.pack(f"<QIiQQ{num_params}d", 1, 7, model_id, 640, 480, *range(num_params)))
     with pytest.raises(Vo3dError, match=f"camera 7 has the camera model {name}: .* image_undistorter first"):
         read_model(tmp_path)
+
+
+def test_observations_in_images_that_are_not_there_are_left_out(tmp_path: Path) -> None:
+    path = write_text(tmp_path) / "points3D.txt"
+    path.write_text(POINTS.replace("3 5", "4 5"))
+    model = read_model(tmp_path)
+    assert list(model.notes) == [
+        f"1 of 4 observations in {path} are left out: {tmp_path}/images.txt lacks their images (4)"
+    ]
+    point, view = observations(model)
+    assert (point.tolist(), view.tolist()) == ([0, 1, 1], [1, 1, 1])
+
+
+@pytest.mark.parametrize(("model_id", "num_params"), [(7, 5), (10, 12), (11, 16), (12, 4), (13, 5), (16, 6), (17, 2)])
+def test_a_camera_that_no_image_has_may_be_of_any_model(tmp_path: Path, model_id: int, num_params: int) -> None:
+    path = write_bytes(tmp_path) / "cameras.bin"
+    other = struct.pack(f"<IiQQ{num_params}d", 1, model_id, 640, 480, *range(num_params))
+    path.write_bytes(struct.pack("<Q", 3) + other + path.read_bytes()[8:])
+    model = read_model(tmp_path)
+    assert set(model.cameras) == {2, 7}
+    (note,) = model.notes
+    assert note.startswith(f"camera 1 is left out, as no image has it: {path}: camera 1 has the camera model ")
 
 
 def test_other_damage_in_binary_files(tmp_path: Path) -> None:

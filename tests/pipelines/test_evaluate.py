@@ -86,6 +86,17 @@ def test_a_key_without_a_truth_is_said(
     )
 
 
+def test_what_a_recording_has_to_say_is_said(
+    steps_and_depth: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vo3d.recording.Recording.notes", ["1 of 9 images are missing"])
+    words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", "--tasks", "depth"]
+    assert main([*words, "--out", str(steps_and_depth / "said")]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "are missing" in line] == [
+        "street-0000: 1 of 9 images are missing"
+    ]
+
+
 def test_poses_in_the_world_are_scored_as_odometry(tmp_path: Path) -> None:
     run = train("Places", STREET, tmp_path)
     assert main(["evaluate", str(run), *OWN, "--weights", "last", "--lengths", "2"]) == 0

@@ -155,3 +155,15 @@ def test_memory_is_pinned_where_there_is_an_accelerator(there: bool, monkeypatch
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
     pinned = [DataModule(TinyClips(), pin_memory=pin).train_dataloader().pin_memory for pin in (None, False, True)]
     assert pinned == [False, False, there]  # None asks the trainer, and there is none
+
+
+def test_what_recordings_have_to_say_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    clips, others = TinyClips(), TinyClips()
+    for recording in (*clips.recordings, *others.recordings):
+        recording.notes = ["1 of 5 images are \x1b[31mmissing"]
+    names = [one.name for one in clips.recordings]
+    DataModule(train=clips, val=others).setup("fit")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"vo3d: {name}: 1 of 5 images are \\x1b[31mmissing" for name in dict.fromkeys(names)]
+    DataModule(train=clips, val=others).setup("test")
+    assert not capsys.readouterr().err

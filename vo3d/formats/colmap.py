@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, first_few
 from vo3d.formats import colmap_binary, colmap_text
 from vo3d.formats.colmap_model import ColmapCamera, ColmapImage, ColmapModel, SparsePoints, make_points
 from vo3d.formats.files import write_whole
@@ -40,10 +40,12 @@ def read_model(folder: Path) -> ColmapModel:
     """Read cameras, images and points, binary where both forms are there; `folder` is as in `find_model`.
 
     A model without points3D is one without points: `observations` refuses it, poses and cameras are of use without.
+    Left out, with a line each in `notes`: cameras that make no sense but that no image has, and observations in images
+    that are not there.
 
     Raises:
-        Vo3dError: with file and, for text, line: there is no model, a file is truncated or makes no sense, a camera
-            model is unknown, an image has no camera, an observation no image, an id comes twice, there is no image.
+        Vo3dError: with file and, for text, line: there is no model, a file is truncated or makes no sense, an image has
+            no camera or one of an unknown model, no observation has its image, an id comes twice, there is no image.
     """
     form = _find_form(folder)
     if form is None:
@@ -65,11 +67,29 @@ def read_model(folder: Path) -> ColmapModel:
     for image in images:
         if image.camera_id not in by_id:
             raise Vo3dError(f"{images_file}: image {image.id} has camera {image.camera_id}, which {cameras_file} lacks")
-    strangers = points.image_id[~torch.isin(points.image_id, image_ids)]
-    if len(strangers):
-        raise Vo3dError(f"{points_file}: a point is seen in image {int(strangers[0])}, which {images_file} lacks")
+        by_id[image.camera_id].check()
+    notes = []
+    for camera in cameras:
+        try:
+            camera.check()
+        except Vo3dError as error:
+            del by_id[camera.id]
+            notes.append(f"camera {camera.id} is left out, as no image has it: {error}")
+    strange = ~torch.isin(points.image_id, image_ids)
+    if bool(strange.any()):
+        ids = torch.unique(points.image_id[strange]).tolist()
+        if bool(strange.all()):
+            raise Vo3dError(
+                f"{points_file}: a point is seen in image {ids[0]}, which {images_file} lacks, and so are all "
+                "others: expected the points of this model: copy both files from one"
+            )
+        notes.append(
+            f"{int(strange.sum())} of {len(strange)} observations in {points_file} are left out: {images_file} lacks "
+            f"their images ({first_few(map(str, ids))})"
+        )
+        points = points.seen_in(image_ids)
     images.sort(key=lambda image: image.id)
-    return ColmapModel(folder=found, cameras=by_id, images=images, points=points)
+    return ColmapModel(folder=found, cameras=by_id, images=images, points=points, notes=tuple(notes))
 
 
 def write_model(folder: Path, model: ColmapModel, *, binary: bool = True) -> None:
@@ -89,8 +109,8 @@ def observations(model: ColmapModel) -> tuple[Int64[Tensor, " m"], Int64[Tensor,
     """
     if not len(model.points.point):
         raise Vo3dError(
-            f"{model.folder}: the COLMAP model has no sparse points: the choice of source views and depth ranges needs "
-            "them: run COLMAP's point_triangulator, or give the scene in the MVSNet layout with pair.txt and cams/"
+            f"{model.folder}: the COLMAP model has no sparse points that an image sees, which tell how far things are: "
+            "give the depth range (near and far, in the unit of its poses), or run COLMAP's point_triangulator"
         )
     image_ids = torch.tensor([image.id for image in model.images], dtype=torch.int64)  # ascending
     return model.points.point, torch.searchsorted(image_ids, model.points.image_id.contiguous())

@@ -12,11 +12,10 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.colmap_model import (
     CAMERA_MODELS,
     HALF_PIXEL,
-    MODEL_NAMES,
+    KNOWN_MODELS,
     ColmapCamera,
     ColmapImage,
     SparsePoints,
-    make_camera,
     make_image,
     make_points,
 )
@@ -66,14 +65,16 @@ class _Cursor:
 
 
 def read_cameras(path: Path) -> list[ColmapCamera]:
-    """Read the cameras in cameras.bin; Vo3dError with the file."""
+    """Read the cameras in cameras.bin, which are not checked; Vo3dError with the file."""
     cursor = _Cursor(path)
     cameras = []
     for _ in range(*cursor.take("Q")):
         id, model_id, width, height = cursor.take("IiQQ")
-        name = MODEL_NAMES.get(model_id, f"number {model_id}")
-        params = cursor.take(f"{CAMERA_MODELS[name].num_params}d") if name in CAMERA_MODELS else ()
-        cameras.append(make_camera(str(path), id, name, (width, height), params))
+        name, num_params = KNOWN_MODELS.get(model_id, (f"number {model_id}", 0))
+        params = cursor.take(f"{num_params}d")
+        cameras.append(ColmapCamera(id=id, model=name, width=width, height=height, params=params, place=str(path)))
+        if model_id not in KNOWN_MODELS:
+            cameras[-1].check()  # nobody knows where the next one begins
     cursor.finish()
     return cameras
 

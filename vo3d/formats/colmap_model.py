@@ -5,7 +5,7 @@ vo3d's, half a pixel less; `params` are as in COLMAP's files. Lengths are in the
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -51,15 +51,16 @@ CAMERA_MODELS = {
     "SIMPLE_FISHEYE": CameraModel(id=14, focals=1, lens="equidistant"),
     "FISHEYE": CameraModel(id=15, focals=2, lens="equidistant"),
 }
-MODEL_NAMES = {model.id: name for name, model in CAMERA_MODELS.items()} | {
-    7: "FOV",
-    10: "THIN_PRISM_FISHEYE",
-    11: "RAD_TAN_THIN_PRISM_FISHEYE",
-    12: "SIMPLE_DIVISION",
-    13: "DIVISION",
-    16: "EUCM",
-    17: "EQUIRECTANGULAR",
+OTHER_MODELS = {  # names and numbers of parameters of those that have no place here
+    7: ("FOV", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    12: ("SIMPLE_DIVISION", 4),
+    13: ("DIVISION", 5),
+    16: ("EUCM", 6),
+    17: ("EQUIRECTANGULAR", 2),
 }
+KNOWN_MODELS = OTHER_MODELS | {model.id: (name, model.num_params) for name, model in CAMERA_MODELS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,37 @@ class ColmapCamera:
     """A camera that one or many images share; `params` as in COLMAP's files."""
 
     id: int
-    model: str  # a key of CAMERA_MODELS
+    model: str  # a key of CAMERA_MODELS once it is checked
     width: int
     height: int
     params: tuple[float, ...]
+    place: str = field(default="", compare=False)  # of its file, for messages
+
+    def check(self) -> None:
+        """Raise Vo3dError for a camera model that has no place here, and for numbers that are no camera's."""
+        model = CAMERA_MODELS.get(self.model)
+        if model is None:
+            raise Vo3dError(
+                f"{self.place}: camera {self.id} has the camera model {shown(self.model, 26)}: expected "
+                f"{', '.join(CAMERA_MODELS)}: undistort with COLMAP's image_undistorter first"
+            )
+        if len(self.params) != model.num_params:
+            raise Vo3dError(
+                f"{self.place}: camera {self.id} has {len(self.params)} parameters: expected {model.num_params} for "
+                f"{self.model}"
+            )
+        size, focals = (self.width, self.height), self.params[: model.focals]
+        if min(size) < 1 or min(focals) <= 0 or not bool(torch.tensor(self.params).isfinite().all()):
+            raise Vo3dError(
+                f"{self.place}: camera {self.id} is {size[0]} x {size[1]} pixels with {self.model} "
+                f"{' '.join(f'{p:g}' for p in self.params)}: expected a size and focal lengths above 0, and finite "
+                "numbers"
+            )
+        if max(size) > LARGEST_K:
+            raise Vo3dError(
+                f"{self.place}: camera {self.id} is {size[0]} x {size[1]} pixels: expected up to {LARGEST_K:g} a side"
+            )
+        check_pinhole(self.K, f"{self.place}: camera {self.id}")
 
     @property
     def K(self) -> Float64[Tensor, "3 3"]:
@@ -128,6 +156,11 @@ class SparsePoints:
         """Number of points."""
         return len(self.id)
 
+    def seen_in(self, image_ids: Int64[Tensor, " n"]) -> "SparsePoints":
+        """Keep all points, and the observations in some images."""
+        kept = torch.isin(self.image_id, image_ids)
+        return replace(self, **{name: getattr(self, name)[kept] for name in ("point", "image_id", "keypoint")})
+
     def rows(self) -> Iterator[tuple[int, list[float], list[int], float, Int64[Tensor, "n 2"]]]:
         """Yield id, x y z, red green blue, error, and the track, image id and keypoint a row, of each point."""
         lengths = self.point.bincount(minlength=len(self)).tolist()
@@ -138,37 +171,24 @@ class SparsePoints:
 
 @dataclass(frozen=True, kw_only=True)
 class ColmapModel:
-    """A sparse model; images by ascending id, whatever gaps the ids have."""
+    """A sparse model; images by ascending id, whatever gaps the ids have; observations are of these alone."""
 
     folder: Path
     cameras: dict[int, ColmapCamera]
     images: list[ColmapImage]
     points: SparsePoints
+    notes: tuple[str, ...] = ()  # what was left out of the files, a line each
+
+    def with_images(self, images: Sequence[ColmapImage]) -> "ColmapModel":
+        """Keep some of the images and what they see."""
+        ids = torch.tensor([image.id for image in images], dtype=torch.int64)
+        return replace(self, images=list(images), points=self.points.seen_in(ids))
 
 
 def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: Sequence[float]) -> ColmapCamera:
-    """A camera after a check of its numbers; `size` is (width, height).
-
-    Raises:
-        Vo3dError: at `place`, for a camera model that has no place here, and for numbers that are no camera's.
-    """
-    model = CAMERA_MODELS.get(name)
-    if model is None:
-        raise Vo3dError(
-            f"{place}: camera {id} has the camera model {shown(name, 26)}: expected {', '.join(CAMERA_MODELS)}: "
-            "undistort with COLMAP's image_undistorter first"
-        )
-    if len(params) != model.num_params:
-        raise Vo3dError(f"{place}: camera {id} has {len(params)} parameters: expected {model.num_params} for {name}")
-    camera = ColmapCamera(id=id, model=name, width=size[0], height=size[1], params=tuple(params))
-    if min(size) < 1 or min(params[: model.focals]) <= 0 or not bool(torch.tensor(params).isfinite().all()):
-        raise Vo3dError(
-            f"{place}: camera {id} is {size[0]} x {size[1]} pixels with {name} {' '.join(f'{p:g}' for p in params)}: "
-            "expected a size and focal lengths above 0, and finite numbers"
-        )
-    if max(size) > LARGEST_K:
-        raise Vo3dError(f"{place}: camera {id} is {size[0]} x {size[1]} pixels: expected up to {LARGEST_K:g} a side")
-    check_pinhole(camera.K, f"{place}: camera {id}")
+    """Make a camera of the size (width, height); raises Vo3dError at `place` as `ColmapCamera.check` does."""
+    camera = ColmapCamera(id=id, model=name, width=size[0], height=size[1], params=tuple(params), place=place)
+    camera.check()
     return camera
 
 

@@ -11,7 +11,6 @@ from vo3d.formats.colmap_model import (
     ColmapCamera,
     ColmapImage,
     SparsePoints,
-    make_camera,
     make_image,
     make_points,
 )
@@ -24,15 +23,17 @@ _POINT = "a line: point id, x y z, red green blue, error, then image id and keyp
 
 
 def read_cameras(path: Path) -> list[ColmapCamera]:
-    """Read the cameras in cameras.txt; Vo3dError with file and line."""
+    """Read the cameras in cameras.txt, which are not checked; Vo3dError with file and line."""
     cameras = []
     for number, line in read_content(path, "COLMAP's cameras.txt"):
         tokens = line.split()
         if len(tokens) < 5:
             raise Vo3dError(f"{path}:{number}: {len(tokens)} tokens: expected {_CAMERA}")
         id, width, height = (parse_whole(tokens[i], path, number, "an id or a size") for i in (0, 2, 3))
-        params = [parse_number(token, path, number) for token in tokens[4:]]
-        cameras.append(make_camera(f"{path}:{number}", id, tokens[1], (width, height), params))
+        params = tuple(parse_number(token, path, number) for token in tokens[4:])
+        cameras.append(
+            ColmapCamera(id=id, model=tokens[1], width=width, height=height, params=params, place=f"{path}:{number}")
+        )
     return cameras
 
 

@@ -9,8 +9,8 @@ millimetres for DTU. K is for the image size that the files were made for; DTU's
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -185,15 +185,18 @@ def find_pairs(folder: Path) -> Path | None:
     return next((place / "pair.txt" for place in places if (place / "pair.txt").is_file()), None)
 
 
-def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_DEPTHS) -> dict[int, MVSView]:
+def read_scene(
+    folder: Path, *, cams: str | None = None, num_depths: int = NUM_DEPTHS, imageless: list[int] | None = None
+) -> dict[int, MVSView]:
     """The views that a folder's pair.txt names, by ascending index, with their cameras; images are not read.
 
     `cams` names the folder of the cameras; by default the first of `CAM_FOLDERS` that is there. `num_depths` is as in
-    `read_cam`. Views that are in no line of pair.txt are left alone.
+    `read_cam`. Views that are in no line of pair.txt are left alone. A list of `imageless` views takes the indices of
+    those that have a camera and no image, which are then left out, as sources too.
 
     Raises:
         Vo3dError: with file and line: as `read_cam` and `read_pairs`; pair.txt names a view that has no camera or no
-            image; there are no images at all.
+            image, unless that is left out; there are no images at all.
     """
     if not folder.is_dir():
         raise Vo3dError(f"{folder}: no such folder: expected images/, cams/ and pair.txt")
@@ -211,6 +214,9 @@ def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_D
     views = {}
     for index, line in sorted(named.items()):
         image, cam = images.get(f"{index:08d}"), cam_folder / f"{index:08d}_cam.txt"
+        if image is None and imageless is not None and cam.is_file():
+            imageless.append(index)
+            continue
         if image is None:
             raise Vo3dError(
                 f"{pair_file}:{line}: names view {index}, which has no image: expected "
@@ -229,7 +235,11 @@ def read_scene(folder: Path, *, cams: str | None = None, num_depths: int = NUM_D
             sources=row.sources,
             scores=row.scores,
         )
-    return views
+    if not views:
+        raise Vo3dError(
+            f"{image_folder}: holds the image of no view that {pair_file} names, such as {min(named):08d}.jpg"
+        )
+    return {index: _without(view, imageless or ()) for index, view in views.items()}
 
 
 def _matrix(path: Path, tokens: list[tuple[str, int]], start: int, name: str, size: int) -> tuple[Tensor, int]:
@@ -242,6 +252,13 @@ def _matrix(path: Path, tokens: list[tuple[str, int]], start: int, name: str, si
         raise Vo3dError(f"{path}:{words[-1][1]}: {len(words) - 1} numbers of '{name}': expected {_CAM_FORM}")
     values = torch.tensor([parse_number(token, path, line) for token, line in words[1:]], dtype=torch.float64)
     return values.reshape(size, size), words[1][1]
+
+
+def _without(view: MVSView, left_out: Collection[int]) -> MVSView:
+    """Take sources out of a view."""
+    rows = zip(view.sources, view.scores, strict=True)
+    kept = [(source, score) for source, score in rows if source not in left_out]
+    return replace(view, sources=tuple(source for source, _ in kept), scores=tuple(score for _, score in kept))
 
 
 def _sources_of(path: Path, line: int, view: int, tokens: list[str]) -> ViewSources:

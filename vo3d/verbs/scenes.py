@@ -82,13 +82,14 @@ def reconstruct(
 ) -> None:
     """Make a coloured point cloud of posed photographs by a model of multi-view stereo.
 
-    The scene is a folder in MVSNet's layout, a COLMAP project, or images with poses. Depth maps go to OUT's name with
-    _depth as they are made; the same command after an interruption goes on from there.
+    The scene is a folder in MVSNet's layout, a COLMAP project, a NeRF's transforms.json with its images, or images with
+    poses. Depth maps go to OUT's name with _depth as they are made; the same command after an interruption goes on from
+    there.
 
     Example: vo3d reconstruct data/temple --weights mvsnet_dtu_port --out temple.ply
 
     Args:
-        scene: The folder of the scene.
+        scene: The folder of the scene, or a transforms.json.
         weights: A name that `vo3d info` lists, a file, or the folder of a run; plane_sweep needs none.
         model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
         out: The cloud, a PLY file.
@@ -98,9 +99,10 @@ def reconstruct(
         size: Rows and columns that the images are resized and cut to, such as 480x640.
         max_side: The most pixels of the longer side of the images, instead of a size; without either, 1600.
         depth_range: Near and far, instead of what the scene says.
-        images: The folder of the images of a COLMAP model, where they do not lie beside it.
+        images: The folder of the images of a COLMAP model or a transforms.json, where they lie elsewhere.
         poses: The file of the poses of images (KITTI's rows or TUM's), where it has no usual name.
-        intrinsics: Of images with poses: fx, fy, cx, cy in pixels, where no file of the folder holds them.
+        intrinsics: Of images with poses: fx, fy, cx, cy in pixels, where no file of the folder holds them; then
+            k1, k2, p1, p2 and so on of OpenCV's lens model, where the lens distorts.
         every: Of images with poses, take every so many-th.
         min_confidence: The least confidence of a depth; without it, what suits the model.
         min_consistent: Sources that must confirm a depth, or all where there are fewer.
@@ -117,9 +119,9 @@ def reconstruct(
     from vo3d.pipelines.reconstruct import reconstruct as reconstruct_scene
     from vo3d.settings.trust import allowing
 
-    for option, numbers, count in (("depth-range", depth_range, 2), ("intrinsics", intrinsics, 4)):
-        if len(numbers) not in {0, count}:
-            raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
+    for option, numbers, counts in (("depth-range", depth_range, (2,)), ("intrinsics", intrinsics, (4, 8, 9, 12))):
+        if len(numbers) not in {0, *counts}:
+            raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {' or '.join(map(str, counts))}")
     if depth_range and not 0 < depth_range[0] < depth_range[1]:
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}

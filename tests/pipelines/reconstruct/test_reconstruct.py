@@ -1,6 +1,7 @@
 """The whole verb on a small painted wall: plan, depth maps, cloud, figures; going on after an interruption."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,34 @@ def test_a_folder_that_is_no_record_is_left_alone(
         (tmp_path / "a_depth" / "settings.json").write_text(text)
         assert "not a record of depth maps" in complaint(capsys, *words)
         assert (tmp_path / "a_depth" / "settings.json").read_text() == text
+
+
+def test_what_a_scene_lacks_is_said_and_kept(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(scene, tmp_path / "wall")
+    (folder / "images/00000004.png").unlink()
+    out = tmp_path / "wall.ply"
+    assert main(["reconstruct", str(folder), "--out", str(out), *QUICK]) == 0
+    note = f"1 of 5 images of {folder} are missing (00000004): the others are used"
+    assert capsys.readouterr().out.splitlines()[1] == f"note      {note}"
+    result = _result(out)
+    assert result["scene"]["notes"] == [note]
+    assert len(result["views"]) == 4
+
+
+def test_views_whose_names_become_equal_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """Four images of a transforms.json, whose folders and names join to two names."""
+    K, names = wall.intrinsics(H, W), ("a_b/c", "a/b_c", "x/c", "x/b_c")
+    opengl = torch.diag(torch.tensor([1.0, -1, -1, 1], dtype=torch.float64))
+    frames = []
+    for name, pose in zip(names, wall.poses(len(names)), strict=True):
+        write_image(tmp_path / f"{name}.png", wall.photograph(K, pose, H, W)[0])
+        frames.append({"file_path": name, "transform_matrix": (pose @ opengl).tolist()})
+    camera = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2] + 0.5, "cy": K[1, 2] + 0.5}
+    content = {key: float(value) for key, value in camera.items()} | {"frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    out = tmp_path / "wall.ply"
+    words = ["reconstruct", str(tmp_path), "--depth-range", str(NEAR), str(FAR), "--out", str(out), *QUICK]
+    assert main(words) == 0
+    assert len(list((tmp_path / "wall_depth").glob("*_depth.pfm"))) == 4
+    assert [view["name"] for view in _result(out)["views"]] == ["a_b_c", "a_b_c_2", "x_c", "x_b_c"]
+    assert float(_distance(read_cloud(out).points).median()) < 0.01  # in the frame of the file
