@@ -13,8 +13,9 @@ from torch.nn.functional import interpolate
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of
+from vo3d.datasets.views import given_and_target
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import fullest
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.images import image_size, read_image
 from vo3d.geometry import distort_points, sample_image, se3, undistort_points, view_selection
@@ -81,7 +82,9 @@ class ColmapScene(Photographs):
     points gets no sources, so it is never a reference, and its `depth_range` spans those of all other views.
 
     Args:
-        folder: of the project: the model lies there or in sparse/ or sparse/0/, the images beside it in images/.
+        folder: of the project: the model lies there or in sparse/ or in a folder of it such as sparse/0/, the images
+            beside it or above it in images/; beside the target of a link only where the given path has none. Of several
+            models or folders the fullest is taken.
         images: the folder of the images, where it is another.
         size, max_side: of the images, see `Photographs`; without `size`, images of unequal sizes are refused.
         depth_range: near and far for all views, in the model's unit, instead of those of the points.
@@ -124,18 +127,14 @@ class ColmapScene(Photographs):
         else:
             ranges = torch.tensor([depth_range], dtype=torch.float64).expand(len(model.images), 2)
             known = torch.ones(len(model.images), dtype=torch.bool)
-        here = model.folder.resolve()
-        folders = (place / "images" for place in (here, *here.parents[:2]))
-        image_folder = images or first_of(
-            (place for place in folders if place.is_dir()),
-            f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images",
-        )
+        image_folder, notes = (images, []) if images is not None else _image_folder(model)
+        here = given_and_target(model.folder)[0]
         files = [(image_folder / image.name, model.cameras[image.camera_id]) for image in model.images]
         for path, camera in files:
             _check_file(path, camera, model.folder)
         self._cameras = dict(files)
         super().__init__(
-            next(place.name for place in (here, *here.parents) if place.name not in {"0", "sparse"}),
+            next(place.name for place in (here, *here.parents) if "sparse" not in (place.name, place.parent.name)),
             [
                 Photograph(
                     image=path,
@@ -150,11 +149,12 @@ class ColmapScene(Photographs):
             size=size,
             max_side=max_side,
             max_depths=max_depths,
+            notes=[*model.notes, *notes],
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
         """Read the image without the distortion of its lens."""
-        image = read_image(photograph.image, upright=False)
+        image = read_image(photograph.image)
         check_shape(photograph.image, image, photograph.size, "its camera in the model is for")
         camera = self._cameras[photograph.image]
         if camera.lens is None:
@@ -205,7 +205,7 @@ def pinhole(camera: ColmapCamera) -> Float64[Tensor, "3 3"]:
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a folder holds a sparse model, itself or in sparse/ or sparse/0/."""
+    """Tell whether a folder holds a sparse model, itself or in sparse/ or in a folder of that."""
     return find_model(path) is not None
 
 
@@ -259,11 +259,23 @@ def _ranges(
     return ranges, known
 
 
+def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:
+    """Find the folder that holds the most images of a model, and a line where there was a choice."""
+    for place in given_and_target(model.folder):
+        folders = [path for above in (place, *place.parents[:2]) if (path := above / "images").is_dir()]
+        counts = {path: sum((path / image.name).is_file() for image in model.images) for path in folders}
+        if counts := {path: count for path, count in counts.items() if count} or dict(list(counts.items())[:1]):
+            folder, notes = fullest(counts, f"of {len(model.images)} images")
+            linked = place != given_and_target(model.folder)[0]
+            return folder, [f"{model.folder} is a link: the images are those in {folder}"] * linked + notes
+    raise Vo3dError(f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images")
+
+
 def _check_file(path: Path, camera: ColmapCamera, model: Path) -> None:
     """Raise Vo3dError unless an image of the `model` is there, in the size that its camera is for."""
     if not path.is_file():
         raise Vo3dError(f"{path}: no such image file: {model} has registered it: add it, or give its folder")
-    height, width = image_size(path, upright=False)
+    height, width = image_size(path)
     if (height, width) != (camera.height, camera.width):
         raise Vo3dError(
             f"{path}: is {width}x{height} pixels, but its camera in {model} is for {camera.width}x{camera.height}: "

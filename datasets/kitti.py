@@ -13,6 +13,8 @@ from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.resize import Size, resize_intrinsics
 from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views, readings_between
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
+from vo3d.formats.images import orientation_notes
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.sample import Sample
@@ -119,7 +121,9 @@ class KITTIRecording(FileRecording):
         if (path := root / "poses" / f"{name}.txt").is_file():
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
-        self._imu = _imu_steps(root / "imus", name, count, frames) if imu else None
+        self._imu, left_out = _imu_steps(root / "imus", name, count, frames) if imu else (None, [])
+        first = [camera.files[0] for camera in (self._left, self._right) if camera is not None]  # and the others alike
+        self.notes = [*left_out, *orientation_notes(first)]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -155,7 +159,7 @@ def _image_files(folder: Path, frames: tuple[int, int] | None) -> list[Path]:
     """Return the images 000000.png and on without a gap, or those of the range."""
     if not folder.is_dir():
         raise Vo3dError(f"{folder}: no such folder: {LAYOUT}")
-    there = {path.name: path for path in folder.glob("*.png")}
+    there = {path.name: path for path in visible_paths(folder, "*.png")}
     if not there:
         raise Vo3dError(f"{folder}: holds no image: expected 000000.png, 000001.png and on")
     return frame_files(there, f"{folder}/{{:06d}}.png", frames, suffixes=": no such file")
@@ -176,10 +180,9 @@ def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | Non
     return rows[frames[0] if frames else 0 : last - between]
 
 
-def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> Tensor:
-    """Return the readings between consecutive frames of the range, (frames - 1, n, 6)."""
-    path = first_of(
-        (path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()),
-        f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there",
-    )
-    return _rows_of(read_imu(path), path, count, frames, between=True)
+def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> tuple[Tensor, list[str]]:
+    """Return the readings between consecutive frames of the range, (frames - 1, n, 6), and which file is left out."""
+    there = [path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()]
+    path = first_of(there, f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
+    left_out = [f"the readings are those of {path}; left out: {there[1]}"] if len(there) > 1 else []
+    return _rows_of(read_imu(path), path, count, frames, between=True), left_out

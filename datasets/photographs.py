@@ -11,7 +11,7 @@ from torch import Tensor
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import read_image
+from vo3d.formats.images import orientation_notes, read_image
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
 from vo3d.recording import MultiViewScene
@@ -20,7 +20,10 @@ from vo3d.sample import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """One image file, its camera, and the views to match it with; `K` and `size` are those of what is read."""
+    """One image file, its camera, and the views to match it with; `K` and `size` are those of what is read.
+
+    The camera is for the pixels as they are stored: see `Photographs.read`.
+    """
 
     image: Path
     size: Size
@@ -118,11 +121,14 @@ class Photographs(MultiViewScene):
         max_side: instead of `size`, the most pixels of the longer side; smaller images stay as they are.
         depth: "none"; "required", a view without a file of true depth is an error; "where present", it has depth 0.
         max_depths: upper limit of `num_depths`, where the source does not state it.
+        notes: what is to be said of the scene, a line each.
 
     Raises:
         Vo3dError: there is no view, an image has its principal point outside, a depth range is none, images that go
             together have unequal sizes; and, when they are read, a file that is missing or damaged.
     """
+
+    num_looked_at: int | None = None  # images to look for an EXIF orientation in; None: all
 
     def __init__(
         self,
@@ -133,6 +139,7 @@ class Photographs(MultiViewScene):
         max_side: int | None = None,
         depth: DepthChoice = "none",
         max_depths: int = 256,
+        notes: Sequence[str] = (),
     ) -> None:
         check_size(size)
         if max_depths < 2:
@@ -153,6 +160,7 @@ class Photographs(MultiViewScene):
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
         )
         self._check()
+        self.notes = [*notes, *orientation_notes([one.image for one in self.photographs[: self.num_looked_at]])]
 
     def __len__(self) -> int:
         """Number of views."""
@@ -188,7 +196,11 @@ class Photographs(MultiViewScene):
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """Read the image of a view, as `Photograph.K` sees it; a scene may undo a lens here."""
+        """Read the image of a view, as `Photograph.K` sees it; a scene may undo a lens here.
+
+        Scenes that override it read pixels by `read_image` too: as they are stored, whatever way up EXIF says, because
+        that is what cameras describe.
+        """
         return read_image(photograph.image)
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:

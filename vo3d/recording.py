@@ -24,6 +24,7 @@ class Recording(ABC):
     name: str
     metric: bool = True  # whether lengths are metres; else they are in a unit that nobody told, and samples keep it
     first_frame: int = 0  # number of frame 0 in the source; more in an excerpt
+    notes: Sequence[str] = ()  # one line each: what was chosen, left out or looks wrong when it was opened
 
     @property
     def frames(self) -> range:
@@ -257,6 +258,11 @@ def recordings_of(dataset: Dataset[Sample]) -> Sequence[Recording]:
     if isinstance(dataset, ConcatDataset):
         return [recording for part in dataset.datasets for recording in recordings_of(part)]
     return dataset.recordings if isinstance(dataset, RecordingDataset) else ()
+
+
+def notes_of(dataset: Dataset[Sample]) -> list[str]:
+    """List what the recordings behind a dataset have to say, each line once and with the name of its recording."""
+    return list(dict.fromkeys(f"{one.name}: {note}" for one in recordings_of(dataset) for note in one.notes))
 
 
 def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:

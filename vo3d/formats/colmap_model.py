@@ -144,6 +144,7 @@ class ColmapModel:
     cameras: dict[int, ColmapCamera]
     images: list[ColmapImage]
     points: SparsePoints
+    notes: tuple[str, ...] = ()  # what was left out of the files, a line each
 
 
 def make_camera(place: str, id: int, name: str, size: tuple[int, int], params: Sequence[float]) -> ColmapCamera:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, visible
 from vo3d.evaluation.compare import print_comparison
 from vo3d.evaluation.page import write_report
 from vo3d.evaluation.task import RecordingsFailed, Task
@@ -23,7 +23,7 @@ from vo3d.inference.cards import find_pretrained, weights_names
 from vo3d.inference.devices import choose_device
 from vo3d.model import Model, has_own
 from vo3d.provenance import provenance
-from vo3d.recording import RecordingDataset
+from vo3d.recording import RecordingDataset, notes_of
 from vo3d.sample import Sample
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.discovery import known_baselines
@@ -87,8 +87,9 @@ def evaluate_run(
     home = run if run.is_dir() else Path("runs") / run.stem
     folder = out if out is not None else home / "evaluation" / split
     make_folder(folder)  # before the work, not after it
-    for note in notes:
-        console.print(note, markup=False, highlight=False)
+    heard = dict.fromkeys(note for one in contestants.values() for note in notes_of(one.dataset))
+    for note in [*notes, *heard]:
+        console.print(visible(note), markup=False, highlight=False)
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
     results, failures = _score(planned, contestants, folder, protocol, config.get("seed_everything"), chosen, console)
     if not results:

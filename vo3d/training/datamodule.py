@@ -1,5 +1,6 @@
 """Datasets become batches: one deterministic order, the same after a resume and under any number of processes."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
@@ -8,7 +9,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, visible
+from vo3d.recording import notes_of
 from vo3d.sample import Sample
 
 Places = Sequence[tuple[int, int | tuple[int, ...]]]  # of the samples of a batch: epoch, and index or views
@@ -225,6 +227,13 @@ class DataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.shuffle, self.seed = batch_size, num_workers, shuffle, seed
         self.pin_memory = pin_memory
         self.mined: Callable[..., ClipSampler] | None = None  # set by a miner among the callbacks
+
+    def setup(self, stage: str) -> None:
+        """Say on stderr what the sets of this stage have to say of themselves, in one process alone."""
+        used = {"fit": (self.train, self.val), "validate": (self.val,), "test": (self.test,)}.get(stage, ())
+        if self.trainer is None or self.trainer.is_global_zero:
+            for note in dict.fromkeys(note for one in used if one is not None for note in notes_of(one)):
+                sys.stderr.write(f"vo3d: {visible(note)}\n")
 
     def train_dataloader(self) -> ClipLoader:
         """Make batches for `vo3d fit`; raises Vo3dError without a training set."""

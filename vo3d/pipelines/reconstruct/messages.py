@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from vo3d.errors import visible
 from vo3d.inference.cost import Cost, forecast, free_memory, memory_in_use
 from vo3d.inference.depth_folder import DepthFolder
 from vo3d.pipelines.reconstruct.job import Job, map_size
@@ -36,6 +37,8 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         f"{scene.name}: {job.layout.words}; {len(scene)} views of {width}x{height}, "
         f"{span_in_words(num_sources)} sources each, depths from {near:.4g} to {far:.4g}",
     )
+    for note in scene.notes:
+        _say(console, "note", visible(note))
     if alone := [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]:
         names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
         _say(console, "", f"without sources, and so without a depth map: {names}")

@@ -184,6 +184,7 @@ def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample
             "layout": job.layout.name,
             "views": len(job.scene),
             "size": f"{width}x{height}",
+            "notes": list(job.scene.notes),
         },
         "settings": job.settings,
         "rules": asdict(job.rules),
