@@ -72,7 +72,7 @@ def _check_layout(root: Path, name: str) -> None:
         raise Vo3dError(f"{root}: no such folder: expected the root of KITTI odometry, which holds sequences and poses")
     sequences = root / "sequences"
     if not sequences.is_dir():
-        there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+        there = ", ".join([path.name for path in visible_paths(root)][:8]) or "nothing"
         raise Vo3dError(f"{root}: holds {there}, but no folder sequences: {LAYOUT}")
     check_folder(sequences / name, "sequence")
 

@@ -30,12 +30,11 @@ FORMS = {".bin": colmap_binary, ".txt": colmap_text}  # what reads and writes fi
 
 
 def find_model(folder: Path) -> Path | None:
-    """Return where the model is in a folder of COLMAP's layout (itself, sparse/, or a folder there); None: nowhere.
+    """Return where a model is in a folder of COLMAP's layout (itself, sparse/, or a folder of that); None: nowhere.
 
-    Of several it is the one with the most images.
+    It is the first of several, among which `read_model` chooses.
     """
-    forms = _find_forms(folder)
-    return fullest(_counts(forms), "images")[0].parent if forms else None
+    return next((path.parent for path in _find_forms(folder)), None)
 
 
 def read_model(folder: Path) -> ColmapModel:
@@ -54,7 +53,8 @@ def read_model(folder: Path) -> ColmapModel:
         raise Vo3dError(
             f"{folder}: no COLMAP model: expected cameras and images, .bin or .txt, there or in sparse/ or sparse/0/"
         )
-    chosen, notes = fullest(_counts(forms), "images")
+    counts = {path: FORMS[path.suffix].count_images(path) if len(forms) > 1 else 0 for path in forms}
+    chosen, notes = fullest(counts, "images")
     found, suffix = chosen.parent, chosen.suffix
     reader = FORMS[suffix]
     cameras_file, images_file, points_file = (found / f"{name}{suffix}" for name in ("cameras", "images", "points3D"))
@@ -106,19 +106,14 @@ def _find_forms(folder: Path) -> list[Path]:
 
     Binary comes before text, as COLMAP has it, and sparse/0 before sparse/1.
     """
-    sparse = folder / "sparse"
+    sparse = folder if folder.name == "sparse" else folder / "sparse"
     below = [path for path in visible_paths(sparse) if path.is_dir()] if sparse.is_dir() else []
     files = (
         place / f"images{suffix}"
-        for place in (folder, sparse, *sorted(below, key=lambda path: (len(path.name), path.name)))
+        for place in dict.fromkeys((folder, sparse, *sorted(below, key=lambda path: (len(path.name), path.name))))
         for suffix in FORMS
     )
     return [path for path in files if path.is_file() and path.with_stem("cameras").is_file()]
-
-
-def _counts(files: list[Path]) -> dict[Path, int]:
-    """Count the images in files of images, where there is a choice."""
-    return {path: FORMS[path.suffix].count_images(path) if len(files) > 1 else 0 for path in files}
 
 
 def _check_unique(path: Path, what: str, ids: Tensor) -> None:

@@ -29,7 +29,7 @@ def header_size(content: Content) -> Size | None:
 
     None where the format is another, or the header is cut off or damaged; the rest of the file is not looked at.
     """
-    with suppress(struct.error):
+    with suppress(struct.error, OverflowError):
         return next((read(content) for start, read in _READERS.items() if content[: len(start)] == start), None)
     return None
 
@@ -41,7 +41,7 @@ def exif_orientation(content: Content) -> int:
 
     Source: EXIF 2.32, tag 274; PNG has it in the chunk eXIf, WebP in EXIF, JPEG in its segment APP1.
     """
-    with suppress(struct.error):
+    with suppress(struct.error, OverflowError):
         for exif in _exif_blocks(content):
             found = {tag: value for tag, value, _ in _tiff_tags(exif)}.get(_ORIENTATION, 1)
             return found if 1 <= found <= 8 else 1
@@ -51,7 +51,7 @@ def exif_orientation(content: Content) -> int:
 def upright_tiff(content: bytes) -> bytes:
     """Return a TIFF file that states to be upright, and any other as it is: OpenCV turns TIFF whatever it is told."""
     changed = bytearray(content)
-    with suppress(struct.error):
+    with suppress(struct.error, OverflowError):
         if content[:4] in _TIFF_SIGNATURES:
             for tag, _, place in _tiff_tags(content):
                 if tag == _ORIENTATION:

@@ -15,7 +15,8 @@ MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, t
 def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiViewScene]:
     """Open the scene in a folder by the first layout that recognises it; options that are None are left out.
 
-    Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
+    Where others recognise it too, the scene's `notes` say so. Raises Vo3dError when no layout fits, or the layout that
+    does has no use for an option.
     """
     if not path.exists():
         raise Vo3dError(f"{path}: no such file or folder: expected a scene")
@@ -29,4 +30,8 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
         raise Vo3dError(f"{path}: is {layout.words}, which has no use for {', '.join(strange)}: leave them out")
     if "max_side" in known and not {"size", "max_side"} & set(given):
         given["max_side"] = MAX_SIDE
-    return layout, layout.scene(path, **given)
+    opened = layout.scene(path, **given)
+    others = [one.words for one in layouts if one is not layout and one.recognises(path)]
+    if others:
+        opened.notes = [*opened.notes, f"{path} is read as {layout.words}; left out: {'; '.join(others)}"]
+    return layout, opened
