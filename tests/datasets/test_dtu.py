@@ -148,6 +148,8 @@ def test_an_evaluation_sample_keeps_the_upper_rows(evaluation: Path) -> None:
     assert wall.disagreement(sample.image, sample.K, sample.world_T_cam, sample.depth) < 0.01
     assert sample.depth_range is not None
     assert sample.depth_range[0].tolist() == pytest.approx([0.425, 0.93115])
+    cut = DTUEvaluation(evaluation, [1], rows=HEIGHT * 5 // 8, num_views=2).recordings[0]
+    assert not cut.notes  # the principal point is far from the centre because of the cut, as the loader knows
     everything = DTUEvaluation(evaluation, [1], num_views=2)[0]  # 1184 rows at most
     assert everything.image.shape == (2, 3, HEIGHT + 16, WIDTH)
     assert everything.depth is None
