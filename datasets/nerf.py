@@ -100,7 +100,7 @@ class NeRFScene(Photographs):
                 f"{file}: none of its {len(frames)} images is there, the first of which would be "
                 f"{shown(str(places[0]))}: add them, or give their folder"
             )
-        others = [one for one in sorted(file.parent.glob("transforms*.json")) if one != file]
+        others = [one for one in sorted(path.glob("transforms*.json")) if one != file]  # none where a file is named
         left_out = [f"{file} is read; left out: {first_few(one.name for one in others)}"] if others else []
         chosen = there[::every]
         files = [places[index] for index in chosen]
@@ -172,4 +172,5 @@ def _image(folder: Path, name: str, images: Path | None) -> Path:
     path = folder / below if images is None else images / below.name
     if is_there(path) or path.suffix.lower() in IMAGE_SUFFIXES:
         return path
-    return next((one for suffix in IMAGE_SUFFIXES if is_there(one := Path(f"{path}{suffix}"))), path)
+    suffixes = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
+    return next((one for suffix in suffixes if is_there(one := Path(f"{path}{suffix}"))), path)

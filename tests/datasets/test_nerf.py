@@ -72,6 +72,7 @@ def test_missing_images_and_other_files_are_told(tmp_path: Path) -> None:
         f"1 of 5 images of {folder}/transforms.json are missing (images/1.png): the others are used",
     ]
     assert len(here) == 4
+    assert len(scene(folder / "transforms.json", depth_range=RANGE).notes) == 1
     (folder / "images").rename(folder / "photos")
     assert len(scene(folder, depth_range=RANGE, images=folder / "photos")) == 4
     with pytest.raises(
@@ -93,6 +94,13 @@ def test_a_scene_of_blender(tmp_path: Path) -> None:
     assert (layout.name, here.name) == ("nerf", "lego_transforms_train")
     found = here.clip([0]).K[0]
     assert torch.allclose(found.double(), torch.tensor([[144, 0, 59.5], [0, 144, 47.5], [0, 0, 1]]).double(), atol=1e-4)
+
+
+def test_suffixes_of_cameras_are_found_too(tmp_path: Path) -> None:
+    folder = write_scene(tmp_path, lens=False, suffix="")
+    for path in folder.glob("images/*"):
+        path.rename(path.with_suffix(".PNG"))
+    assert not scene(folder, depth_range=RANGE).notes
 
 
 def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:

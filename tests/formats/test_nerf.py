@@ -106,6 +106,7 @@ BAD = {
     "frame's focal length": ({}, [frame(), frame(fl_x="long")], ", frame 1: fl_x has 'long'"),
     "angle": ({"camera_angle_x": 4}, [frame()], ": camera_angle_x is 4 radians: expected an angle between"),
     "size": ({"w": 80.5, "h": 60}, [frame()], ": w 80.5 and h 60.0: expected whole numbers"),
+    "w alone": ({"w": 80}, [frame()], ": w 80.0 and h None: expected whole numbers"),
     "large": ({"w": 1e9, "h": 60}, [frame()], ": w 1000000000.0 and h 60.0: expected whole numbers"),
     "model": ({"camera_model": "EQUIRECTANGULAR"}, [frame()], ": camera_model is 'EQUIRECTANGULAR': expected PINHOLE"),
     "model of another kind": ({"camera_model": ["OPENCV"]}, [frame()], ": camera_model is ['OPENCV']: expected PIN"),

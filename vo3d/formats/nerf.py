@@ -29,7 +29,7 @@ FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE
 OTHER_LENSES = ("latlong", "equirectangular", "ftheta_p0")  # keys of lenses that have no place here
 AXES = (("fl_x", "camera_angle_x", "x_fov"), ("fl_y", "camera_angle_y", "y_fov"))  # ways to say a focal length
 LENS_KEYS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
-CAMERA_KEYS = {"w", "h", "cx", "cy", *LENS_KEYS, *AXES[0], *AXES[1]}  # of numbers
+CAMERA_KEYS = ("w", "h", "cx", "cy", *LENS_KEYS, *AXES[0], *AXES[1])  # of numbers
 AGREEMENT = 0.01  # of two focal lengths
 
 _FORM = "a transforms.json: frames with file_path and transform_matrix, and fl_x or camera_angle_x"
@@ -115,8 +115,8 @@ def _camera(path: Path, place: str, whole: Mapping[str, Any], frame: Mapping[str
     for keys in AXES:  # a focal length of the frame replaces an angle of the whole
         if any(key in frame for key in keys):
             said = {key: value for key, value in said.items() if key not in keys or key in frame}
-    if not CAMERA_KEYS & frame.keys():
-        place = str(path)  # to which messages are about
+    if not any(key in frame for key in CAMERA_KEYS):
+        place = str(path)  # what may be wrong is said there for all frames
     numbers = {key: _number(place, key, said[key]) for key in CAMERA_KEYS if said.get(key) is not None}
     for key in OTHER_LENSES:
         if said.get(key):
@@ -131,9 +131,10 @@ def _camera(path: Path, place: str, whole: Mapping[str, Any], frame: Mapping[str
     if focal == (None, None) and angles == [None, None]:
         raise Vo3dError(f"{place}: no focal length: expected fl_x and fl_y, or camera_angle_x, in pixels or radians")
     sides = [numbers.get("h"), numbers.get("w")]
-    if any(side is not None and not (1 <= side <= LARGEST_K and side == int(side)) for side in sides):
+    wrong = [side for side in sides if side is not None and not (1 <= side <= LARGEST_K and side == int(side))]
+    if wrong or sides.count(None) == 1:
         raise Vo3dError(
-            f"{place}: w {sides[1]} and h {sides[0]}: expected whole numbers of pixels, up to {LARGEST_K:g}"
+            f"{place}: w {sides[1]} and h {sides[0]}: expected whole numbers of pixels, up to {LARGEST_K:g}, or neither"
         )
     height, width = (None if side is None else int(side) for side in sides)
     return NerfCamera(
