@@ -122,7 +122,10 @@ class KITTIRecording(FileRecording):
         if (path := root / "poses" / f"{name}.txt").is_file():
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
-        self._imu, left_out = _imu_steps(root / "imus", name, count, frames) if imu else (None, [])
+        self._imu: Tensor | None = None
+        left_out: list[str] = []
+        if imu:
+            self._imu, left_out = _imu_steps(root / "imus", name, count, frames)
         first = [camera.files[0] for camera in (self._left, self._right) if camera is not None]  # and the others alike
         stored = image_size(first[0])
         check_centre(self._left.K, stored, first[0])
