@@ -25,7 +25,8 @@ VERBS = {
     "reconstruct": "make a point cloud of posed photographs",
     "view": "show a point cloud or a mesh",
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
-    "trajectory": "score one trajectory file against another",
+    "trajectory": "score trajectory files against a reference",
+    "convert-trajectory": "write a trajectory file in another format",
     "compare": "put results side by side, if their protocols agree",
     "optimizers": "watch optimisers on surfaces, data regimes and a small network: pictures, tables, a page",
     "info": "versions, devices and weights; layers, shapes, parameters and multiply-adds of a model",
@@ -34,7 +35,7 @@ VERBS = {
 
 def overview() -> str:
     """The text of `vo3d --help`."""
-    lines = [f"  {verb:<12}{text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<20}{text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
             "usage: vo3d <verb> [options]",

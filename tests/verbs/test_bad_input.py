@@ -318,9 +318,14 @@ def test_evaluate_says_what_is_missing(trained: Path, tmp_path: Path, capsys: py
     ("content", "part"),
     [
         (b"", "est.txt: no poses"),
-        (bytes(range(128, 256)), "est.txt: not text"),
+        (bytes(range(128, 256)), "est.txt: not a text file"),
         (b"1 0 0 0 0 1 0 0 0 0 1 0\n" * 2, "est.txt: 2 poses, but ref.txt has 3"),
-        (b"0.1 0 0 0 0 0 0 1\n" * 3, "est.txt:1: 8 columns; expected 12"),
+        (
+            b"0.1 0 0 0 0 0 0 1\n0.2 0 0 0 0 0 0 1\n",
+            "est.txt: 2 poses, but ref.txt has 3: expected as many; ref.txt has no",
+        ),
+        (b"1 2 3 4 5 6 7 8 9 10\n", "est.txt: 10 columns; expected 12 or 13 (KITTI), 8 (TUM), or at least 8 by commas"),
+        (b"0.2 0 0 0 0 0 0 1\n0.1 0 0 0 0 0 0 1\n", "est.txt:2: time stamp 0.1 after 0.2; expected ascending ones"),
         (b"1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 0 0 1 0 0 0 0 1 inf\n", "est.txt:2: 'inf' in a pose"),
         (b"1 0 0 0 0 1 0 0 0 0 1 0\n" * 2 + b"2 0 0 0 0 1 0 0 0 0 1 0\n", "est.txt:3: not a rotation"),
     ],
@@ -376,7 +381,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     def broken(*_: object, **__: object) -> None:
         raise ValueError("no mistake of the user")
 
-    monkeypatch.setattr("vo3d.pipelines.trajectory.score_files", broken)
+    monkeypatch.setattr("vo3d.pipelines.trajectory.score.score_files", broken)
     with pytest.raises(ValueError, match="no mistake of the user"):
         main(["trajectory", "a", "b"])
 

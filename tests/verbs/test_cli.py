@@ -25,8 +25,8 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     shown = [line.split()[0] for line in run.stdout.splitlines() if line.startswith("  ")]
-    verbs = "demo render fit validate test evaluate reconstruct view cloud trajectory compare optimizers info"
-    assert shown == verbs.split()
+    verbs = "demo render fit validate test evaluate reconstruct view cloud trajectory convert-trajectory compare"
+    assert shown == [*verbs.split(), "optimizers", "info"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

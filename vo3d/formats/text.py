@@ -15,12 +15,17 @@ NO_NUMBER = ": expected a finite number: correct the line or make the file again
 
 def read_lines(path: Path, expected: str) -> list[str]:
     """Return the lines of a text file; Vo3dError, which names what was `expected`, when it is absent or no text."""
+    return read_text(path, expected).splitlines()
+
+
+def read_text(path: Path, expected: str) -> str:
+    """Return a text file without its byte-order mark; Vo3dError as `read_lines`."""
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected {expected}")
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Vo3dError(f"{path}: not a text file (byte {error.start}): expected {expected}") from error
+        raise Vo3dError(f"{path}: not a text file in UTF-8 (byte {error.start}): expected {expected}") from error
 
 
 def read_content(path: Path, expected: str) -> Iterator[tuple[int, str]]:
@@ -33,7 +38,7 @@ def read_content(path: Path, expected: str) -> Iterator[tuple[int, str]]:
 def read_json(path: Path, expected: str) -> Any:
     """Return what a JSON file holds; Vo3dError, which names what was `expected`, when it is absent or no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise Vo3dError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
     except (ValueError, RecursionError) as error:  # not JSON, not text, too long a number, too deep

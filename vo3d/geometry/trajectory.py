@@ -8,9 +8,9 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry import se3
+from vo3d.geometry import rotations, se3
 
-AlignMode = Literal["none", "scale", "6dof", "7dof"]
+AlignMode = Literal["none", "scale", "yaw", "6dof", "7dof"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Alignment:
     """An estimate brought to its reference: `p_reference = scale * R @ p_estimate + t`."""
 
     estimate: Float[Tensor, "n 4 4"]  # the estimate after alignment; its rotations carry no scale
-    scale: float  # the factor on positions; 1 for "none" and "6dof"
+    scale: float  # the factor on positions; 1 for "none", "yaw" and "6dof"
     reference_T_estimate: Float[Tensor, "4 4"]  # R and t, metres of the reference; the identity for "none" and "scale"
     mode: AlignMode
 
@@ -91,24 +91,33 @@ def resample(
 
 
 def associate(
-    time_a: Float64[Tensor, " n"], time_b: Float64[Tensor, " m"], max_difference: float = 0.01
+    time_a: Float64[Tensor, " n"],
+    time_b: Float64[Tensor, " m"],
+    max_difference: float = 0.01,
+    *,
+    mutual: bool = True,
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
     """Indices into `time_a` and `time_b` of the stamps that belong together, in time order.
 
     A pair is kept when each stamp is the other's nearest and they differ by at most `max_difference` seconds, so
-    no pose is used twice. Both inputs must increase. Raises Vo3dError when nothing matches.
+    no pose is used twice. Without `mutual`, each stamp of the shorter trajectory (`time_b` of equally long ones) takes
+    its nearest of the other, as evo 1.38 does: one pose may serve several.
+    Both inputs must increase. Raises Vo3dError when nothing matches.
     """
     if not len(time_a) or not len(time_b):
         raise Vo3dError(f"trajectories of {len(time_a)} and {len(time_b)} stamps: expected at least one in each")
-    nearest_b = _nearest(time_b, time_a)  # n
-    index_a = torch.arange(len(time_a), device=time_a.device)
-    keep = (_nearest(time_a, time_b)[nearest_b] == index_a) & ((time_b[nearest_b] - time_a).abs() <= max_difference)
+    b_is_longer = len(time_b) > len(time_a)
+    short, long = (time_a, time_b) if b_is_longer else (time_b, time_a)
+    index, nearest = torch.arange(len(short), device=short.device), _nearest(long, short)  # of the shorter, the longer
+    keep = (long[nearest] - short).abs() <= max_difference
+    if mutual:
+        keep &= _nearest(short, long)[nearest] == index
     if not bool(keep.any()):
         raise Vo3dError(
             f"no stamps within {max_difference} s of each other: {time_a[0].item()!r} to {time_a[-1].item()!r} s "
             f"against {time_b[0].item()!r} to {time_b[-1].item()!r} s; check the clocks, or allow a larger difference"
         )
-    return index_a[keep], nearest_b[keep]
+    return (index[keep], nearest[keep]) if b_is_longer else (nearest[keep], index[keep])
 
 
 def _nearest(sorted_time: Float64[Tensor, " n"], query: Float64[Tensor, " m"]) -> Int[Tensor, " m"]:
@@ -122,15 +131,18 @@ def align(reference: Float[Tensor, "n 4 4"], estimate: Float[Tensor, "m 4 4"], m
     """Bring an estimate to its reference by the positions, in the least-squares sense.
 
     "none": as it is. "scale": one factor on the positions, about the origin; move both trajectories with
-    `start_at_identity` first. "6dof": rotation and translation. "7dof": those and scale.
+    `start_at_identity` first. "yaw": translation and a turn about the z axis, for worlds whose z axis is vertical.
+    "6dof": rotation and translation. "7dof": those and scale.
     Rotations of the estimate turn with it and are never scaled.
     Raises Vo3dError for unequal lengths, no poses, or where the answer is not unique: no motion, or (6dof, 7dof)
-    positions on a line. Source: Umeyama 1991, "Least-squares estimation of transformation parameters between two point
-    patterns", equations 40 to 43, with its guard against reflections.
+    positions on a line. Sources: Umeyama 1991, "Least-squares estimation of transformation parameters between two point
+    patterns", equations 40 to 43, with its guard against reflections; for yaw, Zhang and Scaramuzza 2018, "A tutorial
+    on quantitative trajectory evaluation for visual(-inertial) odometry", the four degrees of freedom that gravity
+    leaves.
     Convention: `p_reference = scale * R @ p_estimate + t`.
     """
     if mode not in get_args(AlignMode):
-        raise Vo3dError(f"alignment {mode!r} is unknown: choose none, scale, 6dof or 7dof")
+        raise Vo3dError(f"alignment {mode!r} is unknown: choose {', '.join(get_args(AlignMode))}")
     if len(reference) != len(estimate) or not len(reference):
         raise Vo3dError(
             f"{len(reference)} reference and {len(estimate)} estimated poses: alignment needs equal numbers, not zero"
@@ -140,6 +152,8 @@ def align(reference: Float[Tensor, "n 4 4"], estimate: Float[Tensor, "m 4 4"], m
     scale = 1.0
     if mode == "scale":
         scale = _fit_scale(target, source)
+    elif mode == "yaw":
+        reference_T_estimate = _fit_yaw(target, source)
     elif mode != "none":
         reference_T_estimate, scale = _umeyama(target, source, with_scale=mode == "7dof")
     scaled = estimate.double().clone()
@@ -158,6 +172,21 @@ def _fit_scale(target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"]) -
             "away from the reference; align with none, 6dof or 7dof to see its errors"
         )
     return scale
+
+
+def _fit_yaw(target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"]) -> Float64[Tensor, "4 4"]:
+    """Find the turn about z and the translation that minimise |target - (R source + t)|^2."""
+    target_mean, source_mean = target.mean(0), source.mean(0)
+    (x, y, _), (u, v, _) = (target - target_mean).T, (source - source_mean).T
+    along, across = (u * x + v * y).sum(), (u * y - v * x).sum()  # of the horizontal parts, for every yaw the same
+    if not torch.hypot(along, across) > 1e-9 * torch.hypot(x, y).norm() * torch.hypot(u, v).norm():
+        raise Vo3dError(
+            f"the horizontal positions of {len(source)} poses do not move: a yaw cannot be fitted to them; align with "
+            "none"
+        )
+    yaw = torch.atan2(across, along)
+    rotation = rotations.axis_rotation(2, yaw)
+    return se3.from_rotation_translation(rotation, target_mean - rotation @ source_mean)
 
 
 def _umeyama(

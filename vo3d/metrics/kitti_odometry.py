@@ -25,6 +25,7 @@ from vo3d.geometry.trajectory import path_lengths
 DEVKIT_LENGTHS = (100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)  # metres
 DEVKIT_START_EVERY = 10  # frames
 DEVKIT_FRAME_SECONDS = 0.1
+AT_ONCE = 1 << 16  # motions that are compared at a time: a million at once take gigabytes
 DEVKIT_SPEEDS = tuple(map(float, range(2, 25, 2)))  # m/s; a bin reaches 2 m/s to both sides: neighbours overlap
 
 
@@ -193,10 +194,14 @@ def _relative_errors(
 
     Convention: error = inverse(inverse(a_first) a_last) inverse(b_first) b_last.
     """
-    a_motion, b_motion = (
-        np.linalg.solve(poses[first.numpy()], poses[last.numpy()])
-        for poses in (a.detach().cpu().numpy(), b.detach().cpu().numpy())
-    )
-    error = torch.from_numpy(np.linalg.solve(a_motion, b_motion))  # m 4 4
-    trace = error[:, 0, 0] + error[:, 1, 1] + error[:, 2, 2]
-    return error[:, :3, 3].norm(dim=-1), torch.acos(((trace - 1) / 2).clamp(-1, 1))
+    both = a.detach().cpu().numpy(), b.detach().cpu().numpy()
+    metres, angles = np.empty(len(first)), np.empty(len(first))
+    for begin in range(0, len(first), AT_ONCE):
+        part = slice(begin, begin + AT_ONCE)
+        begins, ends = first[part].numpy(), last[part].numpy()
+        b_motion = np.linalg.solve(both[1][begins], both[1][ends])
+        error = np.linalg.solve(both[0][ends], both[0][begins] @ b_motion)  # m 4 4
+        metres[part] = np.linalg.norm(error[:, :3, 3], axis=-1)
+        trace = error[:, 0, 0] + error[:, 1, 1] + error[:, 2, 2]
+        angles[part] = np.arccos(((trace - 1) / 2).clip(-1, 1))
+    return torch.from_numpy(metres), torch.from_numpy(angles)

@@ -72,6 +72,8 @@ def _statistics(
     from evo.core.lie_algebra import LieAlgebraException  # noqa: PLC0415
     from evo.core.trajectory import PosePath3D  # noqa: PLC0415
 
+    if align == "yaw":
+        raise Vo3dError("evo has no alignment by yaw; align with 6dof to see its values")
     if len(reference) != len(estimate) or not len(reference):
         raise Vo3dError(f"{len(reference)} reference and {len(estimate)} estimated poses: expected equal, not zero")
     target, source = (PosePath3D(poses_se3=[*poses.cpu().numpy().copy()]) for poses in (reference, estimate))

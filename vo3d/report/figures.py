@@ -74,7 +74,7 @@ def read_history(path: Path) -> dict[str, Curve]:
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected the history.csv that a fit writes into its run folder")
     curves: dict[str, Curve] = {}
-    with path.open(newline="", encoding="utf-8") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines)
         if not {"step", "name", "value"} <= set(rows.fieldnames or ()):
             raise Vo3dError(f"{path}:1: found the columns {rows.fieldnames}, expected step, name and value among them")

@@ -44,6 +44,9 @@ class Paths:
 
     reference: Float64[Tensor, "n 4 4"]
     estimates: Mapping[str, Float64[Tensor, "n 4 4"]]  # by the name of the model
+    ground: tuple[int, int] | None = (
+        None  # the axes of a map, for worlds that do not begin as a camera, x right z ahead
+    )
 
     @property
     def metres(self) -> float:
@@ -62,7 +65,7 @@ class Paths:
 
 
 def plot_trajectories(recordings: Mapping[str, Paths], styles: Styles | None = None) -> "matplotlib.figure.Figure":
-    """Draw the paths seen from above: x to the right, z up the page, metres, equal axes, the start marked.
+    """Draw the paths seen from above: x to the right, z up the page (or what is `ground`), metres, the start marked.
 
     An estimate that strays from the reference by more than the reference's own extent leaves the picture instead of
     shrinking the rest; a line above the panel says so.
@@ -72,15 +75,15 @@ def plot_trajectories(recordings: Mapping[str, Paths], styles: Styles | None = N
     width = WIDTH / grid_shape(len(recordings))[1] - 0.75  # inches of a map, without its labels
     tallest = max(float((high - low)[1] / (high - low)[0]) for low, high in windows)
     height = min(width * min(max(tallest, 0.5), 1.5), 5.0)
-    figure, panels = panel_columns(
-        _titles(recordings), height + 0.5, "x, to the right (m)", "z, forward (m)", same_y=False
-    )
+    ground = next(iter(recordings.values())).ground
+    labels = ("x, to the right (m)", "z, forward (m)") if ground is None else (f"{'xyz'[axis]} (m)" for axis in ground)
+    figure, panels = panel_columns(_titles(recordings), height + 0.5, *labels, same_y=False)
     for (axes,), paths, (low, high) in zip(panels, recordings.values(), windows, strict=True):
         for name, poses, style in paths.lines(styles):
-            axes.plot(*seen_from_above(poses).T, label=name, **style)
+            axes.plot(*seen_from_above(poses, ground).T, label=name, **style)
         start = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "color": INK, "linestyle": "none"}
-        axes.plot(*seen_from_above(paths.reference[:1]).T, label="start", zorder=5, **start)
-        found = {name: seen_from_above(poses) for name, poses in paths.estimates.items()}
+        axes.plot(*seen_from_above(paths.reference[:1], ground).T, label="start", zorder=5, **start)
+        found = {name: seen_from_above(poses, ground) for name, poses in paths.estimates.items()}
         if strayed := [name for name, path in found.items() if ((path < low) | (path > high)).any()]:
             note = textwrap.fill(f"leaves the picture: {', '.join(strayed)}", int(13 * width))
             axes.set_title(f"{axes.get_title(loc='left')}\n{note}", fontsize=9.5, color=INK, loc="left")
@@ -101,10 +104,13 @@ def plot_drift(recordings: Mapping[str, Paths], styles: Styles | None = None) ->
         for model, error in errors[name].items():
             axes.plot(along, error.numpy(), label=model, **plain(styles[model]))
         axes.set_xlim(0, max(float(along[-1]), 1e-3))
+    largest = max(float(error.max()) for error in everything)
     for (axes,) in panels:  # when all is drawn: the panels of a row share their limits
         fit_scale(axes, middles, most=10.0)
         if axes.get_yscale() == "log":  # every error starts from 0: show the upper four decades
-            axes.set_ylim(bottom=1e-4 * max(float(error.max()) for error in everything))
+            axes.set_ylim(bottom=1e-4 * largest)
+        elif largest > 0:
+            axes.set_ylim(top=1.06 * largest)
     return add_legend(figure)
 
 
@@ -199,9 +205,9 @@ def frame_motion(world_T_cam: Float64[Tensor, "n 4 4"]) -> tuple[NDArray[np.floa
     return prev_T_cam[:, :3, 3].norm(dim=-1).numpy(), yaw.numpy()
 
 
-def seen_from_above(world_T_cam: Tensor) -> NDArray[np.float64]:
-    """Take the x and z of each camera centre: n 2."""
-    return world_T_cam[:, [0, 2], 3].double().numpy()
+def seen_from_above(world_T_cam: Tensor, ground: tuple[int, int] | None = None) -> NDArray[np.float64]:
+    """Take x and z of each camera centre, or the two coordinates that are `ground`: n 2."""
+    return world_T_cam[:, list(ground or (0, 2)), 3].double().numpy()
 
 
 def fill_with_equal_scale(
@@ -233,10 +239,10 @@ def _titles(recordings: Mapping[str, Paths]) -> list[str]:
 
 def _window(paths: Paths) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Find the lower left and the upper right corner (x, z) of what a map must show, with a margin."""
-    truth = seen_from_above(paths.reference)
+    truth = seen_from_above(paths.reference, paths.ground)
     low, high = truth.min(0), truth.max(0)
     reach = max(float((high - low).max()), 1e-3)
-    everything = np.concatenate([truth, *map(seen_from_above, paths.estimates.values())])
+    everything = np.concatenate([truth, *(seen_from_above(poses, paths.ground) for poses in paths.estimates.values())])
     low, high = np.maximum(everything.min(0), low - reach), np.minimum(everything.max(0), high + reach)
     margin = 0.05 * max(float((high - low).max()), reach)
     return low - margin, high + margin

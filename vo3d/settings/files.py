@@ -45,7 +45,7 @@ def read_text(path: Path) -> str:
     if not path.is_file():
         raise Vo3dError(f"{path}: no such file: expected settings in YAML")
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return file.read(MOST_CHARACTERS + 1)
     except UnicodeDecodeError as error:
         raise Vo3dError(f"{path}: not text ({error.reason}): expected settings in YAML") from error
@@ -56,7 +56,7 @@ def line_of_key(path: Path, key: Sequence[str]) -> int | None:
 
     Other levels, such as init_args, may lie between; None when there is no such key, or it is not the only one.
     """
-    found = [line for names, line in _keys(yaml.compose(path.read_text(encoding="utf-8"))) if _within(key, names)]
+    found = [line for names, line in _keys(yaml.compose(path.read_text(encoding="utf-8-sig"))) if _within(key, names)]
     return found[0] if len(found) == 1 else None
 
 

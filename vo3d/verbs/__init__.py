@@ -2,13 +2,26 @@
 
 from collections.abc import Callable
 
-from vo3d.verbs.learning import compare, demo, evaluate, info, trajectory
+from vo3d.verbs.learning import compare, demo, evaluate, info
 from vo3d.verbs.optimizers import optimizers
 from vo3d.verbs.scenes import cloud, reconstruct, render, view
+from vo3d.verbs.trajectories import convert_trajectory, trajectory
 
 FUNCTIONS: dict[str, Callable[..., None]] = {
-    function.__name__: function
-    for function in (demo, render, evaluate, reconstruct, view, cloud, trajectory, compare, optimizers, info)
+    function.__name__.replace("_", "-"): function
+    for function in (
+        demo,
+        render,
+        evaluate,
+        reconstruct,
+        view,
+        cloud,
+        trajectory,
+        convert_trajectory,
+        compare,
+        optimizers,
+        info,
+    )
 }
 
 FIRST = {"info": "model"}  # verb -> the option that its first word means if it is no option

@@ -90,33 +90,6 @@ def evaluate(
         )
 
 
-def trajectory(
-    ref: Path,
-    est: Path,
-    format: Literal["kitti", "tum", "euroc"] = "kitti",
-    align: Alignment = "none",
-    json: Path | None = None,
-    lengths: list[float] = [],  # noqa: B006 (read only)
-    max_difference: float = 0.01,
-) -> None:
-    """Score an estimated trajectory against the ground truth, by evo's metrics and by KITTI's.
-
-    Example: vo3d trajectory poses/06.txt estimate/06.txt --format kitti --align 7dof --json scores.json
-
-    Args:
-        ref: The file of the ground truth.
-        est: The file of the estimate.
-        format: The format of both files.
-        align: What is fitted to the ground truth before the errors are taken.
-        json: A file for the numbers.
-        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
-        max_difference: Seconds between time stamps that belong together.
-    """
-    from vo3d.pipelines.trajectory import score_files
-
-    score_files(ref, est, format, align=align, json=json, lengths=lengths or None, max_difference=max_difference)
-
-
 def compare(results: list[Path], force: bool = False) -> None:
     """Put results side by side in one table; refuses results of unequal protocols.
 

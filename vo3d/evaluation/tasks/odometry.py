@@ -44,7 +44,7 @@ class Odometry(Task):
         lengths: Metres of the segments; KITTI's 100 to 800 leave recordings of less than 100 m without segments.
 
     Raises:
-        Vo3dError: a length is not positive.
+        Vo3dError: a length is not positive; the alignment is "yaw".
     """
 
     name = "odometry"
@@ -105,9 +105,11 @@ class Odometry(Task):
             meaning="The factor that the alignment put on the estimate's positions; 1 where it fits none.",
         ),
         Metric("coverage", "coverage", plain=1.0, meaning="Scored poses divided by poses in the ground truth."),
+        Metric("coverage_seconds", "coverage in seconds", shown=False),
         Metric("coverage_estimate", "coverage of the estimate", shown=False),
         Metric("path_length_m", "path length", "m", shown=False),
-        Metric("final_drift_percent", "final drift", "%", shown=False),
+        Metric("scored_length_m", "path length, scored part", "m", shown=False),
+        Metric("final_drift_percent", "final drift, scored part", "%", shown=False),
         Metric("evo_ape_rmse_m", "APE, evo (as stored)", "m", shown=False),
         Metric("evo_rpe_mean_m", "RPE, evo", "m", shown=False),
         Metric("evo_rpe_mean_deg", "RPE, evo", "deg", shown=False),
@@ -118,6 +120,8 @@ class Odometry(Task):
         self, alignment: AlignMode = "none", clip_length: int = 16, lengths: Sequence[float] = DEVKIT_LENGTHS
     ) -> None:
         check_lengths(lengths)
+        if alignment == "yaw":
+            raise Vo3dError("alignment yaw turns about a vertical z axis, and data sets do not tell theirs: take 6dof")
         self.alignment, self.clip_length, self.lengths = alignment, clip_length, tuple(lengths)
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
