@@ -111,6 +111,7 @@ class FolderRecording(FileRecording):
                 raise Vo3dError(
                     f"{trajectory}: has {len(truth)} poses, but {source} has {total} frames: expected as many"
                 )
+            self.notes = [*self.notes, *truth.notes]
             self._poses = truth.world_T_cam[self.first_frame : last]
             if self._time is None and truth.time is not None:
                 self._time = truth.time[self.first_frame : last]

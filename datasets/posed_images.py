@@ -140,6 +140,7 @@ class PosedImagesScene(Photographs):
         check_stems(images)
         path = poses or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): name it (poses)")
         trajectory = read_trajectory(path, format or _format(path))
+        notes += trajectory.notes
         chosen, rows = _matched(images, trajectory, path, max_difference)
         without = sorted(set(range(len(images))) - set(chosen))
         if without:

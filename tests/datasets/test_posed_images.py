@@ -234,3 +234,11 @@ def test_every_mistake_is_one_clear_line(
         scene(folder, **{"depth_range": RANGE, **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not recognises(folder / "nowhere")
+
+
+def test_what_was_mended_in_a_trajectory_is_said(tmp_path: Path) -> None:
+    """Quaternions that are one per cent too long."""
+    folder = write_folder(tmp_path, [f"{100 + index / 8}.png" for index in range(VIEWS)])
+    rows = [f"{100 + index / 8} {index / 50} 0 0 0 0 0 1.01" for index in range(VIEWS)]
+    (folder / "poses.txt").write_text("\n".join(rows) + "\n")
+    assert any("off unit length: they are normalised" in note for note in scene(folder, depth_range=RANGE).notes)
