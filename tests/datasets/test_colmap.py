@@ -334,6 +334,10 @@ OPENGL = torch.diag(torch.tensor([1.0, -1, -1, 1], dtype=torch.float64))
         (lambda folder: poses_of(folder, reordered), "the quaternions are written x y z w: write w x y z"),
         (lambda folder: poses_of(folder, lambda pose: OPENGL @ pose), "the cameras look along -z, as OpenGL's"),
         (
+            lambda folder: cameras_of(folder, lambda one: replace(one, params=tuple(2 * p for p in one.params))),
+            "it fits with keypoints 2 times as far apart: cameras or keypoints are for another image size",
+        ),
+        (
             lambda folder: points_of(folder, lambda points: replace(points, xyz=points.xyz.flip(-1))),
             "cameras, images and points are not of one model",
         ),
@@ -343,7 +347,8 @@ def test_a_model_that_contradicts_itself_is_refused(
     tmp_path: Path, harm: Callable[[Path], None], words: str, keypoints: bool
 ) -> None:
     """Where points are seen is told twice: by keypoints, or, without these, by the borders of the images."""
-    folder = write_project(tmp_path, [camera(3, "OPENCV", BARREL)], keypoints=keypoints)
+    one = camera(3, "PINHOLE") if "2 times as far" in words else camera(3, "OPENCV", BARREL)
+    folder = write_project(tmp_path, [one], keypoints=keypoints)
     assert not scene(folder).notes
     harm(folder)
     if not keypoints and ("2.5 times" in words or "quaternions" in words):

@@ -110,6 +110,10 @@ def _reason(
     stretch = float(((seen - centre).norm(dim=-1) / (found - centre).norm(dim=-1)).nanmedian())
     if 0 < stretch < torch.inf and float(_misses(model, chosen, cam_T_world, stretch).median()) < limit:
         return f"it fits with focal lengths of {stretch:.3g} times those in {model.folder}: correct the cameras"
+    corner = -0.5  # of an image, which stays where it is when the image is resized
+    scale = float(((found - corner).norm(dim=-1) / (seen - corner).norm(dim=-1)).nanmedian())
+    if float(((seen - corner) * scale + corner - found).norm(dim=-1).nanmedian()) < limit:
+        return f"it fits with keypoints {scale:.3g} times as far apart: cameras or keypoints are for another image size"
     return (
         "cameras, images and points are not of one model, or focal lengths, quaternions (w x y z) or poses (world to "
         "camera) are not as COLMAP writes them: export the model again"
