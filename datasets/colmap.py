@@ -128,13 +128,12 @@ class ColmapScene(Photographs):
             ranges = torch.tensor([depth_range], dtype=torch.float64).expand(len(model.images), 2)
             known = torch.ones(len(model.images), dtype=torch.bool)
         image_folder, notes = (images, []) if images is not None else _image_folder(model)
-        here = given_and_target(model.folder)[0]
         files = [(image_folder / image.name, model.cameras[image.camera_id]) for image in model.images]
         for path, camera in files:
             _check_file(path, camera, model.folder)
         self._cameras = dict(files)
         super().__init__(
-            next(place.name for place in (here, *here.parents) if "sparse" not in (place.name, place.parent.name)),
+            _project_name(model.folder),
             [
                 Photograph(
                     image=path,
@@ -257,6 +256,14 @@ def _ranges(
     ranges = torch.stack((near.min(), far.max())).repeat(count, 1)
     ranges[known] = torch.stack((near, far), dim=-1)
     return ranges, known
+
+
+def _project_name(model: Path) -> str:
+    """Return the name of the folder that holds a model as COLMAP puts it, in sparse/ or sparse/0/ or itself."""
+    place = given_and_target(model)[0]
+    if place.name == "0" or (place.name.isdecimal() and place.parent.name == "sparse"):
+        place = place.parent
+    return (place.parent if place.name == "sparse" else place).name
 
 
 def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:

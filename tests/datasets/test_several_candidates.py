@@ -230,3 +230,18 @@ def test_what_systems_leave_behind_changes_nothing(tmp_path: Path) -> None:
     pictures = ImageFolder(folders["posed"] / "images", field_of_view=60.0).recordings[0]
     assert [len(one) for one in (posed, seven, kitti, pictures)] == [3, 2, 3, 3]
     assert not any(one.notes for one in (posed, seven, kitti, pictures))
+
+
+@pytest.mark.parametrize(
+    ("project", "place", "given"),
+    [
+        ("desk", "sparse/0", "desk"),
+        ("desk", "sparse/12", "desk/sparse/12"),
+        ("desk", "sparse", "desk/sparse"),
+        ("desk", ".", "desk"),
+        ("sparse/desk", ".", "sparse/desk"),
+    ],
+)
+def test_a_project_of_colmap_has_the_name_of_its_folder(tmp_path: Path, project: str, place: str, given: str) -> None:
+    wall_scenes.write_colmap(tmp_path / project, views=3, place=place)
+    assert colmap.scene(tmp_path / given).name == "desk"
