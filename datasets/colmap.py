@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import given_and_target
+from vo3d.datasets.views import first_of, given_and_target
 from vo3d.errors import Vo3dError
 from vo3d.formats.candidates import fullest
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
@@ -267,15 +267,19 @@ def _project_name(model: Path) -> str:
 
 
 def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:
-    """Find the folder that holds the most images of a model, and a line where there was a choice."""
-    for place in given_and_target(model.folder):
+    """Find the folder that holds the most images of a model, and a line where there was a choice or a link."""
+    given, *target = given_and_target(model.folder)
+    without: list[Path] = []
+    for place in (given, *target):
         folders = [path for above in (place, *place.parents[:2]) if (path := above / "images").is_dir()]
         counts = {path: sum((path / image.name).is_file() for image in model.images) for path in folders}
-        if counts := {path: count for path, count in counts.items() if count} or dict(list(counts.items())[:1]):
-            folder, notes = fullest(counts, f"of {len(model.images)} images")
-            linked = place != given_and_target(model.folder)[0]
-            return folder, [f"{model.folder} is a link: the images are those in {folder}"] * linked + notes
-    raise Vo3dError(f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images")
+        if held := {path: count for path, count in counts.items() if count}:
+            folder, notes = fullest(held, f"of {len(model.images)} images")
+            linked = [f"{model.folder} is a link: the images are those in {folder}"] if place != given else []
+            return folder, [*linked, *notes]
+        without += folders
+    complaint = f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images"
+    return first_of(without, complaint), []
 
 
 def _check_file(path: Path, camera: ColmapCamera, model: Path) -> None:

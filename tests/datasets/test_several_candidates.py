@@ -75,6 +75,7 @@ def test_a_linked_model_has_the_images_beside_the_link(tmp_path: Path) -> None:
     assert here.name == "mine"
     assert not here.notes
     shutil.rmtree(mine / "images")
+    (mine / "images").mkdir()  # without any of them
     linked = colmap.scene(mine)
     assert {photograph.image.parent for photograph in linked.photographs} == {other / "images"}
     assert note_of(linked) == f"{mine}/sparse/0 is a link: the images are those in {other}/images"
@@ -157,7 +158,7 @@ def test_posed_images_in_the_fuller_folder_and_one_file_of_poses(tmp_path: Path)
     (tmp_path / "groundtruth.txt").write_text(poses)
     assert len(posed_images.scene(tmp_path, depth_range=RANGE)) == 4
     (tmp_path / "groundtruth.txt").write_text("# another\n" + poses)
-    with pytest.raises(Vo3dError, match=r"poses\.txt: groundtruth\.txt is there too, and says otherwise: remove one"):
+    with pytest.raises(Vo3dError, match=r"poses\.txt: groundtruth\.txt is there too and says otherwise: expected one"):
         posed_images.scene(tmp_path, depth_range=RANGE)
     assert len(posed_images.scene(tmp_path, depth_range=RANGE, poses=tmp_path / "poses.txt")) == 4
 
