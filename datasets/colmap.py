@@ -11,7 +11,7 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import given_and_target, is_there, missing_note
+from vo3d.datasets.views import first_of, given_and_target, is_there, missing_note
 from vo3d.errors import Vo3dError, shown
 from vo3d.formats.candidates import fullest
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
@@ -119,7 +119,6 @@ class ColmapScene(Photographs):
         notes = [*whole.notes, *filter(None, [check_reprojection(whole)])]
         image_folder, chosen = (images, []) if images is not None else _image_folder(whole)
         notes += chosen
-        here = given_and_target(whole.folder)[0]
         model = whole.with_images([image for image in whole.images if is_there(image_folder / image.name)])
         missing = [image.name for image in whole.images if not is_there(image_folder / image.name)]
         if not model.images:
@@ -153,7 +152,7 @@ class ColmapScene(Photographs):
                 for index, (path, camera, (near, far)) in enumerate(zip(files, cameras, ranges, strict=True))
             ]
         super().__init__(
-            next(place.name for place in (here, *here.parents) if "sparse" not in (place.name, place.parent.name)),
+            _project_name(whole.folder),
             views,
             size=size,
             max_side=max_side,
@@ -228,13 +227,25 @@ def _ranges(
     return ranges, known
 
 
+def _project_name(model: Path) -> str:
+    """Return the name of the folder that holds a model as COLMAP puts it, in sparse/ or sparse/0/ or itself."""
+    place = given_and_target(model)[0]
+    if place.name == "0" or (place.name.isdecimal() and place.parent.name == "sparse"):
+        place = place.parent
+    return (place.parent if place.name == "sparse" else place).name
+
+
 def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:
-    """Find the folder that holds the most images of a model, and a line where there was a choice."""
-    for place in given_and_target(model.folder):
+    """Find the folder that holds the most images of a model, and a line where there was a choice or a link."""
+    given, *target = given_and_target(model.folder)
+    without: list[Path] = []
+    for place in (given, *target):
         folders = [path for above in (place, *place.parents[:2]) if (path := above / "images").is_dir()]
         counts = {path: sum(is_there(path / image.name) for image in model.images) for path in folders}
-        if counts := {path: count for path, count in counts.items() if count} or dict(list(counts.items())[:1]):
-            folder, notes = fullest(counts, f"of {len(model.images)} images")
-            linked = place != given_and_target(model.folder)[0]
-            return folder, [f"{model.folder} is a link: the images are those in {folder}"] * linked + notes
-    raise Vo3dError(f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images")
+        if held := {path: count for path, count in counts.items() if count}:
+            folder, notes = fullest(held, f"of {len(model.images)} images")
+            linked = [f"{model.folder} is a link: the images are those in {folder}"] if place != given else []
+            return folder, [*linked, *notes]
+        without += folders
+    complaint = f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images"
+    return first_of(without, complaint), []

@@ -299,7 +299,7 @@ LAYOUT = Layout("a scan of DTU's training layout (Rectified/scan1_train)", recog
 def _find_scan(path: Path) -> Path | None:
     """Return the folder of a scan, as it was given or else where its link leads, with Cameras two levels above."""
     for place in given_and_target(path):
-        if re.fullmatch(r"scan\d+_train", place.name) and (place.parents[1] / "Cameras" / "pair.txt").is_file():
+        if re.fullmatch(r"scan\d+_train", place.name) and (place.parent.parent / "Cameras" / "pair.txt").is_file():
             return place
     return None
 

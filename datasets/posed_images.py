@@ -211,7 +211,7 @@ def _find(folder: Path, names: Sequence[str], what: str) -> Path:
     there = [path for name in names if (path := folder / name).is_file()]
     path = first_of(there, f"{folder}: no file {' or '.join(names)} {what}")
     if other := next((other for other in there if other.read_bytes() != path.read_bytes()), None):
-        raise Vo3dError(f"{path}: {other.name} is there too, and says otherwise: remove one of the two {what}")
+        raise Vo3dError(f"{path}: {other.name} is there too and says otherwise: expected one file {what}")
     return path
 
 

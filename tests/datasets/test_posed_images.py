@@ -123,7 +123,7 @@ def test_k_has_several_spellings(folder: Path, text: str) -> None:
     assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
     square = [[*row, 0.0] for row in rows] + [[0.0, 0.0, 0.0, 1.0]]
     (folder / "intrinsics.txt").write_text("\n".join(" ".join(map(repr, row)) for row in square))
-    with pytest.raises(Vo3dError, match=r"intrinsics\.txt: K\.txt is there too, and says otherwise: remove one"):
+    with pytest.raises(Vo3dError, match=r"intrinsics\.txt: K\.txt is there too and says otherwise: expected one"):
         scene(folder, depth_range=RANGE)
     (folder / "K.txt").write_bytes((folder / "intrinsics.txt").read_bytes())
     assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))

@@ -75,6 +75,7 @@ def test_a_linked_model_has_the_images_beside_the_link(tmp_path: Path) -> None:
     assert here.name == "mine"
     assert not here.notes
     shutil.rmtree(mine / "images")
+    (mine / "images").mkdir()  # without any of them
     linked = colmap.scene(mine)
     assert {photograph.image.parent for photograph in linked.photographs} == {other / "images"}
     assert note_of(linked) == f"{mine}/sparse/0 is a link: the images are those in {other}/images"
@@ -157,7 +158,7 @@ def test_posed_images_in_the_fuller_folder_and_one_file_of_poses(tmp_path: Path)
     (tmp_path / "groundtruth.txt").write_text(poses)
     assert len(posed_images.scene(tmp_path, depth_range=RANGE)) == 4
     (tmp_path / "groundtruth.txt").write_text("# another\n" + poses)
-    with pytest.raises(Vo3dError, match=r"poses\.txt: groundtruth\.txt is there too, and says otherwise: remove one"):
+    with pytest.raises(Vo3dError, match=r"poses\.txt: groundtruth\.txt is there too and says otherwise: expected one"):
         posed_images.scene(tmp_path, depth_range=RANGE)
     assert len(posed_images.scene(tmp_path, depth_range=RANGE, poses=tmp_path / "poses.txt")) == 4
 
@@ -230,3 +231,18 @@ def test_what_systems_leave_behind_changes_nothing(tmp_path: Path) -> None:
     pictures = ImageFolder(folders["posed"] / "images", field_of_view=60.0).recordings[0]
     assert [len(one) for one in (posed, seven, kitti, pictures)] == [3, 2, 3, 3]
     assert not any(one.notes for one in (posed, seven, kitti, pictures))
+
+
+@pytest.mark.parametrize(
+    ("project", "place", "given"),
+    [
+        ("desk", "sparse/0", "desk"),
+        ("desk", "sparse/12", "desk/sparse/12"),
+        ("desk", "sparse", "desk/sparse"),
+        ("desk", ".", "desk"),
+        ("sparse/desk", ".", "sparse/desk"),
+    ],
+)
+def test_a_project_of_colmap_has_the_name_of_its_folder(tmp_path: Path, project: str, place: str, given: str) -> None:
+    wall_scenes.write_colmap(tmp_path / project, views=3, place=place)
+    assert colmap.scene(tmp_path / given).name == "desk"

@@ -5,6 +5,7 @@ Every reader takes a file's bytes or its memory map, and looks at the headers al
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from mmap import mmap
@@ -13,6 +14,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_SCAN = 0xDA
 _JPEG_APP1 = 0xE1
+_PNG_TAIL = 2**16  # bytes behind the pixels of a PNG file
 _EXIF = b"Exif\0\0"  # before the tags; some writers put it into the chunks of PNG and WebP too
 _JPEG_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,18})(?:\s+|#[^\n]*\n)+(\d{1,18})\s")
@@ -68,22 +70,32 @@ def _exif_blocks(content: Content) -> Iterator[Content]:
             if code == _JPEG_APP1 and content[start : start + 6] == _EXIF:
                 yield content[start + 6 : stop]
     elif content[:8] == PNG_SIGNATURE:
-        for kind, start, stop in _png_chunks(content):
-            if kind == b"eXIf":
-                yield content[start:stop].removeprefix(_EXIF)
+        for start, stop in (*_png_chunks(content, b"eXIf"), *_late_chunk(content, b"eXIf")):
+            yield content[start:stop].removeprefix(_EXIF)
     elif content[:4] == b"RIFF":
         for kind, start, stop in _riff_chunks(content):
             if kind == b"EXIF":
                 yield content[start:stop].removeprefix(_EXIF)
 
 
-def _png_chunks(content: Content) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of the chunks, each followed by a checksum (ISO/IEC 15948 section 5)."""
-    position = len(PNG_SIGNATURE)
-    while position + 8 <= len(content):
+def _png_chunks(content: Content, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the chunks of a kind before the pixels (ISO/IEC 15948 section 5)."""
+    position, kind = len(PNG_SIGNATURE), b""
+    while position + 8 <= len(content) and kind != b"IDAT":
         length, kind = struct.unpack_from(">I4s", content, position)
-        yield kind, position + 8, position + 8 + length
+        if kind == wanted:
+            yield position + 8, position + 8 + length
         position += 12 + length
+
+
+def _late_chunk(content: Content, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of a chunk behind the pixels, near the end: a walk there would read the whole file."""
+    place = content.rfind(wanted, max(0, len(content) - _PNG_TAIL))
+    if place >= 4:
+        (length,) = struct.unpack_from(">I", content, place - 4)
+        stop = place + 4 + length
+        if content[stop : stop + 4] == zlib.crc32(content[place:stop]).to_bytes(4, "big"):  # and no pixels by chance
+            yield place + 4, stop
 
 
 def _riff_chunks(content: Content) -> Iterator[tuple[bytes, int, int]]:

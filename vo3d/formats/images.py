@@ -75,7 +75,7 @@ def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
 def orientation_notes(paths: Sequence[Path]) -> list[str]:
     """Say in one line which images have an EXIF orientation that is ignored, because a camera comes with them."""
     found: list[tuple[Path, int]] = []
-    for path in paths:
+    for path in filter(Path.is_file, paths):  # one that is missing is told when it is read
         with _mapped(path) as content:
             if (orientation := exif_orientation(content)) > 1:
                 found.append((path, orientation))
