@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float32
 from torch import Tensor
 
 from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
-from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs, without_lens
+from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of, is_there, missing_note
+from vo3d.datasets.views import first_of, given_and_target, is_there, missing_note
 from vo3d.errors import Vo3dError, shown
+from vo3d.formats.candidates import fullest
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
 from vo3d.formats.colmap_check import check_reprojection
-from vo3d.formats.images import image_size, read_image
+from vo3d.formats.images import image_size
 from vo3d.geometry import se3, view_selection
 from vo3d.recording import Layout
 
@@ -76,7 +76,9 @@ class ColmapScene(Photographs):
     points gets no sources, so it is never a reference, and its `depth_range` spans those of all other views.
 
     Args:
-        folder: of the project: the model lies there or in sparse/ or sparse/0/, the images beside it in images/.
+        folder: of the project: the model lies there or in sparse/ or in a folder of it such as sparse/0/, the images
+            beside it or above it in images/; beside the target of a link only where the given path has none. Of several
+            models or folders the fullest is taken.
         images: the folder of the images, where it is another.
         size, max_side: of the images, see `Photographs`; without `size`, images of unequal sizes are refused.
         depth_range: near and far for all views, in the model's unit, instead of those of the points.
@@ -115,12 +117,8 @@ class ColmapScene(Photographs):
             )
         whole = read_model(folder)
         notes = [*whole.notes, *filter(None, [check_reprojection(whole)])]
-        here = whole.folder.resolve()
-        folders = (place / "images" for place in (here, *here.parents[:2]))
-        image_folder = images or first_of(
-            (place for place in folders if place.is_dir()),
-            f"{whole.folder}: no folder images/ beside the model or above it: give the folder of its images",
-        )
+        image_folder, chosen = (images, []) if images is not None else _image_folder(whole)
+        notes += chosen
         model = whole.with_images([image for image in whole.images if is_there(image_folder / image.name)])
         missing = [image.name for image in whole.images if not is_there(image_folder / image.name)]
         if not model.images:
@@ -132,9 +130,7 @@ class ColmapScene(Photographs):
         files = [image_folder / image.name for image in model.images]
         owners = {camera.id: stored_camera(camera, model.folder) for camera in model.cameras.values()}
         cameras, resized = fit_to_images(
-            [owners[image.camera_id] for image in model.images],
-            files,
-            [image_size(path, upright=False) for path in files],
+            [owners[image.camera_id] for image in model.images], files, list(map(image_size, files))
         )
         notes += resized
         world_T_cam = torch.stack([se3.inverse(image.cam_T_world) for image in model.images])
@@ -156,17 +152,13 @@ class ColmapScene(Photographs):
                 for index, (path, camera, (near, far)) in enumerate(zip(files, cameras, ranges, strict=True))
             ]
         super().__init__(
-            next(place.name for place in (here, *here.parents) if place.name not in {"0", "sparse"}),
+            _project_name(whole.folder),
             views,
             size=size,
             max_side=max_side,
             max_depths=max_depths,
             notes=notes,
         )
-
-    def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """Read the image without the distortion of its lens."""
-        return without_lens(photograph, read_image(photograph.image, upright=False))
 
 
 def stored_camera(camera: ColmapCamera, model: Path) -> StoredCamera:
@@ -176,7 +168,7 @@ def stored_camera(camera: ColmapCamera, model: Path) -> StoredCamera:
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a folder holds a sparse model, itself or in sparse/ or sparse/0/."""
+    """Tell whether a folder holds a sparse model, itself or in sparse/ or in a folder of that."""
     return find_model(path) is not None
 
 
@@ -233,3 +225,27 @@ def _ranges(
     ranges = torch.stack((near.min(), far.max())).repeat(count, 1)
     ranges[known] = torch.stack((near, far), dim=-1)
     return ranges, known
+
+
+def _project_name(model: Path) -> str:
+    """Return the name of the folder that holds a model as COLMAP puts it, in sparse/ or sparse/0/ or itself."""
+    place = given_and_target(model)[0]
+    if place.name == "0" or (place.name.isdecimal() and place.parent.name == "sparse"):
+        place = place.parent
+    return (place.parent if place.name == "sparse" else place).name
+
+
+def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:
+    """Find the folder that holds the most images of a model, and a line where there was a choice or a link."""
+    given, *target = given_and_target(model.folder)
+    without: list[Path] = []
+    for place in (given, *target):
+        folders = [path for above in (place, *place.parents[:2]) if (path := above / "images").is_dir()]
+        counts = {path: sum(is_there(path / image.name) for image in model.images) for path in folders}
+        if held := {path: count for path, count in counts.items() if count}:
+            folder, notes = fullest(held, f"of {len(model.images)} images")
+            linked = [f"{model.folder} is a link: the images are those in {folder}"] if place != given else []
+            return folder, [*linked, *notes]
+        without += folders
+    complaint = f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images"
+    return first_of(without, complaint), []

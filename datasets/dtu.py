@@ -19,10 +19,10 @@ from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, check_shape
 from vo3d.datasets.transforms import HorizontalFlip, RandomCrop, RandomResizedCrop, Resize
-from vo3d.datasets.views import DepthChoice, listed
+from vo3d.datasets.views import DepthChoice, given_and_target, listed
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_size, read_image
-from vo3d.formats.mvsnet import MVSCamera, read_cam, read_pairs, read_scene
+from vo3d.formats.mvsnet import MVSCamera, find_files, read_cam, read_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import se3
 from vo3d.recording import Layout, MultiViewScene, Transform
@@ -173,7 +173,12 @@ def training_views(root: Path, *, num_depths: int = 192, interval_scale: float =
 
 
 class DTUScene(Photographs):
-    """One scan under one light in the training layout; arguments and errors as `DTU` says."""
+    """One scan under one light in the training layout; arguments and errors as `DTU` says.
+
+    `notes` are what is to be said of the scene beside what `Photographs` says.
+    """
+
+    num_looked_at = 1  # because there are 27,097 in all
 
     def __init__(
         self,
@@ -183,6 +188,7 @@ class DTUScene(Photographs):
         *,
         views: dict[int, View] | None = None,
         depth: DepthChoice = "required",
+        notes: Sequence[str] = (),
     ) -> None:
         if light not in LIGHTS:
             raise Vo3dError(f"light {light}: DTU has the lights 0 to 6: choose among them")
@@ -208,6 +214,7 @@ class DTUScene(Photographs):
                 for view, photograph in views.items()
             ],
             depth=depth,
+            notes=notes,
         )
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
@@ -244,7 +251,9 @@ class DTUEvaluationScene(Photographs):
             raise Vo3dError(f"{folder}: no such scan: there are {listed(root, 'scan*')}")
         views = read_scene(folder)
         place = {number: index for index, number in enumerate(views)}
-        truth = next((root / name / f"scan{scan}" for name in DEPTH_ROOTS if (root / name).is_dir()), None)
+        truths = [path for name in DEPTH_ROOTS if (path := root / name / f"scan{scan}").is_dir()]
+        truth = next(iter(truths), None)
+        left_out = [f"the true depth is that of {truth}; left out: {truths[1]}"] if len(truths) > 1 else []
         super().__init__(
             f"scan{scan}",
             [
@@ -258,6 +267,7 @@ class DTUEvaluationScene(Photographs):
                 for height, width in [image_size(view.image)]
             ],
             depth=depth,
+            notes=[*find_files(folder).notes, *(left_out if depth != "none" else ())],
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
@@ -270,18 +280,28 @@ class DTUEvaluationScene(Photographs):
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a folder is one scan of the training layout, `Rectified/scan1_train`."""
-    training = re.fullmatch(r"scan\d+_train", path.resolve().name) is not None
-    return training and (path.resolve().parents[1] / "Cameras" / "pair.txt").is_file()
+    """Tell whether a folder, or what a link leads to, is one scan of the training layout, `Rectified/scan1_train`."""
+    return _find_scan(path) is not None
 
 
 def scene(path: Path, *, light: int = ALL_LIGHTS_ON) -> MultiViewScene:
     """Open the scan in the folder `path`, such as `Rectified/scan1_train`, with its true depth where there is some."""
-    scan = re.sub(r"\D", "", path.resolve().name)
-    return DTUScene(path.resolve().parents[1], int(scan), light, depth="where present")
+    found = _find_scan(path)
+    if found is None:
+        raise Vo3dError(f"{path}: no scan of DTU's training layout: expected Rectified/scan1_train, beside Cameras")
+    notes = [] if found == given_and_target(path)[0] else [f"{path} is a link: its scan is {found}"]
+    return DTUScene(found.parents[1], int(re.sub(r"\D", "", found.name)), light, depth="where present", notes=notes)
 
 
 LAYOUT = Layout("a scan of DTU's training layout (Rectified/scan1_train)", recognises, scene, rank=3)
+
+
+def _find_scan(path: Path) -> Path | None:
+    """Return the folder of a scan, as it was given or else where its link leads, with Cameras two levels above."""
+    for place in given_and_target(path):
+        if re.fullmatch(r"scan\d+_train", place.name) and (place.parent.parent / "Cameras" / "pair.txt").is_file():
+            return place
+    return None
 
 
 def _scans(split: Split | list[int]) -> Sequence[int]:

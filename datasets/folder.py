@@ -14,9 +14,10 @@ from torch import Tensor
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
-from vo3d.datasets.views import FileRecording, image_files, read_views
+from vo3d.datasets.views import FileRecording, given_name, image_files, read_views
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import IMAGE_SUFFIXES
+from vo3d.formats.candidates import check_stems
+from vo3d.formats.images import IMAGE_SUFFIXES, image_size, orientation_notes
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.sample import Sample
 
@@ -26,8 +27,10 @@ class ImageFolder(ClipDataset):
 
     Arguments:
         source: the folder, or the video file.
-        intrinsics: fx, fy, cx, cy in pixels of the original images; the centre of the top-left pixel is (0, 0).
-        field_of_view: horizontal, degrees; instead of `intrinsics`, for square pixels and a centred camera.
+        intrinsics: fx, fy, cx, cy in pixels of the original images; the centre of the top-left pixel is (0, 0). They
+            are for the pixels as they are stored: an EXIF orientation is ignored.
+        field_of_view: horizontal, degrees; instead of `intrinsics`, for square pixels and a centred camera. Photographs
+            are turned upright first, as EXIF says.
         fps: frames a second, for `time`. None: what a video says of itself; a folder has no time then.
         frames: first and last (exclusive) frame to take; without it, all.
         trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
@@ -83,12 +86,14 @@ class FolderRecording(FileRecording):
         trajectory_format: Literal["kitti", "tum"] = "kitti",
         size: Size | None = None,
     ) -> None:
-        super().__init__(source.resolve().stem if source.is_file() else source.resolve().name, frames, size)
+        super().__init__(Path(given_name(source)).stem if source.is_file() else given_name(source), frames, size)
         if (intrinsics is None) == (field_of_view is None):
             raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
         if fps is not None and not fps > 0:
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
-        self._source = _Video(source, frames) if source.is_file() else _Images(source)
+        self._source = _Video(source, frames) if source.is_file() else _Images(source, upright=intrinsics is None)
+        if isinstance(self._source, _Images) and intrinsics is not None:
+            self.notes = orientation_notes(self._source.files)
         total = len(self._source)
         last = total if frames is None else frames[1]
         if last > total:
@@ -106,6 +111,7 @@ class FolderRecording(FileRecording):
                 raise Vo3dError(
                     f"{trajectory}: has {len(truth)} poses, but {source} has {total} frames: expected as many"
                 )
+            self.notes = [*self.notes, *truth.notes]
             self._poses = truth.world_T_cam[self.first_frame : last]
             if self._time is None and truth.time is not None:
                 self._time = truth.time[self.first_frame : last]
@@ -125,24 +131,26 @@ class _Images:
 
     fps: float | None = None
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, upright: bool) -> None:
         if not folder.is_dir():
             raise Vo3dError(f"{folder}: no such folder or video file")
-        self._files = image_files(folder)
-        if not self._files:
+        self.files = image_files(folder)
+        if not self.files:
             raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-        self.size = read_views(self._files[:1], None)[1]
+        check_stems(self.files)
+        self.upright = upright
+        self.size = image_size(self.files[0], upright=upright)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
         """Read the frames at `indices`; one that differs in size from the first of the folder is refused."""
-        files = [self._files[index] for index in indices]
-        views, original = read_views(files, size)
+        files = [self.files[index] for index in indices]
+        views, original = read_views(files, size, upright=self.upright)
         if original != self.size:
             raise Vo3dError(
-                f"{files[0]}: is {original[1]}x{original[0]} pixels and {self._files[0].name} is {self.size[1]}x"
+                f"{files[0]}: is {original[1]}x{original[0]} pixels and {self.files[0].name} is {self.size[1]}x"
                 f"{self.size[0]}: expected one size in a folder"
             )
         return views

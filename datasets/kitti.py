@@ -14,7 +14,8 @@ from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_intrinsics
 from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views, readings_between
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import image_size
+from vo3d.formats.candidates import visible_paths
+from vo3d.formats.images import image_size, orientation_notes
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.sample import Sample
@@ -72,7 +73,7 @@ def _check_layout(root: Path, name: str) -> None:
         raise Vo3dError(f"{root}: no such folder: expected the root of KITTI odometry, which holds sequences and poses")
     sequences = root / "sequences"
     if not sequences.is_dir():
-        there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+        there = ", ".join([path.name for path in visible_paths(root)][:8]) or "nothing"
         raise Vo3dError(f"{root}: holds {there}, but no folder sequences: {LAYOUT}")
     check_folder(sequences / name, "sequence")
 
@@ -121,11 +122,15 @@ class KITTIRecording(FileRecording):
         if (path := root / "poses" / f"{name}.txt").is_file():
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
-        self._imu = _imu_steps(root / "imus", name, count, frames) if imu else None
-        first = self._left.files[0]
-        stored = image_size(first)
-        check_centre(self._left.K, stored, first)
-        self.notes = [*self.notes, *camera_notes([(first.name, self._left.K, stored)])]
+        self._imu: Tensor | None = None
+        left_out: list[str] = []
+        if imu:
+            self._imu, left_out = _imu_steps(root / "imus", name, count, frames)
+        first = [camera.files[0] for camera in (self._left, self._right) if camera is not None]  # and the others alike
+        stored = image_size(first[0])
+        check_centre(self._left.K, stored, first[0])
+        odd = camera_notes([(first[0].name, self._left.K, stored)])
+        self.notes = [*left_out, *orientation_notes(first), *odd]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -161,7 +166,7 @@ def _image_files(folder: Path, frames: tuple[int, int] | None) -> list[Path]:
     """Return the images 000000.png and on without a gap, or those of the range."""
     if not folder.is_dir():
         raise Vo3dError(f"{folder}: no such folder: {LAYOUT}")
-    there = {path.name: path for path in folder.glob("*.png")}
+    there = {path.name: path for path in visible_paths(folder, "*.png")}
     if not there:
         raise Vo3dError(f"{folder}: holds no image: expected 000000.png, 000001.png and on")
     return frame_files(there, f"{folder}/{{:06d}}.png", frames, suffixes=": no such file")
@@ -182,10 +187,9 @@ def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | Non
     return rows[frames[0] if frames else 0 : last - between]
 
 
-def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> Tensor:
-    """Return the readings between consecutive frames of the range, (frames - 1, n, 6)."""
-    path = first_of(
-        (path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()),
-        f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there",
-    )
-    return _rows_of(read_imu(path), path, count, frames, between=True)
+def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> tuple[Tensor, list[str]]:
+    """Return the readings between consecutive frames of the range, (frames - 1, n, 6), and which file is left out."""
+    there = [path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()]
+    path = first_of(there, f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
+    left_out = [f"the readings are those of {path}; left out: {there[1]}"] if len(there) > 1 else []
+    return _rows_of(read_imu(path), path, count, frames, between=True), left_out

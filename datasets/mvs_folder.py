@@ -11,10 +11,11 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import DepthChoice, missing_note
+from vo3d.datasets.views import DepthChoice, given_name, missing_note
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import fullest, visible_paths
 from vo3d.formats.images import image_size
-from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_pairs, read_scene
+from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_files, find_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import project, rays, se3
 from vo3d.recording import Layout
@@ -35,7 +36,7 @@ class MVSFolder(MultiViewDataset):
         scenes: names of folders in `root`; None: `root` itself is the scene.
         size, max_side, depth: of the images and their true depth, see `Photographs`.
         depth_range: near and far for all views; by default what each cam file says.
-        cams: the folder of the cameras, where there are several, such as cams_1 in Tanks and Temples.
+        cams: the folder of the cameras, where not the fullest is wanted, such as cams_1 in Tanks and Temples.
         num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
 
     Convention: lengths stay in the files' own unit.
@@ -89,7 +90,11 @@ class MVSFolderScene(Photographs):
         imageless: list[int] = []
         views = read_scene(folder, cams=cams, num_depths=num_depths, imageless=imageless)
         place = {number: index for index, number in enumerate(views)}
-        truth = next((folder / name for name in DEPTH_FOLDERS if (folder / name).is_dir()), None)
+        notes = list(find_files(folder, cams).notes)
+        truths = {path: len(visible_paths(path, "*.pfm")) for name in DEPTH_FOLDERS if (path := folder / name).is_dir()}
+        truth, truths_left = fullest(truths, "files") if truths else (None, [])
+        if depth != "none":
+            notes += truths_left
         if truth is None and depth == "required":
             wanted = " or ".join(f"{name}/" for name in DEPTH_FOLDERS)
             raise Vo3dError(f"{folder}: no folder {wanted} of true depth: add it, or leave out depth='required'")
@@ -108,12 +113,12 @@ class MVSFolderScene(Photographs):
         ]
         absent = missing_note([f"{index:08d}" for index in imageless], len(views) + len(imageless), f"of {folder}")
         super().__init__(
-            folder.resolve().name,
+            given_name(folder),
             photographs,
             size=size,
             max_side=max_side,
             depth=depth,
-            notes=[*absent, *pair_notes(photographs)],
+            notes=[*notes, *absent, *pair_notes(photographs)],
         )
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:

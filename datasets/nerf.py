@@ -10,7 +10,7 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import is_there, missing_note
+from vo3d.datasets.views import given_name, is_there, missing_note
 from vo3d.errors import Vo3dError, first_few, shown
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.nerf import NerfCamera, read_transforms
@@ -122,7 +122,7 @@ class NeRFScene(Photographs):
             sizes,
         )
         super().__init__(
-            file.parent.resolve().name + (f"_{file.stem}" if file.name != NAMES[0] else ""),
+            given_name(file.parent) + (f"_{file.stem}" if file.name != NAMES[0] else ""),
             posed_photographs(
                 files,
                 cameras,

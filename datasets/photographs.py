@@ -14,7 +14,7 @@ from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, lens_
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import read_image
+from vo3d.formats.images import orientation_notes, read_image
 from vo3d.geometry import sample_image
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
@@ -26,7 +26,8 @@ from vo3d.sample import Sample
 class Photograph:
     """One image file, its camera, and the views to match it with; `K` and `size` are those of what is read.
 
-    The distortion of the camera that it was `stored` with is undone, and `K` is then `lenses.pinhole` of that.
+    The camera is for the pixels as they are stored, whatever way up EXIF says. The distortion of the one that they were
+    `stored` with is undone, and `K` is then `lenses.pinhole` of that.
     """
 
     image: Path
@@ -129,12 +130,14 @@ class Photographs(MultiViewScene):
         max_side: instead of `size`, the most pixels of the longer side; smaller images stay as they are.
         depth: "none"; "required", a view without a file of true depth is an error; "where present", it has depth 0.
         max_depths: upper limit of `num_depths`, where the source does not state it.
-        notes: what is to be said of the scene, a line each; those of `camera_notes` come behind them.
+        notes: what is to be said of the scene, a line each; those of the images and of `camera_notes` come behind them.
 
     Raises:
         Vo3dError: there is no view, an image has its principal point outside, a depth range is none, images that go
             together have unequal sizes; and, when they are read, a file that is missing or damaged.
     """
+
+    num_looked_at: int | None = None  # images to look for an EXIF orientation in; None: all
 
     def __init__(
         self,
@@ -166,7 +169,8 @@ class Photographs(MultiViewScene):
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
         )
         self._check()
-        self.notes = [*notes, *camera_notes(list(map(_whole_view, photographs)))]
+        turned = orientation_notes([one.image for one in self.photographs[: self.num_looked_at]])
+        self.notes = [*notes, *turned, *camera_notes(list(map(_whole_view, photographs)))]
 
     def __len__(self) -> int:
         """Number of views."""
@@ -202,7 +206,11 @@ class Photographs(MultiViewScene):
         )
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
-        """Read the image of a view, as `Photograph.K` sees it."""
+        """Read the image of a view, as `Photograph.K` sees it: without the distortion of its lens.
+
+        Scenes that override it read pixels by `read_image` too: as they are stored, whatever way up EXIF says, because
+        that is what cameras describe.
+        """
         return without_lens(photograph, read_image(photograph.image))
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:

@@ -14,8 +14,9 @@ from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of, image_files
+from vo3d.datasets.views import first_of, given_name, image_files
 from vo3d.errors import Vo3dError, first_few
+from vo3d.formats.candidates import check_stems, fullest
 from vo3d.formats.images import image_size
 from vo3d.formats.pinhole import check_pinhole
 from vo3d.formats.text import parse_number, read_content, read_lines
@@ -133,13 +134,15 @@ class PosedImagesScene(Photographs):
             raise Vo3dError(f"every is {every}: expected at least 1")
         if not folder.is_dir():
             raise Vo3dError(f"{folder}: no such folder")
-        if not (images := _image_files(folder)):
+        images, notes = _image_files(folder)
+        if not images:
             raise Vo3dError(f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/: expected some")
+        check_stems(images)
         path = poses or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): name it (poses)")
         trajectory = read_trajectory(path, format or _format(path))
+        notes += trajectory.notes
         chosen, rows = _matched(images, trajectory, path, max_difference)
         without = sorted(set(range(len(images))) - set(chosen))
-        notes = []
         if without:
             names = first_few(images[index].name for index in without)
             notes.append(f"{len(without)} of {len(images)} images have no pose in {path} ({names}): they are left out")
@@ -152,12 +155,12 @@ class PosedImagesScene(Photographs):
             depth_range,
             num_sources=num_sources,
         )
-        super().__init__(folder.resolve().name, views, size=size, max_side=max_side, notes=notes)
+        super().__init__(given_name(folder), views, size=size, max_side=max_side, notes=notes)
 
 
 def recognises(path: Path) -> bool:
     """Tell whether a folder has a file of poses and images."""
-    return any((path / name).is_file() for name in TRAJECTORIES) and bool(_image_files(path))
+    return any((path / name).is_file() for name in TRAJECTORIES) and bool(_image_files(path)[0])
 
 
 def scene(
@@ -193,16 +196,23 @@ LAYOUT = Layout(
 )
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """Return the images of the first folder that holds some, in natural order."""
+def _image_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the images of the folder that holds the most, in natural order, and a line on the others."""
     places = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
-    return next(filter(None, map(image_files, places)), [])
+    found = {place: images for place in places if (images := image_files(place))}
+    if not found:
+        return [], []
+    chosen, left_out = fullest({place: len(images) for place, images in found.items()}, "images")
+    return found[chosen], left_out
 
 
 def _find(folder: Path, names: Sequence[str], what: str) -> Path:
-    """Return the first file of these names in the folder."""
-    there = (folder / name for name in names if (folder / name).is_file())
-    return first_of(there, f"{folder}: no file {' or '.join(names)} {what}")
+    """Return the file of one of these names in the folder; Vo3dError for none, and for two that say otherwise."""
+    there = [path for name in names if (path := folder / name).is_file()]
+    path = first_of(there, f"{folder}: no file {' or '.join(names)} {what}")
+    if other := next((other for other in there if other.read_bytes() != path.read_bytes()), None):
+        raise Vo3dError(f"{path}: {other.name} is there too and says otherwise: expected one file {what}")
+    return path
 
 
 def _format(path: Path) -> Literal["kitti", "tum"]:

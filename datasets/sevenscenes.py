@@ -17,7 +17,7 @@ from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, FileRecording, check_folder, frame_files, read_views
 from vo3d.errors import Vo3dError, quoted
-from vo3d.formats.images import read_depth_png
+from vo3d.formats.images import orientation_notes, read_depth_png
 from vo3d.formats.text import parse_whole, read_lines
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
@@ -27,6 +27,7 @@ from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
 _CENTRE = (320.0, 240.0)  # as the authors state it
+_KINDS = ("jpg", "png")  # of colour images
 _NO_DEPTH = (0, 65535)  # counts that mean no measurement
 ROOM = (0.5, 5.0)  # metres: near and far that hold what is seen in most frames
 
@@ -164,7 +165,8 @@ class SevenScenesRecording(FileRecording):
         if not focal > 0:
             raise Vo3dError(f"focal is {focal}: expected pixels, more than 0")
         self._depth: DepthChoice = depth
-        self.files = _colour_files(folder, frames)
+        self.files, self.left_out = _colour_files(folder, frames)
+        self.notes = [*self.left_out, *orientation_notes(self.files[:1])]  # and the others alike
         self.stems = [path.with_name(path.name.split(".")[0]) for path in self.files]
         self.world_T_cam = self._poses = _nearest_rotations(
             torch.stack([_read_pose(Path(f"{stem}.pose.txt")) for stem in self.stems])
@@ -242,7 +244,7 @@ class SevenScenesScene(Photographs):
             depths=[Path(f"{stem}.depth.png") for stem in stems],
         )
         self._zoom = depth_focal / focal
-        super().__init__(recording.name, views, size=size, max_side=max_side, depth=depth)
+        super().__init__(recording.name, views, size=size, max_side=max_side, depth=depth, notes=recording.left_out)
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
         """Read the depth of each pixel of the colour image, metres; the nearest measurement, none is mixed."""
@@ -274,16 +276,20 @@ def scene(
 LAYOUT = Layout("a sequence of 7-Scenes (frame-000000.color.png, .pose.txt)", recognises, scene, rank=4)
 
 
-def _colour_files(folder: Path, frames: tuple[int, int] | None) -> list[Path]:
-    """Return the colour images of the frames 0 and on without a gap, or of the range."""
+def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Path], list[str]]:
+    """Return the colour images of the frames 0 and on without a gap, or of the range, and a line on what is left out.
+
+    The lossless PNG is taken where a frame is there as JPEG too.
+    """
     check_folder(folder, "sequence", "seq-*")
-    # PNG after JPEG: the lossless file wins where there are both
-    found = [path for kind in ("jpg", "png") for path in sorted(folder.glob(f"frame-*.color.{kind}"))]
-    if not found:
+    jpg, png = ({path.name.split(".")[0]: path for path in folder.glob(f"frame-*.color.{kind}")} for kind in _KINDS)
+    if not (jpg or png):
         raise Vo3dError(f"{folder}: holds no image: expected frame-000000.color.png (or .color.jpg) and on")
-    there = {path.name.split(".")[0]: path for path in found}
     missing = ".color.png: no such file, nor .color.jpg"
-    return frame_files(there, f"{folder}/frame-{{:06d}}", frames, suffixes=missing)
+    files = frame_files(jpg | png, f"{folder}/frame-{{:06d}}", frames, suffixes=missing)
+    twice = len(jpg.keys() & png.keys())
+    left_out = [f"{folder}: {twice} frames are there as PNG and as JPEG: the JPEG files are left out"] if twice else []
+    return files, left_out
 
 
 def _read_depth(path: Path) -> Float32[Tensor, "480 640"]:

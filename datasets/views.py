@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vo3d.datasets.resize import Size, check_size, resize_image
 from vo3d.errors import Vo3dError, first_few
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
 from vo3d.recording import Recording
 from vo3d.sample import Sample
@@ -58,15 +59,19 @@ class FileRecording(Recording):
         )
 
 
-def read_views(files: Sequence[Path], size: Size | None) -> tuple[Float32[Tensor, "s 3 h w"], Size]:
-    """Read the images of `files` as RGB in [0, 1], resized to `size` one by one, and their size on disk.
+def read_views(
+    files: Sequence[Path], size: Size | None, *, upright: bool = False
+) -> tuple[Float32[Tensor, "s 3 h w"], Size]:
+    """Read the images of `files` as RGB in [0, 1], resized to `size` one by one, and their size before that.
+
+    They come as they are stored, which is what their camera describes; without one, give `upright`: see `read_image`.
 
     Raises Vo3dError naming the file when an image is missing or damaged, or differs in size from the first.
     """
     views: list[Tensor] = []
     original: list[Size] = []
     for path in files:
-        view = read_image(path)
+        view = read_image(path, upright=upright)
         original.append((view.shape[-2], view.shape[-1]))
         if original[-1] != original[0]:
             (height, width), (first_height, first_width) = original[-1], original[0]
@@ -109,7 +114,7 @@ def check_folder(folder: Path, what: str, pattern: str = "*") -> None:
 
 def listed(folder: Path, pattern: str) -> str:
     """Name the first of the folders in a folder, for messages."""
-    names = sorted(path.name for path in folder.glob(pattern) if path.is_dir())
+    names = [path.name for path in visible_paths(folder, pattern) if path.is_dir()]
     return (", ".join(names[:8]) or "none") + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
@@ -157,8 +162,18 @@ def check_indices(indices: Sequence[int], recording: Recording, what: str) -> No
 
 def image_files(folder: Path) -> list[Path]:
     """Return the images of a folder in natural order: frame2 before frame10; hidden ones are left out."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
-    return sorted(found, key=_natural_key)
+    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in IMAGE_SUFFIXES), key=_natural_key)
+
+
+def given_and_target(path: Path) -> list[Path]:
+    """Return a path from the root on, as it was given, and where it leads if there are links on the way."""
+    given = Path(os.path.abspath(path))  # Path.resolve would follow links
+    return list(dict.fromkeys((given, path.resolve())))
+
+
+def given_name(path: Path) -> str:
+    """Return the name of a file or folder as it was given, also of `.`; of a link it is that of the link."""
+    return given_and_target(path)[0].name
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:

@@ -68,6 +68,15 @@ def write_picture(folder: Path, *, suffix: str, name: str = "a") -> Path:
     return folder / f"{name}{suffix}"
 
 
+def write_turned(folder: Path) -> Path:
+    """Write a photograph that its header says to turn."""
+    path = write_picture(folder, suffix=".jpg")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    content = path.read_bytes()
+    path.write_bytes(content[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + content[2:])
+    return path
+
+
 def write_depth(folder: Path) -> Path:
     """Write a depth map of 16 bits."""
     cv2.imwrite(str(folder / "depth.png"), np.arange(48, dtype=np.uint16).reshape(6, 8) * 100)
@@ -75,10 +84,11 @@ def write_depth(folder: Path) -> Path:
 
 
 def read_picture(path: Path) -> None:
-    """Read size and pixels of an image."""
-    height, width = image_size(path)
-    if read_image(path).shape[1:] != (height, width):
-        raise AssertionError(f"{path}: the header says {height} x {width}")
+    """Read size and pixels of an image, as it is stored and upright."""
+    for upright in (False, True):
+        height, width = image_size(path, upright=upright)
+        if read_image(path, upright=upright).shape[1:] != (height, width):
+            raise AssertionError(f"{path}: the header says {height} x {width}")
 
 
 def write_map(folder: Path) -> Path:
@@ -283,6 +293,7 @@ def targets() -> Iterator[Target]:
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"):
         seal = seal_png if suffix == ".png" else bytes
         yield Target(f"image{suffix}", partial(write_picture, suffix=suffix), read_picture, seal)
+    yield Target("image, turned", write_turned, read_picture)
     yield Target("depth.png", write_depth, read_depth_png, seal_png)
     yield Target("pfm", write_map, read_pfm)
     yield Target("cam.txt", write_camera, read_cam)

@@ -150,7 +150,7 @@ def telling_crop(image: Image, at: Sequence[int] | None) -> Box:
 def load(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
     """Name and pixels of each image, cut at its right and lower edge to multiples of 8, the largest factor."""
     for path in paths:
-        image = read_image(path)[None]
+        image = read_image(path, upright=True)[None]
         height, width = (extent // 8 * 8 for extent in image.shape[-2:])
         if min(height, width) < LEAST:
             raise Vo3dError(f"{path}: {image.shape[-1]}x{image.shape[-2]} pixels: expected at least {LEAST} a side")

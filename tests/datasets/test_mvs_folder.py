@@ -312,14 +312,14 @@ def test_headers_tell_the_size_that_reading_gives(tmp_path: Path) -> None:
     pixels = torch.rand(3, 30, 50)
     for name in ("a.png", "a.jpg", "a.bmp"):
         write_image(tmp_path / name, pixels)
-        assert image_size(tmp_path / name) == image_size(tmp_path / name, upright=False) == (30, 50)
+        assert image_size(tmp_path / name) == image_size(tmp_path / name, upright=True) == (30, 50)
     plain = (tmp_path / "a.jpg").read_bytes()
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: turn right
     turned = tmp_path / "turned.jpg"
     turned.write_bytes(plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:])
-    assert image_size(turned) == tuple(read_image(turned).shape[1:]) == (50, 30)
-    assert image_size(turned, upright=False) == tuple(read_image(turned, upright=False).shape[1:]) == (30, 50)
-    assert torch.equal(read_image(turned, upright=False), read_image(tmp_path / "a.jpg"))
+    assert image_size(turned, upright=True) == tuple(read_image(turned, upright=True).shape[1:]) == (50, 30)
+    assert image_size(turned) == tuple(read_image(turned).shape[1:]) == (30, 50)
+    assert torch.equal(read_image(turned), read_image(tmp_path / "a.jpg"))
     progressive = cv2.imencode(
         ".jpg", (pixels.permute(1, 2, 0) * 255).byte().numpy(), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
     )

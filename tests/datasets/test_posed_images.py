@@ -123,7 +123,9 @@ def test_k_has_several_spellings(folder: Path, text: str) -> None:
     assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
     square = [[*row, 0.0] for row in rows] + [[0.0, 0.0, 0.0, 1.0]]
     (folder / "intrinsics.txt").write_text("\n".join(" ".join(map(repr, row)) for row in square))
-    (folder / "K.txt").write_text("1 1 1 1")
+    with pytest.raises(Vo3dError, match=r"intrinsics\.txt: K\.txt is there too and says otherwise: expected one"):
+        scene(folder, depth_range=RANGE)
+    (folder / "K.txt").write_bytes((folder / "intrinsics.txt").read_bytes())
     assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
     given = scene(folder, depth_range=RANGE, intrinsics=(70.0, 71.0, 30.0, 24.0))
     assert given.clip([0]).K[0].tolist() == [[70, 0, 30], [0, 71, 24], [0, 0, 1]]
@@ -232,3 +234,11 @@ def test_every_mistake_is_one_clear_line(
         scene(folder, **{"depth_range": RANGE, **options})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not recognises(folder / "nowhere")
+
+
+def test_what_was_mended_in_a_trajectory_is_said(tmp_path: Path) -> None:
+    """Quaternions that are one per cent too long."""
+    folder = write_folder(tmp_path, [f"{100 + index / 8}.png" for index in range(VIEWS)])
+    rows = [f"{100 + index / 8} {index / 50} 0 0 0 0 0 1.01" for index in range(VIEWS)]
+    (folder / "poses.txt").write_text("\n".join(rows) + "\n")
+    assert any("off unit length: they are normalised" in note for note in scene(folder, depth_range=RANGE).notes)

@@ -30,6 +30,7 @@ def test_a_folder_names_the_results_of_its_tasks_before_an_old_one_beside_them(t
     RESULT.save(tmp_path)
     assert find_results(tmp_path) == [tmp_path]
     RESULT.save(tmp_path / "odometry")
+    RESULT.save(tmp_path / ".ipynb_checkpoints")  # hidden: no result
     assert find_results(tmp_path) == [tmp_path / "odometry"]
     assert find_results(tmp_path / "metrics.json") == [tmp_path / "metrics.json"]
     assert find_results(tmp_path / "none") == [tmp_path / "none"]

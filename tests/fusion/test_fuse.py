@@ -16,7 +16,7 @@ from vo3d.depth_map import PosedDepthMap
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import PointCloud, read_cloud, write_cloud
 from vo3d.fusion.filtering import FusionRules, filter_view
-from vo3d.fusion.fuse import ViewCounts, fuse
+from vo3d.fusion.fuse import ViewCounts, fuse, single_if_enough
 from vo3d.geometry import subsample_intrinsics
 
 
@@ -172,6 +172,13 @@ def test_points_far_from_the_origin_keep_their_digits_also_in_a_file(
     assert_same(torch.from_numpy(read), torch.from_numpy(in_order(cloud)))
     apart, _ = cKDTree(here.points).query(read[:, :3] - np.array([origin, 0, 0]))
     assert np.quantile(apart, 0.99) < 1e-5
+
+
+@pytest.mark.parametrize(("detail", "dtype"), [(0.1, np.float64), (100.0, np.float64), (1000.0, np.float32)])
+def test_single_precision_moves_points_by_a_thousandth_of_a_detail_at_most(detail: float, dtype: type) -> None:
+    points = np.array([[500_000.0, 5_400_000.25, 300.0]])  # of which single precision takes a quarter of a metre
+    assert single_if_enough(points, detail).dtype == dtype
+    assert single_if_enough(points - points.round(), detail).dtype == np.float32
 
 
 @pytest.mark.real

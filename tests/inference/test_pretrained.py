@@ -105,7 +105,9 @@ def test_a_card_says_what_is_true_of_its_model(tmp_path: Path) -> None:
 def test_a_name_is_found_in_the_folders_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _save(tmp_path / "second" / "my_tiny.safetensors", TinyModel(hidden=4))
     monkeypatch.setenv("VO3D_WEIGHTS", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    (tmp_path / "second" / "._my_tiny.safetensors").write_bytes(b"left behind by a file manager")
     assert "my_tiny" in weights_names()
+    assert "._my_tiny" not in weights_names()
     assert find_pretrained("my_tiny")[0] == tmp_path / "second" / "my_tiny.safetensors"
     with pytest.raises(Vo3dError, match="did you mean my_tiny"):
         find_pretrained("my_tyni")

@@ -1,7 +1,9 @@
 """`view_cloud` takes the best viewer that is there, hands it the whole shape, and says in one line what it did."""
 
 import math
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,6 +141,25 @@ def test_rerun_comes_first_and_gets_the_whole_cloud(
     assert (name, kind, drawn[2]) == ("temple", "points", {"static": True})
     np.testing.assert_array_equal(points, POINTS)
     np.testing.assert_array_equal(named["colors"], COLOURS)
+
+
+def test_viewers_of_single_precision_get_points_near_the_origin(
+    tmp_path: Path, rerun: list[tuple[Any, ...]], open3d: type[Window]
+) -> None:
+    """At UTM coordinates single precision would move points by half a metre."""
+    shift = np.array([500_000.0, 5_400_000.0, 300.0])
+    write_cloud(tmp_path / "cloud.ply", replace(CLOUD, points=POINTS + shift))
+    write_mesh(tmp_path / "mesh.ply", replace(MESH, vertices=replace(MESH.vertices, points=POINTS[:4] + shift)))
+    said = view_cloud(tmp_path / "cloud.ply", viewer="rerun"), view_cloud(tmp_path / "mesh.ply", viewer="open3d")
+    _, (_, (points,), _) = rerun[-1][1]
+    for line, shown in zip(said, (points, open3d.shown[0].shapes[0].vertices.points), strict=True):
+        found = re.search(r"; shown from (\S+) (\S+) (\S+) on, because viewers have single precision$", line)
+        assert found
+        centre = np.array(found.groups(), float)
+        np.testing.assert_allclose(centre, shift, atol=2)
+        near = shown.astype(np.float32).astype(float)
+        np.testing.assert_allclose(near + (centre - shift), POINTS[: len(near)], atol=1e-6)
+    assert "shown from" not in view_cloud(tmp_path / "cloud.ply", viewer="pictures", frames=1)
 
 
 def test_rerun_writes_its_file_where_a_folder_is_named(mesh: Path, rerun: list[tuple[Any, ...]]) -> None:

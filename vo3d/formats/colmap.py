@@ -3,7 +3,6 @@
 Convention: see `vo3d.formats.colmap_model`: poses are world to camera, pixels are vo3d's, lengths in the model's unit.
 """
 
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError, first_few
 from vo3d.formats import colmap_binary, colmap_text
+from vo3d.formats.candidates import fullest, visible_paths
 from vo3d.formats.colmap_model import ColmapCamera, ColmapImage, ColmapModel, SparsePoints, make_points
 from vo3d.formats.files import write_whole
 
@@ -26,33 +26,37 @@ __all__ = [
     "write_model",
 ]
 
-PLACES = (".", "sparse", "sparse/0")  # of the model, in the folder that a user names
 FORMS = {".bin": colmap_binary, ".txt": colmap_text}  # what reads and writes files with each suffix
 
 
 def find_model(folder: Path) -> Path | None:
-    """Return where the model is in a folder of COLMAP's layout (itself, sparse/ or sparse/0/); None: there is none."""
-    found = _find_form(folder)
-    return found[0] if found else None
+    """Return where a model is in a folder of COLMAP's layout (itself, sparse/, or a folder of that); None: nowhere.
+
+    It is the first of several, among which `read_model` chooses.
+    """
+    return next((path.parent for path in _find_forms(folder)), None)
 
 
 def read_model(folder: Path) -> ColmapModel:
-    """Read cameras, images and points, binary where both forms are there; `folder` is as in `find_model`.
+    """Read cameras, images and points; `folder` is as in `find_model`.
 
-    A model without points3D is one without points: `observations` refuses it, poses and cameras are of use without.
-    Left out, with a line each in `notes`: cameras that make no sense but that no image has, and observations in images
-    that are not there.
+    Of several models, and of the binary and the text form of one, the one with the most images is read, binary before
+    text among equals; `notes` names the others. A model without points3D is one without points: `observations` refuses
+    it, poses and cameras are of use without. Left out, with a line each in `notes`: cameras that make no sense but that
+    no image has, and observations in images that are not there.
 
     Raises:
         Vo3dError: with file and, for text, line: there is no model, a file is truncated or makes no sense, an image has
             no camera or one of an unknown model, no observation has its image, an id comes twice, there is no image.
     """
-    form = _find_form(folder)
-    if form is None:
+    forms = _find_forms(folder)
+    if not forms:
         raise Vo3dError(
             f"{folder}: no COLMAP model: expected cameras and images, .bin or .txt, there or in sparse/ or sparse/0/"
         )
-    found, suffix = form
+    counts = {path: FORMS[path.suffix].count_images(path) if len(forms) > 1 else 0 for path in forms}
+    chosen, notes = fullest(counts, "images")
+    found, suffix = chosen.parent, chosen.suffix
     reader = FORMS[suffix]
     cameras_file, images_file, points_file = (found / f"{name}{suffix}" for name in ("cameras", "images", "points3D"))
     cameras, images = reader.read_cameras(cameras_file), reader.read_images(images_file)
@@ -68,7 +72,6 @@ def read_model(folder: Path) -> ColmapModel:
         if image.camera_id not in by_id:
             raise Vo3dError(f"{images_file}: image {image.id} has camera {image.camera_id}, which {cameras_file} lacks")
         by_id[image.camera_id].check()
-    notes = []
     for camera in cameras:
         try:
             camera.check()
@@ -116,12 +119,19 @@ def observations(model: ColmapModel) -> tuple[Int64[Tensor, " m"], Int64[Tensor,
     return model.points.point, torch.searchsorted(image_ids, model.points.image_id.contiguous())
 
 
-def _find_form(folder: Path) -> tuple[Path, str] | None:
-    """Return the first place that holds a model, and the suffix of its files: binary before text, as COLMAP has it."""
-    for place, suffix in product(PLACES, FORMS):
-        if all((folder / place / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
-            return folder / place, suffix
-    return None
+def _find_forms(folder: Path) -> list[Path]:
+    """Return the file of the images of each model in a folder, itself, in sparse/, or in a folder of sparse/.
+
+    Binary comes before text, as COLMAP has it, and sparse/0 before sparse/1.
+    """
+    sparse = folder if folder.name == "sparse" else folder / "sparse"
+    below = [path for path in visible_paths(sparse) if path.is_dir()] if sparse.is_dir() else []
+    files = (
+        place / f"images{suffix}"
+        for place in dict.fromkeys((folder, sparse, *sorted(below, key=lambda path: (len(path.name), path.name))))
+        for suffix in FORMS
+    )
+    return [path for path in files if path.is_file() and path.with_stem("cameras").is_file()]
 
 
 def _check_unique(path: Path, what: str, ids: Tensor) -> None:

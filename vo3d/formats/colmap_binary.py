@@ -95,6 +95,12 @@ def read_images(path: Path) -> list[ColmapImage]:
     return images
 
 
+def count_images(path: Path) -> int:
+    """Read how many images images.bin announces."""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(8), "little")
+
+
 def read_points(path: Path) -> SparsePoints:
     """Read the points in points3D.bin; Vo3dError with the file."""
     cursor = _Cursor(path)

@@ -69,6 +69,16 @@ def read_images(path: Path) -> list[ColmapImage]:
     return images
 
 
+def count_images(path: Path) -> int:
+    """Count the images in images.txt."""
+    lines, count = iter(read_lines(path, "COLMAP's images.txt")), 0
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            next(lines, None)  # its keypoints: an empty line where it has none
+            count += 1
+    return count
+
+
 def read_points(path: Path) -> SparsePoints:
     """Read the points in points3D.txt; Vo3dError with file and line."""
     ids: list[int] = []

@@ -1,72 +1,165 @@
-"""Sizes of images out of their headers, so that what is too large is refused before its pixels are unpacked."""
+"""What the headers of images tell before a pixel is unpacked: sizes as stored, and the EXIF orientation.
+
+Every reader takes a file's bytes or its memory map, and looks at the headers alone.
+"""
 
 import re
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from mmap import mmap
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_SCAN = 0xDA
+_JPEG_APP1 = 0xE1
+_PNG_TAIL = 2**16  # bytes behind the pixels of a PNG file
+_EXIF = b"Exif\0\0"  # before the tags; some writers put it into the chunks of PNG and WebP too
 _JPEG_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,18})(?:\s+|#[^\n]*\n)+(\d{1,18})\s")
-_TIFF_TAGS = {256: "width", 257: "height"}
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF, and of EXIF, which is a TIFF file without pixels
 _TIFF_CODES = {3: "H", 4: "I", 16: "Q"}  # types of numbers: 16, 32 and, in BigTIFF, 64 bits
 
 Size = tuple[int, int]  # height and width
+Content = bytes | mmap
 
 
-def header_size(content: bytes) -> Size | None:
+def header_size(content: Content) -> Size | None:
     """Return height and width as a PNG, JPEG, BMP, TIFF, WebP or PNM file states them, as it is stored.
 
     None where the format is another, or the header is cut off or damaged; the rest of the file is not looked at.
     """
-    with suppress(struct.error):
-        return next((read(content) for signature, read in _READERS.items() if content.startswith(signature)), None)
+    with suppress(struct.error, OverflowError):
+        return next((read(content) for start, read in _READERS.items() if content[: len(start)] == start), None)
     return None
 
 
-def _png_size(content: bytes) -> Size | None:
-    width, height = struct.unpack_from(">II", content, 16)
-    return (height, width) if content[12:16] == b"IHDR" else None
+def exif_orientation(content: Content) -> int:
+    """Return the EXIF orientation of a PNG, JPEG, WebP or TIFF file, 2 to 8; 1 where it is upright as it is stored.
+
+    Rows and columns change places from 5 on. A number that is none, as in a damaged header, counts as 1.
+
+    Source: EXIF 2.32, tag 274; PNG has it in the chunk eXIf, WebP in EXIF, JPEG in its segment APP1.
+    """
+    with suppress(struct.error, OverflowError):
+        for exif in _exif_blocks(content):
+            found = {tag: value for tag, value, _ in _tiff_tags(exif)}.get(_ORIENTATION, 1)
+            return found if 1 <= found <= 8 else 1
+    return 1
 
 
-def _jpeg_size(content: bytes) -> Size | None:
-    """Read the frame header (ITU-T T.81 annex B.2.2)."""
+def upright_tiff(content: bytes) -> bytes:
+    """Return a TIFF file that states to be upright, and any other as it is: OpenCV turns TIFF whatever it is told."""
+    changed = bytearray(content)
+    with suppress(struct.error, OverflowError):
+        if content[:4] in _TIFF_SIGNATURES:
+            for tag, _, place in _tiff_tags(content):
+                if tag == _ORIENTATION:
+                    struct.pack_into("<H" if content[:1] == b"I" else ">H", changed, place, 1)
+    return bytes(changed)
+
+
+def _exif_blocks(content: Content) -> Iterator[Content]:
+    """Yield what holds the tags of EXIF in a file."""
+    if content[:4] in _TIFF_SIGNATURES:
+        yield content
+    elif content[:3] == JPEG_SIGNATURE:
+        for code, start, stop in _jpeg_segments(content):
+            if code == _JPEG_APP1 and content[start : start + 6] == _EXIF:
+                yield content[start + 6 : stop]
+    elif content[:8] == PNG_SIGNATURE:
+        for start, stop in (*_png_chunks(content, b"eXIf"), *_late_chunk(content, b"eXIf")):
+            yield content[start:stop].removeprefix(_EXIF)
+    elif content[:4] == b"RIFF":
+        for kind, start, stop in _riff_chunks(content):
+            if kind == b"EXIF":
+                yield content[start:stop].removeprefix(_EXIF)
+
+
+def _png_chunks(content: Content, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the chunks of a kind before the pixels (ISO/IEC 15948 section 5)."""
+    position, kind = len(PNG_SIGNATURE), b""
+    while position + 8 <= len(content) and kind != b"IDAT":
+        length, kind = struct.unpack_from(">I4s", content, position)
+        if kind == wanted:
+            yield position + 8, position + 8 + length
+        position += 12 + length
+
+
+def _late_chunk(content: Content, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of a chunk behind the pixels, near the end: a walk there would read the whole file."""
+    place = content.rfind(wanted, max(0, len(content) - _PNG_TAIL))
+    if place >= 4:
+        (length,) = struct.unpack_from(">I", content, place - 4)
+        stop = place + 4 + length
+        if content[stop : stop + 4] == zlib.crc32(content[place:stop]).to_bytes(4, "big"):  # and no pixels by chance
+            yield place + 4, stop
+
+
+def _riff_chunks(content: Content) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the chunks of a WebP file, which begin at even places."""
+    position = 12
+    while position + 8 <= len(content):
+        kind, length = struct.unpack_from("<4sI", content, position)
+        yield kind, position + 8, position + 8 + length
+        position += 8 + length + length % 2
+
+
+def _jpeg_segments(content: Content) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the segments before the pixels (ITU-T T.81 annex B)."""
     position = 2
     while content[position : position + 1] == b"\xff":
         code, length = struct.unpack_from(">xBH", content, position)
         if code in (JPEG_SCAN, 0xFF):
-            return None
-        if 0xC0 <= code <= 0xCF and code not in _JPEG_NO_FRAME:
-            height, width = struct.unpack_from(">HH", content, position + 5)
-            return height, width
+            return
+        yield code, position + 4, position + 2 + length
         position += 2 + length
+
+
+def _png_size(content: Content) -> Size | None:
+    width, height = struct.unpack_from(">II", content, 16)
+    return (height, width) if content[12:16] == b"IHDR" else None
+
+
+def _jpeg_size(content: Content) -> Size | None:
+    """Read the frame header (ITU-T T.81 annex B.2.2)."""
+    for code, start, _ in _jpeg_segments(content):
+        if 0xC0 <= code <= 0xCF and code not in _JPEG_NO_FRAME:
+            height, width = struct.unpack_from(">HH", content, start + 1)
+            return height, width
     return None
 
 
-def _bmp_size(content: bytes) -> Size:
+def _bmp_size(content: Content) -> Size:
     """Read the second header, with sizes of 16 bits in its oldest form; a height below zero is of rows from the top."""
     (length,) = struct.unpack_from("<I", content, 14)
     width, height = struct.unpack_from("<HH" if length == 12 else "<ii", content, 18)
     return abs(height), abs(width)
 
 
-def _tiff_size(content: bytes) -> Size | None:
-    """Read the first folder of tags (TIFF 6.0 section 2; BigTIFF has numbers of 64 bits where TIFF has 32)."""
-    order, big = "<" if content.startswith(b"I") else ">", content[2:4] in (b"+\0", b"\0+")
+def _tiff_size(content: Content) -> Size | None:
+    sizes = {tag: value for tag, value, _ in _tiff_tags(content) if tag in (_WIDTH, _HEIGHT)}
+    return (sizes[_HEIGHT], sizes[_WIDTH]) if len(sizes) == 2 else None
+
+
+def _tiff_tags(content: Content) -> Iterator[tuple[int, int, int]]:
+    """Yield the tags of the first folder that are one whole number: tag, value, and where in the file the value is.
+
+    Source: TIFF 6.0 section 2; BigTIFF has numbers of 64 bits where TIFF has 32.
+    """
+    order, big = "<" if content[:1] == b"I" else ">", content[2:4] in (b"+\0", b"\0+")
     (folder,) = struct.unpack_from(order + ("Q" if big else "I"), content, 8 if big else 4)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), content, folder)
     first, step, value = (folder + 8, 20, 12) if big else (folder + 2, 12, 8)
-    sizes: dict[int, int] = {}
     for start in range(first, min(first + count * step, len(content)), step):
         tag, kind = struct.unpack_from(order + "HH", content, start)
-        if tag in _TIFF_TAGS and kind in _TIFF_CODES:
-            (sizes[tag],) = struct.unpack_from(order + _TIFF_CODES[kind], content, start + value)
-    return (sizes[257], sizes[256]) if len(sizes) == len(_TIFF_TAGS) else None
+        if tag in (_WIDTH, _HEIGHT, _ORIENTATION) and kind in _TIFF_CODES:
+            yield tag, *struct.unpack_from(order + _TIFF_CODES[kind], content, start + value), start + value
 
 
-def _webp_size(content: bytes) -> Size | None:
+def _webp_size(content: Content) -> Size | None:
     """Read the first chunk: the canvas, a key frame of VP8 (RFC 6386 section 9.1), or a lossless image."""
     kind = content[8:16].removeprefix(b"WEBP")
     if kind == b"VP8X":
@@ -81,16 +174,16 @@ def _webp_size(content: bytes) -> Size | None:
     return None
 
 
-def _pnm_size(content: bytes) -> Size | None:
+def _pnm_size(content: Content) -> Size | None:
     found = _PNM.match(content)
     return (int(found[2]), int(found[1])) if found else None
 
 
-_READERS: dict[bytes, Callable[[bytes], Size | None]] = {
+_READERS: dict[bytes, Callable[[Content], Size | None]] = {
     PNG_SIGNATURE: _png_size,
     JPEG_SIGNATURE: _jpeg_size,
     b"BM": _bmp_size,
     b"RIFF": _webp_size,
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff_size),
+    **dict.fromkeys(_TIFF_SIGNATURES, _tiff_size),
     **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm_size),
 }

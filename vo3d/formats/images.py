@@ -2,8 +2,10 @@
 
 import re
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import prod
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import cv2
@@ -14,53 +16,77 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import write_whole
-from vo3d.formats.image_headers import JPEG_SCAN, JPEG_SIGNATURE, PNG_SIGNATURE, header_size
+from vo3d.formats.image_headers import (
+    JPEG_SCAN,
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    exif_orientation,
+    header_size,
+    upright_tiff,
+)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
-HEAD = 2**16  # bytes of a file in which its size is looked for first
+SIDEWAYS = 5  # EXIF orientations from here on change rows and columns
 MAX_PIXELS = 2 * 10**8  # of an image: more are refused before they are unpacked, in float32 they would take 2.4 GB
 # inside entropy-coded data 0xff is followed by 0x00 (stuffing), by a restart marker, or by 0xff (fill)
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _JPEG_END = 0xD9
 
 
-def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = True) -> Float32[Tensor, "c h w"]:
+def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = False) -> Float32[Tensor, "c h w"]:
     """Read an 8 or 16-bit image as RGB in [0, 1], shape (3, h, w); with `grey_to_rgb=False` grey stays (1, h, w).
 
-    A transparency channel is dropped; an orientation in the EXIF header is applied, as image viewers do, unless
-    `upright` is False: then the pixels come as they are stored, as COLMAP sees them.
+    Pixels come as they are stored, which is what a camera that comes with an image describes, whatever way up the EXIF
+    header says; `upright` is for images without a camera: they are turned as image viewers do. A transparency channel
+    is dropped.
     Raises Vo3dError naming the file when it is missing, truncated, damaged, no image, or has more than `MAX_PIXELS`
     pixels, as the headers of PNG, JPEG, BMP, TIFF, WebP and PNM tell before anything is unpacked. PNG data are checked
     by their checksums; damage inside the compressed data of a JPEG that leaves its structure whole cannot be seen.
     """
+    content = _whole_content(path)
     flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_COLOR if grey_to_rgb else cv2.IMREAD_ANYCOLOR)
-    pixels = _decode(path, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = _decode(path, content, flags)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
+    if upright:
+        pixels = _turned(pixels, exif_orientation(content))
     # not cvtColor: its threads do not survive a loader's fork
     pixels = pixels[..., ::-1].transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
     values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def image_size(path: Path, *, upright: bool = True) -> tuple[int, int]:
+def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
     """Height and width of what `read_image` would give, from the header alone where that tells them.
 
     Raises Vo3dError as `read_image` does; damage behind the header is not looked for.
     """
-    if not path.is_file():
-        raise Vo3dError(f"{path}: no such image file")
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    turned = upright and (b"eXIf" in head or b"Exif" in head)
-    if head.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)) and not turned:
-        size = header_size(head) or header_size(path.read_bytes())  # a profile of colours may be a long one
-        if size is not None and min(size) > 0:
-            _check_size(path, size)
-            return size
-    _, height, width = read_image(path, upright=upright).shape
-    return height, width
+    with _mapped(path) as content:
+        size = header_size(content)
+        turned = upright and exif_orientation(content) >= SIDEWAYS
+    if size is None or min(size) < 1:
+        _, *stored = read_image(path).shape
+        size = (stored[0], stored[1])
+    _check_size(path, size)
+    return (size[1], size[0]) if turned else size
+
+
+def orientation_notes(paths: Sequence[Path]) -> list[str]:
+    """Say in one line which images have an EXIF orientation that is ignored, because a camera comes with them."""
+    found: list[tuple[Path, int]] = []
+    for path in filter(Path.is_file, paths):  # one that is missing is told when it is read
+        with _mapped(path) as content:
+            if (orientation := exif_orientation(content)) > 1:
+                found.append((path, orientation))
+    if not found:
+        return []
+    path, orientation = found[0]
+    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [
+        f"the EXIF orientation of {path} ({orientation}){others} is ignored: images with cameras are read as they are "
+        "stored"
+    ]
 
 
 def read_depth_png(
@@ -70,7 +96,7 @@ def read_depth_png(
 
     Raises Vo3dError naming the file when it is missing, truncated, damaged, or not one channel of 16 bits.
     """
-    counts = _decode(path, cv2.IMREAD_UNCHANGED)
+    counts = _decode(path, _whole_content(path), cv2.IMREAD_UNCHANGED)
     if counts.dtype != np.uint16 or counts.ndim != 2:
         raise Vo3dError(
             f"{path}: {counts.dtype} of shape {counts.shape}: expected a depth image, one channel of 16 bits"
@@ -102,8 +128,20 @@ def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     write_whole(path, encoded.tobytes())
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
-    """The pixels of a file that has been checked to be whole: OpenCV alone returns half an image without a word."""
+@contextmanager
+def _mapped(path: Path) -> Iterator[bytes | mmap]:
+    """Give a file's bytes, read from the disk as they are looked at; Vo3dError when there is none."""
+    if not path.is_file():
+        raise Vo3dError(f"{path}: no such image file")
+    if not path.stat().st_size:  # nothing cannot be mapped
+        yield b""
+        return
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        yield content
+
+
+def _whole_content(path: Path) -> bytes:
+    """Read the bytes of a file that is checked to be whole: OpenCV alone returns half an image without a word."""
     if not path.is_file():
         raise Vo3dError(f"{path}: no such image file")
     content = path.read_bytes()
@@ -112,15 +150,32 @@ def _decode(path: Path, flags: int) -> np.ndarray:
         fault = _png_fault(content)
     elif content.startswith(JPEG_SIGNATURE):
         fault = _jpeg_fault(content)
-    size = header_size(content)
-    if fault is None and size is not None:
+    if fault is not None:
+        raise _not_whole(path, fault)
+    if (size := header_size(content)) is not None:
         _check_size(path, size)
+    return content
+
+
+def _decode(path: Path, content: bytes, flags: int) -> np.ndarray:
+    """Unpack the pixels as they are stored."""
     pixels = None
     with suppress(cv2.error):
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if fault is None else None
+        encoded = np.frombuffer(upright_tiff(content), np.uint8)
+        pixels = cv2.imdecode(encoded, flags if flags < 0 else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        raise Vo3dError(f"{path}: not a whole image ({fault or 'OpenCV cannot decode it'}): copy or download it again")
+        raise _not_whole(path, "OpenCV cannot decode it")
     return np.asarray(pixels)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels, rows first, from how they are stored to upright; EXIF 2.32 says how for each orientation."""
+    upright = pixels.swapaxes(0, 1) if orientation >= SIDEWAYS else pixels
+    return upright[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+
+
+def _not_whole(path: Path, fault: str) -> Vo3dError:
+    return Vo3dError(f"{path}: not a whole image ({fault}): copy or download it again")
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError, quoted
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_image
 from vo3d.formats.matlab import read_arrays
@@ -128,7 +129,7 @@ def write_sequence(
     another size or camera than the first.
     """
     folder = root / "sequences" / sequence
-    if any((folder / name).is_dir() and any((folder / name).iterdir()) for name in ("image_2", "image_3")):
+    if any(visible_paths(folder / name) for name in ("image_2", "image_3")):
         raise Vo3dError(f"{folder}: holds images already: remove the folder or choose another")
     poses: list[Tensor] = []
     times: list[float] = []

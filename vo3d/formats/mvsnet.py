@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError, quoted, shown
+from vo3d.formats.candidates import check_stems, fullest, visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import IMAGE_SUFFIXES
 from vo3d.formats.pinhole import check_pinhole
@@ -179,10 +180,50 @@ def write_pairs(path: Path, pairs: Sequence[ViewSources]) -> None:
     write_whole(path, "\n".join(lines) + "\n")
 
 
+@dataclass(frozen=True, kw_only=True)
+class MVSFiles:
+    """Where a folder in MVSNet's layout has its files, and what was left out, a line each."""
+
+    images: dict[str, list[Path]]  # by stem
+    image_folder: Path
+    cam_folder: Path
+    pairs: Path
+    notes: tuple[str, ...] = ()
+
+
 def find_pairs(folder: Path) -> Path | None:
     """The pair.txt of a folder, in it or in its folder of cameras; None: there is none."""
     places = (folder, *(folder / name for name in CAM_FOLDERS))
     return next((place / "pair.txt" for place in places if (place / "pair.txt").is_file()), None)
+
+
+def find_files(folder: Path, cams: str | None = None) -> MVSFiles:
+    """Find the images, the cameras and the pair.txt of a folder, the fullest where there are several.
+
+    `cams` names the folder of the cameras, where it is to be another than the fullest. Raises Vo3dError where there is
+    no such folder, or no image.
+    """
+    if not folder.is_dir():
+        raise Vo3dError(f"{folder}: no such folder: expected images/, cams/ and pair.txt")
+    image_folder, images_left = _fullest_folder(folder, IMAGE_FOLDERS, "*", IMAGE_SUFFIXES)
+    cam_folder, cams_left = _fullest_folder(folder, (cams,) if cams else CAM_FOLDERS, "*_cam.txt", (".txt",))
+    images: dict[str, list[Path]] = {}
+    for path in visible_paths(image_folder):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            images.setdefault(path.stem, []).append(path)
+    if not images:
+        raise Vo3dError(f"{image_folder}: no images: expected 00000000.jpg (or .png) and so on")
+    pairs = [path for place in (folder, cam_folder) if (path := place / "pair.txt").is_file()]
+    pairs = pairs or [find_pairs(folder) or folder / "pair.txt"]
+    same = len(pairs) < 2 or pairs[0].read_bytes() == pairs[1].read_bytes()
+    pairs_left = [] if same else [f"{pairs[0]} is taken; left out: {pairs[1]}, which says otherwise"]
+    return MVSFiles(
+        images=images,
+        image_folder=image_folder,
+        cam_folder=cam_folder,
+        pairs=pairs[0],
+        notes=(*images_left, *cams_left, *pairs_left),
+    )
 
 
 def read_scene(
@@ -190,22 +231,16 @@ def read_scene(
 ) -> dict[int, MVSView]:
     """The views that a folder's pair.txt names, by ascending index, with their cameras; images are not read.
 
-    `cams` names the folder of the cameras; by default the first of `CAM_FOLDERS` that is there. `num_depths` is as in
-    `read_cam`. Views that are in no line of pair.txt are left alone. A list of `imageless` views takes the indices of
-    those that have a camera and no image, which are then left out, as sources too.
+    `cams` is as in `find_files`, `num_depths` as in `read_cam`. Views that are in no line of pair.txt are left alone.
+    A list of `imageless` views takes the indices of those that have a camera and no image, which are then left out, as
+    sources too.
 
     Raises:
-        Vo3dError: with file and line: as `read_cam` and `read_pairs`; pair.txt names a view that has no camera or no
-            image, unless that is left out; there are no images at all.
+        Vo3dError: with file and line: as `read_cam` and `read_pairs`; pair.txt names a view that has no camera, or no
+            image, unless that is left out, or two; there are no images at all.
     """
-    if not folder.is_dir():
-        raise Vo3dError(f"{folder}: no such folder: expected images/, cams/ and pair.txt")
-    image_folder = _first_folder(folder, IMAGE_FOLDERS)
-    cam_folder = _first_folder(folder, (cams,) if cams else CAM_FOLDERS)
-    images = {path.stem: path for path in sorted(image_folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
-    if not images:
-        raise Vo3dError(f"{image_folder}: no images: expected 00000000.jpg (or .png) and so on")
-    pair_file = find_pairs(folder) or folder / "pair.txt"
+    files = find_files(folder, cams)
+    pair_file = files.pairs
     pairs = read_pairs(pair_file)
     # where each view is named: as the view of a row, else as a source in the first row that has it
     named = {source: row.line for row in reversed(pairs) for source in row.sources}
@@ -213,14 +248,15 @@ def read_scene(
     rows = {row.view: row for row in pairs}
     views = {}
     for index, line in sorted(named.items()):
-        image, cam = images.get(f"{index:08d}"), cam_folder / f"{index:08d}_cam.txt"
-        if image is None and imageless is not None and cam.is_file():
+        images, cam = files.images.get(f"{index:08d}", []), files.cam_folder / f"{index:08d}_cam.txt"
+        check_stems(images)
+        if not images and imageless is not None and cam.is_file():
             imageless.append(index)
             continue
-        if image is None:
+        if not images:
             raise Vo3dError(
                 f"{pair_file}:{line}: names view {index}, which has no image: expected "
-                f"{image_folder / f'{index:08d}'}.jpg or .png: add it, or take the view out of pair.txt"
+                f"{files.image_folder / f'{index:08d}'}.jpg or .png: add it, or take the view out of pair.txt"
             )
         if not cam.is_file():
             raise Vo3dError(
@@ -230,14 +266,14 @@ def read_scene(
         row = rows.get(index, ViewSources(view=index, sources=(), scores=()))
         views[index] = MVSView(
             index=index,
-            image=image,
+            image=images[0],
             camera=read_cam(cam, num_depths=num_depths),
             sources=row.sources,
             scores=row.scores,
         )
     if not views:
         raise Vo3dError(
-            f"{image_folder}: holds the image of no view that {pair_file} names, such as {min(named):08d}.jpg"
+            f"{files.image_folder}: holds the image of no view that {pair_file} names, such as {min(named):08d}.jpg"
         )
     return {index: _without(view, imageless or ()) for index, view in views.items()}
 
@@ -284,9 +320,16 @@ def _sources_of(path: Path, line: int, view: int, tokens: list[str]) -> ViewSour
     )
 
 
-def _first_folder(folder: Path, names: Sequence[str]) -> Path:
-    for name in names:
-        if (folder / name).is_dir():
-            return folder / name
-    wanted = " or ".join(f"{name}/" for name in names)
-    raise Vo3dError(f"{folder}: no folder {wanted}: expected the layout of MVSNet: images/, cams/ and pair.txt")
+def _fullest_folder(
+    folder: Path, names: Sequence[str], pattern: str, suffixes: Sequence[str]
+) -> tuple[Path, list[str]]:
+    """Return the folder of these names that holds the most files, and a line on the others."""
+    counts = {
+        place: sum(path.suffix.lower() in suffixes for path in visible_paths(place, pattern))
+        for name in names
+        if (place := folder / name).is_dir()
+    }
+    if not counts:
+        wanted = " or ".join(f"{name}/" for name in names)
+        raise Vo3dError(f"{folder}: no folder {wanted}: expected the layout of MVSNet: images/, cams/ and pair.txt")
+    return fullest(counts, "files")

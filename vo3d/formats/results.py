@@ -7,6 +7,7 @@ from pathlib import Path
 from sys import float_info
 
 from vo3d.errors import Vo3dError, quoted, shown
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.text import read_json
 
@@ -74,7 +75,7 @@ def find_results(path: Path) -> Sequence[Path]:
     """
     if not path.is_dir():
         return [path]
-    return sorted(file.parent for file in path.glob(f"*/{FILE_NAME}")) or [path]
+    return [folder for folder in visible_paths(path) if (folder / FILE_NAME).is_file()] or [path]
 
 
 def _check_metrics(metrics: object, where: str, path: Path) -> None:

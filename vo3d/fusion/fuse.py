@@ -1,7 +1,7 @@
 """One point cloud from many depth maps, in which a surface point that several views saw appears once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,8 +55,8 @@ def fuse(
     pixels on the surface come first, so the order of `maps` does not matter.
 
     Normals point to the camera; a point without enough neighbours gets the direction to its camera. `scalars` are
-    `views`, how many views agreed, and `confidence`. Points are in single
-    precision where that holds them, see `single_if_enough`.
+    `views`, how many views agreed, and `confidence`. Points are in single precision where that holds them, see
+    `single_if_enough`, else in double.
 
     Memory: the sequence may read maps from files on access, and then one map, one source and the depths that have
     become points are held.
@@ -76,6 +76,7 @@ def fuse(
     rules = FusionRules() if rules is None else rules
     counts: dict[int, ViewCounts] = {}
     clouds: list[PointCloud] = []
+    detail = float("inf")  # of the smallest pixel on the surface
     placed: dict[int, PosedDepthMap] = {}  # the points of each view so far, as depth maps
     for index in _finest_first(maps) if rules.visibility else range(len(maps)):
         view = maps[index]
@@ -85,6 +86,8 @@ def fuse(
             if len(fused.pixels):
                 placed[index] = _depths_alone(view, fused.depth_map(*view.depth.shape))
         clouds.append(_points(view, consistent, fused))
+        if len(fused.pixels):
+            detail = min(detail, float(fused.depth.min() / view.K[0, 0]))
         counts[index] = ViewCounts(
             name=view.name,
             pixels=view.depth.numel(),
@@ -97,7 +100,9 @@ def fuse(
             progress(counts[index])
     if not sum(map(len, clouds)):
         raise NoPoints(str(diagnose(maps, rules)))
-    return Fused(cloud=_joined(clouds), views=tuple(counts[index] for index in range(len(maps))))
+    cloud = _joined(clouds)
+    cloud = replace(cloud, points=single_if_enough(cloud.points, detail))
+    return Fused(cloud=cloud, views=tuple(counts[index] for index in range(len(maps))))
 
 
 def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
@@ -148,7 +153,7 @@ def _points(view: PosedDepthMap, consistent: Survivors, fused: Survivors) -> Poi
     points = se3.transform(view.world_T_cam, (rays_seen * fused.depth[:, None]).double())
     colours = (fused.colour.clamp(0, 1) * 255).round().to(torch.uint8)
     return PointCloud(
-        points=single_if_enough(points, fused.depth / view.K[0, 0]).cpu().numpy(),
+        points=points.cpu().numpy(),
         colours=colours.cpu().numpy(),
         normals=(normals.double() @ view.world_T_cam[:3, :3].T).float().cpu().numpy(),
         scalars={
@@ -196,14 +201,14 @@ def normals_from_depth(
 
 
 def single_if_enough(
-    points: Float64[Tensor, "n 3"], details: Float[Tensor, " n"]
-) -> Float32[Tensor, "n 3"] | Float64[Tensor, "n 3"]:
-    """The points in float32, unless that moves one by more than a tenth of its detail, as far from the origin.
+    points: Float64[np.ndarray, "n 3"], detail: float
+) -> Float32[np.ndarray, "n 3"] | Float64[np.ndarray, "n 3"]:
+    """Return the points in float32, unless that moves one by more than a thousandth of the detail.
 
-    `details` are the sizes of what is told apart at each point, in its unit.
+    It does so far from the origin, as at UTM coordinates. `detail` is the size of what is told apart, in their unit.
     """
-    moved = (points - points.float()).norm(dim=-1)
-    return points if bool((moved > 0.1 * details).any()) else points.float()
+    single = points.astype(np.float32)
+    return points if np.abs(points - single).max(initial=0) > 1e-3 * detail else single
 
 
 def _joined(clouds: Sequence[PointCloud]) -> PointCloud:

@@ -91,10 +91,10 @@ def tsdf_mesh(maps: Sequence[PosedDepthMap], voxel: float | None = None, truncat
     points = surface.vertex.positions.numpy()
     order = np.lexsort(points.T)
     faces = np.argsort(order)[surface.triangle.indices.numpy()]
-    world_points = torch.from_numpy(points[order]).double() + origin
+    world_points = points[order].astype(np.float64) + origin.numpy()
     return Mesh(
         vertices=PointCloud(
-            points=single_if_enough(world_points, torch.full((len(world_points),), voxel)).numpy(),
+            points=single_if_enough(world_points, voxel),
             colours=np.rint(surface.vertex.colors.numpy()[order] * 255).clip(0, 255).astype(np.uint8),
             normals=surface.vertex.normals.numpy()[order],
         ),

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 from torch import nn
 
 from vo3d.errors import Vo3dError, quoted
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.weights import read_metadata, save_weights, sha256_of
 from vo3d.settings.files import check_spec, read_settings
@@ -125,7 +126,8 @@ def _parsed(path: Path, key: str, text: str) -> Any:
 
 def weights_names() -> list[str]:
     """List the names that `find_pretrained` knows, in the order of the alphabet."""
-    return sorted(_brought() | {path.stem: path for folder in _own_folders() for path in folder.glob("*.safetensors")})
+    own = (path for folder in _own_folders() for path in visible_paths(folder, "*.safetensors"))
+    return sorted(_brought() | {path.stem: path for path in own})
 
 
 def published_cards() -> list[Card]:
@@ -173,7 +175,7 @@ def card_of(path: Path) -> Card | None:
 def _brought() -> dict[str, Path]:
     """List the files of `vo3d.weights` by name."""
     folder = Path(str(resources.files("vo3d.weights")))
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in {".yaml", ".safetensors"}}
+    return {path.stem: path for path in visible_paths(folder) if path.suffix in {".yaml", ".safetensors"}}
 
 
 def _own_folders() -> list[Path]:

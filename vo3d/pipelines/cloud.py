@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import make_folder, write_whole
 from vo3d.formats.ply import read_cloud, write_cloud
 from vo3d.inference.progress import progress_bar
@@ -179,7 +180,7 @@ def _score_dtu(
 def _clouds_in(folder: Path) -> dict[int, Path]:
     """Find the clouds in a folder by the number at the end of their names, ascending."""
     found: dict[int, Path] = {}
-    for path in sorted(folder.glob("*.ply")):
+    for path in visible_paths(folder, "*.ply"):
         if number := SCAN.search(path.stem):
             first = found.setdefault(int(number[1]), path)
             if first is not path:

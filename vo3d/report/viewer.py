@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from vo3d.formats.files import make_folder
 from vo3d.formats.ply import Mesh, PointCloud, read_cloud, read_mesh
 from vo3d.fusion.open3d_library import load_open3d
 from vo3d.report.cloud_page import cloud_page
-from vo3d.report.clouds import points_on_mesh, turntable, upright_axes, write_turntable
+from vo3d.report.clouds import extent, points_on_mesh, turntable, upright_axes, write_turntable
 
 Viewer = Literal["auto", "rerun", "open3d", "pictures"]
 Shape = PointCloud | Mesh
@@ -24,6 +25,7 @@ FACES = re.compile(rb"^element[ \t]+face[ \t]+0*[1-9]", re.MULTILINE)  # in the 
 NUMBER = rb"[ \t]+([-+]?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)"
 UPRIGHT = re.compile(rb"^comment up" + 3 * NUMBER + rb"[ \t]*\r?$", re.MULTILINE)
 NO_DISPLAY = "no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set)"
+SINGLE = 1e-5  # of a shape's radius, by which rounding to single precision may move a point
 HEADER = 65536  # bytes, more than any header has
 
 
@@ -52,8 +54,9 @@ def view_cloud(
     """
     if frames < 1:
         raise Vo3dError(f"a turntable of {frames} pictures: expected at least 1")
-    shape, stated = _read(cloud)
+    whole, stated = _read(cloud)
     up = stated if up is None else up
+    shape, moved = _near_origin(whole)
     folder = cloud.with_name(f"{cloud.stem}_view") if out is None else out
     show: dict[str, Callable[[], str]] = {
         "rerun": lambda: _in_rerun(shape, cloud.stem, upright_axes(up).numpy(), out),
@@ -63,7 +66,7 @@ def view_cloud(
     possible = [*show] if out is None else ["pictures"]
     for name in possible if viewer == "auto" else [viewer]:
         try:
-            return f"{cloud}: {_count(shape)}; {show[name]()}"
+            return f"{cloud}: {_count(shape)}; {show[name]()}{moved if name != 'pictures' else ''}"
         except _Unavailable:
             if viewer != "auto":
                 raise
@@ -83,6 +86,21 @@ def _read(path: Path) -> tuple[Shape, list[float] | None]:
     up = UPRIGHT.search(header)
     shape = read_mesh(path) if FACES.search(header) else read_cloud(path)
     return shape, None if up is None else [float(value) for value in up.groups()]
+
+
+def _near_origin(shape: Shape) -> tuple[Shape, str]:
+    """Return the shape where the single precision of viewers holds it, around its middle if need be, and what to say.
+
+    At UTM coordinates single precision moves points by half a metre.
+    """
+    cloud = shape.vertices if isinstance(shape, Mesh) else shape
+    middle, radius = extent(cloud)
+    if np.abs(cloud.points - cloud.points.astype(np.float32)).max() <= SINGLE * radius:
+        return shape, ""
+    centre = middle.round().numpy()
+    near = replace(cloud, points=cloud.points - centre)
+    said = "; shown from {:.0f} {:.0f} {:.0f} on, because viewers have single precision".format(*centre)
+    return (replace(shape, vertices=near) if isinstance(shape, Mesh) else near), said
 
 
 def _count(shape: Shape) -> str:

@@ -31,6 +31,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vo3d.errors import Vo3dError, printable
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import hold_folder
 from vo3d.formats.weights import SETTINGS_KEY, read_weights
 from vo3d.settings.complaints import one_line
@@ -233,7 +234,7 @@ class TrainingCLI(LightningCLI):
         folder = self.config_init["fit"]["out"]
         if self.checkpoint is not None or self.trainer.global_rank > 0:
             return
-        kept = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
+        kept = visible_paths(folder / CHECKPOINTS, "*.ckpt")
         if kept and not self.config_init["fit"]["overwrite"]:
             raise Vo3dError(
                 f"{folder} holds a run already ({kept[0].name}): choose another --out, continue it with "
@@ -248,7 +249,7 @@ class TrainingCLI(LightningCLI):
         stops = [stop.reason() for stop in self.trainer.callbacks if isinstance(stop, EarlyStop)]  # type: ignore[attr-defined]
         sys.stdout.writelines(f"{reason}\n" for reason in stops if reason)
         folder = self.config_init["fit"]["out"]
-        kept = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
+        kept = visible_paths(folder / CHECKPOINTS, "*.ckpt")
         self.model.finish(kept)
         names = [path.name for path in kept]
         last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation

@@ -10,6 +10,7 @@ from rich.progress import track
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import write_image
 from vo3d.formats.kitti import write_sequence
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
@@ -192,5 +193,5 @@ def _pairs(stills: Stills) -> list[ViewSources]:
 
 
 def _check_empty(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
+    if visible_paths(folder):
         raise Vo3dError(f"{folder}: holds images already: remove the folder or choose another")

@@ -174,6 +174,8 @@ def test_a_folder_is_scored_by_the_benchmarks_rules(benchmark: Path) -> None:
 
 def test_patterns_single_files_and_metres_give_the_same(benchmark: Path) -> None:
     whole = score_clouds(str(benchmark / "out"), dtu=benchmark, console=quiet())
+    (benchmark / "out" / "._net114_l3.ply").write_bytes(b"left behind by a file manager")
+    assert score_clouds(str(benchmark / "out"), dtu=benchmark, console=quiet()) == whole
     pattern = score_clouds(
         str(benchmark / "out" / "net{scan:03d}_l3.ply"), dtu=benchmark, scans=[1, 114], console=quiet()
     )

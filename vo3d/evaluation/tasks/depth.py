@@ -10,6 +10,7 @@ import torch
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import Metric, Part, Seen, Task, defined, frames_sha256
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.pfm import read_pfm
 from vo3d.formats.results import Metrics
 from vo3d.geometry.camera import subsample
@@ -321,7 +322,7 @@ def _views(model: Scored, recordings: Mapping[str, Recording]) -> Iterator[Depth
     stride = int(model.protocol.get("stride") or 1)
     for name in [name for name in model.sequences if name in recordings]:
         recording = recordings[name]
-        for path in sorted((model.folder / MAPS / name).glob("*_depth.pfm")):
+        for path in visible_paths(model.folder / MAPS / name, "*_depth.pfm"):
             stem = path.name.removesuffix("_depth.pfm")
             places = [index for index, view in enumerate(recording.names) if Path(view).name == stem]
             if not places:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from vo3d.formats.candidates import visible_paths
 from vo3d.optim.races import RACES
 from vo3d.pipelines.optimizers.surfaces import FOLDER, SHOWS, Show
 from vo3d.report.html import Cell, Code, Column, Link, Part, Picture, Section, Table, Text, write_page
@@ -87,8 +88,8 @@ def _training(out: Path) -> Iterator[Part]:
     yield Text(TRAINING)
     if (folder / "table.md").is_file():
         yield _table_of_markdown(folder / "table.md")
-    yield from _pictures(folder, [path.name for path in sorted(folder.glob("*.png"))])
-    yield from _links(out, [f"training/{path.name}" for path in sorted(folder.glob("*.csv"))])
+    yield from _pictures(folder, [path.name for path in visible_paths(folder, "*.png")])
+    yield from _links(out, [f"training/{path.name}" for path in visible_paths(folder, "*.csv")])
 
 
 def _pictures(folder: Path, names: list[str]) -> Iterator[Picture]:
