@@ -14,11 +14,11 @@ from torch import Tensor
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
-from vo3d.datasets.views import FileRecording, given_name, image_files, read_views
+from vo3d.datasets.views import FileRecording, given_name, image_files, read_camera_path, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.candidates import check_stems
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size, orientation_notes
-from vo3d.formats.trajectories import read_trajectory
+from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.sample import Sample
 
 
@@ -34,7 +34,7 @@ class ImageFolder(ClipDataset):
         fps: frames a second, for `time`. None: what a video says of itself; a folder has no time then.
         frames: first and last (exclusive) frame to take; without it, all.
         trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
-        trajectory_format: "kitti" or "tum"; a TUM file also gives `time` where there is no fps.
+        trajectory_format: "auto" tells it from the file; one with time stamps also gives `time` where there is no fps.
         size: height and width to resize to at load.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
@@ -51,7 +51,7 @@ class ImageFolder(ClipDataset):
         fps: float | None = None,
         frames: tuple[int, int] | None = None,
         trajectory: str | Path | None = None,
-        trajectory_format: Literal["kitti", "tum"] = "kitti",
+        trajectory_format: TrajectoryFormat | Literal["auto"] = "auto",
         size: Size | None = None,
         **clips: Any,
     ) -> None:
@@ -83,7 +83,7 @@ class FolderRecording(FileRecording):
         fps: float | None = None,
         frames: tuple[int, int] | None = None,
         trajectory: Path | None = None,
-        trajectory_format: Literal["kitti", "tum"] = "kitti",
+        trajectory_format: TrajectoryFormat | Literal["auto"] = "auto",
         size: Size | None = None,
     ) -> None:
         super().__init__(Path(given_name(source)).stem if source.is_file() else given_name(source), frames, size)
@@ -106,7 +106,7 @@ class FolderRecording(FileRecording):
         fps = fps or self._source.fps
         self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
         if trajectory is not None:
-            truth = read_trajectory(trajectory, trajectory_format)
+            truth = read_camera_path(trajectory, trajectory_format)
             if len(truth) != total:
                 raise Vo3dError(
                     f"{trajectory}: has {len(truth)} poses, but {source} has {total} frames: expected as many"

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -14,13 +14,14 @@ from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of, given_name, image_files
+from vo3d.datasets.views import first_of, given_name, image_files, read_camera_path
 from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.candidates import check_stems, fullest
 from vo3d.formats.images import image_size
 from vo3d.formats.pinhole import check_pinhole
-from vo3d.formats.text import parse_number, read_content, read_lines
-from vo3d.formats.trajectories import Trajectory, read_trajectory
+from vo3d.formats.text import parse_number, read_lines
+from vo3d.formats.trajectories import Trajectory
+from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.geometry import trajectory as trajectories
 from vo3d.geometry.distortion import NUM_COEFFICIENTS, LensModel
 from vo3d.recording import Layout
@@ -61,7 +62,7 @@ class PosedImages(MultiViewDataset):
         *,
         depth_range: tuple[float, float],
         poses: str | None = None,
-        format: Literal["kitti", "tum"] | None = None,
+        format: TrajectoryFormat | None = None,
         intrinsics: Intrinsics | None = None,
         every: int = 1,
         num_sources: int = 10,
@@ -101,7 +102,7 @@ class PosedImagesScene(Photographs):
         folder: holds the images, itself or in images/, rgb/, image_2/, color/.
         depth_range: near and far for all views, in the unit of the poses.
         poses: the file of poses, camera to world; None: poses.txt, trajectory.txt or groundtruth.txt in `folder`.
-        format: "kitti" or "tum"; None: by the number of columns.
+        format: of the poses, "kitti" or "tum"; None: by what the file holds.
         intrinsics: fx, fy, cx, cy in pixels of the images, of which the top-left one has its centre at (0, 0), and
             where the lens distorts k1, k2, p1, p2 and so on of OpenCV's model; None: from intrinsics.txt, K.txt or
             camera-intrinsics.txt in `folder`: the four numbers, or a 3x3 or 4x4 matrix, and where the lens distorts a
@@ -122,7 +123,7 @@ class PosedImagesScene(Photographs):
         *,
         depth_range: tuple[float, float],
         poses: Path | None = None,
-        format: Literal["kitti", "tum"] | None = None,
+        format: TrajectoryFormat | None = None,
         intrinsics: Intrinsics | None = None,
         every: int = 1,
         num_sources: int = 10,
@@ -139,7 +140,7 @@ class PosedImagesScene(Photographs):
             raise Vo3dError(f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/: expected some")
         check_stems(images)
         path = poses or _find(folder, TRAJECTORIES, "of poses (KITTI's rows or TUM's): name it (poses)")
-        trajectory = read_trajectory(path, format or _format(path))
+        trajectory = read_camera_path(path, format or "auto")
         notes += trajectory.notes
         chosen, rows = _matched(images, trajectory, path, max_difference)
         without = sorted(set(range(len(images))) - set(chosen))
@@ -213,15 +214,6 @@ def _find(folder: Path, names: Sequence[str], what: str) -> Path:
     if other := next((other for other in there if other.read_bytes() != path.read_bytes()), None):
         raise Vo3dError(f"{path}: {other.name} is there too and says otherwise: expected one file {what}")
     return path
-
-
-def _format(path: Path) -> Literal["kitti", "tum"]:
-    """Tell the format of a trajectory file by the columns of its first row."""
-    _, first = next(read_content(path, "a trajectory in KITTI's rows or TUM's"), (0, ""))
-    columns = len(first.split())
-    if columns not in (8, 12, 13):
-        raise Vo3dError(f"{path}: {columns} columns: expected 12 or 13 (KITTI) or 8 (TUM: time, position, quaternion)")
-    return "tum" if columns == 8 else "kitti"
 
 
 def _matched(images: list[Path], poses: Trajectory, path: Path, max_difference: float) -> tuple[list[int], list[int]]:

@@ -15,6 +15,8 @@ from vo3d.datasets.resize import Size, check_size, resize_image
 from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
+from vo3d.formats.trajectories import Trajectory, read_trajectory
+from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 
@@ -135,6 +137,17 @@ def missing_note(missing: Sequence[str], total: int, whose: str) -> list[str]:
     if not missing:
         return []
     return [f"{len(missing)} of {total} images {whose} are missing ({first_few(missing)}): the others are used"]
+
+
+def read_camera_path(path: Path, format: TrajectoryFormat | Literal["auto"]) -> Trajectory:
+    """Read the poses of a camera; Vo3dError as `read_trajectory`, and for poses of the body, as EuRoC has them."""
+    found = read_trajectory(path, format)
+    if found.pose_of == "body":
+        raise Vo3dError(
+            f"{path}: holds poses of the body, as EuRoC has them: expected the camera's: convert them first (vo3d "
+            "convert-trajectory --camera-from-body)"
+        )
+    return found
 
 
 def readings_between(

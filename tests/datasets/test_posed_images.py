@@ -192,8 +192,13 @@ def test_images_without_a_pose_are_left_out_with_a_line(tmp_path: Path) -> None:
             "intrinsics.txt:1: 'a': expected a finite",
         ),
         (lambda folder: (folder / "intrinsics.txt").write_text("9 9 99 9"), {}, r"0\.png: is 60x48 .* point \(99, 9\)"),
-        (lambda folder: (folder / "poses.txt").write_text("1 2 3\n"), {}, r"poses\.txt: 3 columns: expected 12 or 13"),
-        (lambda folder: (folder / "poses.txt").write_text(""), {}, r"poses\.txt: 0 columns"),
+        (lambda folder: (folder / "poses.txt").write_text("1 2 3\n"), {}, r"poses\.txt: 3 columns; expected 12 or 13"),
+        (
+            lambda folder: (folder / "poses.txt").write_text("1403636579763555584,0,0,0,1,0,0,0\n"),
+            {},
+            r"poses\.txt: holds poses of the body, as EuRoC has them: expected the camera's",
+        ),
+        (lambda folder: (folder / "poses.txt").write_text(""), {}, r"poses\.txt: no poses"),
         (lambda folder: (folder / "images/5.png").unlink(), {}, r"poses\.txt: has 6 poses, but .*images has 5 images"),
         (
             lambda folder: write_trajectory(
@@ -217,7 +222,7 @@ def test_images_without_a_pose_are_left_out_with_a_line(tmp_path: Path) -> None:
         ),
         (lambda folder: None, {"intrinsics": (9.0, 9.0, 9.0, 9.0, 1.0)}, "intrinsics: 1 coefficients of a radtan"),
         (lambda folder: None, {"intrinsics": (9.0, 9.0, 9.0)}, "intrinsics: 3 numbers: expected fx fy cx cy"),
-        (lambda folder: None, {"poses": Path("/nowhere.txt")}, r"/nowhere\.txt: no such file"),
+        (lambda folder: None, {"poses": Path("/nowhere.txt")}, r"/nowhere\.txt: cannot be read"),
         (
             lambda folder: [path.unlink() for path in (folder / "images").iterdir()],
             {},
