@@ -34,6 +34,7 @@ def convert(checkpoint: Path, out: Path, model: Model) -> ImportReport:
         "checkpoint_sha256": sha256_of(checkpoint),
         "dropped": " ".join(report.dropped),
         "kept": " ".join(report.kept),
+        "other_settings": ", ".join(report.differs),
     }
     save_weights(out, model, metadata)
     return report
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Vo3dError as error:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 2
-    print(report)
+    print(*report.lines, sep="\n")
     return 0
 
 

@@ -18,9 +18,10 @@ from vo3d.evaluation.task import RecordingsFailed, Task
 from vo3d.evaluation.tasks import known_tasks
 from vo3d.formats.files import make_folder
 from vo3d.formats.results import Result
-from vo3d.formats.weights import is_finished, load_weights, sha256_of
+from vo3d.formats.weights import is_finished, sha256_of
 from vo3d.inference.cards import find_pretrained, weights_names
 from vo3d.inference.devices import choose_device
+from vo3d.inference.pretrained import load_into
 from vo3d.model import Model, has_own
 from vo3d.provenance import provenance
 from vo3d.recording import RecordingDataset
@@ -246,7 +247,7 @@ def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dic
         return {"run": run.name, "arguments": config["model"]["net"].get("init_args", {})}
     named = find_pretrained(weights)[0] if weights in weights_names() else None
     checkpoint = named or find_checkpoint(weights, run)
-    load_weights(net, checkpoint)
+    load_into(net, checkpoint)
     if has_own(net, "finish") and not is_finished(checkpoint):
         raise Vo3dError(
             f"{checkpoint}: its training did not end, and {type(net).__name__} learns a part at the end: resume it "
