@@ -76,7 +76,7 @@ CHIWEIHSIAO = KeyMap(
     },
     settings=_as_trained,
     needs="size (608, 184), width 1, hidden 1000, num_layers 2, grid null, batch_norm true, leaky_slope 0.1, "
-    "conv6_activation true, pool stride, and sets the means and deviations of images and steps",
+    "conv6_activation true, pool stride",
 )
 
 State = tuple[Tensor, Tensor]  # hidden and cell state of the LSTM, each num_layers b hidden

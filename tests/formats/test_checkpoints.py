@@ -187,7 +187,7 @@ CONVERTED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda path: (
             path.write_bytes(pickle.dumps({name: value.numpy() for name, value in _weights().items()})) and None
         ),
-        "a pickle that torch.save did not write",
+        "torch.save did not write this pickle",
     ),
     "old plain pickle": (
         lambda path: (

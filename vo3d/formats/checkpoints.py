@@ -104,9 +104,10 @@ def _reason(path: Path, complaint: str) -> str:
         return (
             f"written with another pickle protocol than 2, which torch reads safely: {_TRUSTED} {_command(path, steps)}"
         )
+    again = "no PyTorch checkpoint, or a damaged one: copy or download it again"
     if written is None and re.match(rb"\x80[\x02-\x05]", head):
-        return f"{_NONE}: a pickle that torch.save did not write: {_TRUSTED} {_command(path, steps)}"
-    return f"{_NONE}: copy or download it again"
+        return f"{again}; torch.save did not write this pickle: {_TRUSTED} {_command(path, steps)}"
+    return again
 
 
 def _protocol(path: Path, head: bytes) -> int | None:
