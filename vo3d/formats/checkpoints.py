@@ -1,11 +1,13 @@
 """Checkpoints as other people leave them: their tensors without the wrappings, and never the code in their files."""
 
 import argparse
+import json
 import pickle
 import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -20,16 +22,10 @@ from vo3d.errors import Vo3dError, shown
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b'{"')  # what servers send instead of a file
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
-PLAIN = (
-    Tensor,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    type(None),
-    np.generic,
-)  # tensors, and beside them counts, names, losses
+# tensors, and beside them counts, names, losses
+PLAIN = (Tensor, int, float, complex, str, bytes, type(None), np.generic)
+DEEPEST = 4  # tables within each other
+CONVERTED = ".plain.pth"  # ends the name of the file that a message proposes to make
 SHOWN = 8  # keys that an error message lists before it only counts
 # what torch raises on bytes that it did not write has no common root
 _DAMAGES = (
@@ -48,17 +44,8 @@ _HARMLESS: list[Any] = [
 ]
 _TORCH_MAGIC = (b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"L119547037146038801333356L")  # of files without a zip
 _NONE = "no PyTorch checkpoint, or a damaged one"
-_TRUSTED = "code in a file is never run; if you trust the file, make one of its tensors alone, where it was made:"
-_PICKED = (
-    "c = torch.load(sys.argv[1], map_location='cpu', weights_only=False); "
-    "c = next((c[k] for k in ('state_dict', 'model_state_dict', 'model') if isinstance(c, dict) and k in c), c); "
-    "c = c.state_dict() if hasattr(c, 'state_dict') else c; "
-)
-_SCRIPTED = "c = torch.jit.load(sys.argv[1], map_location='cpu').state_dict(); "
-_PICKLED = (
-    "import pathlib, pickle; c = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()); "
-    "c = {k: torch.as_tensor(v) for k, v in c.items()}; "
-)
+_TRUSTED = "no code of a file is run; if you trust it:"
+_PEEK = 1 << 20  # bytes of a pickle that are searched for a name
 
 
 def refuse_stand_in(path: Path, complaint: str) -> None:
@@ -90,45 +77,51 @@ def read_content(path: Path) -> object:
 def _reason(path: Path, complaint: str) -> str:
     """Tell why torch did not read a file, and what to do."""
     with path.open("rb") as file:
-        head = file.read(64)
-    written = _protocol(path, head)
-    steps = _PICKLED if written is None else _PICKED
+        head = file.read(_PEEK)
+    found = _pickle_in(path, head)
     if unsafe := re.search(r"GLOBAL ([\w.]+)", complaint):
-        what = "a whole network, not its weights: it" if unsafe[1].startswith("torch.nn.modules.") else "this pickle"
-        return f"{what} calls {shown(unsafe[1])}, so it was not read: {_TRUSTED} {_command(path, steps)}"
+        what = "holds a whole network," if unsafe[1].startswith("torch.nn.modules.") else "this pickle calls"
+        return f"{what} {shown(unsafe[1], 36)}; {_TRUSTED} {_command(path, found)}"
     if "TorchScript" in complaint:
-        return f"a TorchScript program, not its weights alone: {_TRUSTED} {_command(path, _SCRIPTED)}"
+        return f"a TorchScript program, not its weights alone; {_TRUSTED} {_command(path, found, scripted=True)}"
     if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         return "a safetensors file under another name: rename it to end in .safetensors"
-    if written not in {None, 2} and "Unsupported operand" in complaint:
-        return (
-            f"written with another pickle protocol than 2, which torch reads safely: {_TRUSTED} {_command(path, steps)}"
-        )
-    again = "no PyTorch checkpoint, or a damaged one: copy or download it again"
-    if written is None and re.match(rb"\x80[\x02-\x05]", head):
-        return f"{again}; torch.save did not write this pickle: {_TRUSTED} {_command(path, steps)}"
-    return again
+    if found and found[:2] != b"\x80\x02" and "Unsupported operand" in complaint:
+        return f"written with another pickle protocol than 2; {_TRUSTED} {_command(path, found)}"
+    if not found and re.match(rb"\x80[\x02-\x05]", head):
+        again = f"{_NONE}: copy or download it again"
+        return f"{again}; a plain pickle that you trust becomes one by: {_command(path, found)}"
+    return f"{_NONE}: copy or download it again"
 
 
-def _protocol(path: Path, head: bytes) -> int | None:
-    """Tell the pickle protocol of a file that torch.save wrote whole; None of any other file; 1 stands for 0 too."""
+def _pickle_in(path: Path, head: bytes) -> bytes:
+    """Return the beginning of the pickle in a file that torch.save wrote whole; nothing of any other file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            name = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
-            if name is None:
-                return None
-            with archive.open(name) as file:
-                head = file.read(2)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError):
-        if not any(magic in head for magic in _TORCH_MAGIC):
-            return None
-    return head[1] if head[:1] == b"\x80" else 1
+            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            with archive.open(names[0]) as file:
+                return file.read(_PEEK)
+    except (*_DAMAGES, zipfile.BadZipFile, zlib.error):
+        return head if any(magic in head[:64] for magic in _TORCH_MAGIC) else b""
 
 
-def _command(path: Path, steps: str) -> str:
-    """Give a command that makes a checkpoint of tensors alone."""
-    program = f"import sys, torch; {steps}torch.save(c, sys.argv[2])"
-    return f"python -c {quote(program)} {quote(str(path))} {quote(str(path.with_suffix('.tensors.pth')))}"
+def _command(path: Path, pickled: bytes, *, scripted: bool = False) -> str:
+    """Give a command that makes a checkpoint of tensors alone of a file, by what its pickle seems to hold."""
+    inner = ""
+    if b"}" in {pickled[2:3], pickled[11:12]}:  # it begins with a table, in protocols 2 and 4
+        marks = {name: (struct.pack("<cI", b"X", len(name)), struct.pack("<cB", b"\x8c", len(name))) for name in NESTED}
+        found = (name for name, those in marks.items() if any(mark + name.encode() in pickled for mark in those))
+        inner = next((f'c = c["{name}"]; ' for name in found), "")
+    if scripted:
+        steps = "c = torch.jit.load(f).state_dict(); torch.save(c, "
+    elif pickled:
+        load = f'c = torch.load(f, "cpu", weights_only=False); {inner}'
+        steps = f'{load}torch.save(getattr(c, "state_dict", lambda: c)(), '
+    else:
+        load = 'import pickle; c = pickle.load(open(f, "rb")); '
+        steps = f"{load}torch.save({{k: torch.as_tensor(v) for k, v in c.items()}}, "
+    program = f'import torch; f = {json.dumps(str(path))}; {steps}f + "{CONVERTED}")'
+    return f"python -c {quote(program)}"
 
 
 def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
@@ -137,16 +130,10 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     Numbers and words that stand beside the tensors are no weights, and are left out. Raises Vo3dError where there are
     no tensors, or something else among them.
     """
-    inner = content
-    while isinstance(inner, dict):
-        nested = next((inner[key] for key in NESTED if isinstance(inner.get(key), dict)), None)
-        if nested is None:
-            break
-        inner = nested
-    table = inner if isinstance(inner, dict) else {}
-    state_dict = {str(name): value for name, value in table.items() if isinstance(value, Tensor)}
-    if not state_dict or not all(isinstance(value, PLAIN) for value in table.values()):
-        found = listed([str(name) for name in table]) if table else f"a {type(inner).__name__}"
+    table = _with_tensors(content)
+    state_dict = {str(name): value for name, value in (table or {}).items() if isinstance(value, Tensor)}
+    if table is None or not all(isinstance(value, PLAIN) for value in table.values()):
+        found = listed([str(name) for name in content]) if isinstance(content, dict) else f"a {type(content).__name__}"
         raise Vo3dError(
             f"{path}: holds no state dict: expected named tensors, alone or under {', '.join(map(repr, NESTED))}; "
             f"found {found or 'nothing'}"
@@ -154,6 +141,15 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     if isinstance(content, dict) and "pytorch-lightning_version" in content:
         return {name.removeprefix("net."): tensor for name, tensor in state_dict.items()}
     return state_dict
+
+
+def _with_tensors(content: object, depth: int = 0) -> dict[Any, Any] | None:
+    """Find the table with tensors in a checkpoint, by the names that people give it; None where there is none."""
+    if not isinstance(content, dict) or depth > DEEPEST:
+        return None
+    nested = (_with_tensors(content.get(name), depth + 1) for name in NESTED)
+    here = content if any(isinstance(value, Tensor) for value in content.values()) else None
+    return next((found for found in nested if found is not None), here)
 
 
 def listed(keys: Sequence[str]) -> str:

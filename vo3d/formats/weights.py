@@ -314,9 +314,9 @@ def _match(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: KeyMap) 
     }
     settings = key_map.settings(loaded)
     differs = [
-        f"{key} {getattr(model, key)} instead of {value}"
+        f"{key} {found} instead of {value}"
         for key, value in settings.items()
-        if getattr(model, key) != value
+        if (found := getattr(model, key, None)) != value
     ]
     return _Match(
         loaded=loaded,
