@@ -205,6 +205,25 @@ def test_models_and_weights_that_do_not_go_together(tmp_path: Path) -> None:
         load_pretrained(str(path), arguments={"slab": 8})
 
 
+def test_weights_that_are_no_numbers_are_refused_by_every_verb(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    name = next(iter(stored["state_dict"]))
+    stored["state_dict"][name].flatten()[0] = float("nan")
+    torch.save(stored, tmp_path / "nan.ckpt")
+    config = ("-c", trained / "config.yaml", "--out", tmp_path / "out")
+    for words in (
+        ("fit", *config, "--ckpt_path", tmp_path / "nan.ckpt"),
+        ("fit", *config, "--model.init_weights", tmp_path / "nan.ckpt"),
+        ("test", *config, "--ckpt_path", tmp_path / "nan.ckpt"),
+        ("evaluate", trained, "--weights", tmp_path / "nan.ckpt", "--allow", "tiny"),
+    ):
+        line = complaint(capsys, *words)
+        assert f"nan.ckpt: {name.removeprefix('net.')} has 1 of " in line
+        assert "NaN or infinite" in line
+
+
 SMALL = {"size": (32, 64), "width": 0.0625, "hidden": 4}
 
 

@@ -97,6 +97,20 @@ def test_what_was_scored_before_and_after_a_failure_stays_and_is_no_result(
     assert "No value is therefore marked" not in page  # the others are compared
 
 
+def test_a_model_alone_that_fails_in_part_has_dashes_too(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load((tmp_path / "own.yaml").read_text())
+    config["model"]["net"] = {"class_path": "stubs.Faulty", "init_args": {"when": "street-0001"}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    assert main([*words[:-1], "--allow", "stubs"]) == 2
+
+    found = capsys.readouterr()
+    assert set(cells(found.out, "Faulty")) == {"-"}
+    assert found.err.startswith("vo3d: error: 1 of 2 recordings failed, the first being street-0001: it broke")
+    assert list(Result.load(tmp_path / "run/evaluation/test/Faulty/odometry").sequences) == ["street-0000"]
+
+
 def test_a_defect_is_shown_after_the_others_are_scored(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import Metric, Task
 from vo3d.evaluation.tasks import known_tasks
-from vo3d.formats.results import Result, find_results
+from vo3d.formats.results import Metrics, Result, find_results
 
 
 def print_comparison(
@@ -39,7 +39,7 @@ def print_comparison(
     """
     console = console or Console()
     if failed and not paths:
-        _print_failed(console, comparison_table([], failed=failed), failed, 0)
+        _print_failed(console, comparison_table([], None, next(iter((tasks or {}).values()), None), failed), failed, 0)
         return
     if not paths:
         raise Vo3dError("no results to compare: expected the metrics.json of at least one evaluation")
@@ -152,7 +152,10 @@ def comparison_table(
         title="UNEQUAL PROTOCOLS: not comparable" if unequal else None,
     )
     table.add_column("model", overflow="fold", min_width=12)
-    metrics = columns(task, [result.mean for result in results])
+    rows: list[Metrics] = [result.mean for result in results]
+    if not rows and task is not None:  # failures alone: every column that there could be
+        rows = [dict.fromkeys(one.key for one in task.metrics)]
+    metrics = columns(task, rows)
     for metric in metrics:
         table.add_column(f"{metric.title}\n{metric.unit}", justify="right", no_wrap=True, min_width=5)
     for key in told:

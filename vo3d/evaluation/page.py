@@ -97,7 +97,7 @@ def _summary(
     """Show the means in one table, what its columns mean, and each recording by itself."""
     names = scored_names(models)
     means = {name: {} if name in broken else model.mean for name, model in models.items()}
-    used = columns(type(task), list(means.values()))
+    used = columns(type(task), [mean for mean in means.values() if mean] or [model.mean for model in models.values()])
     told = {
         term: title
         for term, title in task.method_terms.items()
