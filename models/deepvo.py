@@ -54,7 +54,7 @@ def _translation_first(rows: Tensor) -> Tensor:
 def _as_trained(ours: Mapping[str, Tensor]) -> dict[str, object]:
     """Give what the port's weights need and no shape shows; frames of many sizes have the features of 608 x 184."""
     squashed = ours.get("rnn.weight_ih_l0", torch.empty(0, 0)).shape[1] == 1024 * 10 * 3
-    settings = {"leaky_slope": 0.1, "conv6_activation": True, "pool": "stride"}
+    settings = {"leaky_slope": 0.1, "conv6_activation": True, "grid": None, "pool": "stride"}
     return {**settings, **({"size": (608, 184)} if squashed else {})}
 
 
@@ -119,7 +119,7 @@ class DeepVO(Model):
     needs = ("image",)
     loss_needs = ("world_T_cam",)
     gives = ("prev_T_cam",)
-    fixed = ("leaky_slope", "conv6_activation", "pool")
+    fixed = ("leaky_slope", "conv6_activation", "grid", "pool")
     published: ClassVar[Mapping[str, KeyMap]] = {"flownets": FLOWNETS, "chiweihsiao": CHIWEIHSIAO}
 
     image_mean: Tensor  # 3 1 1
@@ -157,6 +157,7 @@ class DeepVO(Model):
             )
         self.size = tuple(size)
         self.leaky_slope, self.conv6_activation, self.pool = leaky_slope, conv6_activation, pool
+        self.grid = None if grid is None else tuple(grid)
         self.kappa = kappa
         self.carry_state = carry_state
         self.register_buffer("image_mean", torch.tensor(image_mean).reshape(3, 1, 1))

@@ -233,15 +233,20 @@ SMALL = {"size": (32, 64), "width": 0.0625, "hidden": 4}
         ({"leaky_slope": 0.2}, "leaky_slope 0.2 instead of 0.1"),
         ({"leaky_slope": 0.1, "conv6_activation": True}, "conv6_activation True instead of False"),
         ({"leaky_slope": 0.1, "pool": "max"}, "pool max instead of stride"),
+        ({"leaky_slope": 0.1, "grid": (2, 1)}, r"grid \(2, 1\) instead of \[1, 2\]"),
     ],
 )
 def test_weights_of_vo3d_do_not_enter_a_network_that_computes_otherwise(
     tmp_path: Path, wrong: dict[str, Any], words: str
 ) -> None:
     path, deepvo = tmp_path / "mine.safetensors", "vo3d.models.deepvo.DeepVO"
-    then = {**SMALL, "leaky_slope": 0.1}
+    then: dict[str, Any] = {**SMALL, "leaky_slope": 0.1, "grid": (1, 2)}
+    wrong = {"grid": (1, 2), **wrong}
     save_pretrained(path, DeepVO(**then), deepvo, then, "", {})
-    settings = {"model": {"net": {"class_path": deepvo, "init_args": then}}, "data": {}}
+    settings = {
+        "model": {"net": {"class_path": deepvo, "init_args": {**then, "grid": [1, 2], "size": [32, 64]}}},
+        "data": {},
+    }
     weights = {f"net.{name}": value for name, value in DeepVO(**then).state_dict().items()}
     content = {"state_dict": weights, SETTINGS_KEY: yaml.safe_dump(settings), "pytorch-lightning_version": "2"}
     torch.save(content, tmp_path / "mine.ckpt")
@@ -250,7 +255,7 @@ def test_weights_of_vo3d_do_not_enter_a_network_that_computes_otherwise(
         assert load_into(DeepVO(**then), file).differs == ()
         with pytest.raises(Vo3dError, match=rf"computes otherwise than the one of these weights \({words}\)"):
             load_into(DeepVO(**{**SMALL, **wrong}), file)
-        assert load_into(DeepVO(**{**SMALL, **wrong}), file, partial=True).differs == (words,)
+        assert load_into(DeepVO(**{**SMALL, **wrong}), file, partial=True).differs == (words.replace("\\", ""),)
     with pytest.raises(Vo3dError, match=words):
         load_pretrained(str(path), arguments=wrong)
 

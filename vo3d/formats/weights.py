@@ -20,6 +20,7 @@ from vo3d.formats.files import atomic_path
 
 SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
 FINISHED_KEY = "vo3d_finished"  # in one that has what its method learns at the end
+FIXED_KEY = "fixed"  # in converted weights: JSON of what their model has that no shape shows
 WRAPPERS = {"module", "_orig_mod"}  # parts of keys that torch's parallel and compiled networks add, anywhere
 HOLDERS = ("model", "net")  # and those of classes that train them, before all keys
 

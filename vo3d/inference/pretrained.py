@@ -1,5 +1,6 @@
 """Models with weights, by the name of the weights or by a path."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from inspect import signature
@@ -8,10 +9,12 @@ from typing import Any
 
 from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.weights import (
+    FIXED_KEY,
     ImportReport,
     load_matching,
     load_weights,
     published_map,
+    read_metadata,
     read_weights,
     settings_of,
     sha256_of,
@@ -138,15 +141,22 @@ def _differences(net: Model, path: Path) -> list[str]:
     """Name what `net.fixed` has otherwise than the model by which weights of vo3d were learnt, with both values."""
     if not net.fixed or not path.is_file():
         return []
-    said: Any
-    if path.suffix == ".safetensors":
-        card = read_card(path)
-        said = None if card is None else {"class_path": card.class_path, "init_args": card.init_args}
-    else:
+    own = f"{type(net).__module__}.{type(net).__qualname__}"
+    said: Any = None
+    if path.suffix != ".safetensors":
         settings = settings_of(path)
         said = None if settings is None else net_of(parse_settings(settings, str(path)), str(path))
-    if said is None or said["class_path"] != f"{type(net).__module__}.{type(net).__qualname__}":
+    elif (card := read_card(path)) is not None:
+        said = {"class_path": card.class_path, "init_args": card.init_args}
+    elif (fixed := read_metadata(path).get(FIXED_KEY)) is not None:
+        said = {"class_path": own, "init_args": parse_settings(fixed, str(path))}
+    if said is None or said["class_path"] != own:
         return []
     defaults = {name: one.default for name, one in signature(type(net)).parameters.items()}
-    then = {name: said["init_args"].get(name, defaults[name]) for name in net.fixed}
-    return [f"{name} {getattr(net, name)} instead of {then[name]}" for name in then if getattr(net, name) != then[name]]
+    pairs = {name: (getattr(net, name), said["init_args"].get(name, defaults[name])) for name in net.fixed}
+    return [f"{name} {now} instead of {then}" for name, (now, then) in pairs.items() if _plain(now) != _plain(then)]
+
+
+def _plain(value: object) -> str:
+    """Write a setting so that those of a file and of a model compare: a list is a tuple."""
+    return json.dumps(value, default=str)
