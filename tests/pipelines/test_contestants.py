@@ -197,8 +197,6 @@ def test_the_out_of_a_file_is_obeyed_or_refused(
     assert main(words) == 0
     assert (tmp_path / "run/evaluation/test/ConstantMotion/odometry/metrics.json").is_file()
     assert not (tmp_path / "runs").exists()
-    assert main([*words, "--out", str(tmp_path / "other")]) == 0
-    assert (tmp_path / "other/report.html").is_file()
 
     one = tmp_path / "one.yaml"
     one.write_text(f"class_path: {CONSTANT}\nout: elsewhere\n")

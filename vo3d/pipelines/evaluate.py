@@ -164,7 +164,7 @@ def _score(
     console: Console,
     failures: _Failures,
 ) -> dict[Task, dict[str, Path]]:
-    """The results of each task by the model's name, with its table printed; what fails is noted, the rest goes on."""
+    """Score task by task, print the tables, and give the results by task and name; what fails is noted."""
     results: dict[Task, dict[str, Path]] = {}
     for task in tasks:
         found: dict[str, Path] = {}
@@ -201,7 +201,7 @@ def _score(
 
 
 def _place(folder: Path, name: str, task: Task) -> Path:
-    """The folder of a result."""
+    """Name the folder of a result."""
     return folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
 
 
@@ -220,7 +220,7 @@ def _has_scores(place: Path) -> bool:
 
 
 def _home(run: Path, config: Mapping[str, Any]) -> Path:
-    """The folder that an evaluation lies in: the run's own, or the `out` of a YAML file, or one by its name."""
+    """Name the folder that an evaluation lies in: the run's own, or the `out` of a YAML file, or one by its name."""
     if run.is_dir():
         return run
     out = config.get("out")
@@ -303,7 +303,7 @@ def _contestants(
     failures: _Failures,
     console: Console,
 ) -> dict[str, _Contestant]:
-    """The run's model, then its baselines, by their names in the table; those that fail are noted."""
+    """Make the run's model, then its baselines, by their names in the table; those that fail are noted."""
     found: dict[str, _Contestant] = {}
     names: list[str] = []
     changed = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
@@ -373,7 +373,7 @@ def _dataset(config: dict[str, Any], split: str, run: Path) -> RecordingDataset:
 
 
 def _name(spec: dict[str, Any], taken: Sequence[str]) -> str:
-    """The class, with the arguments where those are given, and a number where that is not enough."""
+    """Name a row: its class, with the arguments where those are given, and a number where that is not enough."""
     kind = spec["class_path"].rpartition(".")[2]
     arguments = ", ".join(f"{key}={value}" for key, value in spec.get("init_args", {}).items())
     name = f"{kind} ({arguments})" if arguments else kind
