@@ -40,7 +40,9 @@ FLOWNETS = KeyMap(
     rename=_TRUNK_KEYS,
     drop=(r"conv6_1\..*", r"deconv\d\..*", r"predict_flow\d\..*", r"upsampled_flow\d_to_\d\..*"),
     keep=(*_UNPUBLISHED_KEYS, r"rnn\..*", r"head\..*"),
-    needs="width 1, leaky_slope 0.1, and batch_norm true for the files named flownets_bn, false for the others",
+    settings=lambda _: {"leaky_slope": 0.1, "pool": "stride"},
+    needs="width 1, leaky_slope 0.1, and batch_norm true for the files named flownets_bn, false for the others; they "
+    "were learnt with image_mean (0.45, 0.432, 0.411), image_std 1, conv6_activation true and pool stride",
 )
 
 
@@ -49,18 +51,32 @@ def _translation_first(rows: Tensor) -> Tensor:
     return rows.roll(3, dims=0)
 
 
+def _as_trained(ours: Mapping[str, Tensor]) -> dict[str, object]:
+    """Give what the port's weights need and no shape shows; frames of many sizes have the features of 608 x 184."""
+    squashed = ours.get("rnn.weight_ih_l0", torch.empty(0, 0)).shape[1] == 1024 * 10 * 3
+    settings = {"leaky_slope": 0.1, "conv6_activation": True, "grid": None, "pool": "stride"}
+    return {**settings, **({"size": (608, 184)} if squashed else {})}
+
+
 # Its frames are 608 rows and 184 columns: the port hands (width, height) to a resize that expects (height, width), and
 # the weights know only such squashed frames. It subtracts 0.5 and then the means in its params.py, hence the numbers
-# below. Its steps are in the axes of the first frame of a window, not of the frame before, so that its motions are
-# not quite those of a network trained here.
+# below; its outputs are metres and radians. Its steps are in the axes of the first frame of a window, not of the frame
+# before, so that its motions are not quite those of a network trained here.
 CHIWEIHSIAO = KeyMap(
     source="DeepVO (ChiWeiHsiao/DeepVO-pytorch)",
     signature=("conv1.0.weight", "rnn.weight_ih_l0", "linear.weight"),
     rename={**_TRUNK_KEYS, r"(rnn\..*)": r"\1", r"linear\.(weight|bias)": r"head.\1"},
     keep=_UNPUBLISHED_KEYS,
     convert={"head.weight": _translation_first, "head.bias": _translation_first},
-    needs="size (608, 184), batch_norm true, leaky_slope 0.1, conv6_activation true, "
-    "image_mean (0.690078, 0.651704, 0.606594), image_std (0.261078, 0.257293, 0.251638)",
+    values={
+        "image_mean": (0.690078, 0.651704, 0.606594),
+        "image_std": (0.261078, 0.257293, 0.251638),
+        "step_mean": (0.0,) * 6,
+        "step_std": (1.0,) * 6,
+    },
+    settings=_as_trained,
+    needs="size (608, 184), width 1, hidden 1000, num_layers 2, grid null, batch_norm true, leaky_slope 0.1, "
+    "conv6_activation true, pool stride",
 )
 
 State = tuple[Tensor, Tensor]  # hidden and cell state of the LSTM, each num_layers b hidden
@@ -103,6 +119,7 @@ class DeepVO(Model):
     needs = ("image",)
     loss_needs = ("world_T_cam",)
     gives = ("prev_T_cam",)
+    fixed = ("leaky_slope", "conv6_activation", "grid", "pool")
     published: ClassVar[Mapping[str, KeyMap]] = {"flownets": FLOWNETS, "chiweihsiao": CHIWEIHSIAO}
 
     image_mean: Tensor  # 3 1 1
@@ -139,6 +156,8 @@ class DeepVO(Model):
                 f"image_std {image_std} and step_std {step_std} must be positive, kappa {kappa} not negative"
             )
         self.size = tuple(size)
+        self.leaky_slope, self.conv6_activation, self.pool = leaky_slope, conv6_activation, pool
+        self.grid = None if grid is None else tuple(grid)
         self.kappa = kappa
         self.carry_state = carry_state
         self.register_buffer("image_mean", torch.tensor(image_mean).reshape(3, 1, 1))

@@ -30,19 +30,20 @@ PORT_BETA = 1e-3  # metres: where the port's smooth L1 turns from square to stra
 # Trained on DTU, RGB / 255, eval-mode normalisation, corner-aligned sampling. The file has no refinement.
 XY_GUO = KeyMap(
     source="MVSNet (xy-guo/MVSNet_pytorch)",
-    signature=("module.feature.conv0.conv.weight", "module.cost_regularization.conv7.0.weight"),
+    signature=("feature.conv0.conv.weight", "cost_regularization.conv7.0.weight"),
     rename={
-        r"module\.feature\.(conv\d)\.conv\.weight": r"features.\1.conv.weight",
-        r"module\.feature\.(conv\d)\.bn\.(.*)": r"features.\1.norm.\2",
-        r"module\.feature\.feature\.(.*)": r"features.feature.\1",
-        r"module\.cost_regularization\.(conv[0-6])\.conv\.weight": r"regulariser.\1.conv.weight",
-        r"module\.cost_regularization\.(conv[0-6])\.bn\.(.*)": r"regulariser.\1.norm.\2",
-        r"module\.cost_regularization\.(conv7|conv9|conv11)\.0\.weight": r"regulariser.\1.conv.weight",
-        r"module\.cost_regularization\.(conv7|conv9|conv11)\.1\.(.*)": r"regulariser.\1.norm.\2",
-        r"module\.cost_regularization\.prob\.(.*)": r"regulariser.prob.\1",
+        r"feature\.(conv\d)\.conv\.weight": r"features.\1.conv.weight",
+        r"feature\.(conv\d)\.bn\.(.*)": r"features.\1.norm.\2",
+        r"feature\.feature\.(.*)": r"features.feature.\1",
+        r"cost_regularization\.(conv[0-6])\.conv\.weight": r"regulariser.\1.conv.weight",
+        r"cost_regularization\.(conv[0-6])\.bn\.(.*)": r"regulariser.\1.norm.\2",
+        r"cost_regularization\.(conv7|conv9|conv11)\.0\.weight": r"regulariser.\1.conv.weight",
+        r"cost_regularization\.(conv7|conv9|conv11)\.1\.(.*)": r"regulariser.\1.norm.\2",
+        r"cost_regularization\.prob\.(.*)": r"regulariser.prob.\1",
     },
     keep=(r"features\.conv\d_pool\.beta",),
-    needs='topology "port", refine false',
+    settings=lambda _: {"pool": "stride"},
+    needs='topology "port", refine false, pool "stride"',
 )
 
 
@@ -79,6 +80,7 @@ class MVSNet(DepthModel):
     loss_needs = ("depth",)
     gives = ("depth", "confidence")
     window = Window(reference=True)
+    fixed = ("pool",)
     published: ClassVar[Mapping[str, KeyMap]] = {"xy-guo": XY_GUO}
     stride = STRIDE
     min_confidence = 0.8
@@ -105,7 +107,7 @@ class MVSNet(DepthModel):
             )
         self.num_depths, self.inverse = num_depths, inverse
         self.refine_weight, self.loss_name = refine_weight, loss
-        self.slab, self.precision = slab, precision
+        self.slab, self.precision, self.pool = slab, precision, pool
         self.features = UniNet(pool=pool)
         self.regulariser = VolumeUNet(CHANNELS, topology)
         self.refinement = DepthRefinement() if refine else None

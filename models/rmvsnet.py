@@ -67,6 +67,7 @@ class RMVSNet(DepthModel):
     needs: ClassVar[tuple[str, ...]] = ("image", "K", "world_T_cam", "depth_range")
     loss_needs: ClassVar[tuple[str, ...]] = ("depth",)
     gives: ClassVar[tuple[str, ...]] = ("depth", "confidence")
+    fixed = ("pool",)
     window = Window(reference=True)
     stride = STRIDE
     min_confidence = 0.3
@@ -96,7 +97,7 @@ class RMVSNet(DepthModel):
         self.num_depths, self.slab, self.checkpoint_slabs = num_depths, slab, checkpoint_slabs
         self.inverse_training = inverse
         self.inverse = inverse if inverse_stream is None else inverse_stream
-        self.sweep, self.sub_interval = sweep, sub_interval
+        self.sweep, self.sub_interval, self.pool = sweep, sub_interval, pool
         self.features: nn.Module = (
             UNet2d(pool=pool) if features == "unet" else UniNet(out_bias=False, norm="group", pool=pool)
         )

@@ -6,6 +6,7 @@ Example, FlowNetS as the start of a DeepVO at 640 x 192:
         --model DeepVO --model.size [192,640] --model.batch_norm true --model.leaky_slope 0.1
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from jsonargparse import auto_cli
 
 import vo3d.models.deepvo  # noqa: F401  (so that --model finds the class by its bare name)
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import ImportReport, load_weights, save_weights, sha256_of
+from vo3d.formats.weights import FIXED_KEY, ImportReport, load_weights, save_weights, sha256_of
 from vo3d.model import Model
 
 
@@ -34,6 +35,7 @@ def convert(checkpoint: Path, out: Path, model: Model) -> ImportReport:
         "checkpoint_sha256": sha256_of(checkpoint),
         "dropped": " ".join(report.dropped),
         "kept": " ".join(report.kept),
+        FIXED_KEY: json.dumps({name: getattr(model, name) for name in model.fixed}),
     }
     save_weights(out, model, metadata)
     return report
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Vo3dError as error:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 2
-    print(report)
+    print(*report.lines, sep="\n")
     return 0
 
 

@@ -101,6 +101,7 @@ class Model(nn.Module, ABC):
     - `window`: how it wants to see a recording, see `Window`;
     - `refuses`: words for what breaks its meaning, such as "mirror" for an absolute pose (`Transform.breaks`);
     - `needs_progress`: whether it cannot be trained without a known end, by which `progress` is counted;
+    - `fixed`: arguments, kept as attributes of the same names, that weights depend on although no shape shows them;
     - `published`: the checkpoints of others that `vo3d.formats.weights` can load into it;
     - `baseline`: the short name of a method that others are measured against, for `--baselines`;
     - `scale_source`: words that say where its metres come from;
@@ -113,6 +114,7 @@ class Model(nn.Module, ABC):
     window: Window = Window()
     refuses: ClassVar[tuple[str, ...]] = ()
     needs_progress: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[Mapping[str, Any]] = {}
     baseline: ClassVar[str] = ""
     scale_source: str = "network (learned)"

@@ -2,7 +2,9 @@
 
 import csv
 import inspect
-from collections.abc import Callable
+import re
+import shlex
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import vo3d.optim
 from checks import complaint
 from places import TINY
 from vo3d.cli import find_configs, main
+from vo3d.formats.images import read_image
 from vo3d.model import Model
 from vo3d.settings.build import build, read_spec
 from vo3d.training.command import TrainingCLI
@@ -85,13 +88,13 @@ def parser() -> Any:
 
 @pytest.fixture
 def printed(parser: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
-    """What --print_config shows of some configurations, one given after the other."""
+    """What --print_config shows of some configurations, one given after the other, and of options behind them."""
 
-    def show(*names: str) -> dict[str, Any]:
+    def show(*names: str, options: Sequence[str] = ()) -> dict[str, Any]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             parser.parse_args(
-                ["fit", *find_configs([word for name in names for word in ("-c", name)]), "--print_config"]
+                ["fit", *find_configs([word for name in names for word in ("-c", name)]), *options, "--print_config"]
             )
         assert ended.value.code == 0
         content: dict[str, Any] = yaml.load(capsys.readouterr().out, yaml.CSafeLoader)
@@ -113,6 +116,55 @@ def test_the_head_says_what_it_costs_and_gives_and_how_to_run_it(name: str) -> N
     assert any(line.startswith("# Costs: ") for line in head)
     assert any("ives: " in line or "Should give: " in line for line in head)
     assert any(line.startswith("#   vo3d ") and name in line for line in head)
+
+
+def commands(name: str) -> list[list[str]]:
+    """The words behind `vo3d fit` in each command of a head."""
+    head = re.sub(r"\\\n#", "", (FOLDER / name).read_text())
+    return [shlex.split(line) for line in re.findall(r"^# +vo3d fit (.*)", head, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", [name for name in BASES if commands(name)])
+def test_the_commands_of_a_head_parse(name: str, printed: Callable[..., dict[str, Any]]) -> None:
+    for words in commands(name):
+        assert printed(options=find_configs(words))["model"]["net"]["class_path"].startswith("vo3d.models.")
+
+
+def test_deepvo_on_kitti_subtracts_the_mean_of_the_paper_s_sequences() -> None:
+    mean = own("deepvo_kitti.yaml")["model"]["net"]["init_args"]["image_mean"]
+    counted = (89.87475578450945, 94.48404712783562, 92.50648653696369)  # DeepVO-pytorch, of 00, 02, 08, 09
+    assert mean == pytest.approx([value / 255 for value in counted], abs=5e-5)
+
+
+@pytest.mark.real
+def test_the_mean_of_kitti_is_one_of_its_frames(shared_data: Path) -> None:
+    files = sorted((shared_data / "kitti_odometry/sequences/06/image_2").glob("*.png"))
+    seen = torch.stack([read_image(file).mean((-2, -1)) for file in files]).mean(0)
+    assert len(files) >= 3
+    mean = torch.tensor(own("deepvo_kitti.yaml")["model"]["net"]["init_args"]["image_mean"])
+    assert (mean - seen).abs().max() < 0.05
+
+
+def test_every_deepvo_subtracts_a_mean_of_its_own_data() -> None:
+    bases = [name for name in BASES if "deepvo" in name and not name.startswith("smoke")]
+    means = [own(name)["model"]["net"]["init_args"]["image_mean"] for name in bases]
+    assert len({tuple(mean) for mean in means}) == len(bases) >= 3
+
+
+def test_rmvsnet_on_dtu_learns_by_the_rmsprop_of_its_authors(printed: Callable[..., dict[str, Any]]) -> None:
+    (words,) = commands("rmvsnet_dtu.yaml")
+    model = printed(options=find_configs(words))["model"]
+    assert model["optimizer"]["class_path"] == "vo3d.optim.RMSprop"
+    # TensorFlow's RMSPropOptimizer(learning_rate=1e-3): decay 0.9, epsilon 1e-10 inside of the root, no momentum
+    assert model["optimizer"]["init_args"] == {
+        "lr": 1e-3,
+        "alpha": 0.9,
+        "eps": 1e-10,
+        "eps_inside": True,
+        "weight_decay": 0.0,
+    }
+    assert model["scheduler"]["init_args"].items() >= {"step_size": 10_000, "gamma": 0.9}.items()
+    assert model["interval"] == "step"
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -1,6 +1,7 @@
 """Weights by name: found, fetched once, refused where they are others; cards that come back; models built from them."""
 
 import hashlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from checks import complaint
 from tiny import TinyModel
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import SETTINGS_KEY, save_weights
+from vo3d.formats.weights import SETTINGS_KEY, read_weights, save_weights
 from vo3d.inference import cards
 from vo3d.inference.cards import find_pretrained, read_card, save_pretrained, weights_names
-from vo3d.inference.pretrained import load_pretrained
+from vo3d.inference.pretrained import load_into, load_pretrained
+from vo3d.models.deepvo import DeepVO
+from vo3d.models.mvsnet import MVSNet
+from vo3d.models.rmvsnet import RMVSNet
 from vo3d.settings.trust import allowing
 
 TINY = "tiny.TinyModel"
@@ -201,6 +205,117 @@ def test_models_and_weights_that_do_not_go_together(tmp_path: Path) -> None:
     _save(path, TinyModel(hidden=4))
     with pytest.raises(Vo3dError, match=r"'slab' is not accepted by tiny\.TinyModel"):
         load_pretrained(str(path), arguments={"slab": 8})
+
+
+def test_weights_that_are_no_numbers_are_refused_by_every_verb(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    name = next(iter(stored["state_dict"]))
+    stored["state_dict"][name].flatten()[0] = float("nan")
+    torch.save(stored, tmp_path / "nan.ckpt")
+    config = ("-c", trained / "config.yaml", "--out", tmp_path / "out")
+    for words in (
+        ("fit", *config, "--ckpt_path", tmp_path / "nan.ckpt"),
+        ("fit", *config, "--model.init_weights", tmp_path / "nan.ckpt"),
+        ("test", *config, "--ckpt_path", tmp_path / "nan.ckpt"),
+        ("evaluate", trained, "--weights", tmp_path / "nan.ckpt", "--allow", "tiny"),
+    ):
+        line = complaint(capsys, *words)
+        assert f"nan.ckpt: {name.removeprefix('net.')} has 1 of " in line
+        assert "NaN or infinite" in line
+
+
+SMALL = {"size": (32, 64), "width": 0.0625, "hidden": 4}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"leaky_slope": 0.2}, "leaky_slope 0.2 instead of 0.1"),
+        ({"leaky_slope": 0.1, "conv6_activation": True}, "conv6_activation True instead of False"),
+        ({"leaky_slope": 0.1, "pool": "max"}, "pool max instead of stride"),
+        ({"leaky_slope": 0.1, "grid": (2, 1)}, r"grid \(2, 1\) instead of \[1, 2\]"),
+    ],
+)
+def test_weights_of_vo3d_do_not_enter_a_network_that_computes_otherwise(
+    tmp_path: Path, wrong: dict[str, Any], words: str
+) -> None:
+    path, deepvo = tmp_path / "mine.safetensors", "vo3d.models.deepvo.DeepVO"
+    then: dict[str, Any] = {**SMALL, "leaky_slope": 0.1, "grid": (1, 2)}
+    wrong = {"grid": (1, 2), **wrong}
+    save_pretrained(path, DeepVO(**then), deepvo, then, "", {})
+    settings = {
+        "model": {"net": {"class_path": deepvo, "init_args": {**then, "grid": [1, 2], "size": [32, 64]}}},
+        "data": {},
+    }
+    weights = {f"net.{name}": value for name, value in DeepVO(**then).state_dict().items()}
+    content = {"state_dict": weights, SETTINGS_KEY: yaml.safe_dump(settings), "pytorch-lightning_version": "2"}
+    torch.save(content, tmp_path / "mine.ckpt")
+
+    for file in (path, tmp_path / "mine.ckpt"):
+        assert load_into(DeepVO(**then), file).differs == ()
+        with pytest.raises(Vo3dError, match=rf"computes otherwise than the one of these weights \({words}\)"):
+            load_into(DeepVO(**{**SMALL, **wrong}), file)
+        assert load_into(DeepVO(**{**SMALL, **wrong}), file, partial=True).differs == (words.replace("\\", ""),)
+    with pytest.raises(Vo3dError, match=words):
+        load_pretrained(str(path), arguments=wrong)
+
+
+def test_every_setting_that_no_shape_shows_is_kept() -> None:
+    for kind in (DeepVO, MVSNet, RMVSNet):
+        model = kind(**SMALL) if kind is DeepVO else kind()
+        defaults = inspect.signature(kind).parameters
+        assert kind.fixed
+        assert all(getattr(model, name) == defaults[name].default for name in kind.fixed)
+
+
+@pytest.fixture
+def flownets(tmp_path: Path) -> Path:
+    """The convolutions of the DeepVO of smoke_deepvo.yaml under published names, as a parallel training leaves them."""
+    encoder = DeepVO(**SMALL, batch_norm=True).encoder.state_dict()
+    names = {name: name.replace("conv.", "0.").replace("norm.", "1.") for name in encoder}
+    weights = {f"module.{names[name]}": value for name, value in encoder.items()}
+    torch.save({"state_dict": {**weights, "module.predict_flow6.weight": torch.ones(1)}}, tmp_path / "flownets.pth")
+    return tmp_path / "flownets.pth"
+
+
+def test_a_training_says_what_published_weights_need(
+    flownets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", "-c", "smoke_deepvo.yaml", "--trainer.enable_progress_bar", "false"]
+    words += ["--model.init_weights", str(flownets), "--model.net.leaky_slope", "0.2"]
+    assert main([*words, "--out", str(tmp_path / "run"), "--trainer.max_steps", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "FlowNetS (ClementPinard/FlowNetPytorch): 54 tensors loaded" in text
+    assert "other settings: leaky_slope 0.2 instead of 0.1" in text
+    assert "It needs width 1, leaky_slope 0.1" in text
+
+
+@pytest.mark.real
+def test_a_reconstruction_says_what_published_weights_need(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", "tabletop", "--frames", "4", "--size", "64x80", "--out", str(tmp_path / "tables")]) == 0
+    words = ["reconstruct", tmp_path / "tables/scan0", "--weights", shared_data / PORT / "model_000014.ckpt"]
+    words += ["--out", tmp_path / "a.ply", "--num-depths", "8", "--min-confidence", "0", "--min-consistent", "1"]
+    main([str(word) for word in words])
+    text = capsys.readouterr().out
+    assert "MVSNet (xy-guo/MVSNet_pytorch): 106 tensors loaded; dropped: none; left as they were: none" in text
+    assert 'It needs topology "port", refine false, pool "stride".' in text
+
+
+@pytest.mark.real
+def test_the_published_mvsnet_loads_without_its_wrapping(shared_data: Path, tmp_path: Path) -> None:
+    stored, _ = read_weights(shared_data / PORT / "model_000014.ckpt")
+    torch.save({name.removeprefix("module."): value for name, value in stored.items()}, tmp_path / "port.pth")
+    found = load_pretrained(str(tmp_path / "port.pth"))
+    assert found.class_path == "vo3d.models.mvsnet.MVSNet"
+    assert found.report is not None
+    assert len(found.report.matched) == 106
+    table = '{"class_path": "vo3d.models.mvsnet.MVSNet", "init_args": {"pool": "max"}}'
+    with pytest.raises(Vo3dError, match="other settings: pool max instead of stride; build the model with topology"):
+        load_pretrained(str(tmp_path / "port.pth"), model=table)
 
 
 def test_every_name_that_vo3d_brings_has_a_card(monkeypatch: pytest.MonkeyPatch) -> None:

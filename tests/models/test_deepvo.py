@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -408,6 +409,79 @@ def test_the_published_port_of_deepvo_gives_the_same_motions(
         answer = port(torch.cat((normalised[:, :-1], normalised[:, 1:]), dim=2))
         expected = pose_from_vector(torch.cat((answer[..., 3:], answer[..., :3]), dim=-1))
         torch.testing.assert_close(model(_sample(image))["prev_T_cam"], expected)
+
+    assert set(report.valued) == {"image_mean", "image_std", "step_mean", "step_std"}
+    assert set(report.kept) == {name for name in model.state_dict() if name.endswith("num_batches_tracked")}
+
+
+AS_PUBLISHED = {"width": 1.0, "batch_norm": True, "leaky_slope": 0.1, "conv6_activation": True}
+AS_KITTI = {"image_mean": (0.35, 0.37, 0.36), "step_mean": (0.0, 0.0, 0.9, 0.0, 0.0, 0.0), "step_std": (0.1,) * 6}
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The port's weights for frames of two features, with the wrapping of a parallel training."""
+    path = tmp_path_factory.mktemp("weights") / "port.pth"
+    weights = {f"module.{name}": value for name, value in PortWithMemory().state_dict().items()}
+    torch.save({"model_state_dict": weights, "epoch": 250}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"leaky_slope": 0.0}, "leaky_slope 0.0 instead of 0.1"),
+        ({"conv6_activation": False}, "conv6_activation False instead of True"),
+        ({"pool": "max"}, "pool max instead of stride"),
+    ],
+)
+def test_the_published_port_is_refused_by_a_network_that_computes_otherwise(
+    port: Path, wrong: dict[str, object], words: str
+) -> None:
+    model = _model(size=(128, 64), **{**AS_PUBLISHED, **wrong})
+    before = model.head.weight.clone()
+
+    with pytest.raises(Vo3dError, match=f"other settings: {words}; build the model with size"):
+        load_weights(model, port)
+
+    assert torch.equal(model.head.weight, before)
+
+
+def test_the_published_port_brings_the_statistics_of_its_training(port: Path) -> None:
+    model = _model(size=(128, 64), **AS_PUBLISHED, **AS_KITTI)
+
+    report = load_weights(model, port)
+
+    assert model.image_mean.flatten().tolist() == pytest.approx([0.690078, 0.651704, 0.606594])
+    assert model.image_std.flatten().tolist() == pytest.approx([0.261078, 0.257293, 0.251638])
+    assert model.step_mean.tolist() == [0.0] * 6
+    assert model.step_std.tolist() == [1.0] * 6
+    assert "set as at its training: image_mean, image_std, step_mean, step_std" in report.lines[0]
+    assert "It needs size (608, 184)" in report.lines[1]
+
+
+def test_frames_of_another_shape_with_as_many_features_are_refused(port: Path, tmp_path: Path) -> None:
+    weights = torch.load(port, weights_only=True)["model_state_dict"]
+    torch.save({**weights, "module.rnn.weight_ih_l0": torch.zeros(4 * 8, 30_720)}, tmp_path / "port.pth")
+
+    assert load_weights(_model(size=(608, 184), **AS_PUBLISHED), tmp_path / "port.pth").differs == ()
+    for size in [(184, 608), (640, 192)]:
+        with pytest.raises(Vo3dError, match=rf"size \({size[0]}, {size[1]}\) instead of \(608, 184\)"):
+            load_weights(_model(size=size, **AS_PUBLISHED), tmp_path / "port.pth")
+
+
+def test_flownets_is_a_start_of_a_network_with_other_rectifiers_and_says_so(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("weights") / "flownets.pth"
+    torch.save({"state_dict": {**Port(False).state_dict(), "predict_flow6.weight": torch.zeros(1)}}, path)
+    model = _model(width=1.0, leaky_slope=0.0, image_mean=(0.35, 0.37, 0.36))
+
+    report = load_weights(model, path)
+
+    assert report.differs == ("leaky_slope 0.0 instead of 0.1",)
+    assert "other settings: leaky_slope 0.0 instead of 0.1" in str(report)
+    assert model.image_mean.flatten().tolist() == pytest.approx([0.35, 0.37, 0.36])  # as the paper has it
 
 
 def test_the_published_port_has_the_matrix_of_its_squashed_frames() -> None:

@@ -1,5 +1,6 @@
 """Methods as somebody outside of the package writes them, each of another kind: what they give decides what happens."""
 
+import builtins
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -226,3 +227,40 @@ class Failing(Depth):
     def score(self, model: Model, part: Part, *rest: Any, **more: Any) -> Metrics:
         """Never."""
         raise Vo3dError(f"{part.recording.name}: nothing of it was understood")
+
+
+class Faulty(Model):
+    """Motion of nothing, which fails at a moment of its own: "build", "fit", or at frames of a scene.
+
+    Args:
+        when: "build", "fit", the name of a scene, "" for all scenes, or "never".
+        how: A class of errors by its name.
+    """
+
+    needs = ("image",)
+    gives = ("prev_T_cam",)
+
+    def __init__(self, when: str = "", how: str = "Vo3dError") -> None:
+        super().__init__()
+        self.when, self.how = when, how
+        self._fail("build")
+
+    def fit(self, recordings: Sequence[Recording]) -> None:
+        """Nothing is learnt."""
+        self._fail("fit")
+
+    def forward(self, sample: Sample) -> Prediction:
+        """No motion."""
+        assert not isinstance(sample.scene, str)
+        self._fail(self.when if self.when in {"", *sample.scene} else "never")
+        b, s = sample.image.shape[:2]
+        return {"prev_T_cam": torch.eye(4).expand(b, s - 1, 4, 4)}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        return {}
+
+    def _fail(self, moment: str) -> None:
+        if moment == self.when != "never":
+            kinds = {"Vo3dError": Vo3dError, "OutOfMemoryError": torch.OutOfMemoryError}
+            raise {**kinds, **vars(builtins)}[self.how](f"it broke at {moment or 'all'}")

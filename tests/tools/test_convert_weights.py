@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import convert_weights
+from vo3d.errors import Vo3dError
 from vo3d.formats.weights import load_weights, read_weights, sha256_of
+from vo3d.inference.pretrained import load_into
 from vo3d.models.deepvo import DeepVO
 
 SMALL = ["--model.size", "[64,64]", "--model.width", "0.0625", "--model.hidden", "4"]
@@ -28,7 +30,10 @@ def test_a_published_checkpoint_becomes_safetensors(tmp_path: Path, capsys: pyte
     status = convert_weights.main(["--checkpoint", str(published), "--out", str(out), "--model", "DeepVO", *SMALL])
 
     assert status == 0
-    assert "18 tensors loaded; dropped: conv6_1.0.weight, predict_flow6.weight" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "18 tensors loaded; dropped: conv6_1.0.weight, predict_flow6.weight" in text
+    assert "other settings: leaky_slope 0.0 instead of 0.1" in text
+    assert "It needs width 1, leaky_slope 0.1" in text
     metadata = read_weights(out)[1]
     assert metadata["checkpoint"] == "flownets.pth"
     assert metadata["checkpoint_sha256"] == sha256_of(published)
@@ -36,6 +41,16 @@ def test_a_published_checkpoint_becomes_safetensors(tmp_path: Path, capsys: pyte
     loaded = DeepVO(size=(64, 64), width=0.0625, hidden=4)
     load_weights(loaded, out)
     assert torch.equal(loaded.encoder.conv3_1.conv.weight, source.encoder.conv3_1.conv.weight)
+
+
+def test_converted_weights_know_the_settings_that_no_shape_shows(tmp_path: Path) -> None:
+    _publish(tmp_path / "flownets.pth")
+    words = ["--checkpoint", str(tmp_path / "flownets.pth"), "--out", str(tmp_path / "w.safetensors")]
+    assert convert_weights.main([*words, "--model", "DeepVO", *SMALL, "--model.leaky_slope", "0.1"]) == 0
+
+    assert load_into(DeepVO(size=(64, 64), width=0.0625, hidden=4, leaky_slope=0.1), tmp_path / "w.safetensors").matched
+    with pytest.raises(Vo3dError, match=r"leaky_slope 0\.0 instead of 0\.1"):
+        load_into(DeepVO(size=(64, 64), width=0.0625, hidden=4), tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(

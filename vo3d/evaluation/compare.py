@@ -1,8 +1,9 @@
 """Results side by side, where their protocols agree: the one rule, and the tables in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isclose
 from pathlib import Path
+from types import MappingProxyType
 
 from rich import box
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.table import Table
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import Metric, Task
 from vo3d.evaluation.tasks import known_tasks
-from vo3d.formats.results import Result, find_results
+from vo3d.formats.results import Metrics, Result, find_results
 
 
 def print_comparison(
@@ -19,6 +20,7 @@ def print_comparison(
     force: bool = False,
     console: Console | None = None,
     tasks: Mapping[str, type[Task]] | None = None,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Print one table of results for each task that they are of.
 
@@ -27,6 +29,7 @@ def print_comparison(
         force: Print the table in spite of unequal protocols, and mark the rows that differ from the first.
         console: Where to print.
         tasks: Of other names than `known_tasks` has; of others, results say themselves which terms must agree.
+        failed: Names of models that have no result, with the reason: rows of dashes.
 
     Raises:
         Vo3dError: protocols differ in what must agree (`Task.must_agree`), which is named with both values; recordings
@@ -34,6 +37,10 @@ def print_comparison(
 
     Example: `print_comparison([Path("results/deepvo"), Path("results/classic/odometry/metrics.json")])`
     """
+    console = console or Console()
+    if failed and not paths:
+        _print_failed(console, comparison_table([], None, next(iter((tasks or {}).values()), None), failed), failed, 0)
+        return
     if not paths:
         raise Vo3dError("no results to compare: expected the metrics.json of at least one evaluation")
     of_path = [[(folder, Result.load(folder)) for folder in find_results(path)] for path in paths]
@@ -41,14 +48,19 @@ def print_comparison(
     names = list(dict.fromkeys(result.task for _, result in everything))
     shared = [task for task in names if all(any(one.task == task for _, one in found) for found in of_path)]
     groups = {task: [one for one in everything if one[1].task == task] for task in shared}
-    console = console or Console()
     for name, group in (groups or {names[0]: everything}).items():  # or one that says that tasks differ
-        _compare_task(group, {**known_tasks(), **(tasks or {})}.get(name), force, console)
+        _compare_task(group, {**known_tasks(), **(tasks or {})}.get(name), force, console, failed)
     if shared and (left := [name for name in names if name not in shared]):
         console.print(f"Not of all of them: {', '.join(left)}.", markup=False, highlight=False)
 
 
-def _compare_task(group: Sequence[tuple[Path, Result]], task: type[Task] | None, force: bool, console: Console) -> None:
+def _compare_task(
+    group: Sequence[tuple[Path, Result]],
+    task: type[Task] | None,
+    force: bool,
+    console: Console,
+    failed: Mapping[str, str],
+) -> None:
     """Print the table of one task, and its protocol."""
     results = [result for _, result in group]
     differences = [differing(results[0], result, task) for result in results]
@@ -58,12 +70,20 @@ def _compare_task(group: Sequence[tuple[Path, Result]], task: type[Task] | None,
             f"{group[index][0]} is not comparable with {group[0][0]}: {'; '.join(differences[index])}; evaluate both "
             "in the same way, or force the comparison"
         )
-    _print_whole(console, comparison_table(results, differences, task))
+    _print_failed(console, comparison_table(results, differences, task, failed), failed, len(results))
     for number, found in enumerate(differences, start=1):
         for difference in found:
             console.print(f"row {number} differs: {difference}", style="bold red", markup=False, highlight=False)
     protocol = "; ".join(f"{key} {shown(results[0].protocol.get(key))}" for key in _must_agree(results, task))
     console.print(f"Protocol{' of row 1' if any(differences) else ''}: {protocol}.", markup=False, highlight=False)
+
+
+def _print_failed(console: Console, table: Table, failed: Mapping[str, str], above: int) -> None:
+    """Print a table, and why its last rows hold dashes."""
+    _print_whole(console, table)
+    for row, (name, reason) in enumerate(failed.items(), start=above + 1):
+        line = f"row {row}, {name}, failed: {reason}"
+        console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def differing(first: Result, other: Result, task: type[Task] | None) -> list[str]:
@@ -109,8 +129,12 @@ def comparison_table(
     results: Sequence[Result],
     differences: Sequence[Sequence[str]] | None = None,
     task: type[Task] | None = None,
+    failed: Collection[str] = (),
 ) -> Table:
-    """Make one row per result: means over recordings, and descriptive parts of the protocol that are not all equal."""
+    """Make one row per result: means over recordings, and descriptive parts of the protocol that are not all equal.
+
+    The names of those that `failed` get a row of dashes each.
+    """
     unequal = differences is not None and any(differences)
     keys = dict.fromkeys(key for result in results for key in result.protocol)
     first = list(task.method_terms) if task is not None else []
@@ -128,7 +152,10 @@ def comparison_table(
         title="UNEQUAL PROTOCOLS: not comparable" if unequal else None,
     )
     table.add_column("model", overflow="fold", min_width=12)
-    metrics = columns(task, [result.mean for result in results])
+    rows: list[Metrics] = [result.mean for result in results]
+    if not rows and task is not None:  # failures alone: every column that there could be
+        rows = [dict.fromkeys(one.key for one in task.metrics)]
+    metrics = columns(task, rows)
     for metric in metrics:
         table.add_column(f"{metric.title}\n{metric.unit}", justify="right", no_wrap=True, min_width=5)
     for key in told:
@@ -141,6 +168,8 @@ def comparison_table(
         if differences is not None and unequal:
             row.append("differs" if differences[index] else "as row 1")
         table.add_row(*row)
+    for name in failed:
+        table.add_row(name, *["-"] * (len(table.columns) - 1))
     return table
 
 

@@ -24,6 +24,7 @@ def write_report(
     run: Path | None = None,
     recordings: Mapping[str, Sequence[Recording]] = MappingProxyType({}),
     commands: Sequence[str] = (),
+    failed: Mapping[Task, Mapping[str, str]] = MappingProxyType({}),
 ) -> Path:
     """Write `out/report.html`, which needs nothing beside it, and its figures as PNG files into `out/figures/`.
 
@@ -34,6 +35,8 @@ def write_report(
         run: The folder of a fit, whose history.csv and config.yaml are shown.
         recordings: Those that each model saw, by its name: sample frames and maps are taken from them.
         commands: The lines that repeat the whole.
+        failed: For each task why models could not be scored, or not on every recording, by their names: they get a row
+            of dashes, and what they did score is shown by itself.
 
     Raises:
         Vo3dError: a result is missing or malformed, or there is none.
@@ -45,10 +48,15 @@ def write_report(
     sections: list[Section] = []
     leads = []
     for task, models in scored.items():
-        reasons = unlike(models, task)
-        leads.append(task.lead(models, not reasons))
+        broken = failed.get(task, {})
+        whole = {name: model for name, model in models.items() if name not in broken}
+        reasons = unlike(whole, task)
+        leads.append(task.lead(whole, not reasons) if whole else "Nothing was scored on every recording.")
         head = f"{task.name.capitalize()}: " if len(scored) > 1 else ""
-        found = [Section("Result", [*_summary(models, task, reasons)]), *task.sections(models, recordings, figures)]
+        found = [
+            Section("Result", [*_summary(models, task, reasons, broken)]),
+            *task.sections(models, recordings, figures),
+        ]
         sections += [
             Section(f"{head}{one.title[:1].lower()}{one.title[1:]}" if head else one.title, one.parts) for one in found
         ]
@@ -74,20 +82,22 @@ def write_report(
 
 def unlike(models: Mapping[str, Scored], task: Task) -> list[str]:
     """List the reasons not to rank the numbers of the models, one sentence each; see `differing`."""
-    first = next(iter(models.values()))
     reasons = []
     for name, model in models.items():
         absent = [one for one in scored_names(models) if one not in model.sequences]
         if absent:
             reasons.append(f"{name} was not scored on {', '.join(absent)}.")
-        reasons += [f"{name}: {reason}." for reason in differing(first, model, type(task))]
+        reasons += [f"{name}: {reason}." for reason in differing(next(iter(models.values())), model, type(task))]
     return reasons
 
 
-def _summary(models: Mapping[str, Scored], task: Task, reasons: Sequence[str]) -> Iterator[Text | Table | Definitions]:
+def _summary(
+    models: Mapping[str, Scored], task: Task, reasons: Sequence[str], broken: Mapping[str, str]
+) -> Iterator[Text | Table | Definitions]:
     """Show the means in one table, what its columns mean, and each recording by itself."""
     names = scored_names(models)
-    used = columns(type(task), [model.mean for model in models.values()])
+    means = {name: {} if name in broken else model.mean for name, model in models.items()}
+    used = columns(type(task), [mean for mean in means.values() if mean] or [model.mean for model in models.values()])
     told = {
         term: title
         for term, title in task.method_terms.items()
@@ -96,20 +106,23 @@ def _summary(models: Mapping[str, Scored], task: Task, reasons: Sequence[str]) -
     heads = [Column("model"), *(_column(metric, marked=not reasons) for metric in used)]
     heads += [Column(title) for title in told.values()]
     cells: list[list[Cell]] = [
-        [name, *(model.mean.get(one.key) for one in used), *(words(model.protocol.get(term)) for term in told)]
+        [name, *(means[name].get(one.key) for one in used), *(words(model.protocol.get(term)) for term in told)]
         for name, model in models.items()
     ]
+    cells += [[name, *(None for _ in heads[1:])] for name in broken if name not in models]
     over = f"Mean over {count(names, task.things)}." if len(names) > 1 else f"{task.things.capitalize()} {names[0]}."
     marks = "" if reasons else " The best value of each column is marked."
     yield Table(
         heads,
         cells,
-        f"{over}{marks}{_plain([model.mean for model in models.values()], task, used)} A dash stands for no value.",
+        f"{over}{marks}{_plain([mean for mean in means.values() if mean], task, used)} A dash stands for no value.",
     )
     if reasons:
         yield Text(f"{' '.join(reasons)} No value is therefore marked as the best.", "note")
+    for name, reason in broken.items():
+        yield Text(f"{name} failed: {reason}", "note")
     for name, model in models.items():
-        if failed := model.provenance.get("failed"):
+        if (failed := model.provenance.get("failed")) and name not in broken:
             yield Text(f"{name} failed on {words(failed)}", "note")
     yield Definitions({metric.title: metric.meaning for metric in used if metric.meaning})
     if len(names) > 1:

@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, printable, shown
 from vo3d.formats.results import FILE_NAME, Metrics, Result
-from vo3d.inference.loop import evaluating
+from vo3d.inference.loop import evaluating, memory_ended
 from vo3d.inference.progress import progress_bar
 from vo3d.model import Frames, Model
 from vo3d.provenance import provenance as current_provenance
@@ -20,6 +20,7 @@ from vo3d.recording import Recording, RecordingDataset
 from vo3d.report.html import Section
 from vo3d.report.scored import Scored
 from vo3d.sample import Sample
+from vo3d.settings.complaints import is_mistake, one_line
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,19 @@ class Seen:
 
 class RecordingsFailed(Vo3dError):
     """Some recordings could not be scored; the results of the others are written."""
+
+
+def is_defect(error: Exception) -> bool:
+    """Tell whether an error is neither of the input nor of the machine, and so deserves its traceback."""
+    return not (is_mistake(error) or memory_ended(error))
+
+
+def failure_in_words(error: Exception) -> str:
+    """Tell in one line why something could not be scored."""
+    if is_mistake(error):
+        return one_line(error)
+    told = shown(printable(f"{type(error).__name__}: {error}"))
+    return f"memory does not suffice ({told})" if memory_ended(error) else told
 
 
 class Task(ABC):
@@ -161,7 +175,8 @@ class Task(ABC):
         """Run `model` over the recordings of `dataset`, score it, and write everything under `out`.
 
         metrics.json and what the report shows are brought up to date after each recording, so that nothing is lost
-        when a later one fails; with a Vo3dError in one recording the others go on.
+        when a later one fails; until the last one it says which are not scored yet. With a mistake in one recording the
+        others go on; whatever else is raised goes through.
 
         Args:
             model: Put in evaluation mode and on `device`; its mode comes back.
@@ -187,8 +202,10 @@ class Task(ABC):
         said = dict(protocol or {})
         facts = {"device": str(device), "must_agree": list(self.must_agree)}
         origin = current_provenance() | facts | dict(provenance or {})
-        result = Result(name or type(model).__name__, {}, {}, {}, origin)
         failed: dict[str, str] = {}
+        left = {part.recording.name: "not scored yet when the evaluation ended" for part in parts}
+        result = Result(name or type(model).__name__, said, {}, {}, origin | {"failed": left})
+        result.save(out)  # in place of what an earlier evaluation left there
         seen = Seen()
         with evaluating(model, device), progress_bar(progress) as bar:
             lengths = [sum(len(window.counted) for window in part.windows) or len(part.recording) for part in parts]
@@ -196,24 +213,30 @@ class Task(ABC):
             for part in parts:
                 scene = part.recording.name
                 bar.update(line, description=f"{result.model} on {scene}")
+                defect: Exception | None = None
+                del left[scene]
                 try:
                     result.sequences[scene] = self.score(
                         model, part, out, device=device, seen=seen, advance=lambda done: bar.advance(line, done)
                     )
-                except Vo3dError as error:
-                    failed[scene] = str(error)
+                except Exception as error:  # noqa: BLE001 (noted in the file, then raised below)
+                    failed[scene] = failure_in_words(error)
+                    defect = None if is_mistake(error) else error
+                unscored = failed | left
                 result = replace(
                     result,
                     protocol={**said, **self.protocol(model, seen), **said},  # what the caller knows, first
                     mean=self.mean(result.sequences),
-                    provenance=origin | ({"failed": failed} if failed else {}),
+                    provenance=origin | ({"failed": unscored} if unscored else {}),
                 )
                 result.save(out)
+                if defect is not None:
+                    raise defect
         if failed:
             first, reason = next(iter(failed.items()))
+            rest = f" (results of the others are in {out / FILE_NAME})" if result.sequences else ""
             raise RecordingsFailed(
-                f"{len(failed)} of {len(parts)} {self.things}s failed, the first being {first}: {reason} (results of "
-                f"the others are in {out / FILE_NAME})"
+                f"{len(failed)} of {len(parts)} {self.things}s failed, the first being {first}: {reason}{rest}"
             )
         return result
 

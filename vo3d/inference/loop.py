@@ -1,5 +1,6 @@
 """The one loop that runs a model along a recording, window after window as the model wants them."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,14 +128,18 @@ def answers(
         raise TypeError(f"{type(model).__name__} left {left} windows out: its stream must give one prediction each")
 
 
+def memory_ended(error: BaseException) -> bool:
+    """Tell whether an error says that memory does not suffice, of the machine or of its accelerator."""
+    told = isinstance(error, RuntimeError) and re.search("not enough memory|alloc", str(error))
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(told)
+
+
 def _next(predictions: Iterator[Prediction], asked: Sequence[tuple[Frames, Sample]]) -> Prediction | None:
     """Give the next prediction, None after the last; memory that ends is an error in words."""
     try:
         return next(predictions, None)
     except RuntimeError as error:
-        told = str(error)
-        out_of_memory = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in told or "alloc" in told
-        if not out_of_memory or not asked:
+        if not memory_ended(error) or not asked:
             raise
         h, w = asked[0][1].image.shape[-2:]
         raise Vo3dError(

@@ -1,13 +1,25 @@
 """Models with weights, by the name of the weights or by a path."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError, quoted
-from vo3d.formats.weights import load_weights, read_weights, settings_of, sha256_of
-from vo3d.inference.cards import Card, card_of, find_pretrained, published_cards, weights_names
+from vo3d.formats.weights import (
+    FIXED_KEY,
+    ImportReport,
+    load_matching,
+    load_weights,
+    published_map,
+    read_metadata,
+    read_weights,
+    settings_of,
+    sha256_of,
+)
+from vo3d.inference.cards import Card, card_of, find_pretrained, published_cards, read_card, weights_names
 from vo3d.model import Model
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.files import parse_settings
@@ -26,6 +38,7 @@ class Pretrained:
     path: Path | None = None  # of the weights
     sha256: str | None = None
     card: Card | None = None
+    report: ImportReport | None = None  # of the weights
 
     @property
     def origin(self) -> dict[str, object]:
@@ -73,9 +86,8 @@ def load_pretrained(
     spec = {"class_path": spec["class_path"], "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
     with allowing(typed=model):
         net: Model = build(Model, spec, "--model" if weights is None else f"--weights {weights}")
-    if path is not None:
-        load_weights(net, path)
-    elif next(net.parameters(), None) is not None:
+    report = None if path is None else load_into(net, path)
+    if path is None and next(net.parameters(), None) is not None:
         raise Vo3dError(f"{spec['class_path']} has parameters, and there are no weights for it: name some by --weights")
     return Pretrained(
         model=net.eval(),
@@ -85,6 +97,7 @@ def load_pretrained(
         path=path,
         sha256=None if path is None else sha256_of(path),
         card=card,
+        report=report,
     )
 
 
@@ -98,10 +111,52 @@ def _recognised(path: Path) -> dict[str, Any]:
     keys = read_weights(path)[0].keys()
     for card in published_cards():
         spec: dict[str, Any] = {"class_path": card.class_path, "init_args": dict(card.init_args)}
-        published = getattr(build(Model, spec, card.name), "published", {})
-        if any(keys >= set(key_map.signature) for key_map in published.values()):
+        if published_map(build(Model, spec, card.name), keys) is not None:
             return spec
     raise Vo3dError(
         f"{path}: does not say which model it is for, and is none that was published: add --model with the path of its "
         "class, such as vo3d.models.mvsnet.MVSNet, or a table of class_path and init_args"
     )
+
+
+def load_into(net: Model, path: Path, *, partial: bool = False) -> ImportReport:
+    """Load a file into a model by `load_weights`, or by `load_matching` what fits of it.
+
+    Weights of vo3d say how their model was built: one that computes otherwise (`Model.fixed`) is refused; with
+    `partial` it is said.
+
+    Raises Vo3dError as those do.
+    """
+    differs = _differences(net, path)
+    if differs and not partial:
+        raise Vo3dError(
+            f"{path}: the model computes otherwise than the one of these weights ({', '.join(differs)}): build "
+            "it as it was then, or begin a training from them all the same with --model.partial true"
+        )
+    report = (load_matching if partial else load_weights)(net, path)
+    return replace(report, differs=(*report.differs, *differs))
+
+
+def _differences(net: Model, path: Path) -> list[str]:
+    """Name what `net.fixed` has otherwise than the model by which weights of vo3d were learnt, with both values."""
+    if not net.fixed or not path.is_file():
+        return []
+    own = f"{type(net).__module__}.{type(net).__qualname__}"
+    said: Any = None
+    if path.suffix != ".safetensors":
+        settings = settings_of(path)
+        said = None if settings is None else net_of(parse_settings(settings, str(path)), str(path))
+    elif (card := read_card(path)) is not None:
+        said = {"class_path": card.class_path, "init_args": card.init_args}
+    elif (fixed := read_metadata(path).get(FIXED_KEY)) is not None:
+        said = {"class_path": own, "init_args": parse_settings(fixed, str(path))}
+    if said is None or said["class_path"] != own:
+        return []
+    defaults = {name: one.default for name, one in signature(type(net)).parameters.items()}
+    pairs = {name: (getattr(net, name), said["init_args"].get(name, defaults[name])) for name in net.fixed}
+    return [f"{name} {now} instead of {then}" for name, (now, then) in pairs.items() if _plain(now) != _plain(then)]
+
+
+def _plain(value: object) -> str:
+    """Write a setting so that those of a file and of a model compare: a list is a tuple."""
+    return json.dumps(value, default=str)

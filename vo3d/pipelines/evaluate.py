@@ -3,24 +3,27 @@
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
-from vo3d.errors import Vo3dError, visible
+from vo3d.errors import Vo3dError, quoted, visible
 from vo3d.evaluation.compare import print_comparison
 from vo3d.evaluation.page import write_report
-from vo3d.evaluation.task import RecordingsFailed, Task
+from vo3d.evaluation.task import Task, failure_in_words, is_defect
 from vo3d.evaluation.tasks import known_tasks
 from vo3d.formats.files import make_folder
-from vo3d.formats.results import Result
-from vo3d.formats.weights import is_finished, load_weights, sha256_of
+from vo3d.formats.results import FILE_NAME, Result
+from vo3d.formats.weights import is_finished, sha256_of
 from vo3d.inference.cards import find_pretrained, weights_names
 from vo3d.inference.devices import choose_device
+from vo3d.inference.loop import memory_ended
+from vo3d.inference.pretrained import load_into
 from vo3d.model import Model, has_own
 from vo3d.provenance import provenance
 from vo3d.recording import RecordingDataset, notes_of
@@ -28,6 +31,8 @@ from vo3d.sample import Sample
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.discovery import known_baselines
 from vo3d.settings.run_folder import find_checkpoint, read_run, training_command
+
+EARLIER = f"earlier_{FILE_NAME}"  # the result of an evaluation before one that failed
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,39 @@ class _Contestant:
     model: Model
     dataset: RecordingDataset
     origin: Mapping[str, object]
+
+
+@dataclass
+class _Failures:
+    """Collects what went wrong with single contestants, while the others go on."""
+
+    reasons: dict[tuple[str, str], str] = field(default_factory=dict)  # contestant, task or "" for all of them
+    tables: list[str] = field(default_factory=list)  # why some could not be printed
+    defects: list[Exception] = field(default_factory=list)  # neither of the input nor of the machine
+
+    def add(self, name: str, error: Exception, task: str = "") -> None:
+        """Note why a contestant has no score."""
+        self.reasons[name, task] = failure_in_words(error)
+        if is_defect(error):
+            clear_frames(error.__traceback__)  # which hold tensors, and so the memory of whoever comes next
+            self.defects.append(error)
+
+    def of(self, task: str) -> dict[str, str]:
+        """Return the reasons of those that have no score in a task, by their names."""
+        return {name: reason for (name, where), reason in self.reasons.items() if where in {"", task}}
+
+    def error(self, others: Sequence[str] = ()) -> Exception:
+        """Return a defect with its traceback, else one line of all reasons, each once, with the names it is about."""
+        names: dict[str, list[str]] = {}
+        for (name, _), reason in self.reasons.items():
+            names.setdefault(reason, []).append(name)
+        alone = len({name for name, _ in self.reasons} | {*others}) == 1
+        lines = [r if alone else f"{', '.join(dict.fromkeys(who))}: {r}" for r, who in names.items()]
+        told = "; ".join(dict.fromkeys([*lines, *self.tables]))
+        if self.defects:
+            self.defects[0].add_note(f"vo3d evaluate: {told}")
+            return self.defects[0]
+        return Vo3dError(told)
 
 
 def evaluate_run(
@@ -56,7 +94,8 @@ def evaluate_run(
     """Score the run's model and `baselines` on the data of `split`; print a table for each task and write one report.
 
     Every task that runs unasked scores the model whose keys it gives, where the data have the truth; what is not scored
-    is said. Each result goes to a folder of its own, `out/<model>/<task>`, the report beside them. For the options see
+    is said. Each result goes to a folder of its own, `out/<model>/<task>`, the report beside them. Whoever cannot be
+    built, fitted, loaded or run has a row of dashes and its reason, and the others are scored. For the options see
     `vo3d.verbs.learning.evaluate`.
 
     Args:
@@ -68,7 +107,7 @@ def evaluate_run(
 
     Raises:
         Vo3dError: What is wrong with the arguments, the run, the data, or the results; where something could not be
-            scored, after the tables and the report of all that could.
+            scored, after the tables and the report of all that could. A defect of a model is raised then as it is.
     """
     chosen = choose_device(device)
     specs = [read_spec(text, "--baselines", known_baselines()) for text in baselines]
@@ -81,29 +120,38 @@ def evaluate_run(
     # a log or a pipe has no width: 80 columns would break the table
     console = console or (Console() if sys.stdout.isatty() else Console(width=160))
     wanted = build_tasks(tasks, options or {})
-    contestants = _contestants(config, run, weights, specs, baseline_data, split)
-    planned, notes = plan(next(iter(contestants.values())), wanted, asked=bool(tasks))
+    failures = _Failures()
+    contestants = _contestants(config, run, weights, specs, baseline_data, split, failures, console)
+    if not contestants:
+        raise failures.error()
+    try:
+        planned, notes = plan(next(iter(contestants.values())), wanted, asked=bool(tasks))
+    except Vo3dError as error:
+        if failures.reasons:  # the others are no more than what a baseline can be scored by
+            raise failures.error(list(contestants)) from error
+        raise
     _check_options(options or {}, planned)
-    home = run if run.is_dir() else Path("runs") / run.stem
-    folder = out if out is not None else home / "evaluation" / split
+    folder = out if out is not None else _home(run, config) / "evaluation" / split
     make_folder(folder)  # before the work, not after it
     heard = dict.fromkeys(note for one in contestants.values() for note in notes_of(one.dataset))
     for note in [*notes, *heard]:
         console.print(visible(note), markup=False, highlight=False)
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
-    results, failures = _score(planned, contestants, folder, protocol, config.get("seed_everything"), chosen, console)
+    results = _score(planned, contestants, folder, protocol, config.get("seed_everything"), chosen, console, failures)
     if not results:
-        raise _together(failures)
+        raise failures.error(list(contestants))
+    first = config["model"]["net"]["class_path"].rpartition(".")[2]
     write_report(
         folder,
         results,
-        title=f"{next(iter(contestants))} on {protocol['dataset']}, {split}",
+        title=f"{first} on {protocol['dataset']}, {split}",
         run=run if run.is_dir() else None,
         recordings={name: one.dataset.recordings for name, one in contestants.items()},
         commands=list(dict.fromkeys(filter(None, (training_command(run), str(provenance()["command"]))))),
+        failed={task: failures.of(task.name) for task in results},
     )
-    if failures:
-        raise _together(failures)
+    if failures.reasons or failures.tables:
+        raise failures.error(list(contestants))
     return {task.name: found for task, found in results.items()}
 
 
@@ -115,42 +163,71 @@ def _score(
     seed: object,
     device: torch.device,
     console: Console,
-) -> tuple[dict[Task, dict[str, Path]], list[Vo3dError]]:
-    """The results of each task by the model's name, with its table printed; and what failed, while the rest went on."""
+    failures: _Failures,
+) -> dict[Task, dict[str, Path]]:
+    """Score task by task, print the tables, and give the results by task and name; what fails is noted."""
     results: dict[Task, dict[str, Path]] = {}
-    failures: list[Vo3dError] = []
     for task in tasks:
         found: dict[str, Path] = {}
+        for name in failures.of(task.name):
+            _set_aside(_place(folder, name, task))
         for name, one in contestants.items():
-            reason = task.obstacle(one.model, one.dataset)
-            if reason is not None:
-                console.print(f"{name} has no row in {task.name}: {reason}", markup=False, highlight=False)
-                continue
-            place = folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
+            place = _place(folder, name, task)
             origin = {"seed": seed, **one.origin}
             try:
-                task.run(one.model, one.dataset, place, device=device, name=name, protocol=protocol, provenance=origin)
-            except RecordingsFailed as error:
-                failures.append(error)
-                if not Result.load(place).sequences:
+                if (reason := task.obstacle(one.model, one.dataset)) is not None:
+                    console.print(f"{name} has no row in {task.name}: {reason}", markup=False, highlight=False)
                     continue
-            except Vo3dError as error:
-                failures.append(error)
-                continue
+                _set_aside(place)
+                task.run(one.model, one.dataset, place, device=device, name=name, protocol=protocol, provenance=origin)
+            except Exception as error:  # noqa: BLE001 (the others go on; a defect is raised in the end)
+                failures.add(name, error, task.name)
+                if memory_ended(error):
+                    one.model.cpu()  # the memory is for the others
+                if not _has_scores(place):
+                    continue
+            else:
+                (place / EARLIER).unlink(missing_ok=True)
             found[name] = place
         if not found:
             continue
         results[task] = found
+        failed = failures.of(task.name)
+        whole = [place for name, place in found.items() if name not in failed]
         try:
-            print_comparison(list(found.values()), console=console, tasks={task.name: type(task)})
+            print_comparison(whole, console=console, tasks={task.name: type(task)}, failed=failed)
         except Vo3dError as error:
-            failures.append(error)
-    return results, failures
+            failures.tables.append(str(error))
+    return results
 
 
-def _together(failures: Sequence[Vo3dError]) -> Vo3dError:
-    """All that went wrong, each reason once."""
-    return Vo3dError("; ".join(dict.fromkeys(map(str, failures))))
+def _place(folder: Path, name: str, task: Task) -> Path:
+    """Name the folder of a result."""
+    return folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
+
+
+def _set_aside(place: Path) -> None:
+    """Give the result of an earlier evaluation another name: nobody takes it for what follows."""
+    if (place / FILE_NAME).is_file():
+        (place / FILE_NAME).replace(place / EARLIER)
+
+
+def _has_scores(place: Path) -> bool:
+    """Tell if anything was scored before a failure; a result without is removed."""
+    scored = (place / FILE_NAME).is_file() and bool(Result.load(place).sequences)
+    if not scored:
+        (place / FILE_NAME).unlink(missing_ok=True)
+    return scored
+
+
+def _home(run: Path, config: Mapping[str, Any]) -> Path:
+    """Name the folder that an evaluation lies in: the run's own, or the `out` of a YAML file, or one by its name."""
+    if run.is_dir():
+        return run
+    out = config.get("out")
+    if not isinstance(out, str | None):
+        raise Vo3dError(f"{run}: out is {quoted(out)}: expected the path of a folder")
+    return Path(out or Path("runs") / run.stem)
 
 
 def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
@@ -224,30 +301,43 @@ def _contestants(
     baselines: Sequence[dict[str, Any]],
     baseline_data: Mapping[str, Any] | None,
     split: str,
+    failures: _Failures,
+    console: Console,
 ) -> dict[str, _Contestant]:
-    """The run's model, then its baselines, by their names in the table."""
-    net: Model = build(Model, config["model"]["net"], str(run))
-    dataset = _dataset(config, split, run)
-    contestants = {type(net).__name__: _Contestant(net, dataset, _trained(net, config, run, weights))}
-    if baselines and baseline_data:
-        config = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
-        dataset = _dataset(config, split, run)
-    for spec in baselines:
-        baseline: Model = build(Model, spec, "the baseline")
-        _fit(baseline, config, run)
-        facts = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}
-        contestants[_name(spec, baseline, contestants)] = _Contestant(baseline, dataset, facts)
-    return contestants
+    """Make the run's model, then its baselines, by their names in the table; those that fail are noted."""
+    found: dict[str, _Contestant] = {}
+    names: list[str] = []
+    changed = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
+    datasets: dict[bool, RecordingDataset] = {}
+    for spec in (config["model"]["net"], *baselines):
+        own = not names
+        names.append(_name({"class_path": spec["class_path"]} if own else spec, names))
+        try:
+            model: Model = build(Model, spec, str(run) if own else "the baseline")
+            which = own or not baseline_data
+            if which not in datasets:
+                datasets[which] = _dataset(config if which else changed, split, run)
+            if own:
+                origin = _trained(model, config, run, weights, console)
+            else:
+                _fit(model, config if which else changed, run)
+                origin = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}
+            found[names[-1]] = _Contestant(model, datasets[which], origin)
+        except Exception as error:  # noqa: BLE001 (the others go on; a defect is raised in the end)
+            failures.add(names[-1], error)
+    return found
 
 
-def _trained(net: Model, config: dict[str, Any], run: Path, weights: str) -> dict[str, object]:
+def _trained(net: Model, config: dict[str, Any], run: Path, weights: str, console: Console) -> dict[str, object]:
     """Give `net` what training gave it; tells what that was."""
     if next(net.parameters(), None) is None:
         _fit(net, config, run)
         return {"run": run.name, "arguments": config["model"]["net"].get("init_args", {})}
     named = find_pretrained(weights)[0] if weights in weights_names() else None
-    checkpoint = named or find_checkpoint(weights, run)
-    load_weights(net, checkpoint)
+    checkpoint = named or find_checkpoint(weights, _home(run, config))
+    report = load_into(net, checkpoint)
+    if report.published:
+        console.print("\n".join(report.lines), markup=False, highlight=False, soft_wrap=True)
     if has_own(net, "finish") and not is_finished(checkpoint):
         raise Vo3dError(
             f"{checkpoint}: its training did not end, and {type(net).__name__} learns a part at the end: resume it "
@@ -283,9 +373,10 @@ def _dataset(config: dict[str, Any], split: str, run: Path) -> RecordingDataset:
     return dataset
 
 
-def _name(spec: dict[str, Any], model: Model, taken: dict[str, Any]) -> str:
-    """The class, with the arguments where those are given, and a number where that is not enough."""
+def _name(spec: dict[str, Any], taken: Sequence[str]) -> str:
+    """Name a row: its class, with the arguments where those are given, and a number where that is not enough."""
+    kind = spec["class_path"].rpartition(".")[2]
     arguments = ", ".join(f"{key}={value}" for key, value in spec.get("init_args", {}).items())
-    name = f"{type(model).__name__} ({arguments})" if arguments else type(model).__name__
+    name = f"{kind} ({arguments})" if arguments else kind
     count = sum(other == name or other.startswith(f"{name} #") for other in taken)
     return f"{name} #{count + 1}" if count else name

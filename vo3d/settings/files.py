@@ -14,6 +14,7 @@ from vo3d.errors import Vo3dError, printable, quoted
 MOST_CHARACTERS = 1_000_000  # of one file
 MOST_VALUES = 100_000
 MOST_LEVELS = 50
+PARTS_OF_SPEC = ("class_path", "init_args", "dict_kwargs")  # the third is jsonargparse's, for open signatures
 NAME_OF_CLASS = r"[^\W\d]\w*(\.[^\W\d]\w*)*"  # its path, or where one knows the kind its last part
 
 
@@ -167,6 +168,9 @@ def as_spec(spec: object, source: str, *key: str) -> dict[str, Any]:
     table = {"class_path": spec} if isinstance(spec, str) else spec
     if not isinstance(table, dict) or "class_path" not in table:
         raise _misshapen(source, key, spec, "a class path, or a table with class_path and init_args")
+    if strange := [name for name in table if name not in PARTS_OF_SPEC]:
+        place = (*key, str(strange[0]))
+        raise _misshapen(source, place, table[strange[0]], "class_path and init_args alone: leave it out")
     return {"class_path": table["class_path"], **table, "init_args": table.get("init_args") or {}}
 
 

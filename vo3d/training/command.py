@@ -16,7 +16,6 @@ from shlex import quote
 from traceback import extract_tb
 from typing import Any, get_args
 
-import torch
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import Accelerator
@@ -32,8 +31,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vo3d.errors import Vo3dError, printable
 from vo3d.formats.candidates import visible_paths
+from vo3d.formats.checkpoints import read_content, state_dict_of
 from vo3d.formats.files import hold_folder
-from vo3d.formats.weights import SETTINGS_KEY, read_weights
+from vo3d.formats.weights import SETTINGS_KEY, check_finite
 from vo3d.settings.complaints import one_line
 from vo3d.settings.files import check_shape, line_of_key, parse_settings, parse_yaml, read_settings, read_text
 from vo3d.settings.run_folder import CHECKPOINTS, SPLITS, find_checkpoint
@@ -278,12 +278,16 @@ def read_whole_numbers_first() -> None:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read the content of a checkpoint of `vo3d fit`, on the CPU; no code in it is run.
 
-    Raises Vo3dError when the file is no checkpoint, is cut short, or would run code.
+    Raises Vo3dError when the file is no checkpoint, is cut short, would run code, or holds weights that are not finite.
     """
-    read_weights(path)  # says in words what is wrong with the file
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(stored, dict) or "state_dict" not in stored:
+    stored = read_content(path)
+    if not isinstance(stored, dict) or not isinstance(stored.get("state_dict"), dict):
         raise Vo3dError(f"{path}: not a checkpoint of `vo3d fit`; other weights enter through --model.init_weights")
+    tensors = state_dict_of(stored, path)
+    try:
+        check_finite(tensors)
+    except Vo3dError as error:
+        raise Vo3dError(f"{path}: {error}") from error
     return stored
 
 

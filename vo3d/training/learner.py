@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import FINISHED_KEY, load_matching, load_weights
+from vo3d.formats.weights import FINISHED_KEY
+from vo3d.inference.pretrained import load_into
 from vo3d.layers.initialisation import Scheme, initialise
 from vo3d.model import Model, check_gives, check_needs, has_own
 from vo3d.optim import Adam
@@ -85,10 +86,10 @@ class Learner(LightningModule):
             _say(f"init {init}: no rule knows {', '.join(left)}; they begin as {type(net).__name__} sets them")
         self.fresh = True  # some of the method begins from nothing
         if init_weights is not None:
-            report = (load_matching if partial else load_weights)(net, init_weights)
+            report = load_into(net, init_weights, partial=partial)
             self.fresh = bool(report.kept)
-            if partial:
-                _say(str(report))
+            if partial or report.published:
+                _say("\n".join(report.lines))
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
         self.steps = math.inf  # of the whole training

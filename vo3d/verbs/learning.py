@@ -40,7 +40,8 @@ def evaluate(
     """Score the model of a run, and baselines, over whole recordings; print a table for each task and write a report.
 
     A model is scored by what it gives, where the data have the truth: steps or poses by their trajectories (odometry),
-    depth pixel by pixel (depth); point clouds only if asked for (clouds). What is not scored is said.
+    depth pixel by pixel (depth); point clouds only if asked for (clouds). What is not scored is said. Whoever fails has
+    a row of dashes with the reason, the others are scored, and the exit status is not 0.
 
     Example: vo3d evaluate runs/deepvo --baselines classic constant
 
@@ -54,7 +55,7 @@ def evaluate(
         data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
         baselines: classic, constant, plane_sweep, class paths, YAML files or JSON with class_path and init_args.
         baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
-        out: Where the results go; without it, evaluation/<split> in the run folder.
+        out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
         split: Which of the run's datasets.
         tasks: odometry, depth, clouds, class paths, YAML files or JSON of tasks; without it, all that fit but clouds.
         alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.

@@ -53,6 +53,9 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         f"{len(job.references)} depth maps of {w}x{h} from {num_views} each by {type(net.model).__name__} "
         f"({net.name}){depths}, on {job.device}",
     )
+    if net.report is not None and net.report.published:
+        for what, line in zip(("weights", ""), net.report.lines, strict=False):
+            _say(console, what, line)
     if "confidence" not in net.model.gives:
         _say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
     if few and job.model.window.reference:
