@@ -98,6 +98,8 @@ class ClassicOdometry(Model):
         self.steps = 0  # since construction
         self.failures = 0  # of those
         self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE[scale])
+        if scale != "constant":  # there is nothing to learn, and no training recordings are asked for
+            self.__dict__["fit"] = super().fit
 
     @property
     def scale_source(self) -> str:  # type: ignore[override]

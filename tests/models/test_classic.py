@@ -334,6 +334,7 @@ def test_a_guess_that_points_backwards_does_not_turn_the_motion_round() -> None:
 def test_depth_and_metric_motion_are_exact_without_noise() -> None:
     b_T_a = two_view.inverse(FORWARD.numpy())
     points, a, b = _matches(100, b_T_a, noise=0.0, outliers=0.0)
+    assert two_view.triangulate(a, b, b_T_a) == pytest.approx(points, rel=1e-9)
     assert two_view.inverse_depth(a, b, b_T_a) == pytest.approx(1 / points[:, 2], rel=1e-9)
     assert two_view.project(a, 1 / points[:, 2], b_T_a)[0] == pytest.approx(b, abs=1e-12)
     assert np.abs(two_view.sampson(a, b, b_T_a)).max() < 1e-12

@@ -121,11 +121,23 @@ def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n
     return (line_b * from_b).sum(1) / np.sqrt(np.maximum(norm, 1e-18))  # type: ignore[no-any-return]
 
 
-def inverse_depth(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
-    """Inverse depths 1 / z in the frame of a at which the rays nearly meet.
+def triangulate(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n 3"]:
+    """Points in the frame of a where the rays nearly meet.
 
-    They minimise |b x (R a + t / z)|: negative behind the camera, near 0 for parallel rays, and the noise of a ray
-    moves them as far near as far away. 0 where there is no translation.
+    The depth in a minimises |b x (depth R a + t)|; it is negative behind the camera and huge for parallel rays.
+    Units: those of the translation of `b_T_a`.
+    """
+    from_a, from_b = _homogeneous(a), _homogeneous(b)
+    across = np.cross(from_b, from_a @ b_T_a[:3, :3].T)
+    moved = np.cross(from_b, b_T_a[:3, 3])
+    squared = np.maximum((across**2).sum(1), 1e-18)
+    return from_a * (-(across * moved).sum(1) / squared)[:, None]  # type: ignore[no-any-return]
+
+
+def inverse_depth(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
+    """Inverse depths 1 / z in the frame of a at which the rays nearly meet: those that minimise |b x (R a + t / z)|.
+
+    They are near 0 for parallel rays, and the noise of a ray moves them as far near as far away; 0 without translation.
     Units: one over those of the translation of `b_T_a`.
     """
     from_b = _homogeneous(b)
@@ -147,9 +159,8 @@ def project(a: Rows, inverse: Float[ndarray, "n"], b_T_a: Float[ndarray, "4 4"])
 
 def in_front(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Bool[ndarray, "n"]:
     """Tell whether the rays of a match meet in front of both views."""
-    inverse = inverse_depth(a, b, b_T_a)
-    depths = _homogeneous(a) @ b_T_a[2, :3] + inverse * b_T_a[2, 3]  # in b, of those in a
-    return (inverse > 0) & (depths > 0)  # type: ignore[no-any-return]
+    points = triangulate(a, b, b_T_a)
+    return (points[:, 2] > 0) & ((points @ b_T_a[:3, :3].T + b_T_a[:3, 3])[:, 2] > 0)  # type: ignore[no-any-return]
 
 
 def fit_metric_motion(
@@ -203,7 +214,7 @@ def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float)
     road = (a[:, 1] > ROAD_BELOW) & (np.abs(a[:, 0]) < ROAD_WIDTH * a[:, 1])
     if road.sum() < MIN_POINTS:
         return None
-    rays, inverse = _homogeneous(a[road]), inverse_depth(a[road], b[road], b_T_a)
+    rays, inverse = _homogeneous(a[road]), 1 / triangulate(a[road], b[road], b_T_a)[:, 2]
     moves = project(a[road], inverse, b_T_a)[1]
     weight = np.linalg.norm(moves, axis=1)
     three = np.random.default_rng(0).integers(len(rays), size=(GROUND_TRIALS, 3))
