@@ -52,7 +52,8 @@ class ClassicOdometry(Model):
 
     A step that fails (too few matches, no consistent motion, no scale) repeats the motion before it and is counted in
     `failures`, out of `steps`: never silent. When the matches move less than `min_parallax` after a pure rotation has
-    been taken off them, the step is that rotation: a camera at rest yields no random directions.
+    been taken off them, the step is that rotation: a camera at rest yields no random directions. Stereo, whose depths
+    tell a slow step from a rotation, takes off that of the whole motion.
 
     Args:
         features: "fast_lk" tracks FAST corners, the best of each grid cell by Shi and Tomasi's score, with pyramidal
