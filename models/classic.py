@@ -215,10 +215,12 @@ class ClassicOdometry(Model):
         """The metric motion from points of the stereo pair `prev` (rectified: both cameras have its K)."""
         if prev.right is None or prev.right_T_left is None:
             raise Vo3dError("scale='stereo' needs right and left_T_right: turn stereo on in the dataset's arguments")
+        baseline = float(np.linalg.norm(prev.right_T_left[:3, 3]))
+        if baseline == 0:
+            raise Vo3dError("scale='stereo' needs a baseline, and left_T_right has none: give its translation, metres")
         partner, good = track(prev.image, prev.right, pixels)
         left, right = (two_view.rays_from_pixels(points, prev.K) for points in (pixels, partner))
         good &= np.abs(two_view.sampson(left, right, prev.right_T_left)) < 2 * self.threshold * pixel
-        baseline = float(np.linalg.norm(prev.right_T_left[:3, 3]))
         inverse = np.where(good, two_view.inverse_depth(left, right, prev.right_T_left), np.nan)
         behind = np.count_nonzero(inverse * baseline < -2 * self.threshold * pixel)
         if behind > max(two_view.MIN_POINTS, good.sum() / 2):

@@ -160,11 +160,13 @@ def test_stereo_tells_a_slow_step_from_a_rotation() -> None:
     assert model.failures == 0
 
 
-def test_left_and_right_swapped_is_one_line() -> None:
+def test_left_and_right_swapped_or_at_one_place_is_one_line() -> None:
     sample = clip("forward", stereo=True, noise=0.005)
     swapped = replace(sample, image=sample.right, right=sample.image)
     with pytest.raises(Vo3dError, match="left and right images are swapped"):
         ClassicOdometry(scale="stereo")(swapped)
+    with pytest.raises(Vo3dError, match="left_T_right has none"):
+        ClassicOdometry(scale="stereo")(replace(sample, left_T_right=torch.eye(4)))
 
 
 @pytest.mark.parametrize("right", ["blank", "unrelated"])
