@@ -34,7 +34,6 @@ FAST_THRESHOLD = 7  # grey levels
 MIN_EIGENVALUE = 1e-4  # of the structure tensor, image in [0, 1]: below it a corner cannot be tracked
 CROWD = 20  # key points detected for each one wanted, before they are thinned out evenly
 LOWE_RATIO = 0.8
-MAX_DISTANCE = 100.0  # baselines of the stereo pair: points beyond say nothing about scale
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class ClassicOdometry(Model):
 
     A step that fails (too few matches, no consistent motion, no scale) repeats the motion before it and is counted in
     `failures`, out of `steps`: never silent. When the matches move less than `min_parallax` after a pure rotation has
-    been taken off them, the step is that rotation: a camera at rest yields no random directions.
+    been taken off them, the step is that rotation: a camera at rest yields no random directions. Stereo, whose depths
+    tell a slow step from a rotation, takes off that of the whole motion.
 
     Args:
         features: "fast_lk" tracks FAST corners, the best of each grid cell by Shi and Tomasi's score, with pyramidal
@@ -99,6 +99,8 @@ class ClassicOdometry(Model):
         self.steps = 0  # since construction
         self.failures = 0  # of those
         self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE[scale])
+        if scale != "constant":  # there is nothing to learn, and no training recordings are asked for
+            self.__dict__["fit"] = super().fit
 
     @property
     def scale_source(self) -> str:  # type: ignore[override]
@@ -164,16 +166,24 @@ class ClassicOdometry(Model):
         a, b = two_view.rays_from_pixels(pixels, prev.K), two_view.rays_from_pixels(moved, cam.K)
         pixel = 1 / math.sqrt(cam.K[0, 0] * cam.K[1, 1])  # in units of rays
         turned = two_view.fit_rotation(a, b)
-        if np.median(two_view.parallax(a, b, turned)) < self.min_parallax * pixel:
+        still = self._still(a, b, turned, pixel)
+        if still and self.scale != "stereo":
             return turned
         fitted = two_view.fit_motion(a, b, self.threshold * pixel, guess)
+        if self.scale == "stereo":  # depths tell a slow step from a rotation that looks much like it
+            metric = None if fitted is None else self._stereo(prev, pixels[fitted[1]], b[fitted[1]], fitted[0], pixel)
+            return turned if still and (metric is None or self._still(a, b, metric, pixel)) else metric
         if fitted is None:
             return None
         cam_T_prev, inlier = fitted
-        if self.scale == "stereo":
-            return self._stereo(prev, pixels[inlier], b[inlier], cam_T_prev, pixel)
         length = self._length(prev, cam, a[inlier], b[inlier], cam_T_prev, pixel)
         return None if length is None else two_view.rigid(cam_T_prev[:3, :3], length * cam_T_prev[:3, 3])
+
+    def _still(
+        self, a: Float[ndarray, "n 2"], b: Float[ndarray, "n 2"], cam_T_prev: Float64[ndarray, "4 4"], pixel: float
+    ) -> bool:
+        """Tell whether the matches move less than `min_parallax` beside the rotation of `cam_T_prev`."""
+        return bool(np.median(two_view.parallax(a, b, cam_T_prev)) < self.min_parallax * pixel)
 
     def _length(
         self,
@@ -205,13 +215,20 @@ class ClassicOdometry(Model):
         """The metric motion from points of the stereo pair `prev` (rectified: both cameras have its K)."""
         if prev.right is None or prev.right_T_left is None:
             raise Vo3dError("scale='stereo' needs right and left_T_right: turn stereo on in the dataset's arguments")
+        baseline = float(np.linalg.norm(prev.right_T_left[:3, 3]))
+        if baseline == 0:
+            raise Vo3dError("scale='stereo' needs a baseline, and left_T_right has none: give its translation, metres")
         partner, good = track(prev.image, prev.right, pixels)
-        left, right = (two_view.rays_from_pixels(points[good], prev.K) for points in (pixels, partner))
-        points = two_view.triangulate(left, right, prev.right_T_left)
-        aligned = np.abs(two_view.sampson(left, right, prev.right_T_left)) < 2 * self.threshold * pixel
-        near = points[:, 2] < MAX_DISTANCE * np.linalg.norm(prev.right_T_left[:3, 3])
-        use = aligned & near & two_view.in_front(left, right, prev.right_T_left)
-        return two_view.fit_scaled_motion(points[use], b[good][use], cam_T_prev, 2 * self.threshold * pixel)
+        left, right = (two_view.rays_from_pixels(points, prev.K) for points in (pixels, partner))
+        good &= np.abs(two_view.sampson(left, right, prev.right_T_left)) < 2 * self.threshold * pixel
+        inverse = np.where(good, two_view.inverse_depth(left, right, prev.right_T_left), np.nan)
+        behind = np.count_nonzero(inverse * baseline < -2 * self.threshold * pixel)
+        if behind > max(two_view.MIN_POINTS, good.sum() / 2):
+            raise Vo3dError(
+                f"{behind} of {good.sum()} points lie behind the stereo pair: left and right images are swapped, or "
+                "left_T_right has the wrong sign: exchange the images or turn its translation round"
+            )
+        return two_view.fit_metric_motion(left, b, inverse, baseline, cam_T_prev, self.threshold * pixel)
 
 
 def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, Pixels]:

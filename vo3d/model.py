@@ -190,8 +190,8 @@ def depth_model(model: Model) -> DepthModel:
 
 
 def has_own(model: Model, method: str) -> bool:
-    """Tell if the class of a model has a `method` of its own, such as fit or finish, in place of that of `Model`."""
-    return getattr(type(model), method) is not getattr(Model, method)
+    """Tell if a model has a `method` of its own, such as fit or finish, in place of that of `Model`."""
+    return getattr(model, method) != getattr(Model, method).__get__(model)  # type: ignore[no-any-return]
 
 
 def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = False) -> None:

@@ -8,7 +8,7 @@ import torch
 
 import wall_scenes
 from exif import set_orientation
-from vo3d.datasets import colmap, dtu, mvs_folder, posed_images, sevenscenes
+from vo3d.datasets import colmap, dtu, mvs_folder, nerf, posed_images, sevenscenes
 from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.kitti import KITTIRecording
 from vo3d.recording import MultiViewScene, Recording
@@ -20,6 +20,7 @@ LAYOUTS: dict[str, tuple[Write, Open]] = {
     "mvsnet": (wall_scenes.write_mvsnet, mvs_folder.scene),
     "colmap": (wall_scenes.write_colmap, colmap.scene),
     "posed images": (wall_scenes.write_posed, lambda path: posed_images.scene(path, depth_range=RANGE)),
+    "nerf": (wall_scenes.write_nerf, lambda path: nerf.scene(path, depth_range=RANGE)),
     "dtu training": (wall_scenes.write_dtu_training, dtu.scene),
     "dtu evaluation": (
         wall_scenes.write_dtu_evaluation,
@@ -65,7 +66,7 @@ def test_a_tag_changes_nothing_and_is_told(tmp_path: Path, name: str) -> None:
     assert same_samples(read(plain), read(tagged))
 
 
-@pytest.mark.parametrize("name", ["mvsnet", "colmap", "posed images"])
+@pytest.mark.parametrize("name", ["mvsnet", "colmap", "posed images", "nerf"])
 def test_poses_at_utm_coordinates_keep_their_digits(tmp_path: Path, name: str) -> None:
     write, read = LAYOUTS[name]
     home = read(write(tmp_path / "home"))

@@ -1,5 +1,6 @@
 """The classic pipeline: motions of a drawn corridor that are known exactly, bad images, and real KITTI frames."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,10 +22,21 @@ from vo3d.settings.build import build
 HEIGHT, WIDTH, FOCAL = 160, 480, 260.0
 K = torch.tensor([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
 CAMERA_HEIGHT, BASELINE = 1.65, 0.54
-# planes n . X = d (metres, world axes as the first camera's) of a corridor: road, ceiling, two walls, the end
-PLANES = (((0, 1, 0), CAMERA_HEIGHT), ((0, -1, 0), 4.0), ((-1, 0, 0), 4.0), ((1, 0, 0), 5.0), ((0, 0, 1), 30.0))
+# planes n . X = d (metres, world axes as the first camera's) with their texels a metre
+CORRIDOR = (  # road, ceiling, two walls, the end
+    ((0, 1, 0), CAMERA_HEIGHT, 40),
+    ((0, -1, 0), 4.0, 40),
+    ((-1, 0, 0), 4.0, 40),
+    ((1, 0, 0), 5.0, 40),
+    ((0, 0, 1), 30.0, 40),
+)
+MOTORWAY = (((0, 1, 0), CAMERA_HEIGHT, 10), ((-1, 0, 0), 20.0, 4), ((1, 0, 0), 25.0, 4), ((0, 0, 1), 200.0, 1))
+HALL = (*((normal, 6.0, 40) for normal in ((0, 1, 0), (0, -1, 0), (-1, 0, 0), (1, 0, 0))), ((0, 0, 1), 9.0, 40))
+Planes = tuple[tuple[tuple[int, int, int], float, int], ...]
 FORWARD = se3.exp(torch.tensor([0.04, -0.02, 0.8, 0.004, -0.02, 0.003], dtype=torch.float64))
 TURN = se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.01, 0.04, -0.01], dtype=torch.float64))
+FAST = se3.exp(torch.tensor([0.03, -0.01, 2.5, 0.002, -0.004, 0.001], dtype=torch.float64))
+SLOW = se3.exp(torch.tensor([0.03, 0.0, 0.0, 0.0, 0.003, 0.0], dtype=torch.float64))
 STILL = torch.eye(4, dtype=torch.float64)
 
 
@@ -38,22 +50,22 @@ def texture(seed: int) -> ndarray:
     return np.clip(np.mean(layers, axis=0), 0, 1).astype(np.float32)
 
 
-def corridor(world_T_cam: Tensor) -> Tensor:
-    """The image (3 h w) that a camera in the corridor sees: rays cast on planes, three by three samples a pixel."""
+def draw(world_T_cam: Tensor, planes: Planes) -> Tensor:
+    """The image (3 h w) that a camera between planes sees: rays cast on them, three by three samples a pixel."""
     fine = 3
     v, u = np.mgrid[: HEIGHT * fine, : WIDTH * fine]
     pixels = np.stack([(u + 0.5) / fine - 0.5, (v + 0.5) / fine - 0.5, np.ones_like(u)], axis=-1)
     pose = world_T_cam.numpy()
     rays = pixels @ np.linalg.inv(K.double().numpy()).T @ pose[:3, :3].T
     start = pose[:3, 3]
-    normals, offsets = np.array([n for n, _ in PLANES], float), np.array([d for _, d in PLANES])
+    normals, offsets = np.array([n for n, _, _ in planes], float), np.array([d for _, d, _ in planes])
     reach = (offsets - normals @ start) / np.where((towards := rays @ normals.T) > 1e-9, towards, 1e-9)
     plane = reach.argmin(-1)
     points = start + rays * reach.min(-1)[..., None]
     image = np.zeros(plane.shape, np.float32)
-    for index, (normal, _) in enumerate(PLANES):
+    for index, (normal, _, texels) in enumerate(planes):
         across = [axis for axis in range(3) if normal[axis] == 0]
-        where = (points[..., across] * 40 % 1024).astype(np.float32)  # 40 texels a metre
+        where = (points[..., across] * texels % 1024).astype(np.float32)
         seen = cv2.remap(texture(index), where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         image[plane == index] = seen[plane == index]
     small = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
@@ -61,21 +73,29 @@ def corridor(world_T_cam: Tensor) -> Tensor:
 
 
 @cache
-def _drawn(steps: tuple[str, ...], stereo: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-    motions = {"forward": FORWARD, "turn": TURN, "still": STILL}
+def _drawn(
+    steps: tuple[str, ...], stereo: bool, planes: Planes, baseline: float
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    motions = {"forward": FORWARD, "turn": TURN, "still": STILL, "fast": FAST, "slow": SLOW}
     world_T_cam = trajectory.chain(torch.stack([motions[step] for step in steps]))
-    offset = se3.from_rotation_translation(torch.eye(3).double(), torch.tensor([BASELINE, 0, 0]).double())
-    right = torch.stack([corridor(pose @ offset) for pose in world_T_cam]) if stereo else None
-    return torch.stack([corridor(pose) for pose in world_T_cam]), right, world_T_cam
+    offset = se3.from_rotation_translation(torch.eye(3).double(), torch.tensor([baseline, 0, 0]).double())
+    right = torch.stack([draw(pose @ offset, planes) for pose in world_T_cam]) if stereo else None
+    return torch.stack([draw(pose, planes) for pose in world_T_cam]), right, world_T_cam
 
 
-def clip(*steps: str, stereo: bool = False, noise: float = 0.0) -> Sample:
-    """A clip through the corridor, with noise of that standard deviation in its images."""
-    image, right, world_T_cam = _drawn(steps, stereo)
+def clip(
+    *steps: str,
+    stereo: bool = False,
+    noise: float = 0.0,
+    planes: Planes = CORRIDOR,
+    baseline: float = BASELINE,
+) -> Sample:
+    """A clip through the corridor or between other planes, with noise of that standard deviation in its images."""
+    image, right, world_T_cam = _drawn(steps, stereo, planes, baseline)
     random = torch.Generator().manual_seed(0)
     image = (image + noise * torch.randn(image.shape, generator=random)).clamp(0, 1)
     offset = torch.eye(4)
-    offset[0, 3] = BASELINE
+    offset[0, 3] = baseline
     return Sample(
         image=image,
         K=K.expand(len(image), 3, 3),
@@ -122,6 +142,44 @@ def test_stereo_gives_metres() -> None:
     assert model.failures == 0
 
 
+def test_stereo_betters_direction_and_rotation_where_most_points_are_far() -> None:
+    sample = clip("fast", "fast", "fast", stereo=True, noise=0.01, planes=MOTORWAY)
+    epipolar, metric = (ClassicOdometry(scale=scale)(sample)["prev_T_cam"] for scale in ("true", "stereo"))
+    before, after = (np.mean([angle(step[:3, 3], FAST[:3, 3]) for step in steps]) for steps in (epipolar, metric))
+    assert after < 0.6 * before
+    before, after = (np.mean([degrees(step, FAST) for step in steps]) for steps in (epipolar, metric))
+    assert after < before
+    assert metric[:, :3, 3].norm(dim=-1).numpy() == pytest.approx(float(FAST[:3, 3].norm()), rel=0.01)
+
+
+def test_stereo_tells_a_slow_step_from_a_rotation() -> None:
+    model = ClassicOdometry(scale="stereo")
+    motion = model(clip("slow", stereo=True, noise=0.01, planes=HALL, baseline=0.11))["prev_T_cam"][0]
+    assert motion[:3, 3].numpy() == pytest.approx(SLOW[:3, 3].numpy(), abs=6e-3)
+    assert degrees(motion, SLOW) < 0.03
+    assert model.failures == 0
+
+
+def test_left_and_right_swapped_or_at_one_place_is_one_line() -> None:
+    sample = clip("forward", stereo=True, noise=0.005)
+    swapped = replace(sample, image=sample.right, right=sample.image)
+    with pytest.raises(Vo3dError, match="left and right images are swapped"):
+        ClassicOdometry(scale="stereo")(swapped)
+    with pytest.raises(Vo3dError, match="left_T_right has none"):
+        ClassicOdometry(scale="stereo")(replace(sample, left_T_right=torch.eye(4)))
+
+
+@pytest.mark.parametrize("right", ["blank", "unrelated"])
+def test_a_right_image_that_shows_nothing_of_the_left_is_a_counted_failure(right: str) -> None:
+    sample = clip("forward", stereo=True)
+    blank = torch.full_like(sample.image, 0.5)
+    noise = torch.rand(sample.image.shape, generator=torch.Generator().manual_seed(0))
+    model = ClassicOdometry(scale="stereo")
+    motion = model(replace(sample, right={"blank": blank, "unrelated": noise}[right]))["prev_T_cam"]
+    assert model.failures == 1
+    assert torch.equal(motion, torch.eye(4)[None])
+
+
 def test_camera_height_gives_metres() -> None:
     model = ClassicOdometry(scale="height", camera_height=CAMERA_HEIGHT)
     motion = model(clip("forward"))["prev_T_cam"][0]
@@ -140,8 +198,9 @@ def test_standing_still_is_no_motion(scale: str) -> None:
     assert model.failures == 0
 
 
-def test_pure_rotation_has_no_translation() -> None:
-    motion = ClassicOdometry(step=0.8)(clip("turn", noise=0.005))["prev_T_cam"][0]
+@pytest.mark.parametrize("scale", ["stereo", "constant"])
+def test_pure_rotation_has_no_translation(scale: str) -> None:
+    motion = ClassicOdometry(scale=scale, step=0.8)(clip("turn", stereo=True, noise=0.005))["prev_T_cam"][0]
     assert motion[:3, 3].norm() < 1e-6
     assert degrees(motion, TURN) < 0.1
 
@@ -274,13 +333,33 @@ def test_a_guess_that_points_backwards_does_not_turn_the_motion_round() -> None:
         assert found[0][:3, 3] @ b_T_a[:3, 3] > 0
 
 
-def test_triangulation_and_scaled_motion_are_exact_without_noise() -> None:
+def test_depth_and_metric_motion_are_exact_without_noise() -> None:
     b_T_a = two_view.inverse(FORWARD.numpy())
     points, a, b = _matches(100, b_T_a, noise=0.0, outliers=0.0)
     assert two_view.triangulate(a, b, b_T_a) == pytest.approx(points, rel=1e-9)
+    assert two_view.inverse_depth(a, b, b_T_a) == pytest.approx(1 / points[:, 2], rel=1e-9)
+    assert two_view.project(a, 1 / points[:, 2], b_T_a)[0] == pytest.approx(b, abs=1e-12)
     assert np.abs(two_view.sampson(a, b, b_T_a)).max() < 1e-12
     direction = two_view.rigid(b_T_a[:3, :3], b_T_a[:3, 3] / np.linalg.norm(b_T_a[:3, 3]))
-    assert two_view.fit_scaled_motion(points, b, direction, 1e-3) == pytest.approx(b_T_a, abs=1e-8)
+    inverse = np.where(np.arange(100) % 3 == 0, np.nan, 1 / points[:, 2])
+    nearby = two_view.inverse(se3.exp(torch.tensor([0.02, -0.01, 0, 0.001, 0.002, 0]).double()).numpy()) @ direction
+    for start in (direction, nearby):
+        assert two_view.fit_metric_motion(a, b, inverse, BASELINE, start, 1e-3) == pytest.approx(b_T_a, abs=1e-8)
+    assert two_view.fit_metric_motion(a, b, np.full(100, np.nan), BASELINE, direction, 1e-3) is None
+    assert two_view.fit_metric_motion(a, b, np.full(100, 1e-6), BASELINE, direction, 1e-3) is None  # all too far
+
+
+def test_an_error_that_all_disparities_share_does_not_change_the_length() -> None:
+    b_T_a = two_view.inverse(FAST.numpy())
+    random = np.random.default_rng(0)
+    depth = 1 / random.uniform(1 / 300, 1 / 8, 300)
+    a = np.stack([random.uniform(-0.8, 0.8, 300), random.uniform(-0.2, 0.2, 300)], 1)
+    moved = np.concatenate([a, np.ones((300, 1))], 1) * depth[:, None] @ b_T_a[:3, :3].T + b_T_a[:3, 3]
+    b = moved[:, :2] / moved[:, 2:] + 0.2 / FOCAL * random.standard_normal((300, 2))
+    inverse = 1 / depth + (0.3 + 0.2 * random.standard_normal(300)) / FOCAL / BASELINE  # 0.3 pixels of disparity
+    start = two_view.rigid(b_T_a[:3, :3], b_T_a[:3, 3] / np.linalg.norm(b_T_a[:3, 3]))
+    found = two_view.fit_metric_motion(a, b, inverse, BASELINE, start, 0.5 / FOCAL)
+    assert np.linalg.norm(found[:3, 3]) == pytest.approx(np.linalg.norm(b_T_a[:3, 3]), rel=0.01)
 
 
 def test_ground_plane_is_exact_without_noise() -> None:

@@ -219,6 +219,20 @@ def test_what_learns_from_recordings_is_refused_without_any(tmp_path: Path, caps
     )
 
 
+def test_the_classic_pipeline_needs_recordings_for_a_constant_step_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out"), "--lengths", "1")
+    net: dict[str, Any] = {"class_path": "vo3d.models.classic.ClassicOdometry", "init_args": {"scale": "true"}}
+    for scale in ("true", "constant"):
+        net["init_args"]["scale"] = scale
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"net": net}, "data": {"test": STREET}}))
+        if scale == "true":
+            assert main([*words]) == 0
+        else:
+            assert "ClassicOdometry learns from recordings, and there is no data.train" in complaint(capsys, *words)
+
+
 def test_augmentation_that_breaks_the_meaning_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip = [{"class_path": "vo3d.datasets.transforms.HorizontalFlip"}]
     data = {**STREET, "init_args": {**STREET["init_args"], "depth": False, "transforms": flip}}

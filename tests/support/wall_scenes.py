@@ -1,5 +1,6 @@
 """The painted wall of `wall`, written in the layouts that come with cameras, at home or far from the origin."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -70,6 +71,19 @@ def write_posed(folder: Path, *, views: int = 5, offset: tuple[float, float, flo
     K = pictures(folder / "images", [f"{index}.png" for index in range(views)])
     (folder / "K.txt").write_text("\n".join(" ".join(map(repr, row)) for row in K.tolist()))
     write_trajectory(folder / "poses.txt", Trajectory(world_T_cam=poses(views, offset=offset, scale=scale)), "kitti")
+    return folder
+
+
+def write_nerf(folder: Path, *, views: int = 5, offset: tuple[float, float, float] = HOME, scale: float = 1.0) -> Path:
+    """images/, transforms.json, with cameras in OpenGL's axes."""
+    K = pictures(folder / "images", [f"{index}.png" for index in range(views)])
+    axes = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+    frames = [
+        {"file_path": f"images/{index}.png", "transform_matrix": (pose @ axes).tolist()}
+        for index, pose in enumerate(poses(views, offset=offset, scale=scale))
+    ]
+    camera = {"fl_x": float(K[0, 0]), "fl_y": float(K[1, 1]), "cx": float(K[0, 2]) + 0.5, "cy": float(K[1, 2]) + 0.5}
+    (folder / "transforms.json").write_text(json.dumps({**camera, "w": W, "h": H, "frames": frames}))
     return folder
 
 

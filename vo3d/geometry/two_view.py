@@ -17,6 +17,10 @@ MAX_TILT = 5.0  # degrees between the camera's y axis and the ground's normal
 ROAD_BELOW = 0.05  # the ground is looked for in rays at least this far below the horizon ...
 ROAD_WIDTH = 3.0  # ... and at most this many camera heights to the side
 GROUND_TRIALS = 200
+LENGTH_TRIALS = 25
+GROWTH_NOISE = 0.02  # of the way that translation moves a point: what comes nearer grows and is tracked less exactly
+RIG_OFFSET = 0.5  # deviation of the error that all disparities share, in that of a match; more where many agree
+BEHIND = 1e-6  # of the depth in the one view: less in the other is behind it
 DEGENERATE = 1e-9  # determinant of three rays that span no plane: drawn twice, or on one line
 Rows = Float[ndarray, "n 2"]
 
@@ -101,7 +105,7 @@ def _refine_motion(a: Rows, b: Rows, start: Float[ndarray, "4 4"], threshold: fl
     def pose(x: Float[ndarray, "5"]) -> Float[ndarray, "4 4"]:
         return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], _unit(direction + along @ x[3:]))
 
-    return pose(_minimise(lambda x: sampson(a, b, pose(x)), 5, threshold / 2))
+    return pose(_minimise(lambda x: sampson(a, b, pose(x))[:, None], 5, threshold / 2))
 
 
 def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
@@ -130,44 +134,74 @@ def triangulate(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray
     return from_a * (-(across * moved).sum(1) / squared)[:, None]  # type: ignore[no-any-return]
 
 
+def inverse_depth(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
+    """Inverse depths 1 / z in the frame of a at which the rays nearly meet: those that minimise |b x (R a + t / z)|.
+
+    They are near 0 for parallel rays, and the noise of a ray moves them as far near as far away; 0 without translation.
+    Units: one over those of the translation of `b_T_a`.
+    """
+    from_b = _homogeneous(b)
+    across = np.cross(from_b, _homogeneous(a) @ b_T_a[:3, :3].T)
+    moved = np.cross(from_b, b_T_a[:3, 3])
+    return -(across * moved).sum(1) / np.maximum((moved**2).sum(1), 1e-18)  # type: ignore[no-any-return]
+
+
+def project(a: Rows, inverse: Float[ndarray, "n"], b_T_a: Float[ndarray, "4 4"]) -> tuple[Rows, Rows]:
+    """Rays in b of points at an inverse depth in a, and how far they move for one of inverse depth.
+
+    What lies behind b is seen far off its image, and does not move.
+    """
+    point = _homogeneous(a) @ b_T_a[:3, :3].T + inverse[:, None] * b_T_a[:3, 3]
+    depth = np.maximum(point[:, 2:], BEHIND)
+    seen = point[:, :2] / depth
+    return seen, np.where(point[:, 2:] > BEHIND, (b_T_a[:2, 3] - seen * b_T_a[2, 3]) / depth, 0.0)
+
+
 def in_front(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Bool[ndarray, "n"]:
     """Tell whether the rays of a match meet in front of both views."""
     points = triangulate(a, b, b_T_a)
     return (points[:, 2] > 0) & ((points @ b_T_a[:3, :3].T + b_T_a[:3, 3])[:, 2] > 0)  # type: ignore[no-any-return]
 
 
-def fit_scaled_motion(
-    points: Float[ndarray, "n 3"], b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float
+def fit_metric_motion(
+    a: Rows, b: Rows, inverse: Float[ndarray, "n"], baseline: float, b_T_a: Float[ndarray, "4 4"], threshold: float
 ) -> Float[ndarray, "4 4"] | None:
-    """The metric motion from points of view a in metres, their rays b and the motion up to scale; None if it fails.
+    """The motion in metres, from one up to scale and stereo's inverse depths in a, 1/m (NaN: none); None if it fails.
 
-    The length of the translation is linear in each match; their weighted median starts least squares on the robust
-    distance between projected points and rays, over all six freedoms.
+    One robust least squares over all matches: the distance of each ray b from its epipolar line and, where there is a
+    depth, its distance along the line from where that puts it, divided by what a disparity's noise leaves open. So all
+    points tell rotation and direction, and near ones the length. Rectification is off by parts of a pixel, which moves
+    all disparities alike; lest far points turn it into a wrong length, this offset is a seventh unknown.
+    `baseline` is in metres; `threshold` is twice the noise of a ray.
     """
-    if len(points) < MIN_POINTS:
+    noise = threshold / 2
+    disparity_noise = noise / baseline  # of an inverse depth: the same near and far
+    near = inverse > 2 * disparity_noise
+    if near.sum() < MIN_POINTS:
         return None
-    from_b = _homogeneous(b)
-    turned = np.cross(from_b, points @ b_T_a[:3, :3].T)
-    moved = np.cross(from_b, b_T_a[:3, 3])
-    strength = np.maximum((moved**2).sum(1), 1e-18)
-    length = float(
-        np.quantile(
-            -(turned * moved).sum(1) / strength, 0.5, weights=np.sqrt(strength) / points[:, 2], method="inverted_cdf"
-        )
-    )
-    start = rigid(b_T_a[:3, :3], b_T_a[:3, 3] * length)
-    unit = max(abs(length), 0.01)  # makes the steps of the translation comparable to those of the rotation
+    known, inverse = np.isfinite(inverse), np.nan_to_num(inverse)
+    ray_noise = np.hypot(noise, GROWTH_NOISE * parallax(a, b, b_T_a))
 
-    def pose(x: Float[ndarray, "6"]) -> Float[ndarray, "4 4"]:
-        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], start[:3, 3] + unit * x[3:])
+    def distance(pose: Float[ndarray, "4 4"], offset: float) -> Float[ndarray, "m 2"]:
+        seen, slope = project(a, inverse + disparity_noise * offset, pose)
+        squared = (slope**2).sum(1)
+        share = np.where(known, noise / np.sqrt(ray_noise**2 + squared * disparity_noise**2), 0.0)
+        along = ((seen - b) * slope).sum(1) / np.maximum(squared, 1e-18)
+        apart = seen - b - slope * (along * (1 - share))[:, None]
+        return np.concatenate([apart, [[offset / RIG_OFFSET * noise, 0.0]]])
 
-    def distance(x: Float[ndarray, "6"]) -> Float[ndarray, "m"]:
-        seen = points @ pose(x)[:3, :3].T + pose(x)[:3, 3]
-        return (seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - b).ravel()  # type: ignore[no-any-return]
+    ratios = inverse_depth(a[near], b[near], b_T_a) / inverse[near]
+    lengths = np.quantile(ratios, np.linspace(0.02, 0.98, LENGTH_TRIALS))  # a median may be that of the cars around
+    starts = (rigid(b_T_a[:3, :3], length * b_T_a[:3, 3]) for length in lengths)
+    start = min(starts, key=lambda pose: _cauchy(distance(pose, 0.0) / noise))
+    unit = max(float(np.linalg.norm(start[:3, 3])), 0.01)  # makes steps of the translation comparable to the rotation's
 
-    refined = _minimise(distance, 6, threshold / 2)
-    close = np.linalg.norm(distance(refined).reshape(-1, 2), axis=1) < threshold
-    return pose(refined) if close.sum() >= MIN_POINTS else None
+    def motion(x: Float[ndarray, "7"]) -> Float[ndarray, "4 4"]:
+        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], start[:3, 3] + unit * x[3:6])
+
+    x = _minimise(lambda x: distance(motion(x), x[6]), 7, noise)
+    close = np.linalg.norm(distance(motion(x), x[6])[:-1], axis=1) < threshold
+    return motion(x) if (close & near).sum() >= MIN_POINTS else None
 
 
 def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float) -> Float[ndarray, "3"] | None:
@@ -181,8 +215,7 @@ def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float)
     if road.sum() < MIN_POINTS:
         return None
     rays, inverse = _homogeneous(a[road]), 1 / triangulate(a[road], b[road], b_T_a)[:, 2]
-    seen = rays @ b_T_a[:3, :3].T + inverse[:, None] * b_T_a[:3, 3]
-    moves = (b_T_a[:2, 3] - seen[:, :2] / seen[:, 2:] * b_T_a[2, 3]) / seen[:, 2:]  # d(ray b) / d(inverse depth)
+    moves = project(a[road], inverse, b_T_a)[1]
     weight = np.linalg.norm(moves, axis=1)
     three = np.random.default_rng(0).integers(len(rays), size=(GROUND_TRIALS, 3))
     three = three[np.abs(np.linalg.det(rays[three])) > DEGENERATE]
@@ -201,22 +234,26 @@ def fit_ground(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float)
 
 
 def _minimise(residual: Callable[[ndarray], ndarray], freedoms: int, scale: float) -> Float[ndarray, "k"]:
-    """The argument near zero with the least Cauchy loss of `residual`, whose inliers are about `scale` in size.
+    """The argument near zero with the least Cauchy loss of the rows of `residual`, whose inliers are about `scale`.
 
     Gauss-Newton on reweighted squares with numeric derivatives; a step that does not lower the loss ends it.
     """
     x, nudge = np.zeros(freedoms), 1e-6 * np.eye(freedoms)
     value = residual(x) / scale
     for _ in range(20):
-        slope = np.stack([(residual(x + step) / scale - value) / 1e-6 for step in nudge], axis=1)
-        weight = 1 / (1 + value**2)
-        normal = slope.T @ (slope * weight[:, None])
-        change = np.linalg.lstsq(normal, -slope.T @ (weight * value))[0]
+        slope = np.stack([(residual(x + step) / scale - value) / 1e-6 for step in nudge], axis=-1)
+        weight = 1 / (1 + (value**2).sum(1))
+        normal = np.einsum("nki,nkj,n->ij", slope, slope, weight)
+        change = np.linalg.lstsq(normal, -np.einsum("nki,nk,n->i", slope, value, weight))[0]
         changed = residual(x + change) / scale
-        if not np.log1p(changed**2).sum() < np.log1p(value**2).sum() * (1 - 1e-6):
+        if not _cauchy(changed) < _cauchy(value) * (1 - 1e-6):
             break
         x, value = x + change, changed
     return x
+
+
+def _cauchy(residual: Float[ndarray, "n k"]) -> float:
+    return float(np.log1p((residual**2).sum(1)).sum())
 
 
 def _homogeneous(rays: Rows) -> Float[ndarray, "n 3"]:
