@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import cv2
 import pytest
@@ -191,12 +192,16 @@ def test_bad_files_leave_nothing_behind(tmp_path: Path, drive: Tensor) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "gt.txt"]
 
 
-def evo_command(*words: object) -> float:
-    """Give the rmse that evo's own command prints."""
+def evo_command(folder: Path, *words: object) -> float:
+    """Give the rmse of evo's own command, with all its digits."""
+    results = folder / "evo.zip"
     program = Path(sys.executable).with_name("evo_ape")
-    words = (program, *words, "--no_warnings")
-    text = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True).stdout
-    return float(next(line.split()[1] for line in text.splitlines() if line.split()[:1] == ["rmse"]))
+    words = (program, *words, "--save_results", results, "--no_warnings")
+    subprocess.run([*map(str, words)], capture_output=True, check=True)
+    with ZipFile(results) as archive:
+        rmse = json.loads(archive.read("stats.json"))["rmse"]
+    results.unlink()
+    return float(rmse)
 
 
 EVO_OPTIONS = {"none": (), "scale": ("--correct_scale",), "6dof": ("--align",), "7dof": ("--align", "--correct_scale")}
@@ -210,8 +215,7 @@ def test_a_csv_of_euroc_against_tum_equals_evo(tmp_path: Path, drive: Tensor, ge
     in_tum = save(tmp_path / "truth.tum", drive, "tum", time=time)  # evo's command takes one format for both files
     for align, options in EVO_OPTIONS.items():
         found, _ = scored(csv, tum, align=align, association="evo")
-        # six decimals are printed
-        assert found["evo_ape_rmse_m"] == pytest.approx(evo_command("tum", in_tum, tum, *options), abs=0.6e-6)
+        assert found["evo_ape_rmse_m"] == pytest.approx(evo_command(tmp_path, "tum", in_tum, tum, *options), abs=1e-9)
         assert found["coverage"] == len(noisy) / 400
     found, _ = scored(csv, tum, align="6dof")
     assert found["ape_rmse_m"] == pytest.approx(found["evo_ape_rmse_m"], abs=1e-9)
@@ -237,7 +241,7 @@ def test_a_repeated_stamp_equals_evo_without_it(tmp_path: Path, drive: Tensor, g
         "1 row left out with the time stamp of the row before (line 202)"
     ]
     assert found["coverage_estimate"] == 1
-    assert found["evo_ape_rmse_m"] == pytest.approx(evo_command("tum", reference, clean, "--align"), abs=0.6e-6)
+    assert found["evo_ape_rmse_m"] == pytest.approx(evo_command(tmp_path, "tum", reference, clean, "--align"), abs=1e-9)
     assert found["ape_rmse_m"] == scored(reference, clean, align="6dof")[0]["ape_rmse_m"]
 
 
@@ -249,7 +253,27 @@ def test_rows_that_people_have_equal_evo(shared_data: Path, tmp_path: Path) -> N
     convert_trajectory(truth, in_tum)
     for align, options in EVO_OPTIONS.items():
         found, _ = scored(truth, estimate, align=align, lengths=[2.0])
-        assert found["evo_ape_rmse_m"] == pytest.approx(evo_command("tum", in_tum, estimate, *options), abs=0.6e-6)
+        assert found["evo_ape_rmse_m"] == pytest.approx(
+            evo_command(tmp_path, "tum", in_tum, estimate, *options), abs=1e-9
+        )
+    desk = folder / "tum_fr2_desk_groundtruth_rows.txt"  # with a repeated stamp, which evo would use twice
+    once = desk.read_text().splitlines()
+    again = [row for row, before in zip(once[1:], once, strict=False) if row.split()[0] == before.split()[0] != "#"]
+    assert len(again) == 1
+    reference, lines = tmp_path / "desk.tum", [line for line in once if line != again[0]]
+    reference.write_text("\n".join(lines) + "\n")
+    moved = tmp_path / "moved.tum"
+    rows = [line.split() for line in lines if line[0] != "#"]
+    moved.write_text(
+        "".join(
+            f"{row[0]} {float(row[1]) + 1e-4 * (7 * index % 5)} {' '.join(row[2:])}\n" for index, row in enumerate(rows)
+        )
+    )
+    for align, options in EVO_OPTIONS.items():
+        found, _ = scored(desk, moved, align=align, lengths=[0.01])
+        assert found["evo_ape_rmse_m"] == pytest.approx(
+            evo_command(tmp_path, "tum", reference, moved, *options), abs=1e-9
+        )
     plain = scored(folder / "gt.tum", folder / "base.tum")[0]["ape_rmse_m"]
     for name in ("bom.tum", "bom_comment.tum", "commas.tum", "duplicate.tum", "ms_integer.tum", "us_integer.tum"):
         assert scored(folder / "gt.tum", folder / name)[0]["ape_rmse_m"] == pytest.approx(plain, abs=1e-12), name
