@@ -51,10 +51,10 @@ def fit_to_images(
         check_centre(camera.K, camera.size, f"{camera.name}, an image")
         found, expected = (f"{width}x{height}" for height, width in (size, camera.size))
         if not is_resized(size, camera.size):
-            raise Vo3dError(
-                f"{path}: is {found} pixels, but its camera in {camera.name} is for {expected}: give the images that "
-                "the cameras were made for, or smaller ones of their shape"
-            )
+            remedy = "give the images that the cameras were made for, or smaller ones of their shape"
+            if is_resized((size[1], size[0]), camera.size):
+                remedy = "it is for images that were turned: turn these too, as their EXIF orientation says (exiftran)"
+            raise Vo3dError(f"{path}: is {found} pixels, but its camera in {camera.name} is for {expected}: {remedy}")
         if size != camera.size:
             changed.append(f"{path.name} is {found} pixels, its camera for {expected}")
         if (camera, size) not in resized:

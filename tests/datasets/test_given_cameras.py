@@ -1,6 +1,7 @@
 """Images that come with cameras are read as they are stored, whatever their EXIF orientation, in every layout."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from exif import set_orientation
 from vo3d.datasets import colmap, dtu, mvs_folder, nerf, posed_images, sevenscenes
 from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.kitti import KITTIRecording
+from vo3d.errors import Vo3dError
+from vo3d.formats.colmap import read_model, write_model
+from vo3d.formats.images import read_image, write_image
 from vo3d.recording import MultiViewScene, Recording
 
 RANGE = (wall_scenes.NEAR, wall_scenes.FAR)
@@ -98,3 +102,19 @@ def test_photographs_without_a_camera_are_turned(tmp_path: Path) -> None:
     assert torch.equal(sample.image, plain.image.mT.flip(-1))  # clockwise by a quarter
     assert sample.K is not None
     assert sample.K[0, 0, 2] == (wall_scenes.H - 1) / 2
+
+
+def test_cameras_of_turned_images_are_told(tmp_path: Path) -> None:
+    folder = wall_scenes.write_colmap(tmp_path / "scene")
+    for path in (folder / "images").iterdir():
+        write_image(path, read_image(path)[:, :30])
+    with pytest.raises(
+        Vo3dError, match=r"0\.png: is \d+x30 pixels, .*: give the images that the cameras were made for"
+    ):
+        colmap.scene(folder)
+    file = next(folder.rglob("cameras.bin"))
+    model = read_model(folder)
+    camera = replace(model.cameras[1], width=30, height=48, params=(50.0, 50.0, 15.0, 24.0))
+    write_model(file.parent, replace(model, cameras={1: camera}, points=model.points.seen_in(torch.zeros(0).long())))
+    with pytest.raises(Vo3dError, match=r"is for 30x48: it is for images that were turned: turn these too"):
+        colmap.scene(folder, depth_range=RANGE)
