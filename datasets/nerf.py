@@ -159,7 +159,9 @@ def scene(
 ) -> NeRFScene:
     """Open the scene of a transforms.json; Vo3dError without a `depth_range`, which nothing in it tells."""
     if depth_range is None:
-        raise Vo3dError(f"{path}: nothing there tells how far things are: give the depth range, in the poses' unit")
+        raise Vo3dError(
+            f"{path}: nothing there tells how far things are: give the depth range in the poses' unit (--depth-range NEAR FAR)"
+        )
     return NeRFScene(path, depth_range=depth_range, images=images, every=every, size=size, max_side=max_side)
 
 

@@ -176,7 +176,9 @@ def scene(
 ) -> PosedImagesScene:
     """Open the scene that a folder holds; Vo3dError without a `depth_range`, which nothing in the folder tells."""
     if depth_range is None:
-        raise Vo3dError(f"{path}: nothing there tells how far things are: give the depth range, in the poses' unit")
+        raise Vo3dError(
+            f"{path}: nothing there tells how far things are: give the depth range in the poses' unit (--depth-range NEAR FAR)"
+        )
     return PosedImagesScene(
         path,
         depth_range=depth_range,

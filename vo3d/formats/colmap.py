@@ -113,7 +113,7 @@ def observations(model: ColmapModel) -> tuple[Int64[Tensor, " m"], Int64[Tensor,
     if not len(model.points.point):
         raise Vo3dError(
             f"{model.folder}: the COLMAP model has no sparse points that an image sees, which tell how far things are: "
-            "give the depth range (near and far, in the unit of its poses), or run COLMAP's point_triangulator"
+            "give the depth range in the unit of its poses (--depth-range NEAR FAR), or run COLMAP's point_triangulator"
         )
     image_ids = torch.tensor([image.id for image in model.images], dtype=torch.int64)  # ascending
     return model.points.point, torch.searchsorted(image_ids, model.points.image_id.contiguous())
