@@ -160,7 +160,7 @@ def scene(
     """Open the scene of a transforms.json; Vo3dError without a `depth_range`, which nothing in it tells."""
     if depth_range is None:
         raise Vo3dError(
-            f"{path}: nothing there tells how far things are: give the depth range in the poses' unit (--depth-range NEAR FAR)"
+            f"{path}: nothing there tells how far things are: give --depth-range NEAR FAR, in the poses' unit"
         )
     return NeRFScene(path, depth_range=depth_range, images=images, every=every, size=size, max_side=max_side)
 

@@ -177,7 +177,7 @@ def scene(
     """Open the scene that a folder holds; Vo3dError without a `depth_range`, which nothing in the folder tells."""
     if depth_range is None:
         raise Vo3dError(
-            f"{path}: nothing there tells how far things are: give the depth range in the poses' unit (--depth-range NEAR FAR)"
+            f"{path}: nothing there tells how far things are: give --depth-range NEAR FAR, in the poses' unit"
         )
     return PosedImagesScene(
         path,

@@ -114,7 +114,7 @@ def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "options", "words"),
     [
-        (lambda folder: None, {"depth_range": None}, "desk: nothing there tells how far things are: give the depth ra"),
+        (lambda folder: None, {"depth_range": None}, "desk: nothing there tells how far things are: give --depth-range"),
         (lambda folder: None, {"every": 0}, "every is 0"),
         (lambda folder: (folder / "transforms.json").unlink(), {}, r"desk: no transforms\.json or transforms_train"),
         (
@@ -145,7 +145,7 @@ def test_every_mistake_is_one_clear_line(
 
 def test_the_command_line_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_scene(tmp_path / "desk")
-    assert "give the depth range" in complaint(capsys, "reconstruct", folder, "--weights", "plane_sweep")
+    assert "give --depth-range NEAR FAR" in complaint(capsys, "reconstruct", folder, "--weights", "plane_sweep")
     assert "which has no use for --poses" in complaint(
         capsys, "reconstruct", folder / "transforms.json", "--poses", "a.txt", "--depth-range", "1", "2"
     )

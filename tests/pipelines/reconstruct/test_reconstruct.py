@@ -234,7 +234,7 @@ def test_images_with_a_file_of_poses(scene: Path, tmp_path: Path, capsys: pytest
         "--poses",
         str(tmp_path / "where.txt"),
     ]
-    assert "give the depth range" in complaint(capsys, *words, "--intrinsics", *numbers)
+    assert "give --depth-range NEAR FAR" in complaint(capsys, *words, "--intrinsics", *numbers)
     assert main([*words, "--intrinsics", *numbers, "--depth-range", str(NEAR), str(FAR)]) == 0
     assert float(_distance(read_cloud(tmp_path / "a.ply").points).median()) < 0.01
 
