@@ -133,7 +133,10 @@ def test_a_unit_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
         ("tum", ("1 0 0 0 0 0 0 0",), ":1: not a rotation: the quaternion has length 0"),
         ("tum", ("1 0 0 0 0 0 0.6 0.6",), ":1: not a rotation: the quaternion has length 0.848528"),
         ("euroc", ("#timestamp", "1,0,0,0,1,0,0"), ":2: 7 columns; expected at least 8"),
-        ("euroc", ("timestamp,p,p,p,q,q,q,q",), ":1: 'timestamp' is not a number"),
+        ("euroc", ("1,0,0,0,1,0,0,0", "timestamp,p,p,p,q,q,q,q"), ":2: 'timestamp' is not a number"),
+        ("euroc", ("timestamp,p,p,p,q,q,q,q",), ": no poses"),
+        ("euroc", ("1,0,0,0,1,0,0,0,nan", "2,0,0,0,1,0,0,nan,9"), ":2: 'nan' in a pose"),
+        ("euroc", ("1,0,0,0,1,0,0,0,nan", "2,0,0,0,1,0,0,0"), ":2: 8 columns; expected 9, as in line 1"),
         ("euroc", ("1;0;0;0;1;0;0;0",), ":1: 1 columns; expected at least 8"),
         ("kitti", ("",), ": no poses"),
         ("tum", ("# nothing", "#"), ": no poses"),
@@ -162,6 +165,31 @@ def test_the_format_is_told_by_the_file(tmp_path: Path, lines: tuple[str], forma
     found = read_trajectory(write(tmp_path / "poses.txt", *lines))
     assert found.format == format
     assert torch.equal(found.world_T_cam[0], torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("above", ["", "\ufeff", "# of a program\n\n"])
+def test_names_of_columns_above_the_rows_need_no_sign(tmp_path: Path, above: str, end: str) -> None:
+    for names, row, format in (
+        ("timestamp tx ty tz qx qy qz qw", "{} 0 0 0 0 0 0 1", "tum"),
+        ('"timestamp","tx","ty","tz","qx","qy","qz","qw"', "{},0,0,0,0,0,0,1", "tum"),
+        ("t [s],p_x,p_y,p_z,q_w,q_x,q_y,q_z", "{},0,0,0,1,0,0,0", "euroc"),
+    ):
+        text = above + "\n".join([names, *(row.format(second) for second in (1.5, 2.5, 3.5))]) + "\n"
+        path = tmp_path / "poses.txt"
+        path.write_bytes(text.replace("\n", end).encode())
+        found = read_trajectory(path)
+        assert found.format == format
+        assert found.time.tolist() == [1.5, 2.5, 3.5]
+        assert torch.equal(found.world_T_cam[2], torch.eye(4, dtype=torch.float64))
+
+
+def test_what_follows_the_pose_in_rows_of_euroc_may_be_anything(tmp_path: Path) -> None:
+    for rest in (",", ",nan,1", ",ok"):
+        rows = (f"{stamp},1,2,3,1,0,0,0{rest}" for stamp in (1403636579763555584, 1403636579813555584))
+        found = read_trajectory(write(tmp_path / "poses.csv", *rows))
+        assert found.nanoseconds.tolist() == [1403636579763555584, 1403636579813555584]
+        assert found.world_T_cam[1, :3, 3].tolist() == [1, 2, 3]
 
 
 def test_a_format_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:

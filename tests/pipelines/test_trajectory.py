@@ -404,6 +404,8 @@ def test_poses_of_the_body_become_those_of_the_camera(tmp_path: Path, drive: Ten
         (tmp_path / "wrong.yaml").write_text(text)
         with pytest.raises(Vo3dError, match=message):
             convert_trajectory(source, tmp_path / "cam.tum", camera_from_body=tmp_path / "wrong.yaml")
+    with pytest.raises(Vo3dError, match=r"absent\.yaml: no such file: expected a YAML file with T_BS"):
+        convert_trajectory(source, tmp_path / "cam.tum", camera_from_body=tmp_path / "absent.yaml")
 
 
 def test_stamps_are_shifted_exactly_and_what_cannot_be_converted_is_said(tmp_path: Path, drive: Tensor) -> None:
