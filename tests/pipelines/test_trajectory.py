@@ -334,6 +334,22 @@ def test_several_estimates_share_a_table_and_one_failure_costs_one_column(tmp_pa
         scored(reference, same, same)
 
 
+def test_names_of_files_are_no_markup_and_no_column_is_cut(tmp_path: Path, drive: Tensor) -> None:
+    for folder in ("a[", "b["):
+        (tmp_path / folder).mkdir()
+    names = ["[red]x.txt", "a[/y].txt", "b[/y].txt", "esc\x1b[31m.txt", *(f"{number}.txt" for number in range(6))]
+    estimates = [save(tmp_path / name, drive) for name in names]
+    output = io.StringIO()
+    score_files(save(tmp_path / "[b]r.txt", drive), estimates, evo=False, console=Console(file=output, width=60))
+    title, _, heads, *rest = output.getvalue().splitlines()
+    assert title.strip() == "against [b]r.txt"
+    same = [str(tmp_path / name) for name in names[1:3]]
+    assert heads.split()[3::2][:4] == ["[red]x.txt", *same, r"esc\x1b[31m.txt"]
+    assert [line for line in rest if line.startswith("│ APE")][0].count("0.000000") == 10
+    assert "\x1b" not in output.getvalue()
+    assert "[red]x.txt: 400 of 400 poses of the reference were scored." in rest
+
+
 def test_a_page_shows_the_estimate_in_the_world_of_the_reference(tmp_path: Path, drive: Tensor) -> None:
     utm = torch.tensor([500_000.0, 5_400_000.0, 300.0], dtype=torch.float64)
     time = torch.arange(400, dtype=torch.float64)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, visible
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.kitti import read_times
 from vo3d.formats.trajectories import Trajectory, read_trajectory, write_trajectory
@@ -64,7 +64,7 @@ def convert_trajectory(
     console = console or Console()
     done = f"{target}: {len(found)} of {len(read)} poses of {source} ({read.format}) as {kind}{moved}{dropped}"
     for line in (*read.notes, done):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_times(found: Trajectory, source: Path, times: Path) -> Trajectory:
