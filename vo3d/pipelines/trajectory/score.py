@@ -178,7 +178,7 @@ class Rules:
             known=pair.known,
             with_evo=self.evo,
         )
-        metrics = scores.metrics | {"coverage": pair.count / len(truth), "coverage_estimate": pair.count / len(guess)}
+        metrics = scores.metrics | {"coverage": pair.count / len(truth), "coverage_estimate": pair.used / len(guess)}
         if pair.seconds is not None and truth.time is not None:
             whole = (truth.time[-1] - truth.time[0]).item()
             metrics["coverage_seconds"] = (pair.seconds[1] - pair.seconds[0]) / whole if whole > 0 else None
