@@ -446,6 +446,11 @@ def test_stamps_are_shifted_exactly_and_what_cannot_be_converted_is_said(tmp_pat
         convert_trajectory(source, tmp_path / "out.tum", times=tmp_path / "times.txt")
     with pytest.raises(Vo3dError, match=r"its first time stamp would be -2\.36345e\+08 s"):
         convert_trajectory(source, tmp_path / "out.tum", t_offset=-1639981579.0)
+    for seconds in (1e10, 1e300):
+        with pytest.raises(Vo3dError, match=r"its first time stamp would be 1\S+ s; expected 0 s to the year 2262"):
+            convert_trajectory(source, tmp_path / "out.tum", t_offset=seconds)
+    convert_trajectory(source, tmp_path / "OUT.TUM", t_offset=-1403636579.0)
+    assert read_trajectory(tmp_path / "OUT.TUM").nanoseconds.tolist() == [763555584, 813555456]
     assert not (tmp_path / "out").exists()
 
 

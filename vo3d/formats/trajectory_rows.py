@@ -170,7 +170,7 @@ def _detect_format(path: Path, row: str, comments: Sequence[str]) -> TrajectoryF
             return order
         if tokens[0].strip().isdecimal() and float(tokens[0]) > 1e12:
             return "euroc"
-        if path.suffix == ".tum" and count == 8:
+        if path.suffix.lower() == ".tum" and count == 8:
             return "tum"
     if count == 8:
         raise Vo3dError(
