@@ -84,6 +84,8 @@ def test_an_index_before_kitti_rows_is_kept(tmp_path: Path, trajectory: Trajecto
         (("1403636579763555584", "1403636579813555456"), "ns", 1403636579.763555584),
         (("1403636579763555584",), "ns", 1403636579.763555584),
         (("12.5",), "s", 12.5),
+        (("0.0", "10.0", "20.0"), "s", 0),
+        (("7", "8", "9", "30"), "s", 7),
         (("1403636579050", "1403636579100"), "ms", 1403636579.05),
         (("1403636579050000", "1403636579100000"), "us", 1403636579.05),
         (("1000000000", "1050000000", "1100000000"), "ns", 1.0),  # a clock of a second: no date, by its steps
@@ -100,7 +102,7 @@ def test_a_unit_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
     lines = [f"{stamp} 0 0 0 0 0 0 1" for stamp in (0, 50_000, 100_000)]  # microseconds, it seems
     message = refused(tmp_path / "a.txt", "tum", *lines)
     assert "50000 apart, from 0 on, may be seconds, milliseconds or microseconds" in message
-    assert "--time-unit s, ms, us or ns" in message
+    assert "--time-unit s, ms, us or ns, which vo3d convert-trajectory has for other verbs" in message
     for unit, last in (("s", 100_000), ("ms", 100), ("us", 0.1), ("ns", 100_000 / 1e9)):
         found = read_trajectory(tmp_path / "a.txt", "tum", time_unit=unit)
         assert (found.time_unit, found.time[-1]) == (unit, last)

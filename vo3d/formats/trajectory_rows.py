@@ -127,7 +127,7 @@ def detect_unit(rows: Rows) -> TimeUnit:
         return "ns"
     raise Vo3dError(
         f"{rows.path}: time stamps {step:g} apart, from {time[0]:g} on, may be seconds, milliseconds or microseconds; "
-        "say which (--time-unit s, ms, us or ns)"
+        "say which (--time-unit s, ms, us or ns, which vo3d convert-trajectory has for other verbs)"
     )
 
 

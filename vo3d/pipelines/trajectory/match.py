@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -63,8 +63,8 @@ def match(
             reference=truth.world_T_cam if every else truth.world_T_cam[first],
             estimate=guess.world_T_cam if every else guess.world_T_cam[second],
             known=None,
-            count=len(first.unique()),
-            used=len(second.unique()),
+            count=_distinct(first),
+            used=_distinct(second),
             frame_seconds=_median(gaps),
             seconds=(time[0].item(), time[-1].item(), gaps.max().item() if len(gaps) else 0.0),
         )
@@ -102,6 +102,11 @@ def match(
         frame_seconds=frame_seconds,
         seconds=None,
     )
+
+
+def _distinct(ascending: Int[Tensor, " k"]) -> int:
+    """Count the different ones of indices, of which there is at least one."""
+    return 1 + int((ascending.diff() > 0).sum())
 
 
 def _median(gaps: Float64[Tensor, " m"]) -> float:
