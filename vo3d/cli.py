@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import Action, ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Container, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any, get_args, get_origin
@@ -31,6 +32,9 @@ VERBS = {
     "optimizers": "watch optimisers on surfaces, data regimes and a small network: pictures, tables, a page",
     "info": "versions, devices and weights; layers, shapes, parameters and multiply-adds of a model",
 }
+
+
+NEGATIVE = r"-(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?"  # numbers, of which argparse knows those without exponents alone
 
 
 def overview() -> str:
@@ -175,13 +179,15 @@ def spelled_out(words: Sequence[str], switches: Container[str]) -> list[str]:
     """Options as the parser knows them.
 
     `--num-views 5` is `--num_views 5`; where `mesh` is among the `switches`, `--mesh` without true or false behind it
-    is `--mesh=true`, and `--no-mesh` is `--mesh=false`.
+    is `--mesh=true`, and `--no-mesh` is `--mesh=false`. `-1e-3` is `-0.001`: with its exponent it would be an option.
     """
     found: list[str] = []
     for word, following in zip(words, [*words[1:], ""], strict=False):
         option, sign, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_")
-        if not option.startswith("--") or not name:
+        if re.fullmatch(NEGATIVE, word, re.IGNORECASE):
+            found.append(format(Decimal(word), "f"))
+        elif not option.startswith("--") or not name:
             found.append(word)
         elif sign or (name in switches and following in {"true", "false"}):
             found.append(f"--{name}{sign}{value}")

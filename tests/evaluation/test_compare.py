@@ -55,6 +55,12 @@ def test_equal_protocols_make_one_table(tmp_path: Path) -> None:
     assert "Protocol: task odometry; dataset KITTI; split test; frames_sha256 aaaaaaaaaaaa...; alignment none" in text
 
 
+def test_brackets_in_names_are_no_markup(tmp_path: Path) -> None:
+    text = printed(tmp_path, replace(FIRST, model="[bold]VO"), replace(CLASSIC, model="VO (pool=[/x])"), width=60)
+    assert "[bold]VO" in text
+    assert "VO (pool=[/x])" in text
+
+
 @pytest.mark.parametrize("field", Odometry.must_agree)
 def test_unequal_protocols_are_refused_with_both_values(tmp_path: Path, field: str) -> None:
     other = replace(CLASSIC, protocol={**CLASSIC.protocol, field: "something else"})

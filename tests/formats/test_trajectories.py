@@ -84,6 +84,8 @@ def test_an_index_before_kitti_rows_is_kept(tmp_path: Path, trajectory: Trajecto
         (("1403636579763555584", "1403636579813555456"), "ns", 1403636579.763555584),
         (("1403636579763555584",), "ns", 1403636579.763555584),
         (("12.5",), "s", 12.5),
+        (("0.0", "10.0", "20.0"), "s", 0),
+        (("7", "8", "9", "30"), "s", 7),
         (("1403636579050", "1403636579100"), "ms", 1403636579.05),
         (("1403636579050000", "1403636579100000"), "us", 1403636579.05),
         (("1000000000", "1050000000", "1100000000"), "ns", 1.0),  # a clock of a second: no date, by its steps
@@ -100,7 +102,7 @@ def test_a_unit_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
     lines = [f"{stamp} 0 0 0 0 0 0 1" for stamp in (0, 50_000, 100_000)]  # microseconds, it seems
     message = refused(tmp_path / "a.txt", "tum", *lines)
     assert "50000 apart, from 0 on, may be seconds, milliseconds or microseconds" in message
-    assert "--time-unit s, ms, us or ns" in message
+    assert "--time-unit s, ms, us or ns, which vo3d convert-trajectory has for other verbs" in message
     for unit, last in (("s", 100_000), ("ms", 100), ("us", 0.1), ("ns", 100_000 / 1e9)):
         found = read_trajectory(tmp_path / "a.txt", "tum", time_unit=unit)
         assert (found.time_unit, found.time[-1]) == (unit, last)
@@ -133,7 +135,10 @@ def test_a_unit_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
         ("tum", ("1 0 0 0 0 0 0 0",), ":1: not a rotation: the quaternion has length 0"),
         ("tum", ("1 0 0 0 0 0 0.6 0.6",), ":1: not a rotation: the quaternion has length 0.848528"),
         ("euroc", ("#timestamp", "1,0,0,0,1,0,0"), ":2: 7 columns; expected at least 8"),
-        ("euroc", ("timestamp,p,p,p,q,q,q,q",), ":1: 'timestamp' is not a number"),
+        ("euroc", ("1,0,0,0,1,0,0,0", "timestamp,p,p,p,q,q,q,q"), ":2: 'timestamp' is not a number"),
+        ("euroc", ("timestamp,p,p,p,q,q,q,q",), ": no poses"),
+        ("euroc", ("1,0,0,0,1,0,0,0,nan", "2,0,0,0,1,0,0,nan,9"), ":2: 'nan' in a pose"),
+        ("euroc", ("1,0,0,0,1,0,0,0,nan", "2,0,0,0,1,0,0,0"), ":2: 8 columns; expected 9, as in line 1"),
         ("euroc", ("1;0;0;0;1;0;0;0",), ":1: 1 columns; expected at least 8"),
         ("kitti", ("",), ": no poses"),
         ("tum", ("# nothing", "#"), ": no poses"),
@@ -162,6 +167,31 @@ def test_the_format_is_told_by_the_file(tmp_path: Path, lines: tuple[str], forma
     found = read_trajectory(write(tmp_path / "poses.txt", *lines))
     assert found.format == format
     assert torch.equal(found.world_T_cam[0], torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("above", ["", "\ufeff", "# of a program\n\n"])
+def test_names_of_columns_above_the_rows_need_no_sign(tmp_path: Path, above: str, end: str) -> None:
+    for names, row, format in (
+        ("timestamp tx ty tz qx qy qz qw", "{} 0 0 0 0 0 0 1", "tum"),
+        ('"timestamp","tx","ty","tz","qx","qy","qz","qw"', "{},0,0,0,0,0,0,1", "tum"),
+        ("t [s],p_x,p_y,p_z,q_w,q_x,q_y,q_z", "{},0,0,0,1,0,0,0", "euroc"),
+    ):
+        text = above + "\n".join([names, *(row.format(second) for second in (1.5, 2.5, 3.5))]) + "\n"
+        path = tmp_path / "poses.txt"
+        path.write_bytes(text.replace("\n", end).encode())
+        found = read_trajectory(path)
+        assert found.format == format
+        assert found.time.tolist() == [1.5, 2.5, 3.5]
+        assert torch.equal(found.world_T_cam[2], torch.eye(4, dtype=torch.float64))
+
+
+def test_what_follows_the_pose_in_rows_of_euroc_may_be_anything(tmp_path: Path) -> None:
+    for rest in (",", ",nan,1", ",ok"):
+        rows = (f"{stamp},1,2,3,1,0,0,0{rest}" for stamp in (1403636579763555584, 1403636579813555584))
+        found = read_trajectory(write(tmp_path / "poses.csv", *rows))
+        assert found.nanoseconds.tolist() == [1403636579763555584, 1403636579813555584]
+        assert found.world_T_cam[1, :3, 3].tolist() == [1, 2, 3]
 
 
 def test_a_format_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:

@@ -79,6 +79,20 @@ def test_contestants_that_fail_have_rows_of_dashes(
     assert len(list(folder.glob("*/odometry/metrics.json"))) == 2
 
 
+def test_names_that_are_one_as_folders_have_a_result_each(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, *(faulty(when="never", how=how) for how in ("a/b", "a_b", "a/b"))]) == 0
+
+    names = ["Faulty (when=never, how=a/b)", "Faulty (when=never, how=a_b) #2", "Faulty (when=never, how=a/b) #3"]
+    found = [
+        Result.load(path.parent).model for path in (tmp_path / "run").glob("evaluation/test/Faulty*/*/metrics.json")
+    ]
+    assert sorted(found) == sorted(names)
+    text = capsys.readouterr().out
+    assert [name for name in names if name in text] == names
+
+
 @pytest.mark.parametrize("scene", ["street-0000", "street-0001"])
 def test_what_was_scored_before_and_after_a_failure_stays_and_is_no_result(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], scene: str

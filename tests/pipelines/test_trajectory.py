@@ -358,6 +358,22 @@ def test_several_estimates_share_a_table_and_one_failure_costs_one_column(tmp_pa
         scored(reference, same, same)
 
 
+def test_names_of_files_are_no_markup_and_no_column_is_cut(tmp_path: Path, drive: Tensor) -> None:
+    for folder in ("a[", "b["):
+        (tmp_path / folder).mkdir()
+    names = ["[red]x.txt", "a[/y].txt", "b[/y].txt", "esc\x1b[31m.txt", *(f"{number}.txt" for number in range(6))]
+    estimates = [save(tmp_path / name, drive) for name in names]
+    output = io.StringIO()
+    score_files(save(tmp_path / "[b]r.txt", drive), estimates, evo=False, console=Console(file=output, width=60))
+    title, _, heads, *rest = output.getvalue().splitlines()
+    assert title.strip() == "against [b]r.txt"
+    same = [str(tmp_path / name) for name in names[1:3]]
+    assert heads.split()[3::2][:4] == ["[red]x.txt", *same, r"esc\x1b[31m.txt"]
+    assert next(line for line in rest if line.startswith("│ APE")).count("0.000000") == 10
+    assert "\x1b" not in output.getvalue()
+    assert "[red]x.txt: 400 of 400 poses of the reference were scored." in rest
+
+
 def test_a_page_shows_the_estimate_in_the_world_of_the_reference(tmp_path: Path, drive: Tensor) -> None:
     utm = torch.tensor([500_000.0, 5_400_000.0, 300.0], dtype=torch.float64)
     time = torch.arange(400, dtype=torch.float64)
@@ -428,6 +444,8 @@ def test_poses_of_the_body_become_those_of_the_camera(tmp_path: Path, drive: Ten
         (tmp_path / "wrong.yaml").write_text(text)
         with pytest.raises(Vo3dError, match=message):
             convert_trajectory(source, tmp_path / "cam.tum", camera_from_body=tmp_path / "wrong.yaml")
+    with pytest.raises(Vo3dError, match=r"absent\.yaml: no such file: expected a YAML file with T_BS"):
+        convert_trajectory(source, tmp_path / "cam.tum", camera_from_body=tmp_path / "absent.yaml")
 
 
 def test_stamps_are_shifted_exactly_and_what_cannot_be_converted_is_said(tmp_path: Path, drive: Tensor) -> None:
@@ -452,6 +470,11 @@ def test_stamps_are_shifted_exactly_and_what_cannot_be_converted_is_said(tmp_pat
         convert_trajectory(source, tmp_path / "out.tum", times=tmp_path / "times.txt")
     with pytest.raises(Vo3dError, match=r"its first time stamp would be -2\.36345e\+08 s"):
         convert_trajectory(source, tmp_path / "out.tum", t_offset=-1639981579.0)
+    for seconds in (1e10, 1e300):
+        with pytest.raises(Vo3dError, match=r"its first time stamp would be 1\S+ s; expected 0 s to the year 2262"):
+            convert_trajectory(source, tmp_path / "out.tum", t_offset=seconds)
+    convert_trajectory(source, tmp_path / "OUT.TUM", t_offset=-1403636579.0)
+    assert read_trajectory(tmp_path / "OUT.TUM").nanoseconds.tolist() == [763555584, 813555456]
     assert not (tmp_path / "out").exists()
 
 
@@ -466,3 +489,46 @@ def test_rows_without_stamps_are_taken_one_by_one_beside_those_with(tmp_path: Pa
         Vo3dError, match=r"poses\.txt has no time stamps: give it some \(vo3d convert-trajectory --times"
     ):
         scored(rows, short)
+
+
+def test_frames_count_from_0_in_a_reference_with_stamps(tmp_path: Path, drive: Tensor) -> None:
+    reference = save(tmp_path / "gt.tum", drive, "tum", time=torch.arange(400, dtype=torch.float64) * 0.05)
+    found, text = scored(reference, save(tmp_path / "est.txt", drive[10::2], frames=torch.arange(10, 400, 2)))
+    assert found["protocol"]["matched_by"] == "frame"
+    assert found["ape_rmse_m"] < 1e-9
+    assert found["protocol"]["frame_seconds"] == pytest.approx(0.05)
+    assert "195 of 400 poses of the reference were scored" in text
+    with pytest.raises(Vo3dError, match=r"frame 400 is not in .*gt\.tum"):  # as many, but from 1 on: not row by row
+        scored(reference, save(tmp_path / "from1.txt", drive, frames=torch.arange(1, 401)))
+
+
+def test_unequal_numbers_of_rows_say_which_file_needs_the_index(tmp_path: Path, drive: Tensor) -> None:
+    whole, half = save(tmp_path / "whole.txt", drive), save(tmp_path / "half.txt", drive[::2])
+    index = save(tmp_path / "index.txt", drive[::2], frames=torch.arange(0, 400, 2))
+    for reference, estimate, who in (
+        (whole, half, "an estimate of a part of the frames needs the frame index"),
+        (half, whole, "where the reference holds a part of the frames, both files need the frame index"),
+        (index, whole, "where the reference holds a part of the frames, both files need the frame index"),
+    ):
+        with pytest.raises(Vo3dError, match=who):
+            scored(reference, estimate)
+
+
+def test_a_shift_without_stamps_is_refused(tmp_path: Path, drive: Tensor) -> None:
+    rows = save(tmp_path / "poses.txt", drive)
+    stamped = save(tmp_path / "est.tum", drive, "tum", time=torch.arange(400, dtype=torch.float64))
+    for reference, estimate in ((rows, rows), (rows, stamped), (stamped, rows)):
+        with pytest.raises(
+            Vo3dError, match=r"poses\.txt: has no time stamps to match those shifted by 5 s: leave --t-o"
+        ):
+            scored(reference, estimate, t_offset=5.0)
+
+
+def test_a_pose_that_serves_several_is_covered_once(tmp_path: Path, drive: Tensor) -> None:
+    time = torch.arange(400, dtype=torch.float64) * 0.05
+    reference = save(tmp_path / "gt.tum", drive, "tum", time=time)
+    estimate = save(tmp_path / "est.tum", drive[:40], "tum", time=time[:40] / 10)
+    found, text = scored(reference, estimate, association="evo", max_difference=0.1)
+    assert (found["coverage"], found["coverage_estimate"]) == (5 / 400, 1)
+    assert found["protocol"]["frame_seconds"] == pytest.approx(0.05)
+    assert "5 of 400 poses of the reference were scored" in text

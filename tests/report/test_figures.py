@@ -135,6 +135,17 @@ def test_legends_of_six_long_names_lie_inside_the_figure(tmp_path: Path) -> None
     assert faults(all_figures(tmp_path, 3, names), names) == []
 
 
+def test_names_are_neither_mathematics_nor_hidden(tmp_path: Path) -> None:
+    names = [r"a$\foo$.txt", "_b.txt", "c$d.txt"]
+    drawn = all_figures(tmp_path, 3, names)
+    drawn["titles"] = paths.plot_drift({name: several(1)["street-0"] for name in names})
+    shown = {name: figure for name, figure in drawn.items() if name != "titles"}
+    assert faults(shown, [canvas.spelled(name) for name in names]) == []
+    drawn["titles"].canvas.draw()
+    for text in [*labels(drawn["drift"]), *(axes.get_title(loc="left") for axes in drawn["titles"].axes)]:
+        assert text.count("$") == text.count(r"\$")  # matplotlib draws these as they are
+
+
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_there_are_as_many_lines_as_models(count: int) -> None:
     recordings = several(2, [f"model {place}" for place in range(count)])

@@ -174,6 +174,8 @@ def test_switches_need_no_value_and_dashes_are_as_good_as_underscores() -> None:
     expected = "scene --num_views 5 --mesh=true --report=false --refine false --size=480x640 --views a --slab -1"
     assert spelled_out(words.split(), {"mesh", "report", "refine", "stereo"}) == [*expected.split(), "--stereo=true"]
     assert spelled_out([], {"mesh"}) == []
+    negative = "--t-offset -1e-3 --slab -2 -2.5E+2 -1. -.5e1 -1e99999 -e5"
+    assert spelled_out(negative.split(), set()) == "--t_offset -0.001 --slab -2 -250 -1 -5 -1e99999 -e5".split()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["info", "vo3d.models.mvsnet.MVSNet"]])

@@ -80,7 +80,7 @@ def _compare_task(
 
 def _print_failed(console: Console, table: Table, failed: Mapping[str, str], above: int) -> None:
     """Print a table, and why its last rows hold dashes."""
-    _print_whole(console, table)
+    print_whole(console, table)
     for row, (name, reason) in enumerate(failed.items(), start=above + 1):
         line = f"row {row}, {name}, failed: {reason}"
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
@@ -173,13 +173,17 @@ def comparison_table(
     return table
 
 
-def _print_whole(console: Console, table: Table) -> None:
-    """Print a table; into a file or a pipe, which has no width, with every column as wide as it likes."""
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table, whose brackets are no markup.
+
+    Into a file or a pipe, which has no width, with every column as wide as it likes.
+    """
     width = console.width
     try:
         if not console.is_terminal:
-            console.width = max(width, console.measure(table, options=console.options.update(width=10_000)).maximum)
-        console.print(table)
+            options = console.options.update(width=10_000, markup=False)
+            console.width = max(width, console.measure(table, options=options).maximum)
+        console.print(table, markup=False)
     finally:
         console.width = width
 

@@ -21,8 +21,9 @@ def read_body_T_camera(path: Path) -> Float64[Tensor, "4 4"]:
     Convention: T_BS and T_imu_cam map points of the camera into the body, T_cam_imu back; metres.
     Raises Vo3dError with the file when it is absent, no YAML, or holds none of the three as a rigid 4x4 matrix.
     """
+    text = read_text(path, _EXPECTED)
     try:
-        content = yaml.safe_load(read_text(path, _EXPECTED))
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # too long a number, too deep
         raise Vo3dError(f"{path}: not YAML ({shown(' '.join(str(error).split()))}); expected {_EXPECTED}") from error
     if isinstance(content, dict) and isinstance(content.get("cam0"), dict):

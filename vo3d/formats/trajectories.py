@@ -7,7 +7,7 @@
 | euroc | time, p xyz, q wxyz, then anything | body | ns |
 
 Numbers stand between blanks or commas. Stamps in another unit (s, ms, us, ns) are recognised, see `time_unit`. Blank
-lines and lines that begin with # are skipped.
+lines, lines that begin with # and names of columns above the first row are skipped.
 """
 
 from collections.abc import Sequence

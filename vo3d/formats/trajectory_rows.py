@@ -38,16 +38,18 @@ class Layout(NamedTuple):
 
     columns: Container[int]  # how many it may have
     expected: str  # the same, for messages
+    read: int  # how many of them are read, the first ones
     header: Sequence[str] = ()  # what is written before the rows
     separator: str = " "  # that is written
 
 
 LAYOUTS: dict[TrajectoryFormat, Layout] = {
-    "kitti": Layout((12, 13), "12 (or 13 with a frame index first)"),
-    "tum": Layout((8,), "8 (time tx ty tz qx qy qz qw)", ["# time tx ty tz qx qy qz qw (s, m)"]),
+    "kitti": Layout((12, 13), "12 (or 13 with a frame index first)", 13),
+    "tum": Layout((8,), "8 (time tx ty tz qx qy qz qw)", 8, ["# time tx ty tz qx qy qz qw (s, m)"]),
     "euroc": Layout(
         range(8, 1000),
         "at least 8 (time, p_x, p_y, p_z, q_w, q_x, q_y, q_z)",
+        8,
         ["#timestamp [ns],p_x [m],p_y [m],p_z [m],q_w [],q_x [],q_y [],q_z []"],
         ",",
     ),
@@ -85,9 +87,9 @@ def read_rows(path: Path, format: TrajectoryFormat | Literal["auto"]) -> Rows:
 
     Raises Vo3dError as `vo3d.formats.trajectories.read_trajectory`.
     """
-    comments, row = _head(path)
+    comments, line, row = _head(path)
     kind = _detect_format(path, row, comments) if format == "auto" else format
-    table = _parsed(path, "," if "," in row else r"\s+")
+    table = _parsed(path, "," if "," in row else r"\s+", skip=line - 1)
     if table is None or table[0].shape[1] not in LAYOUTS[kind].columns:
         table = _parsed_line_by_line(path, kind), None
     return Rows(path, kind, *table)
@@ -125,7 +127,7 @@ def detect_unit(rows: Rows) -> TimeUnit:
         return "ns"
     raise Vo3dError(
         f"{rows.path}: time stamps {step:g} apart, from {time[0]:g} on, may be seconds, milliseconds or microseconds; "
-        "say which (--time-unit s, ms, us or ns)"
+        "say which (--time-unit s, ms, us or ns, which vo3d convert-trajectory has for other verbs)"
     )
 
 
@@ -168,7 +170,7 @@ def _detect_format(path: Path, row: str, comments: Sequence[str]) -> TrajectoryF
             return order
         if tokens[0].strip().isdecimal() and float(tokens[0]) > 1e12:
             return "euroc"
-        if path.suffix == ".tum" and count == 8:
+        if path.suffix.lower() == ".tum" and count == 8:
             return "tum"
     if count == 8:
         raise Vo3dError(
@@ -190,40 +192,71 @@ def _order_of_quaternion(comments: Sequence[str]) -> TrajectoryFormat | None:
     return None
 
 
-def _head(path: Path) -> tuple[list[str], str]:
-    """Return the comments above the first row, and that row."""
+def _head(path: Path) -> tuple[list[str], int, str]:
+    """Return the comments above the first row, its line, and that row."""
     comments: list[str] = []
-    for _, text in _content(path, comments=True):
+    for number, text in _content(path, comments=True):
         if not text.startswith("#"):
-            return comments, text
+            return comments, number, text
         comments.append(text)
     raise Vo3dError(f"{path}: no poses; expected at least one row of a trajectory")
 
 
 def _content(path: Path, *, comments: bool = False) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, nor comments unless asked for, with their numbers."""
+    """Yield the lines that are not blank, nor comments unless asked for, with their numbers.
+
+    Names of columns above the first row are a comment also where no # stands before them.
+    """
+    above = True
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 text = line.strip()
+                if above and _names_columns(text):
+                    text = f"# {text}"
                 if text and (comments or text[0] != "#"):
                     yield number, text
+                above = above and text[:1] in {"", "#"}
     except OSError as error:
         raise Vo3dError(f"{path}: cannot be read ({error.strerror}); expected a trajectory file") from error
     except UnicodeDecodeError as error:
         raise Vo3dError(f"{path}: not a text file in UTF-8; expected a trajectory file") from error
 
 
+def _names_columns(text: str) -> bool:
+    """Tell if a line holds as many words as a row has numbers, and no number."""
+    tokens = text.split(_separator(text))
+    return (
+        text[:1] != "#"
+        and len(tokens) >= min(layout.read for layout in LAYOUTS.values())
+        and not any(_is_number(token) for token in tokens)
+    )
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
+
+
 def _separator(row: str) -> str | None:
     return "," if "," in row else None
 
 
-def _parsed(path: Path, separator: str) -> tuple[NDArray[np.float64], NDArray[np.int64] | None] | None:
-    """Parse rows of numbers, and the first column as whole numbers if it is; None where a row is not as the others."""
+def _parsed(path: Path, separator: str, skip: int) -> tuple[NDArray[np.float64], NDArray[np.int64] | None] | None:
+    """Parse rows of numbers below `skip` lines, and the first column as whole numbers if it is.
+
+    Returns None where a row is not as the others.
+    """
     import pandas  # noqa: PLC0415  half a second
 
     try:
-        table = pandas.read_csv(path, sep=separator, header=None, comment="#", quoting=QUOTE_NONE, encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:  # which takes every line end for one, as pandas does not
+            for _ in range(skip):
+                file.readline()
+            table = pandas.read_csv(file, sep=separator, header=None, comment="#", quoting=QUOTE_NONE)
     except (ValueError, OverflowError):  # of the parser, too
         return None
     if not all(kind.kind in "iuf" for kind in table.dtypes):
@@ -236,14 +269,14 @@ def _parsed(path: Path, separator: str) -> tuple[NDArray[np.float64], NDArray[np
 def _parsed_line_by_line(path: Path, format: TrajectoryFormat) -> NDArray[np.float64]:
     """Parse rows of numbers; Vo3dError for the first mistake."""
     values: list[list[float]] = []
-    first = 0
+    first, width = 0, 0
     for number, text in _content(path):
         tokens = text.split(_separator(text))
-        if len(tokens) not in LAYOUTS[format].columns or (values and len(tokens) != len(values[0])):
-            wanted = f"{len(values[0])}, as in line {first}" if values else LAYOUTS[format].expected
+        if len(tokens) not in LAYOUTS[format].columns or (first and len(tokens) != width):
+            wanted = f"{width}, as in line {first}" if first else LAYOUTS[format].expected
             raise Vo3dError(f"{path}:{number}: {len(tokens)} columns; expected {wanted}; is this a {format} file?")
-        values.append([_number(token.strip(), path, number) for token in tokens])
-        first = first or number
+        values.append([_number(token.strip(), path, number) for token in tokens[: LAYOUTS[format].read]])
+        first, width = first or number, len(tokens)
     return np.array(values)
 
 

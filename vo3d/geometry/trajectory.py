@@ -167,11 +167,13 @@ def align(reference: Float[Tensor, "n 4 4"], estimate: Float[Tensor, "m 4 4"], m
 def _fit_scale(target: Float64[Tensor, "n 3"], source: Float64[Tensor, "n 3"]) -> float:
     """The factor s that minimises |target - s source|^2."""
     energy = source.square().sum()
-    scale = ((target * source).sum() / energy).item() if energy > 0 else float("nan")
+    if not energy > 0:
+        raise Vo3dError("no positive scale fits an estimate that does not move; align with none to see its errors")
+    scale = ((target * source).sum() / energy).item()
     if not scale > 0:
         raise Vo3dError(
-            f"no positive scale fits the estimate ({scale:g} in the least-squares sense): it does not move, or moves "
-            "away from the reference; align with none, 6dof or 7dof to see its errors"
+            f"no positive scale fits the estimate ({scale:g} in the least-squares sense): it moves away from the "
+            "reference, or that does not move; align with none, 6dof or 7dof to see its errors"
         )
     return scale
 

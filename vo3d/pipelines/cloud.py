@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, visible
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import make_folder, write_whole
 from vo3d.formats.ply import read_cloud, write_cloud
@@ -129,7 +130,7 @@ def _score_pair(
 
 def _print_pair(console: Console, metrics: Mapping[str, float | int | None], protocol: Mapping[str, Any]) -> None:
     unit = protocol["unit"]
-    table = Table("", *_right("accuracy", "completeness"), title="{estimate} against {reference}".format(**protocol))
+    table = Table("", *_right("accuracy", "completeness"), title=_title(protocol))
     for name, end in (("mean", ""), ("median", "_median")):
         table.add_row(
             f"{name}, {unit}", *(_number(metrics[f"cloud_{side}{end}"]) for side in ("accuracy", "completeness"))
@@ -203,6 +204,11 @@ def _print_dtu(table: DtuTable, console: Console) -> None:
     _print(console, table.protocol, shown)
 
 
+def _title(protocol: Mapping[str, Any]) -> str:
+    """Name both clouds; brackets in the names of their files are no markup."""
+    return escape(visible("{estimate} against {reference}".format(**protocol)))
+
+
 def _right(*titles: str) -> list[Column]:
     """Make columns of numbers."""
     return [Column(title, justify="right") for title in titles]
@@ -211,7 +217,7 @@ def _right(*titles: str) -> list[Column]:
 def _print(console: Console, protocol: Mapping[str, Any], *tables: Table) -> None:
     """Print the tables and, below them, the protocol in one sentence."""
     for table in tables:
-        console.print(table)
+        console.print(table, markup=False)
     console.print("; ".join(f"{key} {value}" for key, value in protocol.items()) + ".", markup=False, highlight=False)
 
 

@@ -203,7 +203,12 @@ def _score(
 
 def _place(folder: Path, name: str, task: Task) -> Path:
     """Name the folder of a result."""
-    return folder / "".join(c if c.isalnum() or c in "-_" else "_" for c in name) / task.name
+    return folder / _as_folder(name) / task.name
+
+
+def _as_folder(name: str) -> str:
+    """Spell the name of a row as that of a folder."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
 
 
 def _set_aside(place: Path) -> None:
@@ -374,9 +379,12 @@ def _dataset(config: dict[str, Any], split: str, run: Path) -> RecordingDataset:
 
 
 def _name(spec: dict[str, Any], taken: Sequence[str]) -> str:
-    """Name a row: its class, with the arguments where those are given, and a number where that is not enough."""
+    """Name a row: its class, with the arguments where those are given, and a number where that is not enough.
+
+    Names that are one as folders (`a/b`, `a_b`) are not different enough: a result would overwrite another.
+    """
     kind = spec["class_path"].rpartition(".")[2]
     arguments = ", ".join(f"{key}={value}" for key, value in spec.get("init_args", {}).items())
     name = f"{kind} ({arguments})" if arguments else kind
-    count = sum(other == name or other.startswith(f"{name} #") for other in taken)
+    count = sum(_as_folder(other.rpartition(" #")[0] or other) == _as_folder(name) for other in taken)
     return f"{name} #{count + 1}" if count else name

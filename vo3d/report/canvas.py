@@ -48,6 +48,11 @@ def plain(style: Style, **changes: object) -> Style:
     return {key: value for key, value in style.items() if key != "marker"} | changes
 
 
+def spelled(name: str) -> str:
+    """Spell a name for labels and titles: matplotlib takes $ for mathematics, and no label that begins with _."""
+    return f"{' ' * name.startswith('_')}{name}".replace("$", r"\$")
+
+
 def new_figure(height: float, dpi: int | None = None) -> "matplotlib.figure.Figure":
     """Return an empty white figure, `height` inches high before its legend, whose axes make room for their labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  matplotlib is imported late
@@ -81,7 +86,7 @@ def panel_columns(
     for axes in panels[len(titles) :].flat:
         axes.remove()
     for title, column in zip(titles, panels, strict=False):
-        column[0].set_title(title, fontsize=9.5, color=INK, loc="left")
+        column[0].set_title(spelled(title), fontsize=9.5, color=INK, loc="left")
         for axes, ylabel in zip(column, ylabels, strict=True):
             first, lowest = axes.get_subplotspec().is_first_col(), axes is column[-1]
             dress(axes, xlabel if lowest else "", ylabel if first else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vo3d.errors import Vo3dError
 from vo3d.metrics.kitti_odometry import Bin
-from vo3d.report.canvas import INK, SOFT, Styles, add_legend, dress, fit_scale, line_styles, new_figure
+from vo3d.report.canvas import INK, SOFT, Styles, add_legend, dress, fit_scale, line_styles, new_figure, spelled
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}  # the name in a history: its label
 MOST_TICKS = 12  # as many lengths or speeds have a tick each
@@ -32,7 +32,7 @@ def plot_segment_errors(
     dress(right, over, "rotation error (deg/100 m)")
     for name, curve in curves.items():
         at, style = [one.centre for one in curve], styles[name] | {"markersize": 4.5}
-        left.plot(at, [one.t_rel_percent for one in curve], label=name, **style)
+        left.plot(at, [one.t_rel_percent for one in curve], label=spelled(name), **style)
         right.plot(at, [one.r_rel_deg_per_100m for one in curve], **style)
     ticks = sorted({one.centre for curve in curves.values() for one in curve})
     for axes in (left, right):

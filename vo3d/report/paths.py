@@ -30,6 +30,7 @@ from vo3d.report.canvas import (
     new_figure,
     panel_columns,
     plain,
+    spelled,
 )
 
 MOST_PICTURE = 3.0  # inches of height of a sample frame
@@ -80,12 +81,12 @@ def plot_trajectories(recordings: Mapping[str, Paths], styles: Styles | None = N
     figure, panels = panel_columns(_titles(recordings), height + 0.5, *labels, same_y=False)
     for (axes,), paths, (low, high) in zip(panels, recordings.values(), windows, strict=True):
         for name, poses, style in paths.lines(styles):
-            axes.plot(*seen_from_above(poses, ground).T, label=name, **style)
+            axes.plot(*seen_from_above(poses, ground).T, label=spelled(name), **style)
         start = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "color": INK, "linestyle": "none"}
         axes.plot(*seen_from_above(paths.reference[:1], ground).T, label="start", zorder=5, **start)
         found = {name: seen_from_above(poses, ground) for name, poses in paths.estimates.items()}
         if strayed := [name for name, path in found.items() if ((path < low) | (path > high)).any()]:
-            note = textwrap.fill(f"leaves the picture: {', '.join(strayed)}", int(13 * width))
+            note = textwrap.fill(f"leaves the picture: {', '.join(map(spelled, strayed))}", int(13 * width))
             axes.set_title(f"{axes.get_title(loc='left')}\n{note}", fontsize=9.5, color=INK, loc="left")
     add_legend(figure)
     return fill_with_equal_scale(figure, {axes: window for (axes,), window in zip(panels, windows, strict=True)})
@@ -102,7 +103,7 @@ def plot_drift(recordings: Mapping[str, Paths], styles: Styles | None = None) ->
     for (axes,), name in zip(panels, recordings, strict=True):
         along = path_lengths(recordings[name].reference).numpy()
         for model, error in errors[name].items():
-            axes.plot(along, error.numpy(), label=model, **plain(styles[model]))
+            axes.plot(along, error.numpy(), label=spelled(model), **plain(styles[model]))
         axes.set_xlim(0, max(float(along[-1]), 1e-3))
     largest = max(float(error.max()) for error in everything)
     for (axes,) in panels:  # when all is drawn: the panels of a row share their limits
@@ -122,7 +123,7 @@ def plot_motion_over_time(recordings: Mapping[str, Paths], styles: Styles | None
         for name, poses, style in paths.lines(styles, linewidth=1.1):
             speed, yaw = frame_motion(poses)
             frames = np.arange(1, len(speed) + 1)
-            upper.plot(frames, speed, label=name, **style)
+            upper.plot(frames, speed, label=spelled(name), **style)
             lower.plot(frames, yaw, **style)
         upper.set_xlim(1, max(len(paths.reference) - 1, 2))
     for upper, _ in panels:  # when all is drawn: the panels of a row share their limits
@@ -188,7 +189,7 @@ def plot_frames_with_motion(
         above.set_title(f"frame {frame}: {title}", fontsize=9.5, color=INK, loc="left")
         dress(below, "forward (m)", "to the left (m)" if below is grid[1, 0] else "")
         for name, path, style in route:
-            below.plot(path[:, 1], -path[:, 0], label=name, **style)
+            below.plot(path[:, 1], -path[:, 0], label=spelled(name), **style)
         below.plot([0], [0], marker=(3, 0, -90), markersize=8, color=SOFT, linestyle="none", label="camera", zorder=5)
     add_legend(figure)
     window = (np.array([near, -aside]), np.array([far, aside]))

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, visible
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.kitti import read_times
+from vo3d.formats.text import LIMIT
 from vo3d.formats.trajectories import Trajectory, read_trajectory, write_trajectory
 from vo3d.formats.trajectory_rows import TimeUnit, TrajectoryFormat
 from vo3d.geometry import se3
@@ -42,7 +43,7 @@ def convert_trajectory(
     """
     if every < 1:
         raise Vo3dError(f"every is {every}: expected 1 or more")
-    kind = to or SUFFIXES.get(target.suffix)
+    kind = to or SUFFIXES.get(target.suffix.lower())
     if kind is None:
         known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
         raise Vo3dError(f"{target}: its ending tells no format, as {known} would; say which (--to kitti, tum or euroc)")
@@ -64,7 +65,7 @@ def convert_trajectory(
     console = console or Console()
     done = f"{target}: {len(found)} of {len(read)} poses of {source} ({read.format}) as {kind}{moved}{dropped}"
     for line in (*read.notes, done):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_times(found: Trajectory, source: Path, times: Path) -> Trajectory:
@@ -85,8 +86,12 @@ def _shifted(found: Trajectory, source: Path, offset: float) -> Trajectory:
     """Add seconds to all stamps."""
     if not offset or found.time is None:
         return found
-    exact = None if found.nanoseconds is None else found.nanoseconds + int(Decimal(repr(offset)) * 10**9)
-    time = found.time + offset if exact is None else exact.double() / 1e9
-    if float(time[0]) < 0:
-        raise Vo3dError(f"{source}: its first time stamp would be {float(time[0]):g} s; expected 0 or more")
-    return replace(found, time=time, nanoseconds=exact)
+    shift = int(Decimal(repr(offset)) * 10**9)
+    for which, row in (("first", 0), ("last", -1)):
+        exact = found.nanoseconds
+        second = float(found.time[row]) + offset if exact is None else (int(exact[row]) + shift) / 10**9
+        if not 0 <= second < LIMIT / 1e9:
+            raise Vo3dError(f"{source}: its {which} time stamp would be {second:g} s; expected 0 s to the year 2262")
+    if found.nanoseconds is None:
+        return replace(found, time=found.time + offset)
+    return replace(found, time=(found.nanoseconds + shift).double() / 1e9, nanoseconds=found.nanoseconds + shift)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -27,7 +27,8 @@ class Match:
     reference: Float64[Tensor, "n 4 4"]
     estimate: Float64[Tensor, "n 4 4"]
     known: Bool[Tensor, " n"] | None  # rows that have an estimate; None: all
-    count: int  # of those that have one
+    count: int  # of poses of the reference that have one
+    used: int  # of poses of the estimate; evo's association may take a pose for several
     frame_seconds: float  # median time between rows
     seconds: tuple[float, float, float] | None  # first and last stamp of those that have one, the longest gap between
 
@@ -45,9 +46,9 @@ def match(
     """Find the poses that belong together; `ref` and `est` name the files in messages.
 
     By time where both have stamps (`t_offset` seconds are added to those of the estimate), else by frame index where
-    the estimate has one, else row by row.
+    the estimate has one (rows of a reference without count from 0), else row by row.
 
-    Raises Vo3dError where that leaves nothing, or frames or rows do not fit.
+    Raises Vo3dError where that leaves nothing, frames or rows do not fit, or there are no stamps to shift.
     """
     if truth.time is not None and guess.time is not None:
         try:
@@ -62,11 +63,16 @@ def match(
             reference=truth.world_T_cam if every else truth.world_T_cam[first],
             estimate=guess.world_T_cam if every else guess.world_T_cam[second],
             known=None,
-            count=len(first),
+            count=_distinct(first),
+            used=_distinct(second),
             frame_seconds=_median(gaps),
             seconds=(time[0].item(), time[-1].item(), gaps.max().item() if len(gaps) else 0.0),
         )
-    if guess.frames is not None and truth.time is None:
+    without = ref if truth.time is None else est
+    if t_offset:
+        raise Vo3dError(f"{without}: has no time stamps to match those shifted by {t_offset:g} s: leave --t-offset out")
+    frame_seconds = DEVKIT_FRAME_SECONDS if truth.time is None else _median(truth.time.diff())
+    if guess.frames is not None:
         poses, known = _by_frame(truth, guess, guess.frames, ref, est)
         return Match(
             by="frame",
@@ -74,14 +80,17 @@ def match(
             estimate=poses,
             known=known,
             count=len(guess),
-            frame_seconds=DEVKIT_FRAME_SECONDS,
+            used=len(guess),
+            frame_seconds=frame_seconds,
             seconds=None,
         )
     if len(truth) != len(guess):
-        remedy = "an estimate of a part of the frames needs the frame index before the 12 numbers of each row"
+        part = "where the reference holds a part of the frames, both files need"
+        if len(guess) < len(truth) and truth.frames is None:
+            part = "an estimate of a part of the frames needs"
+        remedy = f"{part} the frame index before the 12 numbers of each row"
         if truth.time is not None or guess.time is not None:
-            which = ref if truth.time is None else est
-            remedy = f"{which.name} has no time stamps: give it some (vo3d convert-trajectory --times)"
+            remedy = f"{without.name} has no time stamps: give it some (vo3d convert-trajectory --times)"
         raise Vo3dError(f"{est}: {len(guess)} poses, but {ref} has {len(truth)}: expected as many; {remedy}")
     return Match(
         by="row",
@@ -89,13 +98,20 @@ def match(
         estimate=guess.world_T_cam,
         known=None,
         count=len(guess),
-        frame_seconds=DEVKIT_FRAME_SECONDS if truth.time is None else _median(truth.time.diff()),
+        used=len(guess),
+        frame_seconds=frame_seconds,
         seconds=None,
     )
 
 
+def _distinct(ascending: Int[Tensor, " k"]) -> int:
+    """Count the different ones of indices, of which there is at least one."""
+    return 1 + int((ascending.diff() > 0).sum())
+
+
 def _median(gaps: Float64[Tensor, " m"]) -> float:
-    """Take the median time between frames; KITTI's where there is but one frame."""
+    """Take the median time between frames, of which one may serve several; KITTI's where there is but one."""
+    gaps = gaps[gaps > 0]
     return gaps.quantile(0.5).item() if len(gaps) else DEVKIT_FRAME_SECONDS
 
 

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from jaxtyping import Float64
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, visible
+from vo3d.evaluation.compare import print_whole
 from vo3d.evaluation.scoring import metric_protocol, score
 from vo3d.evaluation.tasks.odometry import Odometry
 from vo3d.formats.files import atomic_path, make_folder
@@ -176,7 +178,7 @@ class Rules:
             known=pair.known,
             with_evo=self.evo,
         )
-        metrics = scores.metrics | {"coverage": pair.count / len(truth), "coverage_estimate": pair.count / len(guess)}
+        metrics = scores.metrics | {"coverage": pair.count / len(truth), "coverage_estimate": pair.used / len(guess)}
         if pair.seconds is not None and truth.time is not None:
             whole = (truth.time[-1] - truth.time[0]).item()
             metrics["coverage_seconds"] = (pair.seconds[1] - pair.seconds[0]) / whole if whole > 0 else None
@@ -218,12 +220,13 @@ def _print(
     failed: Mapping[str, str],
 ) -> None:
     """Print one column of numbers for each estimate, below them the reasons of dashes, what was covered, the rules."""
-    table = Table("metric", *(Column(name, justify="right") for name in estimates), "unit", title=f"against {ref.name}")
+    heads = (Column(visible(name), justify="right") for name in estimates)
+    table = Table("metric", *heads, "unit", title=escape(f"against {visible(ref.name)}"))
     used = [metric for metric in METRICS if any(metric.key in one.content for one in found.values())]
     for metric in used:
         values = [found[name].content.get(metric.key) if name in found else None for name in estimates]
         table.add_row(metric.title, *map(_spelled, values), metric.unit)
-    console.print(table)
+    print_whole(console, table)
     lines: list[str] = []
     for name, reason in failed.items():
         lines.append(f"{name} is not scored: {reason}")
@@ -251,7 +254,7 @@ def _print(
 
 def _say(console: Console, *lines: str) -> None:
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _drawn(one: Scored, *, moved: bool) -> Drawn:
