@@ -12,6 +12,7 @@ from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
 from vo3d.datasets.views import given_name, is_there, missing_note
 from vo3d.errors import Vo3dError, first_few, shown
+from vo3d.formats.candidates import check_stems
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.nerf import NerfCamera, read_transforms
 from vo3d.recording import Layout
@@ -62,7 +63,8 @@ class NeRFScene(Photographs):
 
     Args:
         path: the file, or its folder, in which it is transforms.json or transforms_train.json.
-        images: the folder of the images by their names alone, where they do not lie where the file says.
+        images: the folder of the images, by their names with or without the folders before them, where they do not lie
+            where the file says.
         depth_range: near and far for all views, in the unit of the poses.
         every: take every so many-th of the images that are there.
         num_sources: at most, of each view.
@@ -167,10 +169,20 @@ LAYOUT = Layout("images with a NeRF's transforms.json", recognises, scene, rank=
 
 
 def _image(folder: Path, name: str, images: Path | None) -> Path:
-    """Return where an image is, or should be: written without its suffix too, and with backslashes."""
+    """Return where an image is, or should be: in `images` below as many of the folders in its name as are there."""
     below = Path(name.replace("\\", "/"))
-    path = folder / below if images is None else images / below.name
-    if is_there(path) or path.suffix.lower() in IMAGE_SUFFIXES:
+    parts = [part for part in below.parts if part not in ("..", below.anchor)]
+    tails = [folder / below] if images is None else [images.joinpath(*parts[start:]) for start in range(len(parts))]
+    return next(filter(None, map(_file, tails)), (tails or [folder])[-1])
+
+
+def _file(path: Path) -> Path | None:
+    """Return an image that may be written without its suffix; None: it is not there; Vo3dError where two would do."""
+    if is_there(path):
         return path
-    suffixes = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
-    return next((one for suffix in suffixes if is_there(one := Path(f"{path}{suffix}"))), path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return None
+    places = [Path(f"{path}{spelled}") for suffix in IMAGE_SUFFIXES for spelled in (suffix.upper(), suffix)]
+    there = {place.stat().st_ino: place for place in places if is_there(place)}  # once where capitals do not count
+    check_stems([*there.values()])
+    return next(iter(there.values()), None)

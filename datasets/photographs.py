@@ -1,5 +1,6 @@
 """Scenes of photographs with known cameras: files of any sizes in, views of one size with their sources out."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -279,7 +280,8 @@ def unique_names(images: Sequence[Path]) -> list[str]:
     Suffixes stay where nothing else tells images apart, as a.jpg beside a.png, and numbers follow where joining does
     not, as a_b/c.jpg beside a/b_c.jpg. Names differ by more than capitals, because file systems may not tell these.
     """
-    if twice := next((path for path, times in Counter(images).items() if times > 1), None):
+    plain = list(map(os.path.normpath, images))  # a/../b.jpg is b.jpg
+    if twice := next((path for path, times in Counter(plain).items() if times > 1), None):
         raise Vo3dError(f"{twice}: is among the images of a scene twice: name it once")
     longest = max((len(path.parts) for path in images), default=1)
     told_apart = None

@@ -97,6 +97,8 @@ def test_a_frame_index_tells_the_image(tmp_path: Path) -> None:
     [
         [f"{100 + index / 8}.png" for index in range(VIEWS)],  # fractions of one to three digits
         [f"{(100 + index / 8) * 1e9 + 1.4e18:.0f}.png" for index in range(VIEWS)],
+        [f"{(100 + index / 8) * 1e6 + 1.4e15:.0f}.png" for index in range(VIEWS)],
+        [f"{(100 + index / 8) * 1e3 + 1.4e12:.0f}.png" for index in range(VIEWS)],
     ],
 )
 def test_stamps_tell_the_image(tmp_path: Path, names: list[str]) -> None:
@@ -111,6 +113,19 @@ def test_stamps_tell_the_image(tmp_path: Path, names: list[str]) -> None:
     tracked = Trajectory(world_T_cam=all_poses[keep], time=time[keep])
     write_trajectory(folder / "groundtruth.txt", tracked, "tum")
     assert shows_the_wall(scene(folder, depth_range=RANGE), [0, 1, 3, 4, 5])
+
+
+@pytest.mark.parametrize("digits", [13, 16])
+def test_whole_stamps_of_another_clock(tmp_path: Path, digits: int) -> None:
+    """Images go by their places where they may be numbered, else the files that do not go together are named."""
+    folder = write_folder(tmp_path, [f"{10 ** (digits - 1) + 7 + index}.png" for index in range(VIEWS)])
+    time = torch.arange(VIEWS, dtype=torch.float64)
+    write_trajectory(folder / "poses.txt", Trajectory(world_T_cam=wall.poses(VIEWS), time=time), "tum")
+    if digits == 13:
+        assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
+    else:
+        with pytest.raises(Vo3dError, match=r"poses\.txt, for the images in .*images: no stamps within 0\.02 s of"):
+            scene(folder, depth_range=RANGE)
 
 
 @pytest.mark.parametrize("text", [FOUR, "144 0 57.6\n0 146.88 50.88\n0 0 1\n"])
@@ -214,6 +229,11 @@ def test_images_without_a_pose_are_left_out_with_a_line(tmp_path: Path) -> None:
             lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nradtan 1 2 3"),
             {},
             r"intrinsics\.txt:2: 3 coefficients of a radtan lens: expected 4 or 5 or 8 ",
+        ),
+        (
+            lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nradtan 1 0 0 0\n\nfisheye 0 0 0 0"),
+            {},
+            r"intrinsics\.txt:4: a lens, as line 2 has: expected one",
         ),
         (
             lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nfov 1 2 3 4"),
