@@ -10,7 +10,7 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import given_name, is_there, missing_note
+from vo3d.datasets.views import as_spelled, given_and_target, given_name, is_there, missing_note
 from vo3d.errors import Vo3dError, first_few, shown
 from vo3d.formats.candidates import check_stems
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
@@ -94,7 +94,12 @@ class NeRFScene(Photographs):
         if (file := find_transforms(path)) is None:
             raise Vo3dError(f"{path}: no {' or '.join(NAMES)}: expected one, or the name of the file")
         frames = read_transforms(file)
+        _, *target = [place.parent for place in given_and_target(file)]
         places = [_image(file.parent, frame.file_path, images) for frame in frames]
+        linked: list[str] = []
+        if target and images is None and not any(map(is_there, places)):
+            places = [_image(target[0], frame.file_path, None) for frame in frames]
+            linked = [f"{file} is a link: the images are those beside {target[0] / file.name}"]
         there = [index for index, place in enumerate(places) if is_there(place)]
         missing = [frames[index].file_path for index, place in enumerate(places) if not is_there(place)]
         if not there:
@@ -134,7 +139,7 @@ class NeRFScene(Photographs):
             ),
             size=size,
             max_side=max_side,
-            notes=[*left_out, *missing_note(missing, len(frames), f"of {file}"), *resized],
+            notes=[*left_out, *linked, *missing_note(missing, len(frames), f"of {file}"), *resized],
         )
 
 
@@ -181,7 +186,7 @@ def _file(path: Path) -> Path | None:
     if is_there(path):
         return path
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return None
+        return found if is_there(found := as_spelled(path)) else None
     places = [Path(f"{path}{spelled}") for suffix in IMAGE_SUFFIXES for spelled in (suffix.upper(), suffix)]
     there = {place.stat().st_ino: place for place in places if is_there(place)}  # once where capitals do not count
     check_stems([*there.values()])

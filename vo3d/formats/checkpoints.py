@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError, shown
+from vo3d.formats.files import LFS_POINTER
 
-LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b'{"')  # what servers send instead of a file
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
 # tensors, and beside them counts, names, losses
