@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import wall
+from vo3d.datasets import sevenscenes
 from vo3d.datasets.posed_images import PosedImages, PosedImagesScene, recognises, scene
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
@@ -144,6 +145,23 @@ def test_k_has_several_spellings(folder: Path, text: str) -> None:
     assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
     given = scene(folder, depth_range=RANGE, intrinsics=(70.0, 71.0, 30.0, 24.0))
     assert given.clip([0]).K[0].tolist() == [[70, 0, 30], [0, 71, 24], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(("moved", "depths"), [(0.0, RANGE), (0.01, RANGE), (1.0, (70.0, 140.0))])
+def test_views_from_one_place_are_told(folder: Path, moved: float, depths: tuple[float, float]) -> None:
+    poses = wall.poses(VIEWS)
+    poses[:, :3, 3] *= moved
+    write_trajectory(folder / "poses.txt", Trajectory(world_T_cam=poses), "kitti")
+    (note,) = scene(folder, depth_range=depths).notes
+    assert note.startswith("6 of 6 views stand so near to their sources that rays meet at less than 0.2 degrees")
+    assert "(0.png: " in note
+    assert "depths there mean nothing: take images from places farther apart" in note
+
+
+@pytest.mark.real
+def test_three_real_frames_within_two_millimetres_are_told(shared_data: Path) -> None:
+    (note,) = sevenscenes.scene(shared_data / "trials/scenes/stairs_1mm", every=1).notes
+    assert note.startswith("3 of 3 views stand so near to their sources")
 
 
 def test_many_folders_make_one_dataset(folder: Path) -> None:
