@@ -58,8 +58,8 @@ class NeRF(MultiViewDataset):
 class NeRFScene(Photographs):
     """The frames of a transforms.json, in its order; sources are chosen by the poses, a lens is undone.
 
-    Images of another size than the file's `w` and `h` but of their shape are taken, with K scaled to them; images that
-    are not there are left out: `notes` say so.
+    Images of another size than the file's `w` and `h` (without these, than the images that it names) but of their shape
+    are taken, with K scaled to them; images that are not there are left out: `notes` say so.
 
     Args:
         path: the file, or its folder, in which it is transforms.json or transforms_train.json.
@@ -113,21 +113,17 @@ class NeRFScene(Photographs):
         files = [places[index] for index in chosen]
         sizes = list(map(image_size, files))
         stored: dict[tuple[NerfCamera, Size], StoredCamera] = {}
+        owners = []
         for index, found in zip(chosen, sizes, strict=True):
             camera = frames[index].camera
-            made_for = camera.size or found
+            original = _image(file.parent, frames[index].file_path, None)  # for images elsewhere, of another size
+            made_for = camera.size or (image_size(original) if is_there(original) else found)
             if (camera, made_for) not in stored:
                 stored[camera, made_for] = StoredCamera(
                     name=camera.place, size=made_for, K=camera.intrinsics(made_for), lens=camera.lens
                 )
-        cameras, resized = fit_to_images(
-            [
-                stored[frames[index].camera, frames[index].camera.size or found]
-                for index, found in zip(chosen, sizes, strict=True)
-            ],
-            files,
-            sizes,
-        )
+            owners.append(stored[camera, made_for])
+        cameras, resized = fit_to_images(owners, files, sizes)
         super().__init__(
             given_name(file.parent) + (f"_{file.stem}" if file.name != NAMES[0] else ""),
             posed_photographs(

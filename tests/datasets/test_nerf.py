@@ -126,6 +126,16 @@ def test_images_elsewhere_keep_their_folders(tmp_path: Path) -> None:
     assert (here.clip([1]).image[0] - picture).abs().mean() < 0.006
 
 
+def test_smaller_images_elsewhere_of_a_file_without_sizes(tmp_path: Path) -> None:
+    """The images that its focal lengths are for tell the size."""
+    folder, small = write_scene(tmp_path / "desk", lens=False), write_scene(tmp_path / "small", lens=False, shrink=2)
+    content = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms.json").write_text(json.dumps({k: v for k, v in content.items() if k not in ("w", "h")}))
+    here = scene(folder, depth_range=RANGE, images=small / "images")
+    assert here.clip([0]).K[0, 0, 0] == pytest.approx(float(K[0, 0]) / 2)
+    assert here.notes[0].startswith("5 of 5 images are resized (0.png is 60x48 pixels, its camera for 120x96)")
+
+
 def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_scene(tmp_path / name, lens=False)
