@@ -11,7 +11,7 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import first_of, given_and_target, is_there, missing_note
+from vo3d.datasets.views import as_spelled, first_of, given_and_target, is_there, missing_note
 from vo3d.errors import Vo3dError, shown
 from vo3d.formats.candidates import fullest
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
@@ -119,15 +119,16 @@ class ColmapScene(Photographs):
         notes = [*whole.notes, *filter(None, [check_reprojection(whole)])]
         image_folder, chosen = (images, []) if images is not None else _image_folder(whole)
         notes += chosen
-        model = whole.with_images([image for image in whole.images if is_there(image_folder / image.name)])
-        missing = [image.name for image in whole.images if not is_there(image_folder / image.name)]
+        places = {image.name: as_spelled(image_folder / image.name) for image in whole.images}
+        model = whole.with_images([image for image in whole.images if is_there(places[image.name])])
+        missing = [name for name, place in places.items() if not is_there(place)]
         if not model.images:
             raise Vo3dError(
                 f"{image_folder}: holds none of the {len(missing)} images that {whole.folder} has registered, such as "
                 f"{shown(missing[0])}: add them, or give their folder"
             )
         notes += missing_note(missing, len(whole.images), f"of {whole.folder}")
-        files = [image_folder / image.name for image in model.images]
+        files = [places[image.name] for image in model.images]
         owners = {camera.id: stored_camera(camera, model.folder) for camera in model.cameras.values()}
         cameras, resized = fit_to_images(
             [owners[image.camera_id] for image in model.images], files, list(map(image_size, files))
@@ -241,7 +242,7 @@ def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:
     without: list[Path] = []
     for place in (given, *target):
         folders = [path for above in (place, *place.parents[:2]) if (path := above / "images").is_dir()]
-        counts = {path: sum(is_there(path / image.name) for image in model.images) for path in folders}
+        counts = {path: sum(is_there(as_spelled(path / image.name)) for image in model.images) for path in folders}
         if held := {path: count for path, count in counts.items() if count}:
             folder, notes = fullest(held, f"of {len(model.images)} images")
             linked = [f"{model.folder} is a link: the images are those in {folder}"] if place != given else []

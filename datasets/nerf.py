@@ -10,8 +10,9 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import given_name, is_there, missing_note
+from vo3d.datasets.views import as_spelled, given_and_target, given_name, is_there, missing_note
 from vo3d.errors import Vo3dError, first_few, shown
+from vo3d.formats.candidates import check_stems
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
 from vo3d.formats.nerf import NerfCamera, read_transforms
 from vo3d.recording import Layout
@@ -57,12 +58,13 @@ class NeRF(MultiViewDataset):
 class NeRFScene(Photographs):
     """The frames of a transforms.json, in its order; sources are chosen by the poses, a lens is undone.
 
-    Images of another size than the file's `w` and `h` but of their shape are taken, with K scaled to them; images that
-    are not there are left out: `notes` say so.
+    Images of another size than the file's `w` and `h` (without these, than the images that it names) but of their shape
+    are taken, with K scaled to them; images that are not there are left out: `notes` say so.
 
     Args:
         path: the file, or its folder, in which it is transforms.json or transforms_train.json.
-        images: the folder of the images by their names alone, where they do not lie where the file says.
+        images: the folder of the images, by their names with or without the folders before them, where they do not lie
+            where the file says.
         depth_range: near and far for all views, in the unit of the poses.
         every: take every so many-th of the images that are there.
         num_sources: at most, of each view.
@@ -92,7 +94,12 @@ class NeRFScene(Photographs):
         if (file := find_transforms(path)) is None:
             raise Vo3dError(f"{path}: no {' or '.join(NAMES)}: expected one, or the name of the file")
         frames = read_transforms(file)
+        _, *target = [place.parent for place in given_and_target(file)]
         places = [_image(file.parent, frame.file_path, images) for frame in frames]
+        linked: list[str] = []
+        if target and images is None and not any(map(is_there, places)):
+            places = [_image(target[0], frame.file_path, None) for frame in frames]
+            linked = [f"{file} is a link: the images are those beside {target[0] / file.name}"]
         there = [index for index, place in enumerate(places) if is_there(place)]
         missing = [frames[index].file_path for index, place in enumerate(places) if not is_there(place)]
         if not there:
@@ -106,21 +113,17 @@ class NeRFScene(Photographs):
         files = [places[index] for index in chosen]
         sizes = list(map(image_size, files))
         stored: dict[tuple[NerfCamera, Size], StoredCamera] = {}
+        owners = []
         for index, found in zip(chosen, sizes, strict=True):
             camera = frames[index].camera
-            made_for = camera.size or found
+            original = _image(file.parent, frames[index].file_path, None)  # for images elsewhere, of another size
+            made_for = camera.size or (image_size(original) if is_there(original) else found)
             if (camera, made_for) not in stored:
                 stored[camera, made_for] = StoredCamera(
                     name=camera.place, size=made_for, K=camera.intrinsics(made_for), lens=camera.lens
                 )
-        cameras, resized = fit_to_images(
-            [
-                stored[frames[index].camera, frames[index].camera.size or found]
-                for index, found in zip(chosen, sizes, strict=True)
-            ],
-            files,
-            sizes,
-        )
+            owners.append(stored[camera, made_for])
+        cameras, resized = fit_to_images(owners, files, sizes)
         super().__init__(
             given_name(file.parent) + (f"_{file.stem}" if file.name != NAMES[0] else ""),
             posed_photographs(
@@ -132,7 +135,7 @@ class NeRFScene(Photographs):
             ),
             size=size,
             max_side=max_side,
-            notes=[*left_out, *missing_note(missing, len(frames), f"of {file}"), *resized],
+            notes=[*left_out, *linked, *missing_note(missing, len(frames), f"of {file}"), *resized],
         )
 
 
@@ -169,10 +172,20 @@ LAYOUT = Layout("images with a NeRF's transforms.json", recognises, scene, rank=
 
 
 def _image(folder: Path, name: str, images: Path | None) -> Path:
-    """Return where an image is, or should be: written without its suffix too, and with backslashes."""
+    """Return where an image is, or should be: in `images` below as many of the folders in its name as are there."""
     below = Path(name.replace("\\", "/"))
-    path = folder / below if images is None else images / below.name
-    if is_there(path) or path.suffix.lower() in IMAGE_SUFFIXES:
+    parts = [part for part in below.parts if part not in ("..", below.anchor)]
+    tails = [folder / below] if images is None else [images.joinpath(*parts[start:]) for start in range(len(parts))]
+    return next(filter(None, map(_file, tails)), (tails or [folder])[-1])
+
+
+def _file(path: Path) -> Path | None:
+    """Return an image that may be written without its suffix; None: it is not there; Vo3dError where two would do."""
+    if is_there(path):
         return path
-    suffixes = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
-    return next((one for suffix in suffixes if is_there(one := Path(f"{path}{suffix}"))), path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return found if is_there(found := as_spelled(path)) else None
+    places = [Path(f"{path}{spelled}") for suffix in IMAGE_SUFFIXES for spelled in (suffix.upper(), suffix)]
+    there = {place.stat().st_ino: place for place in places if is_there(place)}  # once where capitals do not count
+    check_stems([*there.values()])
+    return next(iter(there.values()), None)

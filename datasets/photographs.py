@@ -1,5 +1,7 @@
 """Scenes of photographs with known cameras: files of any sizes in, views of one size with their sources out."""
 
+import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
 from vo3d.recording import MultiViewScene
 from vo3d.sample import Sample
+
+LEAST_PARALLAX = 0.2  # degrees between the rays of a view and of its farthest source; good ones have five and more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +174,12 @@ class Photographs(MultiViewScene):
         )
         self._check()
         turned = orientation_notes([one.image for one in self.photographs[: self.num_looked_at]])
-        self.notes = [*notes, *turned, *camera_notes(list(map(_whole_view, photographs)))]
+        self.notes = [
+            *notes,
+            *turned,
+            *camera_notes(list(map(_whole_view, photographs))),
+            *baseline_notes(photographs),
+        ]
 
     def __len__(self) -> int:
         """Number of views."""
@@ -258,6 +267,24 @@ def _whole_view(photograph: Photograph) -> tuple[str, Float64[Tensor, "3 3"], Si
     return photograph.image.name, camera.K, camera.size
 
 
+def baseline_notes(photographs: Sequence[Photograph]) -> list[str]:
+    """Say how many views stand so near to all their sources that depths cannot be told, at the middle of the range."""
+    still = []
+    for one in photographs:
+        places = torch.stack([view.world_T_cam[:3, 3] for view in (one, *(photographs[i] for i in one.sources))])
+        farthest, (near, far) = float((places - places[0]).norm(dim=-1).max()), one.depth_range
+        angle = math.degrees(math.atan(farthest / (near * far) ** 0.5))
+        if one.sources and angle < LEAST_PARALLAX:
+            still.append(f"{one.image.name}: {angle:.2g} degrees")
+    if not still:
+        return []
+    return [
+        f"{len(still)} of {len(photographs)} views stand so near to their sources that rays meet at less than "
+        f"{LEAST_PARALLAX:g} degrees ({still[0]}): depths there mean nothing: take images from places farther apart, "
+        "and check that poses and depth range have one unit"
+    ]
+
+
 def without_lens(photograph: Photograph, image: Float32[Tensor, "3 h w"]) -> Float32[Tensor, "3 h w"]:
     """Undo the distortion of the lens that the stored image of a view was taken with; Vo3dError for another size."""
     if photograph.stored is None or photograph.stored.lens is None:
@@ -279,7 +306,8 @@ def unique_names(images: Sequence[Path]) -> list[str]:
     Suffixes stay where nothing else tells images apart, as a.jpg beside a.png, and numbers follow where joining does
     not, as a_b/c.jpg beside a/b_c.jpg. Names differ by more than capitals, because file systems may not tell these.
     """
-    if twice := next((path for path, times in Counter(images).items() if times > 1), None):
+    plain = list(map(os.path.normpath, images))  # a/../b.jpg is b.jpg
+    if twice := next((path for path, times in Counter(plain).items() if times > 1), None):
         raise Vo3dError(f"{twice}: is among the images of a scene twice: name it once")
     longest = max((len(path.parts) for path in images), default=1)
     told_apart = None

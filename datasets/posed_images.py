@@ -29,7 +29,9 @@ from vo3d.recording import Layout
 IMAGE_FOLDERS = ("images", "rgb", "image_2", "color", ".")
 TRAJECTORIES = ("poses.txt", "trajectory.txt", "groundtruth.txt")
 INTRINSICS = ("intrinsics.txt", "K.txt", "camera-intrinsics.txt")
-NANOSECONDS = 10**14  # a stamp in the name of an image above this is in nanoseconds
+NANOSECONDS = 10**14  # a stamp in the name of an image above this is in nanoseconds, unless the poses say otherwise
+STAMPS = 10**12  # whole numbers above this may be stamps since 1970
+UNITS = (10**9, 10**6, 10**3)  # of such stamps, in a second
 
 LENSES: dict[str, LensModel] = {  # words for the lens models of `vo3d.geometry.distortion`
     "radtan": "radtan",
@@ -96,7 +98,7 @@ class PosedImagesScene(Photographs):
 
     A pose belongs to an image by its place (as many poses as images), by its frame index (13 columns of KITTI: the
     place of its image), or by time, where a TUM file has stamps and the images are named by theirs, in seconds with a
-    point or in nanoseconds, as in TUM's and EuRoC's recordings. Images without a pose are left out in the latter two.
+    point or in ns, us or ms, as in TUM's and EuRoC's recordings. Images without a pose are left out in the latter two.
 
     Args:
         folder: holds the images, itself or in images/, rgb/, image_2/, color/.
@@ -220,10 +222,13 @@ def _find(folder: Path, names: Sequence[str], what: str) -> Path:
 
 def _matched(images: list[Path], poses: Trajectory, path: Path, max_difference: float) -> tuple[list[int], list[int]]:
     """Find the places of the images that have a pose, and the rows of their poses."""
-    stamps = None if poses.time is None else _stamps(images)
+    stamps = None if poses.time is None else _stamps(images, poses.time)
     if poses.time is not None and stamps is not None:
         order = stamps.argsort()  # names whose fractions differ in length sort otherwise
-        first, second = trajectories.associate(stamps[order], poses.time, max_difference)
+        try:
+            first, second = trajectories.associate(stamps[order], poses.time, max_difference)
+        except Vo3dError as error:
+            raise Vo3dError(f"{path}, for the images in {images[0].parent}: {error}") from error
         return order[first].tolist(), second.tolist()
     if poses.frames is not None:
         frames = poses.frames.tolist()
@@ -238,14 +243,19 @@ def _matched(images: list[Path], poses: Trajectory, path: Path, max_difference: 
     return list(range(len(images))), list(range(len(images)))
 
 
-def _stamps(images: list[Path]) -> Float64[Tensor, " n"] | None:
-    """Read the seconds in the names of images, where all are named by a number with a point, or by nanoseconds."""
+def _stamps(images: list[Path], time: Float64[Tensor, " m"]) -> Float64[Tensor, " n"] | None:
+    """Read the seconds in the names of images, where all are named by a number with a point, or by a whole stamp.
+
+    That is in nanoseconds, microseconds or milliseconds, by what lies within the `time` of the poses.
+    """
     stems = [path.stem for path in images]
     if all(re.fullmatch(r"\d+\.\d+", stem) for stem in stems):
         return torch.tensor([float(stem) for stem in stems], dtype=torch.float64)
-    if all(stem.isdecimal() and int(stem) > NANOSECONDS for stem in stems):
-        return torch.tensor([int(stem) / 10**9 for stem in stems], dtype=torch.float64)
-    return None
+    if not all(stem.isdecimal() and int(stem) > STAMPS for stem in stems):
+        return None
+    found = [torch.tensor([int(stem) / unit for stem in stems], dtype=torch.float64) for unit in UNITS]
+    within = (one for one in found if one.min() <= time.max() and time.min() <= one.max())
+    return next(within, found[0] if all(int(stem) > NANOSECONDS for stem in stems) else None)
 
 
 def _cameras(folder: Path, given: Intrinsics | None, images: Sequence[Path]) -> list[StoredCamera]:
@@ -273,15 +283,18 @@ def _cameras(folder: Path, given: Intrinsics | None, images: Sequence[Path]) -> 
 def _read_intrinsics(path: Path) -> tuple[list[float], Lens | None]:
     """Read the numbers of K, and the lens where a line begins with the name of its model."""
     numbers: list[float] = []
-    lens = None
+    lens: Lens | None = None
+    lens_line: int | None = None
     for number, line in enumerate(read_lines(path, "fx fy cx cy, or a 3x3 or 4x4 matrix"), start=1):
         tokens = line.partition("#")[0].split()
         model = LENSES.get(tokens[0].lower()) if tokens else None
         values = [parse_number(token, path, number) for token in tokens[model is not None :]]
         if model is None:
             numbers += values
+        elif lens_line is not None:
+            raise Vo3dError(f"{path}:{number}: a lens, as line {lens_line} has: expected one: remove the other")
         else:
-            lens = _lens(model, values, f"{path}:{number}")
+            lens, lens_line = _lens(model, values, f"{path}:{number}"), number
     return numbers, lens
 
 

@@ -132,6 +132,12 @@ def is_there(path: Path) -> bool:
     return os.path.isfile(path)  # Path.is_file raises for a name that is too long
 
 
+def as_spelled(path: Path) -> Path:
+    """Return an image as it is there: with its suffix in other capitals where only that is, as 1.JPG for 1.jpg."""
+    suffix = path.suffix
+    return next(filter(is_there, (path, path.with_suffix(suffix.lower()), path.with_suffix(suffix.upper()))), path)
+
+
 def missing_note(missing: Sequence[str], total: int, whose: str) -> list[str]:
     """Say which of the images of a file are not there, in one line; none where all are."""
     if not missing:

@@ -452,6 +452,8 @@ def test_names_that_become_equal_when_joined_stay_apart(tmp_path: Path) -> None:
     assert unique_names([Path("x/1.jpg"), Path("y/1.jpg")]) == ["x_1", "y_1"]
     with pytest.raises(Vo3dError, match=r"a_b/c\.jpg: is among the images of a scene twice"):
         unique_names([paths[0], paths[0]])
+    with pytest.raises(Vo3dError, match=r"/a_b/c\.jpg: is among the images of a scene twice"):
+        unique_names([tmp_path / "x/../a_b/c.jpg", paths[0]])
 
 
 @pytest.mark.real

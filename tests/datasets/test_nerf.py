@@ -103,6 +103,39 @@ def test_suffixes_of_cameras_are_found_too(tmp_path: Path) -> None:
     assert not scene(folder, depth_range=RANGE).notes
 
 
+def test_two_images_of_a_name_without_suffix_are_refused(tmp_path: Path) -> None:
+    folder = write_scene(tmp_path, lens=False, suffix="")
+    (folder / "images/1.JPG").write_bytes((folder / "images/2.png").read_bytes())
+    with pytest.raises(Vo3dError, match=r"1\.(JPG|png): 1\.(JPG|png) is of the same name: remove one"):
+        scene(folder, depth_range=RANGE)
+
+
+def test_images_elsewhere_keep_their_folders(tmp_path: Path) -> None:
+    """Two cameras, whose images have the same names."""
+    folder = write_scene(tmp_path / "rig", lens=False)
+    content = json.loads((folder / "transforms.json").read_text())
+    for index, frame in enumerate(content["frames"]):
+        place = folder / "images_2" / f"cam{index % 2}" / f"{index // 2}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (folder / frame["file_path"]).rename(place)
+        frame["file_path"] = f"../rig/images/cam{index % 2}/{index // 2}.png"
+    (folder / "transforms.json").write_text(json.dumps(content))
+    here = scene(folder, depth_range=RANGE, images=folder / "images_2")
+    assert here.names == ["cam0_0", "cam1_0", "cam0_1", "cam1_1", "cam0_2"]
+    picture, _ = wall.photograph(K, wall.poses(VIEWS)[1], HEIGHT, WIDTH)
+    assert (here.clip([1]).image[0] - picture).abs().mean() < 0.006
+
+
+def test_smaller_images_elsewhere_of_a_file_without_sizes(tmp_path: Path) -> None:
+    """The images that its focal lengths are for tell the size."""
+    folder, small = write_scene(tmp_path / "desk", lens=False), write_scene(tmp_path / "small", lens=False, shrink=2)
+    content = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms.json").write_text(json.dumps({k: v for k, v in content.items() if k not in ("w", "h")}))
+    here = scene(folder, depth_range=RANGE, images=small / "images")
+    assert here.clip([0]).K[0, 0, 0] == pytest.approx(float(K[0, 0]) / 2)
+    assert here.notes[0].startswith("5 of 5 images are resized (0.png is 60x48 pixels, its camera for 120x96)")
+
+
 def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_scene(tmp_path / name, lens=False)
@@ -114,7 +147,11 @@ def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "options", "words"),
     [
-        (lambda folder: None, {"depth_range": None}, "desk: nothing there tells how far things are: give --depth-range"),
+        (
+            lambda folder: None,
+            {"depth_range": None},
+            "desk: nothing there tells how far things are: give --depth-range",
+        ),
         (lambda folder: None, {"every": 0}, "every is 0"),
         (lambda folder: (folder / "transforms.json").unlink(), {}, r"desk: no transforms\.json or transforms_train"),
         (

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import wall
+from vo3d.datasets import sevenscenes
 from vo3d.datasets.posed_images import PosedImages, PosedImagesScene, recognises, scene
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
@@ -97,6 +98,8 @@ def test_a_frame_index_tells_the_image(tmp_path: Path) -> None:
     [
         [f"{100 + index / 8}.png" for index in range(VIEWS)],  # fractions of one to three digits
         [f"{(100 + index / 8) * 1e9 + 1.4e18:.0f}.png" for index in range(VIEWS)],
+        [f"{(100 + index / 8) * 1e6 + 1.4e15:.0f}.png" for index in range(VIEWS)],
+        [f"{(100 + index / 8) * 1e3 + 1.4e12:.0f}.png" for index in range(VIEWS)],
     ],
 )
 def test_stamps_tell_the_image(tmp_path: Path, names: list[str]) -> None:
@@ -111,6 +114,19 @@ def test_stamps_tell_the_image(tmp_path: Path, names: list[str]) -> None:
     tracked = Trajectory(world_T_cam=all_poses[keep], time=time[keep])
     write_trajectory(folder / "groundtruth.txt", tracked, "tum")
     assert shows_the_wall(scene(folder, depth_range=RANGE), [0, 1, 3, 4, 5])
+
+
+@pytest.mark.parametrize("digits", [13, 16])
+def test_whole_stamps_of_another_clock(tmp_path: Path, digits: int) -> None:
+    """Images go by their places where they may be numbered, else the files that do not go together are named."""
+    folder = write_folder(tmp_path, [f"{10 ** (digits - 1) + 7 + index}.png" for index in range(VIEWS)])
+    time = torch.arange(VIEWS, dtype=torch.float64)
+    write_trajectory(folder / "poses.txt", Trajectory(world_T_cam=wall.poses(VIEWS), time=time), "tum")
+    if digits == 13:
+        assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
+    else:
+        with pytest.raises(Vo3dError, match=r"poses\.txt, for the images in .*images: no stamps within 0\.02 s of"):
+            scene(folder, depth_range=RANGE)
 
 
 @pytest.mark.parametrize("text", [FOUR, "144 0 57.6\n0 146.88 50.88\n0 0 1\n"])
@@ -129,6 +145,23 @@ def test_k_has_several_spellings(folder: Path, text: str) -> None:
     assert shows_the_wall(scene(folder, depth_range=RANGE), list(range(VIEWS)))
     given = scene(folder, depth_range=RANGE, intrinsics=(70.0, 71.0, 30.0, 24.0))
     assert given.clip([0]).K[0].tolist() == [[70, 0, 30], [0, 71, 24], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(("moved", "depths"), [(0.0, RANGE), (0.01, RANGE), (1.0, (70.0, 140.0))])
+def test_views_from_one_place_are_told(folder: Path, moved: float, depths: tuple[float, float]) -> None:
+    poses = wall.poses(VIEWS)
+    poses[:, :3, 3] *= moved
+    write_trajectory(folder / "poses.txt", Trajectory(world_T_cam=poses), "kitti")
+    (note,) = scene(folder, depth_range=depths).notes
+    assert note.startswith("6 of 6 views stand so near to their sources that rays meet at less than 0.2 degrees")
+    assert "(0.png: " in note
+    assert "depths there mean nothing: take images from places farther apart" in note
+
+
+@pytest.mark.real
+def test_three_real_frames_within_two_millimetres_are_told(shared_data: Path) -> None:
+    (note,) = sevenscenes.scene(shared_data / "trials/scenes/stairs_1mm", every=1).notes
+    assert note.startswith("3 of 3 views stand so near to their sources")
 
 
 def test_many_folders_make_one_dataset(folder: Path) -> None:
@@ -214,6 +247,11 @@ def test_images_without_a_pose_are_left_out_with_a_line(tmp_path: Path) -> None:
             lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nradtan 1 2 3"),
             {},
             r"intrinsics\.txt:2: 3 coefficients of a radtan lens: expected 4 or 5 or 8 ",
+        ),
+        (
+            lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nradtan 1 0 0 0\n\nfisheye 0 0 0 0"),
+            {},
+            r"intrinsics\.txt:4: a lens, as line 2 has: expected one",
         ),
         (
             lambda folder: (folder / "intrinsics.txt").write_text(f"{FOUR}\nfov 1 2 3 4"),

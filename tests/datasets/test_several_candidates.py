@@ -8,7 +8,7 @@ import pytest
 from scipy.io import savemat
 
 import wall_scenes
-from vo3d.datasets import colmap, dtu, mvs_folder, posed_images, sevenscenes
+from vo3d.datasets import colmap, dtu, mvs_folder, nerf, posed_images, sevenscenes
 from vo3d.datasets.folder import ImageFolder
 from vo3d.datasets.kitti import KITTIRecording
 from vo3d.errors import Vo3dError
@@ -79,6 +79,43 @@ def test_a_linked_model_has_the_images_beside_the_link(tmp_path: Path) -> None:
     linked = colmap.scene(mine)
     assert {photograph.image.parent for photograph in linked.photographs} == {other / "images"}
     assert note_of(linked) == f"{mine}/sparse/0 is a link: the images are those in {other}/images"
+
+
+def test_a_linked_transforms_json_has_the_images_beside_the_link(tmp_path: Path) -> None:
+    mine, other = (wall_scenes.write_nerf(tmp_path / name) for name in ("mine", "other"))
+    (mine / "transforms.json").unlink()
+    (mine / "transforms.json").symlink_to(other / "transforms.json")
+    here = nerf.scene(mine, depth_range=RANGE)
+    assert {photograph.image.parent for photograph in here.photographs} == {mine / "images"}
+    assert not here.notes
+    shutil.rmtree(mine / "images")
+    linked = nerf.scene(mine, depth_range=RANGE)
+    assert {photograph.image.parent for photograph in linked.photographs} == {other / "images"}
+    assert note_of(linked) == (f"{mine}/transforms.json is a link: the images are those beside {other}/transforms.json")
+
+
+def test_the_folder_of_models_may_be_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall_scenes.write_colmap(tmp_path)
+    monkeypatch.chdir(tmp_path / "sparse")
+    assert colmap.scene(Path()).name == tmp_path.name
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\nsize 3\n", b"\xff" * 72, b""])
+def test_a_damaged_model_is_not_the_larger(tmp_path: Path, content: bytes) -> None:
+    wall_scenes.write_colmap(tmp_path)
+    wall_scenes.write_colmap(tmp_path, place="sparse/1")
+    (tmp_path / "sparse/1/images.bin").write_bytes(content)
+    assert note_of(colmap.scene(tmp_path)).endswith(f"left out: {tmp_path}/sparse/1/images.bin (0)")
+
+
+def test_suffixes_in_other_capitals_are_those_of_the_same_images(tmp_path: Path) -> None:
+    for name, write in (("colmap", wall_scenes.write_colmap), ("nerf", wall_scenes.write_nerf)):
+        folder = write(tmp_path / name)
+        for path in list((folder / "images").iterdir()):
+            path.rename(path.with_suffix(".PNG"))
+        _, here = open_scene(folder, {"depth_range": RANGE})
+        assert len(here) == 5
+        assert not here.notes
 
 
 def test_a_linked_folder_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

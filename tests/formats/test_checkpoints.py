@@ -1,9 +1,11 @@
 """Checkpoints as they are downloaded: wrapped, with other things beside the weights, or no weights at all."""
 
 import argparse
+import gzip
 import pickle
 import re
 import shlex
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -253,6 +255,50 @@ def test_a_checkpoint_under_the_name_of_safetensors_says_so(tmp_path: Path) -> N
 
     with pytest.raises(Vo3dError, match=r"not a whole safetensors file.*PyTorch checkpoint.*rename it to end in \.pth"):
         read_weights(tmp_path / "w.safetensors")
+
+
+def test_an_old_checkpoint_of_any_protocol_under_the_name_of_safetensors_says_so(tmp_path: Path) -> None:
+    for protocol in (2, 4):
+        options = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": False}
+        torch.save(_weights(), tmp_path / "w.safetensors", **options)  # type: ignore[arg-type]
+        with pytest.raises(Vo3dError, match=r"a PyTorch checkpoint: rename it to end in \.pth"):
+            read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("w.zip", r"an archive of best\.ckpt, no PyTorch"),
+        ("w.npz", r"an archive of weight\.npy, bias\.npy"),
+        ("w.pth.gz", "an archive, no PyT"),
+        ("w.tar", "an archive, no PyTorch"),
+    ],
+)
+def test_an_archive_around_a_checkpoint_is_to_be_unpacked(tmp_path: Path, name: str, words: str) -> None:
+    torch.save(_weights(), tmp_path / "best.ckpt")
+    path = tmp_path / name
+    if name == "w.npz":
+        np.savez(path, **{key: value.numpy() for key, value in _weights().items()})
+    elif name == "w.pth.gz":
+        path.write_bytes(gzip.compress((tmp_path / "best.ckpt").read_bytes()))
+    else:
+        shutil.make_archive(str(path.with_suffix("")), path.suffix[1:], tmp_path, "best.ckpt")
+
+    with pytest.raises(Vo3dError, match=rf"{name}: {words}.*: unpack it, and give the checkpoint out of it"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(Tensor.to_sparse, r"stored as torch\.sparse_coo"), (lambda value: value.to("meta"), "without values")],
+)
+def test_tensors_without_plain_values_are_refused(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], words: str
+) -> None:
+    torch.save({name: change(value) for name, value in _weights().items()}, tmp_path / "w.pth")
+
+    with pytest.raises(Vo3dError, match=rf"w\.pth: weight is a tensor {words}"):
+        _loaded(tmp_path / "w.pth")
 
 
 def test_what_is_there_instead_of_weights_is_named(tmp_path: Path) -> None:

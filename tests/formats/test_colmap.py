@@ -311,6 +311,13 @@ def test_a_camera_that_no_image_has_may_be_of_any_model(tmp_path: Path, model_id
     assert note.startswith(f"camera 1 is left out, as no image has it: {path}: camera 1 has the camera model ")
 
 
+@pytest.mark.parametrize("name", ["cameras", "images", "points3D"])
+def test_a_pointer_of_git_lfs_says_so(tmp_path: Path, name: str) -> None:
+    (write_bytes(tmp_path) / f"{name}.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 3\n")
+    with pytest.raises(Vo3dError, match=rf"{name}\.bin: a Git LFS pointer, not the model .*: run 'git lfs pull'"):
+        read_model(tmp_path)
+
+
 def test_other_damage_in_binary_files(tmp_path: Path) -> None:
     path = write_bytes(tmp_path) / "images.bin"
     whole = path.read_bytes()

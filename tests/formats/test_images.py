@@ -204,3 +204,12 @@ def test_other_formats_with_too_many_pixels_are_refused(tmp_path: Path, suffix: 
     path.write_bytes(content.replace(old, new, 1))
     with pytest.raises(Vo3dError, match="expected at most 200 million"):
         read_image(path)
+
+
+def test_a_pointer_of_git_lfs_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 3\n")
+    for read in (read_image, image_size):
+        with pytest.raises(
+            Vo3dError, match=r"a\.png: not a whole image \(a Git LFS pointer stands for it: run 'git lfs"
+        ):
+            read(tmp_path / "a.png")

@@ -114,6 +114,7 @@ BAD = {
     "k4": ({"k4": 0.1}, [frame()], ": a perspective lens with k4, k5 or k6: expected k1"),
     "fisheye": ({"is_fisheye": True, "p1": 0.1}, [frame()], ": a fisheye lens with p1"),
     "lens twice": ({"is_fisheye": True, "camera_model": "OPENCV"}, [frame()], ": camera_model is OPENCV, and is_fish"),
+    "words for a lens": ({"is_fisheye": "false"}, [frame()], ": is_fisheye is 'false': expected true or false"),
     "mitsuba": ({"normal_mts_args": []}, [frame()], ": has Mitsuba's axes"),
 }
 
@@ -125,6 +126,12 @@ def test_a_bad_file_is_one_line(tmp_path: Path, whole: dict[str, Any], frames: A
         read_transforms(path)
     assert str(caught.value).startswith(f"{path}{words}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_focal_length_of_nothing_is_not_the_other_one(tmp_path: Path) -> None:
+    (one,) = read_transforms(write(tmp_path, [frame()], fl_x=9, fl_y=0))
+    with pytest.raises(Vo3dError, match=r"json: K is singular \(fx 9, fy 0\)"):
+        one.camera.intrinsics((4, 6))
 
 
 def test_a_focal_length_that_is_said_twice_is_compared(tmp_path: Path) -> None:

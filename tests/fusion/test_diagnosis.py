@@ -126,6 +126,14 @@ def test_shares_of_good_maps_are_as_they_should_be() -> None:
     assert found.num_pairs == 72
 
 
+def test_no_share_is_more_than_the_whole() -> None:
+    """Cameras at one place: pixels of the border come back to it, but for rounding."""
+    maps = ball_maps(NUM, 24, 32, num_sources=5)
+    found = diagnose(changed(maps, world_T_cam=[maps[0].world_T_cam] * NUM, depth=[maps[0].depth] * NUM), FusionRules())
+    assert found.overlap > 0.99
+    assert found.agreement <= max(found.reprojection, found.depth_difference) <= 1.0
+
+
 def test_nothing_to_fuse_is_an_error() -> None:
     with pytest.raises(Vo3dError, match="no depth maps to fuse: expected at least two views"):
         fuse([])

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -18,8 +19,8 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError, shown
+from vo3d.formats.files import LFS_POINTER
 
-LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b'{"')  # what servers send instead of a file
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
 # tensors, and beside them counts, names, losses
@@ -43,6 +44,7 @@ _HARMLESS: list[Any] = [
     ),
 ]
 _TORCH_MAGIC = (b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"L119547037146038801333356L")  # of files without a zip
+PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how pickles begin
 _NONE = "no PyTorch checkpoint, or a damaged one"
 _TRUSTED = "no code of a file is run; if you trust it:"
 _PEEK = 1 << 20  # bytes of a pickle that are searched for a name
@@ -88,10 +90,25 @@ def _reason(path: Path, complaint: str) -> str:
         return "a safetensors file under another name: rename it to end in .safetensors"
     if found and found[:2] != b"\x80\x02" and "Unsupported operand" in complaint:
         return f"written with another pickle protocol than 2; {_TRUSTED} {_command(path, found)}"
-    if not found and re.match(rb"\x80[\x02-\x05]", head):
-        again = f"{_NONE}: copy or download it again"
-        return f"{again}; a plain pickle that you trust becomes one by: {_command(path, found)}"
-    return f"{_NONE}: copy or download it again"
+    if (inside := _packed(path, head)) is not None:
+        return f"an archive{inside}, no PyTorch checkpoint: unpack it, and give the checkpoint out of it"
+    plain = not found and head.startswith(PICKLES)
+    rest = f"; a plain pickle that you trust becomes one by: {_command(path, found)}" if plain else ""
+    return f"{_NONE}: copy or download it again{rest}"
+
+
+def _packed(path: Path, head: bytes) -> str | None:
+    """Return the words ` of NAME, ...` of a zip archive, none of what else packs files; None for a file that is whole.
+
+    What torch.save writes is a zip archive too, and is none here even where it is damaged.
+    """
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        return ""
+    with suppress(*_DAMAGES, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if not any(name.endswith("data.pkl") for name in names):
+            return f" of {listed(names)}" if names else ""
+    return None
 
 
 def _pickle_in(path: Path, head: bytes) -> bytes:
@@ -138,6 +155,13 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
             f"{path}: holds no state dict: expected named tensors, alone or under {', '.join(map(repr, NESTED))}; "
             f"found {found or 'nothing'}"
         )
+    for name, value in state_dict.items():
+        if value.is_meta or value.layout != torch.strided:
+            kind = "without values (of the device meta)" if value.is_meta else f"stored as {value.layout}"
+            raise Vo3dError(
+                f"{path}: {shown(name)} is a tensor {kind}: expected plain values: save the weights anew, from the "
+                "trained network, with .to_dense() where tensors are sparse"
+            )
     if isinstance(content, dict) and "pytorch-lightning_version" in content:
         return {name.removeprefix("net."): tensor for name, tensor in state_dict.items()}
     return state_dict

@@ -3,6 +3,7 @@
 Convention: see `vo3d.formats.colmap_model`: poses are world to camera, pixels are vo3d's, lengths in the model's unit.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -124,7 +125,7 @@ def _find_forms(folder: Path) -> list[Path]:
 
     Binary comes before text, as COLMAP has it, and sparse/0 before sparse/1.
     """
-    sparse = folder if folder.name == "sparse" else folder / "sparse"
+    sparse = folder if os.path.basename(os.path.abspath(folder)) == "sparse" else folder / "sparse"  # also of `.`
     below = [path for path in visible_paths(sparse) if path.is_dir()] if sparse.is_dir() else []
     files = (
         place / f"images{suffix}"

@@ -19,8 +19,10 @@ from vo3d.formats.colmap_model import (
     make_image,
     make_points,
 )
+from vo3d.formats.files import LFS_POINTER
 
 _KEYPOINT = np.dtype([("xy", "<f8", (2,)), ("point", "<i8")])  # COLMAP's largest uint64, no point, is -1 here
+LEAST_IMAGE = 73  # bytes of an image without a name and keypoints
 _POINT = struct.Struct("<q3d3BdQ")  # id, x y z, red green blue, error, number of observations
 
 
@@ -31,6 +33,8 @@ class _Cursor:
         if not path.is_file():
             raise Vo3dError(f"{path}: no such file: expected COLMAP's {path.name}")
         self.path, self.content, self.position = path, path.read_bytes(), 0
+        if self.content.startswith(LFS_POINTER):
+            raise Vo3dError(f"{path}: a Git LFS pointer, not the model that it stands for: run 'git lfs pull'")
 
     def take(self, form: str) -> tuple[Any, ...]:
         """Read the next values, by their codes for `struct`."""
@@ -96,9 +100,9 @@ def read_images(path: Path) -> list[ColmapImage]:
 
 
 def count_images(path: Path) -> int:
-    """Read how many images images.bin announces."""
+    """Read how many images images.bin announces; no more than it has room for, as a damaged one may."""
     with path.open("rb") as file:
-        return int.from_bytes(file.read(8), "little")
+        return min(int.from_bytes(file.read(8), "little"), path.stat().st_size // LEAST_IMAGE)
 
 
 def read_points(path: Path) -> SparsePoints:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from vo3d.errors import Vo3dError, system_fault
 
+LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of a large file
+
 _PART = re.compile(r"\..+\.\d+\.part(\.\w+)?")  # as `atomic_path` names what is not whole yet
 
 

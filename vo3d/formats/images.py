@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.files import write_whole
+from vo3d.formats.files import LFS_POINTER, write_whole
 from vo3d.formats.image_headers import (
     JPEG_SCAN,
     JPEG_SIGNATURE,
@@ -146,7 +146,9 @@ def _whole_content(path: Path) -> bytes:
         raise Vo3dError(f"{path}: no such image file")
     content = path.read_bytes()
     fault = None if content else "the file is empty"
-    if content.startswith(PNG_SIGNATURE):
+    if content.startswith(LFS_POINTER):
+        fault = "a Git LFS pointer stands for it: run 'git lfs pull'"
+    elif content.startswith(PNG_SIGNATURE):
         fault = _png_fault(content)
     elif content.startswith(JPEG_SIGNATURE):
         fault = _jpeg_fault(content)

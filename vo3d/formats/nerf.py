@@ -63,7 +63,7 @@ class NerfCamera:
                     f"{by_angle:g} at {width}x{height} pixels: expected one focal length: remove the wrong one"
                 )
             found.append(by_angle if focal is None else focal)
-        fx, fy = (found[0] or found[1] or 0.0, found[1] or found[0] or 0.0)
+        fx, fy = (other if own is None else own for own, other in (found, found[::-1]))
         cx, cy = (side / 2 if c is None else c for c, side in zip(self.centre, (width, height), strict=True))
         rows = ((fx, 0.0, cx - HALF_PIXEL), (0.0, fy, cy - HALF_PIXEL), (0.0, 0.0, 1.0))
         K = torch.tensor(rows, dtype=torch.float64)
@@ -157,6 +157,8 @@ def _lens(
             f"{place}: camera_model is {quoted(model)}: expected {', '.join((*PERSPECTIVE, *FISHEYE))}: undistort the "
             "images first"
         )
+    if fisheye not in (None, False, True):
+        raise Vo3dError(f"{place}: is_fisheye is {quoted(fisheye)}: expected true or false")
     if model is not None and fisheye is not None and bool(fisheye) != (model in FISHEYE):
         raise Vo3dError(f"{place}: camera_model is {model}, and is_fisheye says otherwise: correct what is wrong")
     k1, k2, k3, k4, k5, k6, p1, p2 = (numbers.get(key, 0.0) for key in LENS_KEYS)

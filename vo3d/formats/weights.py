@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vo3d.errors import Vo3dError, shown, visible
-from vo3d.formats.checkpoints import listed, read_content, refuse_stand_in, state_dict_of
+from vo3d.formats.checkpoints import PICKLES, listed, read_content, refuse_stand_in, state_dict_of
 from vo3d.formats.files import atomic_path
 
 SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
@@ -149,7 +149,7 @@ def _safetensors(path: Path) -> Iterator[Any]:
     except SafetensorError as error:
         wrong = f"{path}: not a whole safetensors file ({shown(str(error))})"
         with path.open("rb") as file_:
-            checkpoint = file_.read(2) in {b"PK", b"\x80\x02"}
+            checkpoint = file_.read(2) in {b"PK", *PICKLES}
         remedy = "a PyTorch checkpoint: rename it to end in .pth" if checkpoint else "copy or download it again"
         raise Vo3dError(f"{wrong}: {remedy}") from error
 

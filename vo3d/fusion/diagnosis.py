@@ -105,7 +105,7 @@ def diagnose(maps: Sequence[PosedDepthMap], rules: FusionRules) -> Diagnosis:
             counts.update(
                 pairs=1,
                 asked=len(depth),
-                inside=int(seen.inside.sum()),
+                inside=int((seen.inside | (seen.found > 0)).sum()),  # rounding may put a pixel of the border outside
                 near=int((seen.distance < rules.max_pixels).sum()),
                 close=int((seen.difference < rules.max_relative).sum()),
             )
