@@ -442,6 +442,11 @@ def test_stamps_are_shifted_exactly_and_what_cannot_be_converted_is_said(tmp_pat
             convert_trajectory(rows, tmp_path / "out", **options)
     with pytest.raises(Vo3dError, match="would overwrite its own source"):
         convert_trajectory(rows, rows, to="kitti")
+    with pytest.raises(Vo3dError, match=r"times\.txt: would overwrite its own source"):
+        convert_trajectory(rows, tmp_path / "times.txt", to="kitti", times=tmp_path / "times.txt")
+    for inputs in ((rows, tmp_path / "late.csv"), (tmp_path / "late.csv", rows)):
+        with pytest.raises(Vo3dError, match=r"poses\.txt: would overwrite its own source"):
+            scored(*inputs, json=rows)
     with pytest.raises(Vo3dError, match="has time stamps of its own"):
         convert_trajectory(source, tmp_path / "out.tum", times=tmp_path / "times.txt")
     with pytest.raises(Vo3dError, match=r"its first time stamp would be -2\.36345e\+08 s"):
