@@ -51,6 +51,7 @@ BROKEN = {
     "Faulty (how=MemoryError)": (faulty(how="MemoryError"), "memory does not suffice (MemoryError: it broke at all)"),
     "Faulty (how=OutOfMemoryError)": (faulty(how="OutOfMemoryError"), "memory does not suffice for images of 32x16"),
     "Faulty (how=OSError)": (faulty(how="OSError"), "2 of 2 recordings failed, the first being street-0000: it broke"),
+    "Faulty (how=SystemExit)": (faulty(how="SystemExit"), "it ended the program (SystemExit: it broke at all)"),
     "Faulty (no=x)": (faulty(no="x"), "'no' is not accepted by stubs.Faulty"),
     "Absent": ("stubs.Absent", "there is no stubs.Absent"),
 }

@@ -466,6 +466,11 @@ def test_stamps_are_shifted_exactly_and_what_cannot_be_converted_is_said(tmp_pat
             convert_trajectory(rows, tmp_path / "out", **options)
     with pytest.raises(Vo3dError, match="would overwrite its own source"):
         convert_trajectory(rows, rows, to="kitti")
+    with pytest.raises(Vo3dError, match=r"times\.txt: would overwrite its own source"):
+        convert_trajectory(rows, tmp_path / "times.txt", to="kitti", times=tmp_path / "times.txt")
+    for inputs in ((rows, tmp_path / "late.csv"), (tmp_path / "late.csv", rows)):
+        with pytest.raises(Vo3dError, match=r"poses\.txt: would overwrite its own source"):
+            scored(*inputs, json=rows)
     with pytest.raises(Vo3dError, match="has time stamps of its own"):
         convert_trajectory(source, tmp_path / "out.tum", times=tmp_path / "times.txt")
     with pytest.raises(Vo3dError, match=r"its first time stamp would be -2\.36345e\+08 s"):
@@ -532,3 +537,14 @@ def test_a_pose_that_serves_several_is_covered_once(tmp_path: Path, drive: Tenso
     assert (found["coverage"], found["coverage_estimate"]) == (5 / 400, 1)
     assert found["protocol"]["frame_seconds"] == pytest.approx(0.05)
     assert "5 of 400 poses of the reference were scored" in text
+
+
+def test_stamps_that_do_not_meet_tell_units_that_differ(tmp_path: Path, drive: Tensor) -> None:
+    reference = save(tmp_path / "gt.tum", drive, "tum", time=1.4e9 + torch.arange(400, dtype=torch.float64))
+    rows = [line.split(" ", 1)[1] for line in reference.read_text().splitlines()[1:]]
+    slow = tmp_path / "slow.tum"  # microseconds of a hertz have the step of nanoseconds
+    slow.write_text("".join(f"{second}000000 {row}\n" for second, row in enumerate(rows)))
+    with pytest.raises(Vo3dError, match=r"their units were taken for s and ns \(--time-unit\)"):
+        scored(reference, slow)
+    found, _ = scored(reference, slow, est_time_unit="us", t_offset=1.4e9)
+    assert found["coverage"] == 1

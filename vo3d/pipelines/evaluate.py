@@ -52,8 +52,10 @@ class _Failures:
     tables: list[str] = field(default_factory=list)  # why some could not be printed
     defects: list[Exception] = field(default_factory=list)  # neither of the input nor of the machine
 
-    def add(self, name: str, error: Exception, task: str = "") -> None:
-        """Note why a contestant has no score."""
+    def add(self, name: str, error: Exception | SystemExit, task: str = "") -> None:
+        """Note why a contestant has no score; it ends the program for nobody but itself."""
+        if isinstance(error, SystemExit):
+            error = Vo3dError(f"it ended the program (SystemExit: {error})")
         self.reasons[name, task] = failure_in_words(error)
         if is_defect(error):
             clear_frames(error.__traceback__)  # which hold tensors, and so the memory of whoever comes next
@@ -180,7 +182,7 @@ def _score(
                     continue
                 _set_aside(place)
                 task.run(one.model, one.dataset, place, device=device, name=name, protocol=protocol, provenance=origin)
-            except Exception as error:  # noqa: BLE001 (the others go on; a defect is raised in the end)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 (the others go on; a defect is raised in the end)
                 failures.add(name, error, task.name)
                 if memory_ended(error):
                     one.model.cpu()  # the memory is for the others
@@ -328,7 +330,7 @@ def _contestants(
                 _fit(model, config if which else changed, run)
                 origin = {"arguments": spec.get("init_args", {}), "data": dict(baseline_data or {})}
             found[names[-1]] = _Contestant(model, datasets[which], origin)
-        except Exception as error:  # noqa: BLE001 (the others go on; a defect is raised in the end)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the others go on; a defect is raised in the end)
             failures.add(names[-1], error)
     return found
 

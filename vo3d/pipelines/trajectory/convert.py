@@ -47,8 +47,7 @@ def convert_trajectory(
     if kind is None:
         known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
         raise Vo3dError(f"{target}: its ending tells no format, as {known} would; say which (--to kitti, tum or euroc)")
-    if target.exists() and target.samefile(source):
-        raise Vo3dError(f"{target}: would overwrite its own source; choose another name")
+    check_target(target, *filter(None, (source, times, camera_from_body)))
     read = read_trajectory(source, format, time_unit=time_unit)
     found = read if times is None else _with_times(read, source, times)
     if t_offset and found.time is None:
@@ -66,6 +65,13 @@ def convert_trajectory(
     done = f"{target}: {len(found)} of {len(read)} poses of {source} ({read.format}) as {kind}{moved}{dropped}"
     for line in (*read.notes, done):
         console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def check_target(target: Path, *sources: Path) -> None:
+    """Raise Vo3dError for a file to write that is one of those to read."""
+    for source in sources:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise Vo3dError(f"{target}: would overwrite its own source; choose another name")
 
 
 def _with_times(found: Trajectory, source: Path, times: Path) -> Trajectory:

@@ -54,7 +54,9 @@ def match(
         try:
             first, second = associate(truth.time, guess.time + t_offset, max_difference, mutual=association == "mutual")
         except Vo3dError as error:
-            raise Vo3dError(f"{est} against {ref}: {error} (--t-offset, --max-difference)") from error
+            units = f"; their units were taken for {truth.time_unit} and {guess.time_unit} (--time-unit)"
+            told = units if truth.time_unit != guess.time_unit else ""
+            raise Vo3dError(f"{est} against {ref}: {error} (--t-offset, --max-difference){told}") from error
         time = truth.time[first]
         gaps = time.diff()
         every = len(first) == len(truth) == len(guess)

@@ -21,6 +21,7 @@ from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.formats.trajectory_rows import TimeUnit, TrajectoryFormat
 from vo3d.geometry.trajectory import AlignMode
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS, check_lengths
+from vo3d.pipelines.trajectory.convert import check_target
 from vo3d.pipelines.trajectory.match import Association, Match, match
 from vo3d.pipelines.trajectory.page import Drawn, write_trajectory_page
 from vo3d.report.sections import words
@@ -88,6 +89,8 @@ def score_files(
     names = _names(estimates)
     chosen = tuple(lengths) if lengths else DEVKIT_LENGTHS
     check_lengths(chosen)
+    if json is not None:
+        check_target(json, ref, *estimates)
     for folder in (json.parent if json else None, plot):  # before the work, not after it
         if folder is not None:
             make_folder(folder)
