@@ -11,7 +11,7 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import as_spelled, first_of, given_and_target, is_there, missing_note
+from vo3d.datasets.views import as_spelled, first_of, given_and_target, is_there, missing_note, named_folder
 from vo3d.errors import Vo3dError, shown
 from vo3d.formats.candidates import fullest
 from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
@@ -182,7 +182,7 @@ def scene(
     images: Path | None = None,
 ) -> ColmapScene:
     """Open the scene that a project holds."""
-    return ColmapScene(path, images=images, size=size, max_side=max_side, depth_range=depth_range)
+    return ColmapScene(path, images=named_folder(images, path), size=size, max_side=max_side, depth_range=depth_range)
 
 
 LAYOUT = Layout("a COLMAP model (cameras, images, points3D; beside images/)", recognises, scene, rank=2)

@@ -10,7 +10,7 @@ from vo3d.datasets.lenses import StoredCamera, fit_to_images
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photographs, posed_photographs
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import as_spelled, given_and_target, given_name, is_there, missing_note
+from vo3d.datasets.views import as_spelled, given_and_target, given_name, is_there, missing_note, named_folder
 from vo3d.errors import Vo3dError, first_few, shown
 from vo3d.formats.candidates import check_stems
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size
@@ -165,7 +165,14 @@ def scene(
         raise Vo3dError(
             f"{path}: nothing there tells how far things are: give --depth-range NEAR FAR, in the poses' unit"
         )
-    return NeRFScene(path, depth_range=depth_range, images=images, every=every, size=size, max_side=max_side)
+    return NeRFScene(
+        path,
+        depth_range=depth_range,
+        images=named_folder(images, path),
+        every=every,
+        size=size,
+        max_side=max_side,
+    )
 
 
 LAYOUT = Layout("images with a NeRF's transforms.json", recognises, scene, rank=4)

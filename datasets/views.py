@@ -132,6 +132,14 @@ def is_there(path: Path) -> bool:
     return os.path.isfile(path)  # Path.is_file raises for a name that is too long
 
 
+def named_folder(folder: Path | None, scene: Path) -> Path | None:
+    """Return a folder that a person named, from here or else from the scene; Vo3dError where neither is there."""
+    if folder is None:
+        return None
+    home = scene if scene.is_dir() else scene.parent
+    return first_of(filter(Path.is_dir, (folder, home / folder)), f"{folder}: no such folder of images, nor in {home}")
+
+
 def as_spelled(path: Path) -> Path:
     """Return an image as it is there: with its suffix in other capitals where only that is, as 1.JPG for 1.jpg."""
     suffix = path.suffix

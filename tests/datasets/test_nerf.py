@@ -150,7 +150,7 @@ def test_many_scenes_make_one_dataset(tmp_path: Path) -> None:
         (
             lambda folder: None,
             {"depth_range": None},
-            "desk: nothing there tells how far things are: give --depth-range",
+            "how far things are: give --depth-range NEAR FAR",
         ),
         (lambda folder: None, {"every": 0}, "every is 0"),
         (lambda folder: (folder / "transforms.json").unlink(), {}, r"desk: no transforms\.json or transforms_train"),

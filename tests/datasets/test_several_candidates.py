@@ -118,6 +118,16 @@ def test_suffixes_in_other_capitals_are_those_of_the_same_images(tmp_path: Path)
         assert not here.notes
 
 
+def test_the_folder_of_images_may_be_named_from_the_scene(tmp_path: Path) -> None:
+    for name, write in (("colmap", wall_scenes.write_colmap), ("nerf", wall_scenes.write_nerf)):
+        folder = write(tmp_path / name)
+        shutil.copytree(folder / "images", folder / "images_2")
+        _, here = open_scene(folder, {"depth_range": RANGE, "images": Path("images_2")})
+        assert here.photographs[0].image == folder / "images_2" / "0.png"  # type: ignore[attr-defined]
+        with pytest.raises(Vo3dError, match=rf"images_4: no such folder of images, nor in .*{name}"):
+            open_scene(folder, {"depth_range": RANGE, "images": Path("images_4")})
+
+
 def test_a_linked_folder_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wall_scenes.write_mvsnet(tmp_path / "long", views=3)
     wall_scenes.write_posed(tmp_path / "walk", views=3)

@@ -99,7 +99,8 @@ def reconstruct(
         size: Rows and columns that the images are resized and cut to, such as 480x640.
         max_side: The most pixels of the longer side of the images, instead of a size; without either, 1600.
         depth_range: Near and far, instead of what the scene says.
-        images: The folder of the images of a COLMAP model or a transforms.json, where they lie elsewhere.
+        images: The folder of the images of a COLMAP model or a transforms.json, from here or from the scene, where
+            they lie elsewhere.
         poses: The file of the poses of images (KITTI's rows or TUM's), where it has no usual name.
         intrinsics: Of images with poses: fx, fy, cx, cy in pixels, where no file of the folder holds them; then
             k1, k2, p1, p2 and so on of OpenCV's lens model, where the lens distorts.
