@@ -22,6 +22,7 @@ from vo3d.geometry.trajectory import chain, path_lengths
 from vo3d.pipelines.trajectory.convert import convert_trajectory
 from vo3d.pipelines.trajectory.page import Drawn
 from vo3d.pipelines.trajectory.score import score_files
+from vo3d.report.paths import plot_trajectories
 
 # The table of KITTI 00, published estimates: devkit metric, alignments, errors, six decimals each.
 COLUMNS = ("t_rel_percent", "r_rel_deg_per_100m", "ape_rmse_m", "rpe_mean_m", "rpe_mean_deg")
@@ -388,6 +389,26 @@ def test_a_page_shows_the_estimate_in_the_world_of_the_reference(tmp_path: Path,
     assert (shown.aligned[:, :3, 3] - upright[:, :3, 3]).norm(dim=1).max() < 1e-8
     picture = cv2.imread(str(tmp_path / "page" / "paths.png"))
     assert picture.std() > 5
+
+
+def test_a_short_estimate_of_a_long_reference_is_drawn_whole(
+    tmp_path: Path, drive: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = torch.arange(400, dtype=torch.float64)
+    reference = save(tmp_path / "gt.tum", drive, "tum", time=time)
+    part = save(tmp_path / "part.tum", drive[:40], "tum", time=time[:40])
+    lengths: list[list[int]] = []
+    monkeypatch.setattr("vo3d.pipelines.trajectory.page.MOST", 50)
+    monkeypatch.setattr(
+        "vo3d.pipelines.trajectory.page.plot_trajectories",
+        lambda maps, styles: (
+            lengths.extend([len(one.reference), *map(len, one.estimates.values())] for one in maps.values())
+            or plot_trajectories(maps, styles)
+        ),
+    )
+    scored(reference, part, plot=tmp_path / "page", evo=False)
+    assert lengths == [[50, 40]]
+    assert "Of more than 50 poses some are drawn" in (tmp_path / "page" / "report.html").read_text()
 
 
 def paths_drawn(reference: Path, estimate: Path) -> Drawn:

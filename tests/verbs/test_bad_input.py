@@ -360,7 +360,7 @@ def test_a_full_disk(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     line = complaint(capsys, "trajectory", POSES, POSES, "--json", "scores.json")
     assert line == "cannot write scores.json: No space left on device: free some space, or choose another place"
     assert not list(here.glob(".scores*"))

@@ -1,4 +1,4 @@
-"""Where a camera sits in its body: the files of EuRoC (sensor.yaml) and of Kalibr (camchain.yaml)."""
+"""Poses of cameras in their body: the files of EuRoC (sensor.yaml) and of Kalibr (camchain.yaml)."""
 
 from pathlib import Path
 from typing import Any

@@ -22,6 +22,13 @@ def make_folder(path: Path) -> None:
         raise Vo3dError(f"cannot write to {system_fault(error)}") from error
 
 
+def check_target(target: Path, *sources: Path) -> None:
+    """Raise Vo3dError for a file to write that is one of those to read."""
+    for source in sources:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise Vo3dError(f"{target}: would overwrite its own source; choose another name")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix) to write to; rename it on success, remove it on failure.

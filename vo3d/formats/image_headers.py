@@ -1,4 +1,4 @@
-"""What the headers of images tell before a pixel is unpacked: sizes as stored, and the EXIF orientation.
+"""The headers of images, read before a pixel is unpacked: sizes as stored, and the EXIF orientation.
 
 Every reader takes a file's bytes or its memory map, and looks at the headers alone.
 """

@@ -182,7 +182,7 @@ def write_pairs(path: Path, pairs: Sequence[ViewSources]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class MVSFiles:
-    """Where a folder in MVSNet's layout has its files, and what was left out, a line each."""
+    """The files of a folder in MVSNet's layout, and a line for each that was left out."""
 
     images: dict[str, list[Path]]  # by stem
     image_folder: Path

@@ -37,7 +37,7 @@ _FORM = "a transforms.json: frames with file_path and transform_matrix, and fl_x
 
 @dataclass(frozen=True, kw_only=True)
 class NerfCamera:
-    """What the file says of a camera: numbers for x and y, None where it does not say.
+    """A camera as the file describes it: numbers for x and y, None where it does not say.
 
     Convention: `focal`, in pixels, and `centre`, as in the file, are for images of `size`, height and width.
     """

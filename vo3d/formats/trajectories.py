@@ -104,7 +104,10 @@ def read_trajectory(
         _check_rows(world_T_cam, rows)
         frames = torch.from_numpy(whole_numbers(rows, "frame index")) if values.shape[1] == 13 else None
         found = Trajectory(world_T_cam=world_T_cam, frames=frames, format=rows.format)
-        return found if frames is None else _each_once(found, frames, "frame index", rows)
+        if frames is None:
+            return found
+        _check_order(frames, "frame index", rows)
+        return _each_once(found, frames, "frame index", rows)
     world_T_cam, notes = _poses_from_quaternions(rows)
     _check_rows(world_T_cam, rows)
     _check_order(values[:, 0], "time stamp", rows)
@@ -228,7 +231,6 @@ def _check_order(values: Tensor, what: str, rows: Rows) -> None:
 
 def _each_once(found: Trajectory, values: Tensor, what: str, rows: Rows) -> Trajectory:
     """Keep the first of rows with equal `values` (stamps or frame indices), with a note of how many are left out."""
-    _check_order(values, what, rows)
     again = values[1:] == values[:-1]
     if not bool(again.any()):
         return found

@@ -34,7 +34,7 @@ _LONGEST_STEP = 1e3  # s: a unit that makes the median step longer is the wrong 
 
 
 class Layout(NamedTuple):
-    """What a row of a format is."""
+    """The columns of a format."""
 
     columns: Container[int]  # how many it may have
     expected: str  # the same, for messages

@@ -44,7 +44,7 @@ class Paths:
     """
 
     reference: Float64[Tensor, "n 4 4"]
-    estimates: Mapping[str, Float64[Tensor, "n 4 4"]]  # by the name of the model
+    estimates: Mapping[str, Float64[Tensor, "_ 4 4"]]  # by the name of the model; n poses, or on a map alone any number
     ground: tuple[int, int] | None = (
         None  # the axes of a map, for worlds that do not begin as a camera, x right z ahead
     )
@@ -59,7 +59,7 @@ class Paths:
         true = self.reference[:, :3, 3]
         return {name: (poses[:, :3, 3] - true).norm(dim=-1) for name, poses in self.estimates.items()}
 
-    def lines(self, styles: Styles, **changes: object) -> list[tuple[str, Float64[Tensor, "n 4 4"], Style]]:
+    def lines(self, styles: Styles, **changes: object) -> list[tuple[str, Float64[Tensor, "_ 4 4"], Style]]:
         """List what is drawn, the truth first: name, poses, and the style, with `changes` to those of the models."""
         models = [(name, poses, plain(styles[name], **changes)) for name, poses in self.estimates.items()]
         return [("ground truth", self.reference, REFERENCE), *models]

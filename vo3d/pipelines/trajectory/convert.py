@@ -10,6 +10,7 @@ from rich.console import Console
 
 from vo3d.errors import Vo3dError, visible
 from vo3d.formats.body_frames import read_body_T_camera
+from vo3d.formats.files import check_target
 from vo3d.formats.kitti import read_times
 from vo3d.formats.text import LIMIT
 from vo3d.formats.trajectories import Trajectory, read_trajectory, write_trajectory
@@ -65,13 +66,6 @@ def convert_trajectory(
     done = f"{target}: {len(found)} of {len(read)} poses of {source} ({read.format}) as {kind}{moved}{dropped}"
     for line in (*read.notes, done):
         console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def check_target(target: Path, *sources: Path) -> None:
-    """Raise Vo3dError for a file to write that is one of those to read."""
-    for source in sources:
-        if target.exists() and source.exists() and target.samefile(source):
-            raise Vo3dError(f"{target}: would overwrite its own source; choose another name")
 
 
 def _with_times(found: Trajectory, source: Path, times: Path) -> Trajectory:

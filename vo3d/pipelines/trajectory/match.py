@@ -1,4 +1,4 @@
-"""Which pose of an estimate belongs to which pose of its reference: by time stamp, by frame index, or row by row."""
+"""Match the poses of an estimate with those of its reference: by time stamp, by frame index, or row by row."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -54,10 +54,10 @@ def write_trajectory_page(
     reasons |= {name: f"not scored: {reason}" for name, reason in failed.items()}
     why: list[Text | Definitions] = [Text("Why there is no value:"), Definitions(reasons)] if reasons else []
     ground = _ground(truth.world_T_cam)
-    every = -(-len(truth) // MOST)
-    whole = Paths(truth.world_T_cam[::every], {name: one.aligned[::every] for name, one in drawn.items()}, ground)
-    along = {name: Paths(one.reference[::every], {name: one.aligned[::every]}) for name, one in drawn.items()}
-    thinned = f" Every {every}th pose is drawn." if every > 1 else ""
+    whole = Paths(_thinned(truth.world_T_cam), {name: _thinned(one.aligned) for name, one in drawn.items()}, ground)
+    along = {name: Paths(_thinned(one.reference), {name: _thinned(one.aligned)}) for name, one in drawn.items()}
+    most = max(len(truth), *(len(one.aligned) for one in drawn.values()))
+    thinned = f" Of more than {MOST} poses some are drawn, and distances lead along these." if most > MOST else ""
     paths = (
         f"Reference and estimates over the {'xyz'[ground[0]]} and {'xyz'[ground[1]]} axes of the reference's world, "
         f"along which it reaches furthest, in metres, after the alignment.{thinned}"
@@ -87,6 +87,11 @@ def write_trajectory_page(
         Section("How to repeat this", [*origin_parts([str(provenance()["command"])], {})]),
     ]
     return write_page(folder / "report.html", f"Trajectories against {ref.name}", sections)
+
+
+def _thinned(world_T_cam: Float64[Tensor, "n 4 4"]) -> Float64[Tensor, "m 4 4"]:
+    """Take at most `MOST` poses, evenly spaced, from the first on."""
+    return world_T_cam[:: max(1, -(-len(world_T_cam) // MOST))]
 
 
 def _ground(world_T_cam: Float64[Tensor, "n 4 4"]) -> tuple[int, int]:

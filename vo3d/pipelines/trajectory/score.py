@@ -16,12 +16,11 @@ from vo3d.errors import Vo3dError, visible
 from vo3d.evaluation.compare import print_whole
 from vo3d.evaluation.scoring import metric_protocol, score
 from vo3d.evaluation.tasks.odometry import Odometry
-from vo3d.formats.files import atomic_path, make_folder
+from vo3d.formats.files import check_target, make_folder, write_whole
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.formats.trajectory_rows import TimeUnit, TrajectoryFormat
 from vo3d.geometry.trajectory import AlignMode
 from vo3d.metrics.kitti_odometry import DEVKIT_LENGTHS, check_lengths
-from vo3d.pipelines.trajectory.convert import check_target
 from vo3d.pipelines.trajectory.match import Association, Match, match
 from vo3d.pipelines.trajectory.page import Drawn, write_trajectory_page
 from vo3d.report.sections import words
@@ -39,7 +38,7 @@ METRICS = tuple(metric for metric in Odometry.metrics if metric.key != "fps")
 
 @dataclass(frozen=True)
 class Scored:
-    """What one estimate came to."""
+    """The scores of one estimate, with the poses behind them."""
 
     content: dict[str, Any]  # of the JSON file
     match: Match
@@ -130,8 +129,7 @@ def score_files(
     )
     _print(console, ref, truth, list(names), found, reasons)
     if json is not None:
-        with atomic_path(json) as temporary:
-            temporary.write_text(json_format.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(json, json_format.dumps(content, indent=2, allow_nan=False) + "\n")
     if plot is not None and found:
         drawn = {name: _drawn(one, moved=align != "yaw") for name, one in found.items()}
         write_trajectory_page(plot, ref, truth, drawn, reasons)
@@ -152,7 +150,7 @@ def _names(estimates: Sequence[Path]) -> dict[str, Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How estimates are compared with their reference; see `vo3d.verbs.trajectories.trajectory`."""
+    """The options of a comparison with a reference; see `vo3d.verbs.trajectories.trajectory`."""
 
     align: AlignMode
     lengths: Sequence[float]
