@@ -59,4 +59,16 @@ def _exhaust(trainer: Trainer) -> None:
     raise MemoryError
 
 
-ACTS = {"stop": _stop, "stop_early": _stop_early, "terminate": _terminate, "die": _die, "exhaust": _exhaust}
+def _lose_worker(trainer: Trainer) -> None:
+    """Raise what Lightning makes of a worker's death that meets it in the midst of a log."""
+    raise ValueError("you tried to log 1.0") from RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+
+ACTS = {
+    "stop": _stop,
+    "stop_early": _stop_early,
+    "terminate": _terminate,
+    "die": _die,
+    "exhaust": _exhaust,
+    "lose_worker": _lose_worker,
+}

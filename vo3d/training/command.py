@@ -224,7 +224,8 @@ class TrainingCLI(LightningCLI):
                     f"{self.checkpoint}: its state does not fit this run ({line}): resume with the settings that it "
                     f"was made with, or start anew with --model.init_weights {quote(str(self.checkpoint))}"
                 ) from error
-            cause = next((words for words, pattern in ENDS.items() if re.search(pattern, repr(error))), None)
+            told = f"{error!r} {error.__cause__!r}"  # a worker's death may meet Lightning in the midst of a log
+            cause = next((words for words, pattern in ENDS.items() if re.search(pattern, told)), None)
             if cause is None or isinstance(error, Vo3dError):
                 raise
             raise Vo3dError(f"{cause} after step {self.trainer.global_step} ({line[:120]}): {RESUME}") from error
