@@ -13,8 +13,10 @@ from vo3d.datasets.views import check_indices, readings_between
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 from vo3d.world.imu import ImuErrors, reading_times
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
+from vo3d.world.sensor import Sensor
+from vo3d.world.visit import Visit
 
 
 class RenderedRecording(Recording):
@@ -33,6 +35,7 @@ class RenderedRecording(Recording):
         cache: keep rendered images (not depth, flow or masks) in memory; a loader's workers each have their own cache,
             which lasts for more than one epoch only if they do (`persistent_workers`).
         sensor: frame rate, stereo baseline, exposure, noise, rays per pixel.
+        visit: light and weather, motion, traffic, and seeds of the place, the time, what moves and the path.
         imu_readings: between two frames.
         imu_errors: bias and noise of the inertial sensor; none by default.
     """
@@ -51,11 +54,12 @@ class RenderedRecording(Recording):
         imu: bool = False,
         cache: bool = False,
         sensor: Sensor | None = None,
+        visit: Visit | None = None,
         imu_readings: int = 10,
         imu_errors: ImuErrors | None = None,
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
-        self._recorder = Recorder(scene, seed, frames, size, sensor or Sensor())
+        self._recorder = Recorder(scene, seed, frames, size, sensor or Sensor(), visit=visit)
         self._give = [name for name, wanted in (("depth", depth), ("flow", flow), ("mask", mask)) if wanted]
         self._stereo, self._imu = stereo, imu
         self._cache: dict[tuple[int, bool], UInt8[Tensor, "3 h w"]] | None = {} if cache else None
@@ -126,7 +130,7 @@ class Rendered(ClipDataset):
         size: height and width in pixels.
         clip_length, clip_step, frame_stride, segments, transforms: see `ClipDataset`; `seed` there is
             `augmentation_seed` here.
-        stereo, depth, flow, mask, imu, cache, sensor, imu_readings, imu_errors: see `RenderedRecording`.
+        stereo, depth, flow, mask, imu, cache, sensor, visit, imu_readings, imu_errors: see `RenderedRecording`.
     """
 
     def __init__(
@@ -143,6 +147,7 @@ class Rendered(ClipDataset):
         imu: bool = False,
         cache: bool = False,
         sensor: Sensor | None = None,
+        visit: Visit | None = None,
         imu_readings: int = 10,
         imu_errors: ImuErrors | None = None,
         augmentation_seed: int = 0,
@@ -162,6 +167,7 @@ class Rendered(ClipDataset):
                     imu=imu,
                     cache=cache,
                     sensor=sensor,
+                    visit=visit,
                     imu_readings=imu_readings,
                     imu_errors=imu_errors,
                 )

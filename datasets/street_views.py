@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.geometry.view_selection import best_sources, frustum_scores
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
+from vo3d.world.sensor import Sensor
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
 TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric middle of the range

@@ -6,7 +6,8 @@ import time
 
 import torch
 
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
+from vo3d.world.sensor import Sensor
 
 SIZES = ((64, 208), (128, 416), (256, 832))
 

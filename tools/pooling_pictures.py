@@ -36,7 +36,7 @@ from vo3d.formats.images import read_image
 from vo3d.layers import adapool2d, adaunpool, edscwpool2d, empool2d, idwpool2d
 from vo3d.report.canvas import save_figure
 from vo3d.report.comparison import Box, PictureRow, plot_picture_table
-from vo3d.world.recorder import Sensor
+from vo3d.world.sensor import Sensor
 
 FACTORS = (2, 4, 8)
 BETA = 0.5

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from vo3d.datasets.rendered import RenderedRecording
 from vo3d.formats.images import write_image
-from vo3d.world.recorder import Sensor
+from vo3d.world.sensor import Sensor
 
 VIEWS = ((2000, 60), (2002, 316), (7, 150))  # seed, frame
 SIZE = (160, 520)

@@ -9,7 +9,7 @@ from vo3d.datasets.rendered import Rendered, RenderedRecording
 from vo3d.errors import Vo3dError
 from vo3d.sample import Sample
 from vo3d.world.export import render_to_kitti
-from vo3d.world.recorder import Sensor
+from vo3d.world.sensor import Sensor
 
 SIZE = (32, 96)
 EVERYTHING = {"stereo": True, "depth": True, "flow": True, "mask": True, "imu": True}

@@ -10,7 +10,8 @@ from torch import Tensor
 from vo3d.world.dome import LIGHTS, dome_light, dome_poses
 from vo3d.world.imu import ImuErrors, imu_readings
 from vo3d.world.path import RigidPath, Spline
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
+from vo3d.world.sensor import Sensor
 from vo3d.world.stills import Stills
 
 SIZE = (32, 64)

@@ -9,9 +9,10 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, project
 from vo3d.geometry.warp import sample_image, warp_by_depth
 from vo3d.world.casting import cast
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
 from vo3d.world.render import forward_flow, kitti_camera, render
 from vo3d.world.scene import Scene, build_scene
+from vo3d.world.sensor import Sensor
 from vo3d.world.shading import shade
 
 SIZE = (96, 312)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import vo3d.world.scenes
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
+from vo3d.world.sensor import Sensor
 
 KIND = '''
 import torch
@@ -18,14 +19,14 @@ from vo3d.world.scene import Light, Scene, SolidList
 from vo3d.world.textures import noise_lattice
 
 
-def build(seed, frames, rate):
+def build(seeds, frames, sensor, visit):
     """A red ball four metres ahead of a camera that turns away from it to the right."""
     solids = SolidList(MATERIAL_SIZE)
     solids.add(BALL, (0.0, 0.0, 4.0), (1.0, 1.0, 1.0), paint=0, material=(0.6, 0.1, 0.1, 0.6, 0.1, 0.1, 0.2, 0.5))
     control = torch.zeros(40, 6, dtype=torch.float64)
     control[:, 3] = torch.arange(-10, 30) * 0.2
     light = Light((0.0, -0.8, -0.6), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.1, 0.2, 0.5), (0.6, 0.7, 0.8), 400.0, 0.3)
-    lattice = noise_lattice(torch.Generator().manual_seed(seed))
+    lattice = noise_lattice(torch.Generator().manual_seed(seeds.place))
     return Scene(solids.build(), (mottled,), light, RigidPath(Spline(control, -1.0, 0.1)), None, lattice, 50.0)
 '''
 

@@ -10,6 +10,7 @@ from vo3d.errors import Vo3dError
 from vo3d.world.primitives import BOX
 from vo3d.world.scene import build_scene, scene_kinds
 from vo3d.world.scenes.street import KERB, OWN_LANE, WALL
+from vo3d.world.sensor import Sensor
 
 
 @pytest.fixture(scope="module")
@@ -107,4 +108,4 @@ def test_an_unknown_kind_names_those_that_exist():
     with pytest.raises(Vo3dError, match="1 frames of 'street': expected at least 2"):
         build_scene("street", 0, 1)
     with pytest.raises(Vo3dError, match="rate"):
-        build_scene("street", 0, 10, rate=0.0)
+        Sensor(rate=0.0)

@@ -19,9 +19,10 @@ from vo3d.world.dome import DEPTH_RANGE, DIFFUSE, LIGHTS, RADIUS, dome_light, do
 from vo3d.world.export import render_to_dtu, render_to_dtu_training
 from vo3d.world.paints import MATERIAL_SIZE
 from vo3d.world.primitives import BALL, BOX, PLANE
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
 from vo3d.world.scene import SolidList, build_scene, scene_kinds
 from vo3d.world.scenes.tabletop import _Table
+from vo3d.world.sensor import Sensor
 from vo3d.world.shadows import lit
 from vo3d.world.stills import Stills
 

@@ -21,7 +21,8 @@ from vo3d.geometry.camera import backproject, subsample_intrinsics
 from vo3d.sample import Sample
 from vo3d.world.dome import DEPTH_RANGE, DIFFUSE, LIGHTS, VIEWS
 from vo3d.world.imu import ImuErrors
-from vo3d.world.recorder import Recorder, Sensor
+from vo3d.world.recorder import Recorder
+from vo3d.world.sensor import Sensor
 from vo3d.world.stills import Still, Stills
 
 IMU_READINGS = 10  # between two frames, as the 100 Hz readings that come with KITTI

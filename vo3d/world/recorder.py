@@ -11,17 +11,8 @@ from vo3d.errors import Vo3dError
 from vo3d.world.imu import ImuErrors, imu_readings
 from vo3d.world.render import forward_flow, kitti_camera, quantised, render
 from vo3d.world.scene import Scene, build_scene, check_scene
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """The settings by which frames are taken."""
-
-    rate: float = 10.0  # Hz
-    baseline: float = 0.54  # metres from the left to the right camera, KITTI's
-    exposure: float = 1.0  # factor on the light
-    noise: float = 0.004  # standard deviation of white noise on the encoded image in [0, 1]
-    samples: int = 1  # rays a pixel in each direction
+from vo3d.world.sensor import Sensor
+from vo3d.world.visit import Visit
 
 
 @dataclass(frozen=True)
@@ -42,12 +33,19 @@ class Recorder:
     """
 
     def __init__(
-        self, kind: str, seed: int, frames: int, size: tuple[int, int], sensor: Sensor, device: str = "cpu"
+        self,
+        kind: str,
+        seed: int,
+        frames: int,
+        size: tuple[int, int],
+        sensor: Sensor,
+        device: str = "cpu",
+        *,
+        visit: Visit | None = None,
     ) -> None:
-        check_scene(kind, seed, frames, sensor.rate)
-        if sensor.samples < 1:
-            raise Vo3dError(f"samples {sensor.samples}: expected at least 1")
+        check_scene(kind, seed, frames)
         self.kind, self.seed, self.frames, self.sensor, self.device = kind, seed, frames, sensor, device
+        self.visit = visit or Visit()
         self.camera = kitti_camera(size)
         self.left_T_right = torch.eye(4, dtype=torch.float64)
         self.left_T_right[0, 3] = sensor.baseline
@@ -55,7 +53,7 @@ class Recorder:
     @cached_property
     def scene(self) -> Scene:
         """Build the scene."""
-        return build_scene(self.kind, self.seed, self.frames, self.sensor.rate).to(self.device)
+        return build_scene(self.kind, self.seed, self.frames, self.sensor, self.visit).to(self.device)
 
     def times(self) -> Float64[Tensor, " n"]:
         """Return the seconds of every frame."""

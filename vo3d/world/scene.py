@@ -13,7 +13,10 @@ from torch import Tensor
 
 import vo3d.world.scenes
 from vo3d.errors import Vo3dError
+from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
+from vo3d.world.sensor import Sensor
+from vo3d.world.visit import Visit
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Solids:
     paint: Int[Tensor, " n"]  # index into the scene's paints
     material: Float[Tensor, "n m"]
     object: Int[Tensor, " n"]  # 0: static
+    label: Int[Tensor, " n"]  # class, see `vo3d.world.labels`
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -112,7 +116,7 @@ class SolidList:
     def __init__(self, material_size: int) -> None:
         self.material_size = material_size
         self._numbers: list[tuple[float, ...]] = []
-        self._codes: list[tuple[int, int, int]] = []
+        self._codes: list[tuple[int, int, int, int]] = []
 
     def add(
         self,
@@ -125,13 +129,14 @@ class SolidList:
         yaw: float = 0.0,
         rotation: Sequence[float] | None = None,
         object_id: int = 0,
+        label: int = UNKNOWN,
     ) -> None:
         """Add one solid; its rotation is `yaw` about y (positive turns right) unless 9 numbers, row-major, say more."""
         cos, sin = math.cos(yaw), math.sin(yaw)
         turned = (cos, 0.0, sin, 0.0, 1.0, 0.0, -sin, 0.0, cos) if rotation is None else tuple(rotation)
         padded = tuple(material) + (0.0,) * (self.material_size - len(material))
         self._numbers.append((*centre, *turned, *half, *padded))
-        self._codes.append((kind, paint, object_id))
+        self._codes.append((kind, paint, object_id, label))
 
     def build(self) -> Solids:
         """Return the collected solids as tensors."""
@@ -145,6 +150,7 @@ class SolidList:
             paint=codes[:, 1],
             material=numbers[:, 15:],
             object=codes[:, 2],
+            label=codes[:, 3],
         )
 
 
@@ -177,11 +183,14 @@ class Scene:
     lattice: Float[Tensor, "1 2 h w"]
     view_range: float  # metres; solids beyond are not drawn
     shadows: bool = False  # whether every static solid casts a shadow on all others, found pixel by pixel
+    lamps: Float[Tensor, "l 3"] | None = None  # the heads of street lamps, metres, that shine at night
 
     def to(self, device: torch.device | str) -> "Scene":
         """Return the scene with what is drawn on `device`; the paths stay where they are, small and in float64."""
         paints = tuple(moved(paint, device) for paint in self.paints)
-        return replace(self, solids=moved(self.solids, device), lattice=self.lattice.to(device), paints=paints)
+        lamps = None if self.lamps is None else self.lamps.to(device)
+        solids, lattice = moved(self.solids, device), self.lattice.to(device)
+        return replace(self, solids=solids, lattice=lattice, paints=paints, lamps=lamps)
 
     def objects(self, time: float) -> Float64[Tensor, "m 4 4"]:
         """Return `world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""
@@ -217,7 +226,7 @@ def scene_kinds() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(vo3d.world.scenes.__path__)))
 
 
-def check_scene(kind: str, seed: int, frames: int, rate: float) -> None:
+def check_scene(kind: str, seed: int, frames: int) -> None:
     """Raise Vo3dError unless such a scene can be built, see `build_scene`."""
     if kind not in scene_kinds():
         raise Vo3dError(f"no scene kind {kind!r}: expected one of {', '.join(scene_kinds())}")
@@ -225,8 +234,6 @@ def check_scene(kind: str, seed: int, frames: int, rate: float) -> None:
         raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
     if seed < 0:
         raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
-    if not rate > 0:
-        raise Vo3dError(f"a frame rate of {rate} Hz: expected a positive number")
 
 
 def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
@@ -244,15 +251,17 @@ def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
     return seeds
 
 
-def build_scene(kind: str, seed: int, frames: int, rate: float = 10.0) -> Scene:
+def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None, visit: Visit | None = None) -> Scene:
     """Build a scene of a kind, the same for the same arguments.
 
-    A kind is one module in `vo3d/world/scenes` with `build(seed, frames, rate) -> Scene`: the camera's path must cover
-    `frames` views at `rate` Hz. Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2 frames, a rate of 0.
+    A kind is one module in `vo3d/world/scenes` with `build(seeds, frames, sensor, visit) -> Scene`: the camera's path
+    must cover `frames` views at the sensor's rate. Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2
+    frames.
     """
-    check_scene(kind, seed, frames, rate)
+    check_scene(kind, seed, frames)
+    sensor, visit = sensor or Sensor(), visit or Visit()
     module = importlib.import_module(f"vo3d.world.scenes.{kind}")
-    scene = module.build(seed, frames, rate)
+    scene = module.build(visit.seeds(seed), frames, sensor, visit)
     if not isinstance(scene, Scene):
         raise TypeError(f"vo3d.world.scenes.{kind}.build returned {type(scene).__name__}, not a Scene")
     return scene

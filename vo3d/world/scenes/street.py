@@ -11,7 +11,9 @@ from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadows
 from vo3d.world.scene import Dice, Light, Scene, SolidList
+from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
+from vo3d.world.visit import Seeds, Visit
 
 CAMERA_HEIGHT = 1.65  # metres above the road, as KITTI's; the first camera is the origin, so the ground is y = 1.65
 LANE, KERB, WALK = 3.0, 5.0, 8.0  # metres from the centre line
@@ -24,10 +26,10 @@ VIEW_RANGE = 170.0  # metres
 GROUND, WALL, ROOF, ROUGH, LEAVES, CAR = range(6)  # the scene's paints
 
 
-def build(seed: int, frames: int, rate: float) -> Scene:
-    """Build a street that is long enough for `frames` views at `rate` Hz."""
-    generator = torch.Generator().manual_seed(seed)
-    duration = (frames - 1) / rate
+def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
+    """Build a street that is long enough for `frames` views."""
+    generator = torch.Generator().manual_seed(seeds.place)
+    duration = (frames - 1) / sensor.rate
     line = random_line(generator, BEFORE, FASTEST * duration + AFTER, SHARPEST)
     times = torch.arange(-6, math.ceil(duration / KNOT) + 8, dtype=torch.float64) * KNOT
     driven = drive(generator, line, BEFORE, times, SLOWEST, FASTEST)

@@ -11,8 +11,10 @@ from vo3d.world.paints import MATERIAL_SIZE
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.scene import Dice, Scene, SolidList
+from vo3d.world.sensor import Sensor
 from vo3d.world.table_paints import printed, speckled, wooden
 from vo3d.world.textures import noise_lattice
+from vo3d.world.visit import Seeds, Visit
 
 VIEW_RANGE = 8.0  # metres
 SPREAD = 0.15  # metres from the middle of the table within which things stand
@@ -22,20 +24,20 @@ SPECKLED, PRINTED, WOODEN = range(3)  # the scene's paints
 Triple = tuple[float, float, float]
 
 
-def build(seed: int, frames: int, rate: float) -> Scene:
-    """Build a table and a camera that sweeps over the dome for `frames` views at `rate` Hz."""
-    generator = torch.Generator().manual_seed(seed)
+def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
+    """Build a table and a camera that sweeps over the dome for `frames` views."""
+    generator = torch.Generator().manual_seed(seeds.place)
     solids = SolidList(MATERIAL_SIZE)
     table = _Table(generator, solids)
     table.background()
     table.top()
     table.things()
-    built, light = solids.build(), dome_light(seed, DIFFUSE)
+    built, light = solids.build(), dome_light(seeds.place, DIFFUSE)
     return Scene(
         solids=built,
         paints=(speckled, printed, wooden),
         light=light,
-        camera=_sweep(generator, (frames - 1) / rate),
+        camera=_sweep(generator, (frames - 1) / sensor.rate),
         movers=None,
         lattice=noise_lattice(generator),
         view_range=VIEW_RANGE,

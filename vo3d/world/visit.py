@@ -1,0 +1,57 @@
+"""What a scene is drawn from: a place, a time, what moves there, and the path of the camera, each with a seed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vo3d.errors import Vo3dError
+
+Time = Literal["day", "low-sun", "night", "rain", "fog", "any"]
+Motion = Literal["car", "wide", "walking", "hand-held", "standing", "turning", "any"]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of the four parts of a scene."""
+
+    place: int
+    time: int
+    movers: int
+    path: int
+
+
+@dataclass(frozen=True)
+class Visit:
+    """The choices of one visit to a place; a part without a seed of its own takes that of the recording.
+
+    A place is the same for all visits with its seed: it lies in one world frame, whatever is seen there, when, and from
+    what path.
+
+    Raises Vo3dError for a seed below 0 or traffic below 0.
+    """
+
+    place_seed: int | None = None
+    time_seed: int | None = None
+    movers_seed: int | None = None
+    path_seed: int | None = None
+    time: Time = "day"  # light and weather; "any": drawn by the time's seed
+    motion: Motion = "car"  # of the camera; "any": drawn by the path's seed
+    traffic: float = 1.0  # how much moves, as a multiple of the kind's own
+    photographs: bool = False  # whether surfaces carry pictures and noise with the spectra of photographs
+
+    def __post_init__(self) -> None:
+        for part in ("place", "time", "movers", "path"):
+            seed = getattr(self, f"{part}_seed")
+            if seed is not None and seed < 0:
+                raise Vo3dError(f"{part}_seed {seed}: expected a whole number of at least 0")
+        if not self.traffic >= 0:
+            raise Vo3dError(f"traffic {self.traffic}: expected a number of at least 0")
+
+    def seeds(self, seed: int) -> Seeds:
+        """Return the seeds of a recording's parts, `seed` for those without one of their own."""
+        own = (self.place_seed, self.time_seed, self.movers_seed, self.path_seed)
+        return Seeds(*(seed if part is None else part for part in own))
+
+    @property
+    def is_fixed(self) -> bool:
+        """Tell whether every part has a seed of its own, so that no other has a meaning."""
+        return None not in (self.place_seed, self.time_seed, self.movers_seed, self.path_seed)
