@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.views import check_indices, readings_between
+from vo3d.errors import Vo3dError
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 from vo3d.world.imu import ImuErrors, reading_times
@@ -153,6 +154,12 @@ class Rendered(ClipDataset):
         augmentation_seed: int = 0,
         **clips: Any,
     ) -> None:
+        seeds = distinct_seeds(seeds)
+        if visit is not None and visit.is_fixed and len(seeds) > 1:
+            raise Vo3dError(
+                f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would "
+                "be one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"
+            )
         super().__init__(
             [
                 RenderedRecording(
@@ -171,7 +178,7 @@ class Rendered(ClipDataset):
                     imu_readings=imu_readings,
                     imu_errors=imu_errors,
                 )
-                for seed in distinct_seeds(seeds)
+                for seed in seeds
             ],
             seed=augmentation_seed,
             **clips,

@@ -10,7 +10,7 @@ from vo3d.world.primitives import ENTER, PLANE
 from vo3d.world.scene import Solids
 
 TILE = 8  # pixels: small enough to follow outlines, large enough for batched arithmetic
-NEAR = 0.05  # metres
+NEAR, FAR = 0.05, 2000.0  # metres; the ground beyond is as high as a fifth of a pixel, and hidden by haze
 NOTHING = torch.iinfo(torch.int64).max
 
 # The 12 edges of a box as pairs of its corners; corner i has the signs of the bits of i.
@@ -81,7 +81,7 @@ def cast(solids: Solids, camera: Camera, world_T_cam: Float64[Tensor, "4 4"], vi
         key = (t.view(torch.int32).long() << 32) | who[:, None]
         nearest.scatter_reduce_(0, where[:, None].expand(-1, TILE * TILE), key, "amin")
     depth = (nearest >> 32).int().view(torch.float32)
-    seen = depth < torch.inf  # NaN where nothing was tested, inf where all tests missed
+    seen = depth < FAR  # NaN where nothing was tested, inf where all tests missed
     return Seen(solids, torch.where(seen, depth, torch.inf), (nearest & 0xFFFFFFFF) * seen, pixel)
 
 

@@ -66,6 +66,17 @@ def local_normal(kind: Tensor, point: Float[Tensor, "3 n"]) -> tuple[Float[Tenso
     return normal, axis
 
 
+def within(kind: Tensor, point: Float[Tensor, "*b n 3"]) -> Tensor:
+    """Tell which points, in the normalised axes of n solids of a kind, lie inside of them; of a plane: below it."""
+    x, y, z = point.unbind(-1)
+    round_ = x * x + z * z < 1
+    box = point.abs().amax(-1) < 1
+    ball = (point * point).sum(-1) < 1
+    shapes = torch.stack((y > 0, box, round_ & (y.abs() < 1), ball))
+    chosen: Tensor = shapes.gather(0, kind.expand(y.shape)[None])[0]
+    return chosen
+
+
 def _slab(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     inverse = direction.reciprocal()
     middle, reach = -origin * inverse, inverse.abs()

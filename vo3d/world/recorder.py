@@ -43,9 +43,9 @@ class Recorder:
         *,
         visit: Visit | None = None,
     ) -> None:
-        check_scene(kind, seed, frames)
         self.kind, self.seed, self.frames, self.sensor, self.device = kind, seed, frames, sensor, device
         self.visit = visit or Visit()
+        check_scene(kind, seed, frames, self.visit)
         self.camera = kitti_camera(size)
         self.left_T_right = torch.eye(4, dtype=torch.float64)
         self.left_T_right[0, 3] = sensor.baseline

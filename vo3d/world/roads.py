@@ -11,6 +11,7 @@ from vo3d.world.scene import Dice, Solids
 from vo3d.world.shadows import shaded, shadow_bounds
 
 STEP = 0.25  # metres between the points of a line
+EASE = 4.0  # metres over which drivers turn the wheel
 TILE_METRES = 16.0
 CELL, SUN_CELL = 0.5, 0.25  # metres between the road map's nodes, for the road's shape and for sunlight
 
@@ -46,13 +47,14 @@ def random_line(generator: torch.Generator, before: float, length: float, sharpe
     """Draw a line that runs straight through the origin along +z, with straights, bends and sharp turns both ways.
 
     It starts `before` metres before the origin and goes on for `length`; no turn is tighter than `sharpest` metres.
-    The heading stays within 75 degrees of one direction, so the line never meets itself.
+    The heading stays within 75 degrees of one direction, so the line never meets itself. A longer line of the same
+    generator has a shorter one as its beginning.
     """
     count = int((before + length) / STEP) + 2
     dice = Dice(generator)
     main = dice.uniform(-0.6, 0.6)
     pieces, heading, total = [torch.zeros(int((before + 25) / STEP), dtype=torch.float64)], 0.0, before + 25
-    while total < before + length:
+    while total < before + length + 4 * EASE:
         if dice.chance(0.6):
             radius, angle = dice.uniform(sharpest, 3.0 * sharpest), math.radians(dice.uniform(40.0, 115.0))
         else:
@@ -67,11 +69,11 @@ def random_line(generator: torch.Generator, before: float, length: float, sharpe
         pieces += [bend, torch.zeros(straight, dtype=torch.float64)]
         heading += side * angle
         total += (turn + straight) * STEP
-    curvature = torch.cat(pieces)[:count]
-    ease = int(4 / STEP)  # drivers turn the wheel gradually
+    curvature = torch.cat(pieces)
+    ease = int(EASE / STEP)
     kernel = torch.ones(1, 1, 2 * ease + 1, dtype=torch.float64) / (2 * ease + 1)
     padded = torch.nn.functional.pad(curvature[None, None], (2 * ease, 2 * ease), mode="replicate")
-    curvature = torch.nn.functional.conv1d(torch.nn.functional.conv1d(padded, kernel), kernel)[0, 0]
+    curvature = torch.nn.functional.conv1d(torch.nn.functional.conv1d(padded, kernel), kernel)[0, 0, :count]
     heading_line = torch.cat((torch.zeros(1, dtype=torch.float64), (curvature * STEP).cumsum(0)[:-1]))
     middle = heading_line + curvature * STEP / 2
     steps = torch.stack((middle.sin(), middle.cos()), 1) * STEP
@@ -86,19 +88,22 @@ def drive(
     times: Float64[Tensor, " n"],
     slowest: float,
     fastest: float,
+    *,
+    sideways: float,
+    forward: float,
 ) -> Float64[Tensor, " n"]:
     """Find the length along the line reached at each time: random target speeds, slower in bends, limited acceleration.
 
-    Speeds in m/s; the sideways acceleration stays under 3.2 m/s^2, the forward one within +-1.8 m/s^2 (squared speeds
-    change by at most 2 a ds, which a running minimum from both sides imposes).
+    Speeds in m/s; accelerations stay under `sideways` and within +-`forward`, m/s^2 (squared speeds change by at most
+    2 a ds, which a running minimum from both sides imposes).
     """
     s = torch.arange(len(line.point), dtype=torch.float64) * STEP
     knots = torch.rand(int(line.length / 45) + 3, generator=generator, dtype=torch.float64)
     place = s / 45
     target = torch.lerp(knots[place.long()], knots[place.long() + 1], place - place.floor())
     target = slowest + (fastest - slowest) * ((target - 0.4) * 1.6 + 0.5).clamp(0, 1)
-    square = torch.minimum(target, (3.2 / line.curvature.abs().clamp(min=1e-4)).sqrt()) ** 2
-    gain = 2 * 1.8 * s
+    square = torch.minimum(target, (sideways / line.curvature.abs().clamp(min=1e-4)).sqrt()) ** 2
+    gain = 2 * forward * s
     square = (square - gain).cummin(0).values + gain
     square = ((square + gain).flip(0).cummin(0).values).flip(0) - gain
     elapsed = torch.cat(

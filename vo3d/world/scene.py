@@ -4,9 +4,11 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
@@ -15,6 +17,7 @@ import vo3d.world.scenes
 from vo3d.errors import Vo3dError
 from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
+from vo3d.world.primitives import within
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Visit
 
@@ -93,6 +96,12 @@ class Solids:
         """Return the corners of the solids' boxes, from their centres: corner i has the signs of the bits of i."""
         ends = torch.tensor([-1.0, 1.0], device=self.half.device)
         return (self.half[:, None] * torch.cartesian_prod(ends, ends, ends).flip(1)) @ self.rotation.mT
+
+
+def generator_of(seed: int, part: str) -> torch.Generator:
+    """Return the source of random numbers of one part of a scene, independent of those of other parts and seeds."""
+    words = np.random.SeedSequence([seed, *part.encode()]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(words[0]))
 
 
 @dataclass
@@ -226,7 +235,7 @@ def scene_kinds() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(vo3d.world.scenes.__path__)))
 
 
-def check_scene(kind: str, seed: int, frames: int) -> None:
+def check_scene(kind: str, seed: int, frames: int, visit: Visit) -> None:
     """Raise Vo3dError unless such a scene can be built, see `build_scene`."""
     if kind not in scene_kinds():
         raise Vo3dError(f"no scene kind {kind!r}: expected one of {', '.join(scene_kinds())}")
@@ -234,6 +243,12 @@ def check_scene(kind: str, seed: int, frames: int) -> None:
         raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
     if seed < 0:
         raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
+    obeyed: tuple[str, ...] = getattr(_module(kind), "OBEYS", tuple(field.name for field in fields(Visit)))
+    for field in fields(Visit):
+        value = getattr(visit, field.name)
+        if value != field.default and field.name not in obeyed:
+            can = f"only {', '.join(obeyed)}" if obeyed else "no such choice"
+            raise Vo3dError(f"{kind} has no {field.name} {value!r}: it knows {can}: leave it out")
 
 
 def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
@@ -255,13 +270,36 @@ def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None,
     """Build a scene of a kind, the same for the same arguments.
 
     A kind is one module in `vo3d/world/scenes` with `build(seeds, frames, sensor, visit) -> Scene`: the camera's path
-    must cover `frames` views at the sensor's rate. Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2
-    frames.
+    must cover `frames` views at the sensor's rate. If it obeys some choices of a visit only, it names them in `OBEYS`.
+    Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2 frames, a choice that the kind does not obey, a
+    camera that comes into a static solid.
     """
-    check_scene(kind, seed, frames)
     sensor, visit = sensor or Sensor(), visit or Visit()
-    module = importlib.import_module(f"vo3d.world.scenes.{kind}")
-    scene = module.build(visit.seeds(seed), frames, sensor, visit)
+    check_scene(kind, seed, frames, visit)
+    scene = _module(kind).build(visit.seeds(seed), frames, sensor, visit)
     if not isinstance(scene, Scene):
         raise TypeError(f"vo3d.world.scenes.{kind}.build returned {type(scene).__name__}, not a Scene")
+    times = torch.arange(frames, dtype=torch.float64) / sensor.rate
+    hidden = inside_static(scene.solids, scene.camera.poses(times)[:, 0, :3, 3].float())
+    if hidden.any():
+        raise Vo3dError(
+            f"{kind} {seed}: the camera is inside of a solid or below the ground in {int(hidden.sum())} of {frames} "
+            f"frames, first at {float(times[hidden][0]):.1f} s: expected a free path: change its height, lateral or "
+            "start"
+        )
     return scene
+
+
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(f"vo3d.world.scenes.{kind}")
+
+
+def inside_static(solids: Solids, points: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
+    """Tell which points lie inside of a solid that never moves, or below a plane."""
+    solids = solids.select((solids.object == 0).nonzero()[:, 0])
+    inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    for part in torch.split(torch.arange(len(points), device=points.device), 256):
+        offset = points[part][:, None] - solids.centre
+        local = torch.einsum("pnk,nkl->pnl", offset, solids.rotation) / solids.half
+        inside[part] = within(solids.kind, local).any(1)
+    return inside

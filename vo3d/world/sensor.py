@@ -17,6 +17,9 @@ class Sensor:
     exposure: float = 1.0  # factor on the light
     noise: float = 0.004  # standard deviation of white noise on the encoded image in [0, 1]
     samples: int = 1  # rays a pixel in each direction
+    height: float = 1.65  # metres above the road
+    pitch: float = 0.0  # radians
+    roll: float = 0.0  # radians
 
     def __post_init__(self) -> None:
         if not self.rate > 0:

@@ -26,7 +26,7 @@ class Visit:
     A place is the same for all visits with its seed: it lies in one world frame, whatever is seen there, when, and from
     what path.
 
-    Raises Vo3dError for a seed below 0 or traffic below 0.
+    Raises Vo3dError for a seed, start or traffic below 0.
     """
 
     place_seed: int | None = None
@@ -35,6 +35,8 @@ class Visit:
     path_seed: int | None = None
     time: Time = "day"  # light and weather; "any": drawn by the time's seed
     motion: Motion = "car"  # of the camera; "any": drawn by the path's seed
+    start: float = 0.0  # metres along the road at which the path begins
+    lateral: float | None = None  # metres right of the road's middle; None: the motion's own lane or side walk
     traffic: float = 1.0  # how much moves, as a multiple of the kind's own
     photographs: bool = False  # whether surfaces carry pictures and noise with the spectra of photographs
 
@@ -43,6 +45,8 @@ class Visit:
             seed = getattr(self, f"{part}_seed")
             if seed is not None and seed < 0:
                 raise Vo3dError(f"{part}_seed {seed}: expected a whole number of at least 0")
+        if not self.start >= 0:
+            raise Vo3dError(f"start {self.start}: expected metres along the road, 0 or more")
         if not self.traffic >= 0:
             raise Vo3dError(f"traffic {self.traffic}: expected a number of at least 0")
 

@@ -6,72 +6,65 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, drawn_motion, longest_ride, ride
 from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
-from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadows
-from vo3d.world.scene import Dice, Light, Scene, SolidList
+from vo3d.world.roads import STEP, RoadLine, random_line, road_map, with_shadows
+from vo3d.world.scene import Dice, Light, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
 from vo3d.world.visit import Seeds, Visit
 
-CAMERA_HEIGHT = 1.65  # metres above the road, as KITTI's; the first camera is the origin, so the ground is y = 1.65
 LANE, KERB, WALK = 3.0, 5.0, 8.0  # metres from the centre line
-OWN_LANE = 1.5  # metres to the right of the centre line
-BEFORE, AFTER = 60.0, 200.0  # metres of road behind the first and ahead of the last view
+BEFORE, AFTER = 60.0, 200.0  # metres of road behind the origin and ahead of the last view
+BEND = 150.0  # metres of road behind its end that may come back to the things beside it
 SHARPEST = 12.5  # metres: radius of the tightest turn of the centre line
-SLOWEST, FASTEST = 2.5, 15.0  # m/s
-KNOT = 0.2  # seconds between the camera's control points
+KNOT = 0.2  # seconds between the control points of what moves
 VIEW_RANGE = 170.0  # metres
 GROUND, WALL, ROOF, ROUGH, LEAVES, CAR = range(6)  # the scene's paints
 
 
 def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
-    """Build a street that is long enough for `frames` views."""
-    generator = torch.Generator().manual_seed(seeds.place)
+    """Build as much of an endless street as `frames` views need.
+
+    The place depends on its seed alone: what two scenes of one place both hold is the same in both.
+    """
     duration = (frames - 1) / sensor.rate
-    line = random_line(generator, BEFORE, FASTEST * duration + AFTER, SHARPEST)
-    times = torch.arange(-6, math.ceil(duration / KNOT) + 8, dtype=torch.float64) * KNOT
-    driven = drive(generator, line, BEFORE, times, SLOWEST, FASTEST)
-    camera, start = _camera(generator, line, times, driven)
-    line = replace(line, point=line.point - start)
+    motion, start = drawn_motion(visit.motion, seeds.path), BEFORE + visit.start
+    end = start + longest_ride(motion, duration) + AFTER
+    line = random_line(generator_of(seeds.place, "road"), BEFORE, end - BEFORE + BEND, SHARPEST)
+    line = replace(line, point=line.point - torch.tensor([OWN_LANE, 0.0], dtype=torch.float64))
+    camera = ride(motion, seeds.path, line, start, duration, sensor, visit.lateral)
+    end = float(camera.driven.max()) + AFTER
     solids = SolidList(MATERIAL_SIZE)
     solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND)
-    end = float(driven[-1]) + AFTER
-    street = _Street(generator, line, solids)
-    street.houses(10.0, end)
-    street.trees(12.0, end)
-    street.lamps(20.0, end)
-    street.parked_cars(14.0, end)
-    movers = street.moving_cars(times, driven)
-    built, light = solids.build(), _light(generator)
+
+    def street(part: str) -> _Street:
+        return _Street(generator_of(seeds.place, part), line, solids)
+
+    for side in (-1.0, 1.0):
+        street(f"houses {side}").houses(side, 10.0, end)
+        street(f"trees {side}").trees(side, 12.0, end)
+        street(f"parked cars {side}").parked_cars(side, 14.0, end)
+    street("lamps").lamps(20.0, end)
+    movers = None
+    if visit.traffic > 0:
+        movers = _Street(generator_of(seeds.movers, "movers"), line, solids).moving_cars(camera.times, camera.driven)
+    built, light = solids.build(), _light(generator_of(seeds.time, "light"))
     still = built.select((built.object == 0).nonzero()[:, 0])
-    ground_map = with_shadows(road_map(line, 16.0), still, CAMERA_HEIGHT, light.to_sun)
-    ground = Road(line, ground_map, LANE, KERB, WALK)
+    near = replace(line, **{name: value[: int(end / STEP)] for name, value in vars(line).items()})
+    ground_map = with_shadows(road_map(near, 16.0), still, CAMERA_HEIGHT, light.to_sun)
+    ground = Road(near, ground_map, LANE, KERB, WALK)
     return Scene(
         solids=built,
         paints=(ground, facade, roof, mottled, foliage, bodywork),
         light=light,
-        camera=camera,
+        camera=camera.path,
         movers=movers,
-        lattice=noise_lattice(generator),
+        lattice=noise_lattice(generator_of(seeds.place, "noise")),
         view_range=VIEW_RANGE,
     )
-
-
-def _camera(generator: torch.Generator, line: RoadLine, times: Tensor, driven: Tensor) -> tuple[RigidPath, Tensor]:
-    """Drive a camera in the right lane, shaking like a car, and the x, z of its start, which becomes the origin."""
-    x, z, heading = line.at(driven, OWN_LANE).unbind(1)
-    fade = ((times - 0.6) / 2).clamp(0, 1)  # level at first: the world's axes are those of the first view
-    shake = torch.randn(4, len(times), generator=generator, dtype=torch.float64) * fade
-    height, pitch, roll = 0.012 * shake[0], 0.004 * shake[1], 0.004 * shake[2]
-    sway = 0.15 * torch.sin(times * 0.7 + 6 * torch.rand((), generator=generator)) * fade
-    x, z = x + sway * heading.cos(), z - sway * heading.sin()
-    control = torch.stack((x, height, z, heading, pitch, roll), 1)
-    spline = Spline(control, float(times[0]), KNOT)
-    start = spline(torch.zeros(1, dtype=torch.float64))[0, :3]
-    control[:, :3] -= start
-    return RigidPath(spline), start[::2]
 
 
 def _light(generator: torch.Generator) -> Light:
@@ -120,17 +113,16 @@ class _Street(Dice):
         points = torch.stack((x + a * cos + b * sin, z - a * sin + b * cos), 1)
         return float(self.line.distance(points).min()) > gap
 
-    def houses(self, begin: float, end: float) -> None:
-        """Build two rows of houses that follow the road, with gaps, and taller blocks behind some."""
-        for side in (-1.0, 1.0):
-            s = begin
-            while s < end:
-                width, depth = self.uniform(8.0, 18.0), self.uniform(8.0, 12.0)
-                setback = WALK + (0.3 if self.chance(0.6) else self.uniform(1.5, 5.0))
-                x, z, heading = self.place(s + width / 2, side * (setback + depth / 2))
-                if self.clear(x, z, heading, (depth / 2, width / 2), WALK - 0.5):
-                    self.house(x, z, heading, width, depth)
-                s += width + (0.0 if self.chance(0.5) else self.uniform(2.0, 9.0))
+    def houses(self, side: float, begin: float, end: float) -> None:
+        """Build a row of houses that follows the road, with gaps."""
+        s = begin
+        while s < end:
+            width, depth = self.uniform(8.0, 18.0), self.uniform(8.0, 12.0)
+            setback = WALK + (0.3 if self.chance(0.6) else self.uniform(1.5, 5.0))
+            x, z, heading = self.place(s + width / 2, side * (setback + depth / 2))
+            if self.clear(x, z, heading, (depth / 2, width / 2), WALK + 0.2):
+                self.house(x, z, heading, width, depth)
+            s += width + (0.0 if self.chance(0.5) else self.uniform(2.0, 9.0))
 
     def house(self, x: float, z: float, heading: float, width: float, depth: float) -> None:
         storeys, storey = int(self.uniform(2.0, 5.3)), self.uniform(2.8, 3.4)
@@ -157,18 +149,17 @@ class _Street(Dice):
             self.solids.add(BOX, (x, ground - height - 0.15, z), (depth / 2 + 0.3, 0.25, width / 2 + 0.3), paint=ROUGH,
                             material=(0.42, 0.41, 0.39, 0.36, 0.35, 0.33, 0.15, 1.0, seed), yaw=yaw)  # fmt: skip
 
-    def trees(self, begin: float, end: float) -> None:
-        """Plant trees on the side walks, and bushes behind them."""
-        for side in (-1.0, 1.0):
-            s = begin + self.uniform(0.0, 10.0)
-            while s < end:
-                x, z, heading = self.place(s, side * self.uniform(6.0, 6.6))
-                if self.chance(0.7) and self.clear(x, z, heading, (1.0, 1.0), KERB - 0.4):
-                    self.tree(x, z)
-                s += self.uniform(8.0, 26.0)
+    def trees(self, side: float, begin: float, end: float) -> None:
+        """Plant trees on a side walk."""
+        s = begin + self.uniform(0.0, 10.0)
+        while s < end:
+            x, z, heading = self.place(s, side * self.uniform(5.8, 6.2))
+            if self.chance(0.7) and self.clear(x, z, heading, (1.0, 1.0), KERB - 0.4):
+                self.tree(x, z)
+            s += self.uniform(8.0, 26.0)
 
     def tree(self, x: float, z: float) -> None:
-        trunk, size, seed = self.uniform(2.2, 3.4), self.uniform(1.2, 2.0), self.uniform(0.0, 1.0)
+        trunk, size, seed = self.uniform(3.0, 4.0), self.uniform(1.2, 2.0), self.uniform(0.0, 1.0)
         ground = CAMERA_HEIGHT
         bark = (0.14, 0.10, 0.07, 0.22, 0.19, 0.15, 0.45, 0.25, seed)
         self.solids.add(CYLINDER, (x, ground - trunk / 2 - 0.4, z), (0.09 * size, trunk / 2 + 0.4, 0.09 * size),
@@ -198,17 +189,16 @@ class _Street(Dice):
                 self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading)
             s, side = s + self.uniform(22.0, 32.0), -side
 
-    def parked_cars(self, begin: float, end: float) -> None:
-        """Park cars in the bays on both sides."""
-        for side in (-1.0, 1.0):
-            s = begin
-            while s < end:
-                if self.chance(0.4):
-                    x, z, heading = self.place(s + 3.0, side * self.uniform(3.95, 4.05))
-                    yaw = heading + (math.pi if side < 0 else 0.0)
-                    if self.clear(x, z, yaw, (0.9, 2.2), 2.6):
-                        self.car((x, CAMERA_HEIGHT, z), yaw, 0)
-                s += 6.0
+    def parked_cars(self, side: float, begin: float, end: float) -> None:
+        """Park cars in the bays on one side."""
+        s = begin
+        while s < end:
+            if self.chance(0.4):
+                x, z, heading = self.place(s + 3.0, side * self.uniform(3.95, 4.05))
+                yaw = heading + (math.pi if side < 0 else 0.0)
+                if self.clear(x, z, yaw, (0.9, 2.2), 2.6):
+                    self.car((x, CAMERA_HEIGHT, z), yaw, 0)
+            s += 6.0
 
     def car(self, ground: tuple[float, float, float], yaw: float, object_id: int) -> None:
         """Add a car whose wheels stand on the point `ground`: in the world, or in the axes of a moving object."""
