@@ -7,11 +7,12 @@ from contextlib import contextmanager, suppress
 from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -125,6 +126,18 @@ def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     written, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
     if not written:
         raise Vo3dError(f"{path}: OpenCV could not encode an image of shape {tuple(image.shape)} as {path.suffix}")
+    write_whole(path, encoded.tobytes())
+
+
+def write_counts(path: Path, counts: Int[Tensor, "h w"], *, bits: Literal[8, 16]) -> None:
+    """Write whole numbers, such as classes or millimetres, as a grey PNG of 8 or 16 bits.
+
+    The file is whole or absent. Raises Vo3dError for a number that does not fit.
+    """
+    if counts.numel() and not 0 <= int(counts.min()) <= int(counts.max()) < 1 << bits:
+        raise Vo3dError(f"{path}: numbers from {counts.min()} to {counts.max()}: expected 0 to {(1 << bits) - 1}")
+    pixels = counts.detach().cpu().numpy().astype(np.uint8 if bits == 8 else np.uint16)
+    _, encoded = cv2.imencode(".png", pixels)
     write_whole(path, encoded.tobytes())
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vo3d.errors import Vo3dError
+from vo3d.world.sensor import Sensor
+from vo3d.world.visit import Motion, Time, Visit
 
 STILLS = ("tabletop",)  # kinds of scenes that are looked at, not driven through
 
@@ -19,10 +21,25 @@ def render(
     layout: Literal["kitti", "dtu", "dtu-training"] | None = None,
     stereo: bool = True,
     imu: bool = True,
+    truth: bool = True,
+    time: Time = "day",
+    motion: Motion = "car",
+    traffic: float = 1.0,
+    photographs: bool = False,
+    sensor: Sensor | Literal["drawn"] | None = None,
+    imu_errors: Literal["none", "mems"] = "none",
+    place_seed: int | None = None,
+    time_seed: int | None = None,
+    movers_seed: int | None = None,
+    path_seed: int | None = None,
+    start: float = 0.0,
+    lateral: float | None = None,
 ) -> None:
     """Write one scene of the rendered world: a drive in KITTI's layout, or a table as a scan in MVSNet's and DTU's.
 
     Example: vo3d render street --frames 400 --seed 7 --out data/street
+
+    Example: vo3d render street --place-seed 7 --seed 8 --time night --motion walking --sensor '{"height": 1.5}'
 
     Example: vo3d render tabletop --seed 7 --size 480x640 --out data/tables
 
@@ -35,19 +52,49 @@ def render(
         layout: kitti for a drive; for a table dtu (MVSNet's, with true depth and cloud), or dtu-training.
         stereo: Of a drive, also write the right camera.
         imu: Of a drive, also write inertial readings, ten between two frames.
+        truth: Of a drive, also write depth, ids and motions of what moves, classes, its seeds and a contact sheet.
+        time: Of a drive, its light and weather; any draws one.
+        motion: Of a drive, the camera's; any draws one.
+        traffic: Of a drive, how much moves, as a multiple of the usual; 0 for nothing.
+        photographs: Put pictures and textures of photographs into the scene; they come with the extra textures.
+        sensor: Of a drive, the camera, such as '{"focal": 0.9, "height": 1.2}' (see docs/world.md), or drawn.
+        imu_errors: Of a drive, those of its inertial readings.
+        place_seed: What the place is drawn from, instead of the seed: for several visits to one place.
+        time_seed: What light and weather are drawn from, instead of the seed.
+        movers_seed: What moves is drawn from this instead of the seed.
+        path_seed: What the camera's path is drawn from, instead of the seed.
+        start: Of a drive, metres along the road at which the path begins.
+        lateral: Of a drive, metres right of the road's middle; without it the motion's own lane or side walk.
     """
     layout = layout or ("dtu" if kind in STILLS else "kitti")
     if (layout == "kitti") == (kind in STILLS):
         raise Vo3dError(f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, drives to kitti")
     chosen: dict[str, Any] = {} if size is None else {"size": _rows_and_columns(size)}
+    visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
     if layout == "kitti":
         from vo3d.world.export import render_to_kitti
 
         drive = {"size": (128, 416)} | chosen
-        render_to_kitti(kind, 400 if frames is None else frames, seed, out, stereo=stereo, imu=imu, **drive)
+        render_to_kitti(
+            kind,
+            400 if frames is None else frames,
+            seed,
+            out,
+            stereo=stereo,
+            imu=imu,
+            truth=truth,
+            visit=visit,
+            sensor=sensor,
+            imu_errors=imu_errors,
+            **drive,
+        )
         return
     from vo3d.world.export import render_to_dtu, render_to_dtu_training
+    from vo3d.world.scene import check_scene
 
+    check_scene(kind, seed, 2, visit)
+    if sensor is not None:
+        raise Vo3dError(f"--sensor is not for {kind}: tables are seen by DTU's camera: leave it out")
     if frames is not None:
         chosen["views"] = frames
     (render_to_dtu if layout == "dtu" else render_to_dtu_training)(seed, out, **chosen)
