@@ -109,6 +109,10 @@ class Dice:
         """Decide for something that happens in this share of all cases."""
         return self.uniform(0.0, 1.0) < share
 
+    def choose(self, options: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+        """Draw one of several tuples."""
+        return options[int(torch.randint(len(options), (), generator=self.generator))]
+
 
 class SolidList:
     """Collects solids one by one while a scene is built."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vo3d.world.movers import Movers, Place
 from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
@@ -13,6 +14,7 @@ from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadow
 from vo3d.world.scene import Dice, Light, Scene, SolidList
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
+from vo3d.world.traffic import traffic
 from vo3d.world.visit import Seeds, Visit
 
 CAMERA_HEIGHT = 1.65  # metres above the road, as KITTI's; the first camera is the origin, so the ground is y = 1.65
@@ -38,12 +40,14 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     solids = SolidList(MATERIAL_SIZE)
     solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND)
     end = float(driven[-1]) + AFTER
-    street = _Street(generator, line, solids)
+    street = _Street(generator, line, solids, Movers(generator, solids, CAR, ROUGH))
     street.houses(10.0, end)
     street.trees(12.0, end)
     street.lamps(20.0, end)
     street.parked_cars(14.0, end)
-    movers = street.moving_cars(times, driven)
+    moving = Movers(torch.Generator().manual_seed(seeds.movers), solids, CAR, ROUGH)
+    lateral = torch.full_like(times, OWN_LANE)
+    movers = traffic(moving, line, times, driven, lateral, duration, visit.traffic, CAMERA_HEIGHT)
     built, light = solids.build(), _light(generator)
     still = built.select((built.object == 0).nonzero()[:, 0])
     ground_map = with_shadows(road_map(line, 16.0), still, CAMERA_HEIGHT, light.to_sun)
@@ -92,8 +96,6 @@ def _light(generator: torch.Generator) -> Light:
 WALLS = ((0.62, 0.52, 0.36), (0.70, 0.66, 0.56), (0.45, 0.20, 0.13), (0.55, 0.36, 0.24), (0.66, 0.60, 0.50),
          (0.50, 0.52, 0.50), (0.62, 0.40, 0.28), (0.72, 0.62, 0.40), (0.36, 0.16, 0.11),
          (0.52, 0.58, 0.62))  # fmt: skip
-BODIES = ((0.55, 0.56, 0.58), (0.03, 0.03, 0.035), (0.75, 0.75, 0.74), (0.35, 0.03, 0.03), (0.04, 0.08, 0.25),
-          (0.20, 0.21, 0.22), (0.05, 0.16, 0.10), (0.45, 0.40, 0.30))  # fmt: skip
 
 
 @dataclass
@@ -102,9 +104,7 @@ class _Street(Dice):
 
     line: RoadLine
     solids: SolidList
-
-    def choose(self, options: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
-        return options[int(torch.randint(len(options), (), generator=self.generator))]
+    movers: Movers
 
     def place(self, s: float, lateral: float) -> tuple[float, float, float]:
         """Find x, z and heading beside the line."""
@@ -207,47 +207,5 @@ class _Street(Dice):
                     x, z, heading = self.place(s + 3.0, side * self.uniform(3.95, 4.05))
                     yaw = heading + (math.pi if side < 0 else 0.0)
                     if self.clear(x, z, yaw, (0.9, 2.2), 2.6):
-                        self.car((x, CAMERA_HEIGHT, z), yaw, 0)
+                        self.movers.car(Place((x, CAMERA_HEIGHT, z), yaw))
                 s += 6.0
-
-    def car(self, ground: tuple[float, float, float], yaw: float, object_id: int) -> None:
-        """Add a car whose wheels stand on the point `ground`: in the world, or in the axes of a moving object."""
-        colour, seed = self.choose(BODIES), self.uniform(0.0, 1.0)
-        length, width, tall = self.uniform(1.9, 2.2), self.uniform(0.82, 0.9), self.uniform(1.35, 1.6)
-        cos, sin = math.cos(yaw), math.sin(yaw)
-
-        def add(kind: int, across: float, up: float, along: float, half: tuple[float, float, float], paint: int,
-                material: tuple[float, ...], rotation: tuple[float, ...] | None = None) -> None:  # fmt: skip
-            centre = (ground[0] + across * cos + along * sin, ground[1] - up, ground[2] - across * sin + along * cos)
-            self.solids.add(kind, centre, half, paint=paint, material=material, yaw=yaw, rotation=rotation,
-                            object_id=object_id)  # fmt: skip
-
-        body = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 0.0)
-        cabin = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 1.0)
-        middle = 0.95
-        add(BOX, 0.0, (0.25 + middle) / 2, 0.0, (width, (middle - 0.25) / 2, length), CAR, body)
-        add(BOX, 0.0, (middle + tall) / 2, -0.25, (width - 0.1, (tall - middle) / 2, length * 0.55), CAR, cabin)
-        tyre = (0.025, 0.025, 0.025, 0.05, 0.05, 0.05, 0.3, 0.3, seed)
-        on_side = (0.0, cos, sin, -1.0, 0.0, 0.0, 0.0, -sin, cos)  # the cylinder's axis lies across the car
-        for across in (-1.0, 1.0):
-            for along in (-0.62, 0.64):
-                add(CYLINDER, across * (width - 0.08), 0.32, along * length, (0.32, 0.1, 0.32), ROUGH, tyre, on_side)
-
-    def moving_cars(self, times: Tensor, driven: Tensor) -> RigidPath:
-        """Add, often, a car that keeps its distance ahead of the camera; oncoming ones, all of one speed."""
-        paths = []
-        if self.chance(0.7):
-            gap = 22 + 8 * torch.sin(times * 0.11 + self.uniform(0.0, 6.0)) + self.uniform(0.0, 8.0)
-            paths.append((driven + gap, OWN_LANE, 0.0))
-        start, speed = float(driven[0]), self.uniform(5.0, 11.0)
-        for number in range(max(1, int((float(driven[-1]) - start) / 45))):
-            meeting = start + (number + self.uniform(0.3, 0.7)) * 45
-            when = float(times[int(torch.searchsorted(driven, meeting).clamp(max=len(times) - 1))])
-            paths.append((meeting - speed * (times - when), -OWN_LANE, math.pi))
-        states = []
-        for number, (s, lateral, turn) in enumerate(paths, start=1):
-            x, z, heading = self.line.at(s, lateral).unbind(1)
-            flat = torch.zeros_like(x)
-            states.append(torch.stack((x, flat + CAMERA_HEIGHT, z, heading + turn, flat, flat), 1))
-            self.car((0.0, 0.0, 0.0), 0.0, number)
-        return RigidPath(Spline(torch.cat(states, 1), float(times[0]), KNOT))
