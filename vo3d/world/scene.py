@@ -5,7 +5,7 @@ import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -58,6 +58,15 @@ class Hits:
 def column(values: tuple[float, float, float], like: Tensor) -> Float[Tensor, "3 1"]:
     """Return a colour or a direction as a column, on the device of another tensor."""
     return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
+
+
+@runtime_checkable
+class Zoned(Protocol):
+    """A paint of a surface that is of several classes."""
+
+    def classes(self, world: Float[Tensor, "3 n"]) -> Int[Tensor, " n"]:
+        """Tell the class (`vo3d.world.labels`) of points of the surface, metres."""
+        ...
 
 
 # A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n). One that

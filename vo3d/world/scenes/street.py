@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vo3d.world.labels import BUILDING, POLE, ROAD, VEGETATION
 from vo3d.world.movers import Movers, Place
 from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
 from vo3d.world.path import RigidPath, Spline
@@ -38,7 +39,7 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     camera, start = _camera(generator, line, times, driven)
     line = replace(line, point=line.point - start)
     solids = SolidList(MATERIAL_SIZE)
-    solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND)
+    solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND, label=ROAD)
     end = float(driven[-1]) + AFTER
     street = _Street(generator, line, solids, Movers(generator, solids, CAR, ROUGH))
     street.houses(10.0, end)
@@ -143,7 +144,7 @@ class _Street(Dice):
                     float(self.chance(0.4)))  # fmt: skip
         yaw, ground = heading, CAMERA_HEIGHT
         self.solids.add(BOX, (x, ground - height / 2, z), (depth / 2, height / 2, width / 2), paint=WALL,
-                        material=material, yaw=yaw)  # fmt: skip
+                        material=material, yaw=yaw, label=BUILDING)  # fmt: skip
         tile = self.choose(((0.30, 0.12, 0.07), (0.22, 0.10, 0.07), (0.12, 0.12, 0.13), (0.36, 0.18, 0.10)))
         covered = (*tile, *wall, 0.3, 0.8, seed, 0.35)
         if self.chance(0.65):
@@ -152,10 +153,11 @@ class _Street(Dice):
             turned = (cos * h, cos * h, sin, -h, h, 0.0, -sin * h, -sin * h, cos)
             edge = (depth / 2 + 0.4) * h
             self.solids.add(BOX, (x, ground - height + 0.25, z), (edge, edge, width / 2 - 0.02), paint=ROOF,
-                            material=covered, rotation=turned)  # fmt: skip
+                            material=covered, rotation=turned, label=BUILDING)  # fmt: skip
         else:
             self.solids.add(BOX, (x, ground - height - 0.15, z), (depth / 2 + 0.3, 0.25, width / 2 + 0.3), paint=ROUGH,
-                            material=(0.42, 0.41, 0.39, 0.36, 0.35, 0.33, 0.15, 1.0, seed), yaw=yaw)  # fmt: skip
+                            material=(0.42, 0.41, 0.39, 0.36, 0.35, 0.33, 0.15, 1.0, seed), yaw=yaw,
+                            label=BUILDING)  # fmt: skip
 
     def trees(self, begin: float, end: float) -> None:
         """Plant trees on the side walks, and bushes behind them."""
@@ -172,15 +174,16 @@ class _Street(Dice):
         ground = CAMERA_HEIGHT
         bark = (0.14, 0.10, 0.07, 0.22, 0.19, 0.15, 0.45, 0.25, seed)
         self.solids.add(CYLINDER, (x, ground - trunk / 2 - 0.4, z), (0.09 * size, trunk / 2 + 0.4, 0.09 * size),
-                        paint=ROUGH, material=bark)  # fmt: skip
+                        paint=ROUGH, material=bark, label=VEGETATION)  # fmt: skip
         tone = self.uniform(0.8, 1.25)
         leaves = (0.05 * tone, 0.12 * tone, 0.025, 0.16 * tone, 0.22 * tone, 0.06, 0.75, 0.55, seed)
-        self.solids.add(BALL, (x, ground - trunk - size, z), (size, size * 1.1, size), paint=LEAVES, material=leaves)
+        self.solids.add(BALL, (x, ground - trunk - size, z), (size, size * 1.1, size), paint=LEAVES, material=leaves,
+                        label=VEGETATION)  # fmt: skip
         for number in range(4):
             angle, radius = number * 1.6 + 6 * seed, size * self.uniform(0.5, 0.75)
             centre = (x + 0.7 * size * math.cos(angle), ground - trunk - size * self.uniform(0.5, 1.5),
                       z + 0.7 * size * math.sin(angle))  # fmt: skip
-            self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves)
+            self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves, label=VEGETATION)
 
     def lamps(self, begin: float, end: float) -> None:
         """Set up lamp posts with an arm over the road."""
@@ -190,12 +193,14 @@ class _Street(Dice):
             x, z, heading = self.place(s, side * 5.5)
             if self.clear(x, z, heading, (0.2, 0.2), KERB - 0.2):
                 ground, inward = CAMERA_HEIGHT, -side
-                self.solids.add(CYLINDER, (x, ground - 3.2, z), (0.07, 3.2, 0.07), paint=ROUGH, material=steel)
-                self.solids.add(CYLINDER, (x, ground - 0.5, z), (0.12, 0.5, 0.12), paint=ROUGH, material=steel)
+                self.solids.add(CYLINDER, (x, ground - 3.2, z), (0.07, 3.2, 0.07), paint=ROUGH, material=steel,
+                                label=POLE)  # fmt: skip
+                self.solids.add(CYLINDER, (x, ground - 0.5, z), (0.12, 0.5, 0.12), paint=ROUGH, material=steel,
+                                label=POLE)  # fmt: skip
                 arm = (x + inward * 0.8 * math.cos(heading), ground - 6.4, z - inward * 0.8 * math.sin(heading))
-                self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading)
+                self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading, label=POLE)
                 head = (x + inward * 1.6 * math.cos(heading), ground - 6.36, z - inward * 1.6 * math.sin(heading))
-                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading)
+                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading, label=POLE)
             s, side = s + self.uniform(22.0, 32.0), -side
 
     def parked_cars(self, begin: float, end: float) -> None:
