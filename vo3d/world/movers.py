@@ -17,6 +17,7 @@ LEG, SHOULDER, STEP_LENGTH = (
     0.33,
     0.41,
 )  # hip above ground, shoulder above hip, length of a step: shares of height
+SHARP, SPREAD = 0.97, 0.9  # how near a triangle the swing of a leg is (1 is one), and its size: feet slide least
 
 Triple = tuple[float, float, float]
 
@@ -197,7 +198,8 @@ def gait(
     speed = torch.cat((way[:1], way)) / spacing
     step = STEP_LENGTH * height
     turn = torch.cat((way.new_zeros(1), way.cumsum(0))) * (math.pi / step) + phase
-    reach = math.asin(STEP_LENGTH / (2 * LEG)) * (speed / 0.7).clamp(max=1) * turn.sin()
+    wave = (SHARP * turn.sin()).asin() / math.asin(SHARP)  # nearly a triangle: the foot that stands keeps its place
+    reach = SPREAD * math.asin(STEP_LENGTH / (2 * LEG)) * (speed / 0.7).clamp(max=1) * wave
     swing = reach / torch.sinc(speed * spacing / (2 * step)).clamp(min=0.5) ** 6
     hip = ground - LEG * height * reach.cos()
     shoulder, still = hip - SHOULDER * height * 0.94, torch.zeros_like(x)

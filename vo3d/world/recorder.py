@@ -77,7 +77,7 @@ class Recorder:
             raise Vo3dError(f"{readings} imu readings between two frames: expected at least 1")
         return imu_readings(self.scene.camera, self.times(), readings, errors, self.seed)
 
-    def object_motion(self, indices: Sequence[int]) -> Float64[Tensor, "s-1 k 4 4"]:
+    def object_motion(self, indices: Sequence[int]) -> Float64[Tensor, "steps k 4 4"]:
         """Compute how each object moves in the world from each view to the next: X(next) = object_motion X(now).
 
         Row i - 1 of the k is that of id i; k is that of `vo3d.world.traffic.num_objects` on a street, 0 on a table.

@@ -91,7 +91,7 @@ class _Traffic:
     time: Float64[Tensor, " n"]
     driven: Float64[Tensor, " n"]  # the camera's
     lateral: Float64[Tensor, " n"]
-    states: list[Float64[Tensor, "n 6*ids"]] = field(default_factory=list)
+    states: list[Float64[Tensor, "n numbers"]] = field(default_factory=list)
     vehicles: list[_Vehicle] = field(default_factory=list)
 
     @property
