@@ -24,15 +24,16 @@ class RenderedRecording(Recording):
     """A drive through one rendered scene; the scene is built when the first frame is asked for.
 
     Images are rounded to 8 bits, as a file would, so that cached and freshly rendered frames are equal. Depth is exact
-    (z, 0 = sky); `mask` holds the ids of moving objects; `flow` leads to the next view of the clip (hidden and leaving
-    points included; the sky turns with the camera).
+    (z, 0 = sky); `mask` holds the ids of moving objects, `object_motion` how each moves (as many in all recordings of
+    one length, rate and traffic; none on a table); `label` holds Cityscapes' training ids, which a table lacks; `flow`
+    leads to the next view of the clip (hidden and leaving points included; the sky turns with the camera).
 
     Args:
         scene: kind of scene, a file of `vo3d.world.scenes`.
         seed: of everything random in it.
         frames: length.
         size: height and width in pixels.
-        stereo, depth, flow, mask, imu: fields to give beside image, K, poses and time.
+        stereo, depth, flow, mask, label, object_motion, imu: fields to give beside image, K, poses and time.
         cache: keep rendered images (not depth, flow or masks) in memory; a loader's workers each have their own cache,
             which lasts for more than one epoch only if they do (`persistent_workers`).
         sensor: frame rate, stereo baseline, exposure, noise, rays per pixel.
@@ -52,6 +53,8 @@ class RenderedRecording(Recording):
         depth: bool = False,
         flow: bool = False,
         mask: bool = False,
+        label: bool = False,
+        object_motion: bool = False,
         imu: bool = False,
         cache: bool = False,
         sensor: Sensor | None = None,
@@ -61,8 +64,9 @@ class RenderedRecording(Recording):
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
         self._recorder = Recorder(scene, seed, frames, size, sensor or Sensor(), visit=visit)
-        self._give = [name for name, wanted in (("depth", depth), ("flow", flow), ("mask", mask)) if wanted]
-        self._stereo, self._imu = stereo, imu
+        given = {"depth": depth, "flow": flow, "mask": mask, "label": label}
+        self._give = [name for name, wanted in given.items() if wanted]
+        self._stereo, self._imu, self._label, self._object_motion = stereo, imu, label, object_motion
         self._cache: dict[tuple[int, bool], UInt8[Tensor, "3 h w"]] | None = {} if cache else None
         self._imu_readings, self._imu_errors = imu_readings, imu_errors or ImuErrors()
 
@@ -88,13 +92,18 @@ class RenderedRecording(Recording):
         fields: dict[str, Tensor] = {}
         if self._give:
             following = [*list(indices)[1:], None]
-            frames = [recorder.frame(index, later=later) for index, later in zip(indices, following, strict=True)]
+            frames = [
+                recorder.frame(index, later=later, label=self._label)
+                for index, later in zip(indices, following, strict=True)
+            ]
             images = [frame.image for frame in frames]
             fields |= {name: torch.stack([getattr(frame, name) for frame in frames]) for name in self._give}
         else:  # a cached image costs nothing
             images = [self._image(index, right=False) for index in indices]
         if "flow" in fields:
             fields["flow"] = fields["flow"][:-1]
+        if self._object_motion:
+            fields["object_motion"] = recorder.object_motion(indices)
         if self._imu:
             times = reading_times(recorder.times(), self._imu_readings)[..., None]
             fields["imu"] = readings_between(self._readings, indices, self.name).float()
@@ -131,7 +140,8 @@ class Rendered(ClipDataset):
         size: height and width in pixels.
         clip_length, clip_step, frame_stride, segments, transforms: see `ClipDataset`; `seed` there is
             `augmentation_seed` here.
-        stereo, depth, flow, mask, imu, cache, sensor, visit, imu_readings, imu_errors: see `RenderedRecording`.
+        stereo, depth, flow, mask, label, object_motion, imu, cache, sensor, visit, imu_readings, imu_errors: see
+            `RenderedRecording`.
     """
 
     def __init__(
@@ -145,6 +155,8 @@ class Rendered(ClipDataset):
         depth: bool = False,
         flow: bool = False,
         mask: bool = False,
+        label: bool = False,
+        object_motion: bool = False,
         imu: bool = False,
         cache: bool = False,
         sensor: Sensor | None = None,
@@ -171,6 +183,8 @@ class Rendered(ClipDataset):
                     depth=depth,
                     flow=flow,
                     mask=mask,
+                    label=label,
+                    object_motion=object_motion,
                     imu=imu,
                     cache=cache,
                     sensor=sensor,

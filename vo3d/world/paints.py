@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from vo3d.world.labels import ROAD, SIDEWALK, TERRAIN
 from vo3d.world.roads import STEP, RoadLine, RoadMap
 from vo3d.world.scene import Hits, column
 from vo3d.world.textures import band, cell_hash, fractal_noise, pulses
@@ -163,6 +164,11 @@ class Road:
         grass = grass * (1 + 0.3 * coarse[0] + 0.45 * fine[0])
         colour = torch.lerp(colour, grass, band(off, self.walk, 1e4, fl))
         return colour.clamp(0.01, 1), sunlit
+
+    def classes(self, world: Float[Tensor, "3 n"]) -> Int[Tensor, " n"]:
+        """Tell the class of points of the ground: road up to the kerb, then side walk, then terrain."""
+        off = self.map.lookup(world[0], world[2])[1].abs()
+        return torch.where(off < self.kerb, ROAD, torch.where(off < self.walk, SIDEWALK, TERRAIN))
 
     def _markings(self, s: Tensor, lateral: Tensor, fs: Tensor, fl: Tensor) -> Tensor:
         """Compute the share of white paint: a dashed centre line, parking bays."""

@@ -1,5 +1,6 @@
 """A virtual camera that drives through a scene and takes its frames, in any order, the same each time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,9 @@ from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.geometry import se3
 from vo3d.world.imu import ImuErrors, imu_readings
+from vo3d.world.labels import UNKNOWN
 from vo3d.world.render import forward_flow, kitti_camera, quantised, render
 from vo3d.world.scene import Scene, build_scene, check_scene
 from vo3d.world.sensor import Sensor
@@ -23,6 +26,7 @@ class Frame:
     depth: Float[Tensor, "h w"]  # z in metres; 0 = sky
     mask: Int[Tensor, "h w"]
     flow: Float[Tensor, "2 h w"]  # pixels, to the later view; NaN = not defined
+    label: Int[Tensor, "h w"] | None = None  # class of each pixel, where asked for
 
 
 class Recorder:
@@ -73,14 +77,27 @@ class Recorder:
             raise Vo3dError(f"{readings} imu readings between two frames: expected at least 1")
         return imu_readings(self.scene.camera, self.times(), readings, errors, self.seed)
 
+    def object_motion(self, indices: Sequence[int]) -> Float64[Tensor, "steps k 4 4"]:
+        """Compute how each object moves in the world from each view to the next: X(next) = object_motion X(now).
+
+        Row i - 1 of the k is that of id i; k is that of `vo3d.world.traffic.num_objects` on a street, 0 on a table.
+        """
+        world_T_object = torch.stack([self.scene.objects(index / self.sensor.rate)[1:] for index in indices])
+        return world_T_object[1:] @ se3.inverse(world_T_object[:-1])
+
     @torch.no_grad()
-    def frame(self, index: int, *, right: bool = False, later: int | None = None) -> Frame:
-        """Take the left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow."""
+    def frame(self, index: int, *, right: bool = False, later: int | None = None, label: bool = False) -> Frame:
+        """Take the left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow.
+
+        Raises Vo3dError for `label` of a kind whose solids have no classes.
+        """
         sensor, scene = self.sensor, self.scene
+        if label and bool((scene.solids.label == UNKNOWN).all()):
+            raise Vo3dError(f"label of {self.kind!r}: its things have no classes; leave label out, or take a street")
         time = index / sensor.rate
         world_T_cam = self.poses()[index]
         pose = world_T_cam @ self.left_T_right if right else world_T_cam
-        view = render(scene, self.camera, pose, time, samples=sensor.samples, exposure=sensor.exposure)
+        view = render(scene, self.camera, pose, time, samples=sensor.samples, exposure=sensor.exposure, label=label)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
         image = quantised(view.image, sensor.noise, generator)
         if later is None:
@@ -89,4 +106,4 @@ class Recorder:
             flow = forward_flow(
                 view, self.camera, pose, self.poses()[later], scene.objects(time), scene.objects(later / sensor.rate)
             )
-        return Frame(image, view.depth, view.mask, flow)
+        return Frame(image, view.depth, view.mask, flow, view.label)

@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry.camera import crop_intrinsics
-from vo3d.world.casting import TILE, Camera, cast
-from vo3d.world.scene import Scene, Solids
+from vo3d.world.casting import TILE, Camera, Seen, cast
+from vo3d.world.labels import SKY
+from vo3d.world.scene import Scene, Solids, Zoned
 from vo3d.world.shading import shade
 
 FOCAL = 718.856 / 1241.0  # KITTI's focal length as a share of the image's width
@@ -39,6 +40,7 @@ class RenderedView:
     image: Float[Tensor, "3 h w"]  # RGB in [0, 1], gamma encoded
     depth: Float[Tensor, "h w"]  # z in metres; 0 = sky
     mask: Int[Tensor, "h w"]  # ids of moving objects; 0 = static world
+    label: Int[Tensor, "h w"] | None = None  # class of each pixel, see `vo3d.world.labels`
 
 
 def render(
@@ -49,8 +51,12 @@ def render(
     *,
     samples: int = 1,
     exposure: float = 1.0,
+    label: bool = False,
 ) -> RenderedView:
-    """Render what a camera sees at a time in seconds; colours average `samples` x `samples` rays a pixel."""
+    """Render what a camera sees at a time in seconds; colours average `samples` x `samples` rays a pixel.
+
+    Classes of the pixels are found where `label` asks for them.
+    """
     device = scene.solids.centre.device
     camera, world_T_cam = replace(camera, K=camera.K.to(device)), world_T_cam.to(device)
     solids = scene.placed(time)
@@ -59,9 +65,10 @@ def render(
         Camera(crop_intrinsics(camera.K, 0, top), min(rows, camera.height - top), camera.width)
         for top in range(0, camera.height, rows)
     )
-    bands = [_render_band(scene, solids, band, world_T_cam, samples) for band in cameras]
-    radiance, depth, mask = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
-    return RenderedView((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
+    bands = [_render_band(scene, solids, band, world_T_cam, samples, label) for band in cameras]
+    radiance, depth, mask, *classes = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
+    depth = torch.where(depth < torch.inf, depth, 0.0)
+    return RenderedView((radiance * exposure).clamp(0, 1).sqrt(), depth, mask, *classes)
 
 
 def quantised(image: Float[Tensor, "3 h w"], noise: float, generator: torch.Generator) -> UInt8[Tensor, "3 h w"]:
@@ -72,23 +79,36 @@ def quantised(image: Float[Tensor, "3 h w"], noise: float, generator: torch.Gene
 
 
 def _render_band(
-    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, samples: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute radiance, depth (inf: sky) and object ids of some rows of a view."""
+    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, samples: int, label: bool
+) -> tuple[Tensor, ...]:
+    """Compute radiance, depth (inf: sky), object ids and, where asked for, classes of some rows of a view."""
     seen = cast(solids, camera, world_T_cam, scene.view_range)
     depth = camera.untile(seen.depth)
     mask = camera.untile(seen.of_solid(seen.solids.object, 0))
+    classes = [camera.untile(_classes(scene, seen, camera, world_T_cam))] if label else []
     if samples == 1:
         radiance = camera.untile(shade(scene, seen, camera, world_T_cam))
         solid = camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1))
-        return _soften_edges(radiance, solid), depth, mask
+        return _soften_edges(radiance, solid), depth, mask, *classes
     K = camera.K.clone()
     K[:2] *= samples
     K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
     fine = Camera(K, camera.height * samples, camera.width * samples)
     fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
     radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam)), samples)
-    return radiance, depth, mask
+    return radiance, depth, mask, *classes
+
+
+def _classes(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor, "4 4"]) -> Int[Tensor, "t 64"]:
+    """Find the class of each pixel: its solid's, or what the paint says of the point, or sky."""
+    label, paint = seen.of_solid(seen.solids.label, SKY), seen.of_solid(seen.solids.paint, -1)
+    ray_T_pixel = (world_T_cam[:3, :3] @ camera.K.inverse()).float()
+    for number, zoned in enumerate(scene.paints):
+        if isinstance(zoned, Zoned):
+            where = paint == number
+            pixel = torch.cat((seen.pixel[:, where], torch.ones_like(seen.depth[where])[None]))
+            label[where] = zoned.classes(ray_T_pixel @ pixel * seen.depth[where] + world_T_cam[:3, 3:].float())
+    return label
 
 
 def _soften_edges(image: Float[Tensor, "3 h w"], solid: Int[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:

@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -63,6 +63,15 @@ def column(values: tuple[float, float, float], like: Tensor) -> Float[Tensor, "3
     return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
 
 
+@runtime_checkable
+class Zoned(Protocol):
+    """A paint of a surface that is of several classes."""
+
+    def classes(self, world: Float[Tensor, "3 n"]) -> Int[Tensor, " n"]:
+        """Tell the class (`vo3d.world.labels`) of points of the surface, metres."""
+        ...
+
+
 # A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n). One that
 # holds tensors of its own is a dataclass, so that `moved` finds them.
 Paint = Callable[[Hits], tuple[Tensor, Tensor]]
@@ -117,6 +126,10 @@ class Dice:
     def chance(self, share: float) -> bool:
         """Decide for something that happens in this share of all cases."""
         return self.uniform(0.0, 1.0) < share
+
+    def choose(self, options: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+        """Draw one of several tuples."""
+        return options[int(torch.randint(len(options), (), generator=self.generator))]
 
 
 class SolidList:

@@ -4,23 +4,23 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
+from vo3d.world.labels import BUILDING, POLE, ROAD, VEGETATION
 from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, drawn_motion, longest_ride, ride
+from vo3d.world.movers import Movers, Place
 from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
-from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import STEP, RoadLine, random_line, road_map, with_shadows
 from vo3d.world.scene import Dice, Light, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
+from vo3d.world.traffic import traffic
 from vo3d.world.visit import Seeds, Visit
 
 LANE, KERB, WALK = 3.0, 5.0, 8.0  # metres from the centre line
 BEFORE, AFTER = 60.0, 200.0  # metres of road behind the origin and ahead of the last view
 BEND = 150.0  # metres of road behind its end that may come back to the things beside it
 SHARPEST = 12.5  # metres: radius of the tightest turn of the centre line
-KNOT = 0.2  # seconds between the control points of what moves
 VIEW_RANGE = 170.0  # metres
 GROUND, WALL, ROOF, ROUGH, LEAVES, CAR = range(6)  # the scene's paints
 
@@ -38,19 +38,20 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     camera = ride(motion, seeds.path, line, start, duration, sensor, visit.lateral)
     end = float(camera.driven.max()) + AFTER
     solids = SolidList(MATERIAL_SIZE)
-    solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND)
+    solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND, label=ROAD)
 
     def street(part: str) -> _Street:
-        return _Street(generator_of(seeds.place, part), line, solids)
+        generator = generator_of(seeds.place, part)
+        return _Street(generator, line, solids, Movers(generator, solids, CAR, ROUGH))
 
     for side in (-1.0, 1.0):
         street(f"houses {side}").houses(side, 10.0, end)
         street(f"trees {side}").trees(side, 12.0, end)
         street(f"parked cars {side}").parked_cars(side, 14.0, end)
     street("lamps").lamps(20.0, end)
-    movers = None
-    if visit.traffic > 0:
-        movers = _Street(generator_of(seeds.movers, "movers"), line, solids).moving_cars(camera.times, camera.driven)
+    moving = Movers(generator_of(seeds.movers, "movers"), solids, CAR, ROUGH)
+    lateral = torch.full_like(camera.times, camera.lateral)
+    movers = traffic(moving, line, camera.times, camera.driven, lateral, duration, visit.traffic, CAMERA_HEIGHT)
     built, light = solids.build(), _light(generator_of(seeds.time, "light"))
     still = built.select((built.object == 0).nonzero()[:, 0])
     near = replace(line, **{name: value[: int(end / STEP)] for name, value in vars(line).items()})
@@ -85,8 +86,6 @@ def _light(generator: torch.Generator) -> Light:
 WALLS = ((0.62, 0.52, 0.36), (0.70, 0.66, 0.56), (0.45, 0.20, 0.13), (0.55, 0.36, 0.24), (0.66, 0.60, 0.50),
          (0.50, 0.52, 0.50), (0.62, 0.40, 0.28), (0.72, 0.62, 0.40), (0.36, 0.16, 0.11),
          (0.52, 0.58, 0.62))  # fmt: skip
-BODIES = ((0.55, 0.56, 0.58), (0.03, 0.03, 0.035), (0.75, 0.75, 0.74), (0.35, 0.03, 0.03), (0.04, 0.08, 0.25),
-          (0.20, 0.21, 0.22), (0.05, 0.16, 0.10), (0.45, 0.40, 0.30))  # fmt: skip
 
 
 @dataclass
@@ -95,9 +94,7 @@ class _Street(Dice):
 
     line: RoadLine
     solids: SolidList
-
-    def choose(self, options: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
-        return options[int(torch.randint(len(options), (), generator=self.generator))]
+    movers: Movers
 
     def place(self, s: float, lateral: float) -> tuple[float, float, float]:
         """Find x, z and heading beside the line."""
@@ -135,7 +132,7 @@ class _Street(Dice):
                     float(self.chance(0.4)))  # fmt: skip
         yaw, ground = heading, CAMERA_HEIGHT
         self.solids.add(BOX, (x, ground - height / 2, z), (depth / 2, height / 2, width / 2), paint=WALL,
-                        material=material, yaw=yaw)  # fmt: skip
+                        material=material, yaw=yaw, label=BUILDING)  # fmt: skip
         tile = self.choose(((0.30, 0.12, 0.07), (0.22, 0.10, 0.07), (0.12, 0.12, 0.13), (0.36, 0.18, 0.10)))
         covered = (*tile, *wall, 0.3, 0.8, seed, 0.35)
         if self.chance(0.65):
@@ -144,10 +141,11 @@ class _Street(Dice):
             turned = (cos * h, cos * h, sin, -h, h, 0.0, -sin * h, -sin * h, cos)
             edge = (depth / 2 + 0.4) * h
             self.solids.add(BOX, (x, ground - height + 0.25, z), (edge, edge, width / 2 - 0.02), paint=ROOF,
-                            material=covered, rotation=turned)  # fmt: skip
+                            material=covered, rotation=turned, label=BUILDING)  # fmt: skip
         else:
             self.solids.add(BOX, (x, ground - height - 0.15, z), (depth / 2 + 0.3, 0.25, width / 2 + 0.3), paint=ROUGH,
-                            material=(0.42, 0.41, 0.39, 0.36, 0.35, 0.33, 0.15, 1.0, seed), yaw=yaw)  # fmt: skip
+                            material=(0.42, 0.41, 0.39, 0.36, 0.35, 0.33, 0.15, 1.0, seed), yaw=yaw,
+                            label=BUILDING)  # fmt: skip
 
     def trees(self, side: float, begin: float, end: float) -> None:
         """Plant trees on a side walk."""
@@ -163,15 +161,16 @@ class _Street(Dice):
         ground = CAMERA_HEIGHT
         bark = (0.14, 0.10, 0.07, 0.22, 0.19, 0.15, 0.45, 0.25, seed)
         self.solids.add(CYLINDER, (x, ground - trunk / 2 - 0.4, z), (0.09 * size, trunk / 2 + 0.4, 0.09 * size),
-                        paint=ROUGH, material=bark)  # fmt: skip
+                        paint=ROUGH, material=bark, label=VEGETATION)  # fmt: skip
         tone = self.uniform(0.8, 1.25)
         leaves = (0.05 * tone, 0.12 * tone, 0.025, 0.16 * tone, 0.22 * tone, 0.06, 0.75, 0.55, seed)
-        self.solids.add(BALL, (x, ground - trunk - size, z), (size, size * 1.1, size), paint=LEAVES, material=leaves)
+        self.solids.add(BALL, (x, ground - trunk - size, z), (size, size * 1.1, size), paint=LEAVES, material=leaves,
+                        label=VEGETATION)  # fmt: skip
         for number in range(4):
             angle, radius = number * 1.6 + 6 * seed, size * self.uniform(0.5, 0.75)
             centre = (x + 0.7 * size * math.cos(angle), ground - trunk - size * self.uniform(0.5, 1.5),
                       z + 0.7 * size * math.sin(angle))  # fmt: skip
-            self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves)
+            self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves, label=VEGETATION)
 
     def lamps(self, begin: float, end: float) -> None:
         """Set up lamp posts with an arm over the road."""
@@ -181,12 +180,14 @@ class _Street(Dice):
             x, z, heading = self.place(s, side * 5.5)
             if self.clear(x, z, heading, (0.2, 0.2), KERB - 0.2):
                 ground, inward = CAMERA_HEIGHT, -side
-                self.solids.add(CYLINDER, (x, ground - 3.2, z), (0.07, 3.2, 0.07), paint=ROUGH, material=steel)
-                self.solids.add(CYLINDER, (x, ground - 0.5, z), (0.12, 0.5, 0.12), paint=ROUGH, material=steel)
+                self.solids.add(CYLINDER, (x, ground - 3.2, z), (0.07, 3.2, 0.07), paint=ROUGH, material=steel,
+                                label=POLE)  # fmt: skip
+                self.solids.add(CYLINDER, (x, ground - 0.5, z), (0.12, 0.5, 0.12), paint=ROUGH, material=steel,
+                                label=POLE)  # fmt: skip
                 arm = (x + inward * 0.8 * math.cos(heading), ground - 6.4, z - inward * 0.8 * math.sin(heading))
-                self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading)
+                self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading, label=POLE)
                 head = (x + inward * 1.6 * math.cos(heading), ground - 6.36, z - inward * 1.6 * math.sin(heading))
-                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading)
+                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading, label=POLE)
             s, side = s + self.uniform(22.0, 32.0), -side
 
     def parked_cars(self, side: float, begin: float, end: float) -> None:
@@ -197,47 +198,5 @@ class _Street(Dice):
                 x, z, heading = self.place(s + 3.0, side * self.uniform(3.95, 4.05))
                 yaw = heading + (math.pi if side < 0 else 0.0)
                 if self.clear(x, z, yaw, (0.9, 2.2), 2.6):
-                    self.car((x, CAMERA_HEIGHT, z), yaw, 0)
+                    self.movers.car(Place((x, CAMERA_HEIGHT, z), yaw))
             s += 6.0
-
-    def car(self, ground: tuple[float, float, float], yaw: float, object_id: int) -> None:
-        """Add a car whose wheels stand on the point `ground`: in the world, or in the axes of a moving object."""
-        colour, seed = self.choose(BODIES), self.uniform(0.0, 1.0)
-        length, width, tall = self.uniform(1.9, 2.2), self.uniform(0.82, 0.9), self.uniform(1.35, 1.6)
-        cos, sin = math.cos(yaw), math.sin(yaw)
-
-        def add(kind: int, across: float, up: float, along: float, half: tuple[float, float, float], paint: int,
-                material: tuple[float, ...], rotation: tuple[float, ...] | None = None) -> None:  # fmt: skip
-            centre = (ground[0] + across * cos + along * sin, ground[1] - up, ground[2] - across * sin + along * cos)
-            self.solids.add(kind, centre, half, paint=paint, material=material, yaw=yaw, rotation=rotation,
-                            object_id=object_id)  # fmt: skip
-
-        body = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 0.0)
-        cabin = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 1.0)
-        middle = 0.95
-        add(BOX, 0.0, (0.25 + middle) / 2, 0.0, (width, (middle - 0.25) / 2, length), CAR, body)
-        add(BOX, 0.0, (middle + tall) / 2, -0.25, (width - 0.1, (tall - middle) / 2, length * 0.55), CAR, cabin)
-        tyre = (0.025, 0.025, 0.025, 0.05, 0.05, 0.05, 0.3, 0.3, seed)
-        on_side = (0.0, cos, sin, -1.0, 0.0, 0.0, 0.0, -sin, cos)  # the cylinder's axis lies across the car
-        for across in (-1.0, 1.0):
-            for along in (-0.62, 0.64):
-                add(CYLINDER, across * (width - 0.08), 0.32, along * length, (0.32, 0.1, 0.32), ROUGH, tyre, on_side)
-
-    def moving_cars(self, times: Tensor, driven: Tensor) -> RigidPath:
-        """Add, often, a car that keeps its distance ahead of the camera; oncoming ones, all of one speed."""
-        paths = []
-        if self.chance(0.7):
-            gap = 22 + 8 * torch.sin(times * 0.11 + self.uniform(0.0, 6.0)) + self.uniform(0.0, 8.0)
-            paths.append((driven + gap, OWN_LANE, 0.0))
-        start, speed = float(driven[0]), self.uniform(5.0, 11.0)
-        for number in range(max(1, int((float(driven[-1]) - start) / 45))):
-            meeting = start + (number + self.uniform(0.3, 0.7)) * 45
-            when = float(times[int(torch.searchsorted(driven, meeting).clamp(max=len(times) - 1))])
-            paths.append((meeting - speed * (times - when), -OWN_LANE, math.pi))
-        states = []
-        for number, (s, lateral, turn) in enumerate(paths, start=1):
-            x, z, heading = self.line.at(s, lateral).unbind(1)
-            flat = torch.zeros_like(x)
-            states.append(torch.stack((x, flat + CAMERA_HEIGHT, z, heading + turn, flat, flat), 1))
-            self.car((0.0, 0.0, 0.0), 0.0, number)
-        return RigidPath(Spline(torch.cat(states, 1), float(times[0]), KNOT))
