@@ -13,8 +13,10 @@ from torch.nn.functional import interpolate
 
 from vo3d.datasets.resize import Size, is_resized, resize_intrinsics
 from vo3d.errors import Vo3dError
-from vo3d.geometry import distort_points, undistort_points
+from vo3d.geometry import distort_points, sample_image, undistort_points
 from vo3d.geometry.distortion import LensModel
+from vo3d.world.render import pinhole_camera
+from vo3d.world.sensor import Sensor
 
 ZOOMS = tuple(1.01**step for step in range(-70, 71))  # of an undistorted image against its original: 0.5 to 2
 BORDER_POINTS = 17  # of each side, for the choice of the zoom
@@ -108,6 +110,18 @@ def lens_pixels(camera: StoredCamera) -> Float32[Tensor, "h w 2"]:
     rows, columns = ((count - 1) * MAP_STEP + 1 for count in steps.shape[:2])
     pixels = interpolate(steps.movedim(-1, 0)[None], size=[rows, columns], mode="bilinear", align_corners=True)
     return pixels[0, :, : camera.size[0], : camera.size[1]].movedim(0, -1)
+
+
+def undo_lens(camera: StoredCamera, image: Float32[Tensor, "3 h w"]) -> Float32[Tensor, "3 h w"]:
+    """Make the image that an ideal pinhole with the matrix `pinhole(camera)` shows out of what the lens does."""
+    return image if camera.lens is None else sample_image(image, lens_pixels(camera))[0]
+
+
+@lru_cache(maxsize=16)
+def virtual_camera(sensor: Sensor, size: Size) -> StoredCamera:
+    """Describe the images of `size` that a virtual camera takes, one object for all that are alike."""
+    K = pinhole_camera(size, sensor).K
+    return StoredCamera(name="the virtual camera", size=size, K=K, lens=sensor.lens)
 
 
 @lru_cache(maxsize=1024)

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float32, Float64, Shaped
 from torch import Tensor
 
-from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, lens_pixels, pinhole
+from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, pinhole, undo_lens
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
 from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import orientation_notes, read_image
-from vo3d.geometry import sample_image
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
 from vo3d.recording import MultiViewScene
@@ -290,7 +289,7 @@ def without_lens(photograph: Photograph, image: Float32[Tensor, "3 h w"]) -> Flo
     if photograph.stored is None or photograph.stored.lens is None:
         return image
     check_shape(photograph.image, image, photograph.size, "its camera is for")
-    return sample_image(image, lens_pixels(photograph.stored))[0]
+    return undo_lens(photograph.stored, image)
 
 
 def check_shape(path: Path, pixels: Shaped[Tensor, "*b h w"], size: Size, whose: str) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
 from vo3d.datasets.views import check_indices, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.recording import Recording
@@ -16,7 +17,7 @@ from vo3d.sample import Sample
 from vo3d.world.imu import ImuErrors, reading_times
 from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
-from vo3d.world.sensor import Sensor
+from vo3d.world.sensor import Sensor, chosen_sensor
 from vo3d.world.visit import Visit
 
 
@@ -36,7 +37,8 @@ class RenderedRecording(Recording):
         stereo, depth, flow, mask, label, object_motion, imu: fields to give beside image, K, poses and time.
         cache: keep rendered images (not depth, flow or masks) in memory; a loader's workers each have their own cache,
             which lasts for more than one epoch only if they do (`persistent_workers`).
-        sensor: frame rate, stereo baseline, exposure, noise, rays per pixel.
+        sensor: the camera (`vo3d.world.sensor`), or "drawn" for one that the seed draws. The distortion of a lens is
+            undone: image, right, K, depth, flow and mask are those of one ideal pinhole.
         visit: light and weather, motion, traffic, and seeds of the place, the time, what moves and the path.
         imu_readings: between two frames.
         imu_errors: bias and noise of the inertial sensor; none by default.
@@ -57,13 +59,17 @@ class RenderedRecording(Recording):
         object_motion: bool = False,
         imu: bool = False,
         cache: bool = False,
-        sensor: Sensor | None = None,
+        sensor: Sensor | Literal["drawn"] | None = None,
         visit: Visit | None = None,
         imu_readings: int = 10,
         imu_errors: ImuErrors | None = None,
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
-        self._recorder = Recorder(scene, seed, frames, size, sensor or Sensor(), visit=visit)
+        chosen = chosen_sensor(sensor, seed)
+        if flow:
+            chosen.check_flow()
+        self._camera = virtual_camera(chosen, (size[0], size[1]))
+        self._recorder = Recorder(scene, seed, frames, size, chosen, visit=visit, K=pinhole(self._camera))
         given = {"depth": depth, "flow": flow, "mask": mask, "label": label}
         self._give = [name for name, wanted in given.items() if wanted]
         self._stereo, self._imu, self._label, self._object_motion = stereo, imu, label, object_motion
@@ -91,7 +97,7 @@ class RenderedRecording(Recording):
         recorder = self._recorder
         fields: dict[str, Tensor] = {}
         if self._give:
-            following = [*list(indices)[1:], None]
+            following = [*list(indices)[1:], None] if "flow" in self._give else [None] * len(indices)
             frames = [
                 recorder.frame(index, later=later, label=self._label)
                 for index, later in zip(indices, following, strict=True)
@@ -110,10 +116,10 @@ class RenderedRecording(Recording):
             fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
             fields["cam_T_imu"] = torch.eye(4)
         if self._stereo:
-            fields["right"] = torch.stack([self._image(index, right=True) for index in indices]).float() / 255
+            fields["right"] = self._ideal([self._image(index, right=True) for index in indices])
             fields["left_T_right"] = recorder.left_T_right.float()
         return Sample(
-            image=torch.stack(images).float() / 255,
+            image=self._ideal(images),
             K=recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=self.poses()[list(indices)],
             time=recorder.times()[list(indices)],
@@ -121,6 +127,10 @@ class RenderedRecording(Recording):
             index=torch.tensor(list(indices)),
             **fields,
         )
+
+    def _ideal(self, images: Sequence[UInt8[Tensor, "3 h w"]]) -> Float[Tensor, "n 3 h w"]:
+        """Make images of floats, without the distortion of the lens."""
+        return torch.stack([undo_lens(self._camera, image.float() / 255) for image in images])
 
     def _image(self, index: int, *, right: bool) -> UInt8[Tensor, "3 h w"]:
         if self._cache is None:
@@ -159,7 +169,7 @@ class Rendered(ClipDataset):
         object_motion: bool = False,
         imu: bool = False,
         cache: bool = False,
-        sensor: Sensor | None = None,
+        sensor: Sensor | Literal["drawn"] | None = None,
         visit: Visit | None = None,
         imu_readings: int = 10,
         imu_errors: ImuErrors | None = None,

@@ -1,17 +1,18 @@
 """Rendered drives for multi-view stereo: frames of a street as views of one scene, with exact depth."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.geometry.view_selection import best_sources, frustum_scores
 from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
-from vo3d.world.sensor import Sensor
+from vo3d.world.sensor import Sensor, chosen_sensor
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
 TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric middle of the range
@@ -28,14 +29,23 @@ class StreetScene(RenderedScene):
         size: height and width in pixels, even numbers.
         frames: length of the drive, 10 a second.
         depth_range: near and far, metres, of every view.
+        sensor: the camera, or "drawn", as `vo3d.datasets.rendered.RenderedRecording` has it.
     """
 
     what = "frame"
 
     def __init__(
-        self, seed: int, size: tuple[int, int], *, frames: int = 40, depth_range: tuple[float, float] = DEPTH_RANGE
+        self,
+        seed: int,
+        size: tuple[int, int],
+        *,
+        frames: int = 40,
+        depth_range: tuple[float, float] = DEPTH_RANGE,
+        sensor: Sensor | Literal["drawn"] | None = None,
     ) -> None:
-        self.recorder = Recorder("street", seed, frames, size, Sensor())
+        chosen = chosen_sensor(sensor, seed)
+        self.camera = virtual_camera(chosen, (size[0], size[1]))
+        self.recorder = Recorder("street", seed, frames, size, chosen, K=pinhole(self.camera))
         K, poses = self.recorder.camera.K, self.recorder.poses()
         scores = frustum_scores(K.expand(frames, 3, 3), poses, [size] * frames, TYPICAL_DEPTH)
         sources = [best for best, _ in best_sources(scores, SOURCES)]
@@ -44,7 +54,8 @@ class StreetScene(RenderedScene):
     def view(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "h w"]]:
         """Take a frame; its depth is 0 on things that move."""
         frame = self.recorder.frame(index)
-        return frame.image, torch.where(frame.mask == 0, frame.depth, 0.0)
+        image = undo_lens(self.camera, frame.image.float() / 255)
+        return (image * 255).round().to(torch.uint8), torch.where(frame.mask == 0, frame.depth, 0.0)
 
 
 class StreetViews(MultiViewDataset):
@@ -52,7 +63,7 @@ class StreetViews(MultiViewDataset):
 
     Args:
         seeds: one drive each, as numbers or as "first-last"; keep those of training, validation and test apart.
-        size, frames, depth_range: see `StreetScene`.
+        size, frames, depth_range, sensor: see `StreetScene`.
         num_views, transforms: see `MultiViewDataset`; `seed` there is `augmentation_seed` here.
     """
 
@@ -63,12 +74,13 @@ class StreetViews(MultiViewDataset):
         *,
         frames: int = 40,
         depth_range: tuple[float, float] = DEPTH_RANGE,
+        sensor: Sensor | Literal["drawn"] | None = None,
         augmentation_seed: int = 0,
         **views: Any,
     ) -> None:
         super().__init__(
             [
-                StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range)
+                StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range, sensor=sensor)
                 for seed in distinct_seeds(seeds)
             ],
             seed=augmentation_seed,

@@ -8,8 +8,9 @@ from vo3d.datasets.kitti import KITTIOdometry
 from vo3d.datasets.rendered import Rendered, RenderedRecording
 from vo3d.errors import Vo3dError
 from vo3d.sample import Sample
+from vo3d.settings.build import build
 from vo3d.world.export import render_to_kitti
-from vo3d.world.sensor import Sensor
+from vo3d.world.sensor import Sensor, drawn_sensor
 
 SIZE = (32, 96)
 EVERYTHING = {"stereo": True, "depth": True, "flow": True, "mask": True, "imu": True}
@@ -76,6 +77,31 @@ def test_seeds_are_recordings():
     assert len(dataset) == 4
     assert dataset[3].scene == "street-0006"
     assert not torch.equal(dataset[0].image, dataset[2].image)
+
+
+def test_every_recording_draws_a_camera_of_its_own():
+    dataset = Rendered(seeds=[3, 4], frames=3, size=SIZE, sensor="drawn", stereo=True)
+    for clip, seed in zip((dataset[0], dataset[2]), (3, 4), strict=True):
+        sensor = drawn_sensor(seed)
+        assert float(clip.K[0, 0, 0]) == pytest.approx(sensor.focal * SIZE[1])
+        assert float(clip.K[0, 1, 2]) == pytest.approx(sensor.centre[1] * SIZE[0] - 0.5)
+        assert float(clip.left_T_right[0, 3]) == pytest.approx(sensor.baseline)
+    assert Sample.collate([dataset[0], dataset[2]]).K.shape == (2, 2, 3, 3)
+
+
+def test_cameras_are_set_in_yaml():
+    init = {"seeds": [3], "frames": 3, "size": list(SIZE)}
+    lens = ["radtan", [-0.2, 0.05, 0.0, 0.0]]
+    settings = {"focal": 0.7, "centre": [0.45, 0.5], "pitch": 0.05, "motion_blur": 0.5, "lens": lens}
+    same = Sensor(focal=0.7, centre=(0.45, 0.5), pitch=0.05, motion_blur=0.5, lens=("radtan", (-0.2, 0.05, 0.0, 0.0)))
+    for sensor, expected in ((settings, same), ("drawn", "drawn"), (None, Sensor())):
+        config = {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": init | {"sensor": sensor}}
+        made = build(Rendered, config, "data").recordings[0]
+        assert_equal(made.clip([1]), RenderedRecording("street", 3, 3, SIZE, sensor=expected).clip([1]))
+    for sensor, words in (({"focal": 0}, "focal 0.0 of a camera"), ("new", "new"), ({"lens": ["bent", []]}, "bent")):
+        with pytest.raises(Vo3dError, match=words) as caught:
+            build(Rendered, {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": {"sensor": sensor}})
+        assert "\n" not in str(caught.value)
 
 
 def test_files_read_back_to_the_same_samples(tmp_path):

@@ -10,6 +10,8 @@ from vo3d.datasets.tabletop import Tabletop, TabletopScene, drawn_light
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.warp import warp_by_depth
+from vo3d.world.recorder import Recorder
+from vo3d.world.sensor import Sensor, drawn_sensor
 from vo3d.world.stills import Stills
 
 SIZE = (64, 80)
@@ -115,6 +117,22 @@ def test_wrong_arguments_are_named():
 @pytest.fixture(scope="module")
 def drives() -> StreetViews:
     return StreetViews(seeds=(0,), size=SIZE, frames=12, num_views=3)
+
+
+def test_drives_are_seen_by_any_camera():
+    lens = Sensor(noise=0.0, lens=("radtan", (-0.25, 0.05, 0.0, 0.0)))
+    bent, plain = (StreetViews((0,), SIZE, frames=4, num_views=2, sensor=sensor) for sensor in (lens, None))
+    K = bent[1].K[0].double()
+    assert abs(float(K[0, 0]) - float(plain[1].K[0, 0, 0])) > 1
+    ideal = Recorder("street", 0, 4, SIZE, Sensor(noise=0.0, samples=2), K=K).frame(1)
+    scene = bent.recordings[0].clip([1])
+    assert float((scene.image[0] - ideal.image / 255).abs().mean()) < 0.03
+    near = scene.depth[0] > 0
+    torch.testing.assert_close(scene.depth[0][near], ideal.depth[near], rtol=1e-4, atol=1e-3)
+    drawn = StreetViews((5, 6), SIZE, frames=4, num_views=2, sensor="drawn").recordings
+    assert [float(one.clip([0]).K[0, 0, 0]) for one in drawn] == [
+        pytest.approx(drawn_sensor(seed).focal * SIZE[1]) for seed in (5, 6)
+    ]
 
 
 def test_frames_of_a_drive_are_views_too(drives):

@@ -10,7 +10,7 @@ from vo3d.geometry import backproject, project
 from vo3d.geometry.warp import sample_image, warp_by_depth
 from vo3d.world.casting import cast
 from vo3d.world.recorder import Recorder
-from vo3d.world.render import forward_flow, kitti_camera, render
+from vo3d.world.render import forward_flow, pinhole_camera, render
 from vo3d.world.scene import Scene, build_scene
 from vo3d.world.sensor import Sensor
 from vo3d.world.shading import shade
@@ -114,7 +114,7 @@ def test_flow_follows_moving_objects(recorder, scene):
 
 
 def test_moving_objects_move_as_flow_says_and_not_as_the_road(scene):
-    camera = kitti_camera(SIZE)
+    camera = pinhole_camera(SIZE)
     still = torch.eye(4, dtype=torch.float64)
     view = render(scene, camera, still, 0.0)
     same, later = scene.objects(0.0), scene.objects(0.2)
@@ -145,7 +145,7 @@ def test_the_right_view_warped_by_depth_gives_the_left(recorder):
 
 def test_textures_do_not_alias_with_distance(scene):
     """Without its outlines, an image of one ray per pixel is close to the mean of 16 rays per pixel."""
-    coarse, fine = kitti_camera(SIZE), kitti_camera((SIZE[0] * 4, SIZE[1] * 4))
+    coarse, fine = pinhole_camera(SIZE), pinhole_camera((SIZE[0] * 4, SIZE[1] * 4))
     fine.K[:2, :2] = coarse.K[:2, :2] * 4
     fine.K[:2, 2] = coarse.K[:2, 2] * 4 + 1.5
     for time in (2.0, 8.0, 14.0):
@@ -203,7 +203,7 @@ def test_exposure_noise_and_samples_change_the_image_alone(scene):
 
 def test_objects_cast_shadows_on_the_road(scene):
     """The road is darker where the sun's ray to it meets a car: move the car away and it is bright."""
-    camera = kitti_camera(SIZE)
+    camera = pinhole_camera(SIZE)
     empty = replace(scene, movers=None, solids=scene.solids.select((scene.solids.object == 0).nonzero()[:, 0]))
 
     def shaded_pixels(time: float) -> int:
@@ -219,7 +219,7 @@ def test_objects_cast_shadows_on_the_road(scene):
 def test_sizes_that_cannot_be_are_refused():
     for size in ((127, 416), (128, 415), (6, 416), (0, 0)):
         with pytest.raises(Vo3dError, match="expected even numbers of at least 8"):
-            kitti_camera(size)
+            pinhole_camera(size)
     assert render(
-        build_scene("street", 0, 2), kitti_camera((34, 50)), torch.eye(4, dtype=torch.float64), 0.0
+        build_scene("street", 0, 2), pinhole_camera((34, 50)), torch.eye(4, dtype=torch.float64), 0.0
     ).image.shape == (3, 34, 50)

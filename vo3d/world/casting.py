@@ -1,5 +1,6 @@
 """Ray casting over 8x8 tiles, each solid only where it may appear: which solid each pixel sees, and how far."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,13 @@ class Camera:
     K: Float64[Tensor, "3 3"]
     height: int
     width: int
+
+    @property
+    def steepest(self) -> float:
+        """Compute the largest |x| / z of what the image, borders included, shows."""
+        right, bottom = self.width - 0.5, self.height - 0.5
+        corners = self.K.new_tensor([[-0.5, right, -0.5, right], [-0.5, -0.5, bottom, bottom], [1.0, 1.0, 1.0, 1.0]])
+        return float((self.K.inverse() @ corners)[0].abs().max())
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -94,9 +102,10 @@ def _in_view(
     reach = torch.linalg.vector_norm(solids.half, dim=1)
     ahead = offset @ world_T_cam[:3, 2]
     close = (ahead + reach > NEAR) & (ahead - reach < view_range)
-    wide = (offset @ world_T_cam[:3, 0]).abs() - reach * 1.5 < ahead.clamp(min=0) * (
-        camera.width / float(camera.K[0, 0])
-    )
+    # A point at x, z is in view where |x| <= slope z; of one that is `reach` away x - slope z differs by no more than
+    # reach hypot(1, slope).
+    slope = camera.steepest
+    wide = (offset @ world_T_cam[:3, 0]).abs() - reach * math.hypot(1, slope) < ahead * slope
     chosen = ((close & wide) | (solids.kind == PLANE)).nonzero()[:, 0]
     solids, offset = solids.select(chosen), offset[chosen]
 

@@ -33,7 +33,12 @@ STRIDE = 4  # from one pixel of DTU's true depth for training to the next, in pi
 
 
 def render_sequence(recorder: Recorder, *, stereo: bool) -> Iterator[Sample]:
-    """Take the frames of a recorder in order, as clips of one view with image, K, pose and time."""
+    """Take the frames of a recorder in order, as clips of one view with image, K, pose and time.
+
+    Raises Vo3dError for a sensor with a lens, which K does not describe.
+    """
+    if recorder.sensor.lens:
+        raise Vo3dError(f"frames with lens {recorder.sensor.lens}, for which files have no room: expected none")
     poses, times = recorder.poses(), recorder.times()
     K = recorder.camera.K.float()[None]
     for index in range(recorder.frames):

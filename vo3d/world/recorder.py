@@ -1,7 +1,7 @@
 """A virtual camera that drives through a scene and takes its frames, in any order, the same each time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,7 +12,8 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.world.imu import ImuErrors, imu_readings
 from vo3d.world.labels import UNKNOWN
-from vo3d.world.render import forward_flow, kitti_camera, quantised, render
+from vo3d.world.optics import lens_of, take
+from vo3d.world.render import forward_flow, pinhole_camera, quantised
 from vo3d.world.scene import Scene, build_scene, check_scene
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Visit
@@ -20,7 +21,7 @@ from vo3d.world.visit import Visit
 
 @dataclass(frozen=True)
 class Frame:
-    """One view with its exact truth."""
+    """One view with its exact truth, which is that of an ideal pinhole where a lens distorts the image."""
 
     image: UInt8[Tensor, "3 h w"]
     depth: Float[Tensor, "h w"]  # z in metres; 0 = sky
@@ -33,6 +34,10 @@ class Recorder:
     """Takes the frames of one scene; the scene is built at first use.
 
     A frame depends on the arguments and its index alone: not on the frames taken before, nor on other processes.
+
+    `camera` is the ideal pinhole of depth, masks, flow, and of the images unless the sensor has a lens. `K` is its
+    matrix where that is another than the sensor's own: the one of images whose lens is going to be undone.
+
     Raises Vo3dError at once for an unknown kind, fewer than two frames or a size that cannot be.
     """
 
@@ -46,11 +51,13 @@ class Recorder:
         device: str = "cpu",
         *,
         visit: Visit | None = None,
+        K: Float64[Tensor, "3 3"] | None = None,
     ) -> None:
         self.kind, self.seed, self.frames, self.sensor, self.device = kind, seed, frames, sensor, device
         self.visit = visit or Visit()
         check_scene(kind, seed, frames, self.visit)
-        self.camera = kitti_camera(size)
+        camera = pinhole_camera(size, sensor)
+        self.camera = camera if K is None else replace(camera, K=K)
         self.left_T_right = torch.eye(4, dtype=torch.float64)
         self.left_T_right[0, 3] = sensor.baseline
 
@@ -89,21 +96,28 @@ class Recorder:
     def frame(self, index: int, *, right: bool = False, later: int | None = None, label: bool = False) -> Frame:
         """Take the left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow.
 
-        Raises Vo3dError for `label` of a kind whose solids have no classes.
+        Raises Vo3dError for flow with a rolling shutter, for a lens that no ideal view covers, and for `label` of a
+        kind whose solids have no classes.
         """
         sensor, scene = self.sensor, self.scene
+        if later is not None:
+            sensor.check_flow()
         if label and bool((scene.solids.label == UNKNOWN).all()):
             raise Vo3dError(f"label of {self.kind!r}: its things have no classes; leave label out, or take a street")
         time = index / sensor.rate
-        world_T_cam = self.poses()[index]
-        pose = world_T_cam @ self.left_T_right if right else world_T_cam
-        view = render(scene, self.camera, pose, time, samples=sensor.samples, exposure=sensor.exposure, label=label)
+
+        def pose_at(delay: float) -> Float64[Tensor, "4 4"]:
+            instant = torch.tensor([time + delay], dtype=torch.float64)
+            left = scene.camera.poses(instant)[0, 0] if delay else self.poses()[index]
+            return left @ self.left_T_right if right else left
+
+        lens = lens_of(sensor, (self.camera.height, self.camera.width))
+        view = take(scene, self.camera, pose_at, time, sensor, lens, label=label)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
         image = quantised(view.image, sensor.noise, generator)
         if later is None:
             flow = torch.full((2, *view.depth.shape), torch.nan, device=image.device)
         else:
-            flow = forward_flow(
-                view, self.camera, pose, self.poses()[later], scene.objects(time), scene.objects(later / sensor.rate)
-            )
+            now, then = scene.objects(time), scene.objects(later / sensor.rate)
+            flow = forward_flow(view, self.camera, pose_at(0.0), self.poses()[later], now, then)
         return Frame(image, view.depth, view.mask, flow, view.label)

@@ -12,23 +12,24 @@ from vo3d.geometry.camera import crop_intrinsics
 from vo3d.world.casting import TILE, Camera, Seen, cast
 from vo3d.world.labels import SKY
 from vo3d.world.scene import Scene, Solids, Zoned
+from vo3d.world.sensor import Sensor
 from vo3d.world.shading import shade
 
-FOCAL = 718.856 / 1241.0  # KITTI's focal length as a share of the image's width
 MOST_RAYS = 1 << 20  # that are worked on at once, some 300 bytes each: larger views are rendered in bands of rows
 
 
-def kitti_camera(size: tuple[int, int]) -> Camera:
-    """Make a camera of `size` (height, width) with KITTI's horizontal field of view, square pixels, a centred axis.
+def pinhole_camera(size: tuple[int, int], sensor: Sensor | None = None) -> Camera:
+    """Make the ideal camera of a sensor, by default KITTI's, for images of `size` (height, width), with square pixels.
 
     Raises Vo3dError for odd sides, or one of fewer than 8 pixels.
     """
     height, width = size
     if height < 8 or width < 8 or height % 2 or width % 2:
         raise Vo3dError(f"images of {height}x{width} (height x width): expected even numbers of at least 8")
-    focal = FOCAL * width
+    sensor = sensor or Sensor()
+    focal, (x, y) = sensor.focal * width, sensor.centre
     K = torch.tensor(
-        [[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]], dtype=torch.float64
+        [[focal, 0.0, x * width - 0.5], [0.0, focal, y * height - 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64
     )
     return Camera(K, height, width)
 
@@ -37,10 +38,15 @@ def kitti_camera(size: tuple[int, int]) -> Camera:
 class RenderedView:
     """One rendered view."""
 
-    image: Float[Tensor, "3 h w"]  # RGB in [0, 1], gamma encoded
+    radiance: Float[Tensor, "3 h w"]  # linear RGB, 1 = the most that the image can show
     depth: Float[Tensor, "h w"]  # z in metres; 0 = sky
     mask: Int[Tensor, "h w"]  # ids of moving objects; 0 = static world
     label: Int[Tensor, "h w"] | None = None  # class of each pixel, see `vo3d.world.labels`
+
+    @property
+    def image(self) -> Float[Tensor, "3 h w"]:
+        """Encode the radiance as RGB in [0, 1], with a gamma of 2."""
+        return self.radiance.clamp(0, 1).sqrt()
 
 
 def render(
@@ -67,8 +73,7 @@ def render(
     )
     bands = [_render_band(scene, solids, band, world_T_cam, samples, label) for band in cameras]
     radiance, depth, mask, *classes = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
-    depth = torch.where(depth < torch.inf, depth, 0.0)
-    return RenderedView((radiance * exposure).clamp(0, 1).sqrt(), depth, mask, *classes)
+    return RenderedView(radiance * exposure, torch.where(depth < torch.inf, depth, 0.0), mask, *classes)
 
 
 def quantised(image: Float[Tensor, "3 h w"], noise: float, generator: torch.Generator) -> UInt8[Tensor, "3 h w"]:
