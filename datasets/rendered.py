@@ -12,7 +12,7 @@ from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.views import check_indices, readings_between
 from vo3d.recording import Recording
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuErrors, reading_times
+from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
 from vo3d.world.sensor import Sensor
@@ -37,7 +37,7 @@ class RenderedRecording(Recording):
         sensor: frame rate, stereo baseline, exposure, noise, rays per pixel.
         visit: light and weather, motion, traffic, and seeds of the place, the time, what moves and the path.
         imu_readings: between two frames.
-        imu_errors: bias and noise of the inertial sensor; none by default.
+        imu_errors: bias and noise of the inertial sensor, or "mems" for those of a small real one; none by default.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class RenderedRecording(Recording):
         sensor: Sensor | None = None,
         visit: Visit | None = None,
         imu_readings: int = 10,
-        imu_errors: ImuErrors | None = None,
+        imu_errors: ImuChoice = None,
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
         self._recorder = Recorder(scene, seed, frames, size, sensor or Sensor(), visit=visit)
         self._give = [name for name, wanted in (("depth", depth), ("flow", flow), ("mask", mask)) if wanted]
         self._stereo, self._imu = stereo, imu
         self._cache: dict[tuple[int, bool], UInt8[Tensor, "3 h w"]] | None = {} if cache else None
-        self._imu_readings, self._imu_errors = imu_readings, imu_errors or ImuErrors()
+        self._imu_readings, self._imu_errors = imu_readings, imu_errors_of(imu_errors)
 
     def __len__(self) -> int:
         return self._recorder.frames
@@ -95,8 +95,8 @@ class RenderedRecording(Recording):
         if "flow" in fields:
             fields["flow"] = fields["flow"][:-1]
         if self._imu:
-            times = reading_times(recorder.times(), self._imu_readings)[..., None]
             fields["imu"] = readings_between(self._readings, indices, self.name).float()
+            times = reading_times(recorder.times(), self._imu_readings)[..., None]
             fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
             fields["cam_T_imu"] = torch.eye(4)
         if self._stereo:
@@ -149,7 +149,7 @@ class Rendered(ClipDataset):
         sensor: Sensor | None = None,
         visit: Visit | None = None,
         imu_readings: int = 10,
-        imu_errors: ImuErrors | None = None,
+        imu_errors: ImuChoice = None,
         augmentation_seed: int = 0,
         **clips: Any,
     ) -> None:
