@@ -291,6 +291,26 @@ def test_the_real_gyroscope_turns_as_the_true_poses_do(shared_data: Path, name: 
     assert slope == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["02", "06", "10"])
+def test_the_real_readings_show_the_turns_of_the_poses_late(shared_data: Path, name: str) -> None:
+    """As docs/conventions.md says: yaw from frame to frame fits best 5.5 to 6.5 rows of 10.4 ms behind row 10 i."""
+    root = shared_data / "kitti_odometry"
+    rate = read_imu(root / "imus" / f"{name}.mat").imu[..., 1].flatten().numpy()
+    poses = read_trajectory(root / "poses" / f"{name}.txt", "kitti").world_T_cam
+    truth = se3.log(se3.relative(poses[:-1], poses[1:]))[3:-3, 4].numpy()
+    turned = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2)])  # turned[r] is of row r + 1
+    frame = np.arange(3, len(poses) - 3)
+    residual = {}
+    for late in np.arange(-10, 10.5, 0.5):
+        change = np.diff(np.interp(10 * frame + late - 1, np.arange(len(turned)), turned))
+        slope = change @ truth / (change @ change)
+        residual[late] = float((slope * change - truth).std())
+    best = min(residual, key=lambda late: residual[late])
+    assert 5.5 <= best <= 6.5
+    assert residual[best] < residual[0] / 1.8
+
+
 def test_k_is_held_against_the_images(root: Path) -> None:
     """Images that were made smaller, beside the calibration of the large ones."""
     dataset = KITTIOdometry(root, ["06"], clip_length=2)

@@ -139,8 +139,8 @@ def check_imu_time(imu_time: Float64[Tensor, "steps n"], frame_times: Float64[Te
         step = int((~inside).nonzero()[0, 0])
         first, last, before, after = (float(t) for t in (*imu_time[step, [0, -1]], *frame_times[step : step + 2]))
         raise Vo3dError(
-            f"{place}: readings of {first:.15g} to {last:.15g} s stand between frames of {before:.15g} and {after:.15g} s: "
-            "expected stamps in the clock of times.txt"
+            f"{place}: readings of {first:.15g} to {last:.15g} s stand between frames of {before:.15g} and "
+            f"{after:.15g} s: expected stamps in the clock of times.txt"
         )
 
 
