@@ -1,7 +1,7 @@
 """KITTI odometry in its official layout, grey or colour, mono or stereo, with inertial readings where they are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_fil
 from vo3d.errors import Vo3dError
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import image_size, orientation_notes
-from vo3d.formats.kitti import read_calib, read_imu, read_times
+from vo3d.formats.kitti import ImuReadings, check_imu_time, read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.sample import Sample
 
@@ -34,7 +34,8 @@ class KITTIOdometry(ClipDataset):
         sequences: names or numbers, such as "06" or 6.
         colour: cameras 2 and 3; otherwise the grey cameras 0 and 1.
         stereo: also give the right camera, as `right` and `left_T_right`.
-        imu: also give the readings of `root/imus/<name>.mat` or `.txt` (see `vo3d.formats.kitti.read_imu`).
+        imu: also give the readings of `root/imus/<name>.mat` or `.txt` and their instants (see
+            `vo3d.formats.kitti.read_imu`), and of `.txt`, whose sensor is in the camera, `cam_T_imu`.
         frames: first and last (exclusive) frame to take of every sequence, for excerpts and splits within a sequence.
             Without it images, poses and times must be equally many; with it the files must reach that far.
         size: height and width to resize to at load.
@@ -122,15 +123,14 @@ class KITTIRecording(FileRecording):
         if (path := root / "poses" / f"{name}.txt").is_file():
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
-        self._imu: Tensor | None = None
-        left_out: list[str] = []
+        self._imu: ImuReadings | None = None
         if imu:
-            self._imu, left_out = _imu_steps(root / "imus", name, count, frames)
+            self._imu = _imu_steps(root / "imus", name, count, frames, self._time)
         first = [camera.files[0] for camera in (self._left, self._right) if camera is not None]  # and the others alike
         stored = image_size(first[0])
         check_centre(self._left.K, stored, first[0])
         odd = camera_notes([(first[0].name, self._left.K, stored)])
-        self.notes = [*left_out, *orientation_notes(first), *odd]
+        self.notes = [*(self._imu.notes if self._imu else ()), *orientation_notes(first), *odd]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -144,8 +144,17 @@ class KITTIRecording(FileRecording):
         if self._right is not None:
             right, _ = read_views([self._right.files[index] for index in indices], self._size)
             left_T_right = (torch.linalg.inv(self._left.cam0_T_cam) @ self._right.cam0_T_cam).float()
-        imu = None if self._imu is None else readings_between(self._imu, indices, self.name).float()
-        return self.sample(indices, image, K, imu=imu, right=right, left_T_right=left_T_right)
+        inertial = {} if self._imu is None else self._inertial(self._imu, indices)
+        return self.sample(indices, image, K, right=right, left_T_right=left_T_right, **inertial)
+
+    def _inertial(self, readings: ImuReadings, indices: Sequence[int]) -> dict[str, Tensor | None]:
+        """Return the fields of the inertial sensor for the views at `indices`."""
+        assert readings.time is not None  # noqa: S101  by `_imu_steps`
+        return {
+            "imu": readings_between(readings.imu, indices, self.name).float(),
+            "imu_time": readings_between(readings.time[..., None], indices, self.name)[..., 0],
+            "cam_T_imu": None if readings.cam_T_imu is None else readings.cam_T_imu.float(),
+        }
 
 
 def _camera(folder: Path, number: int, frames: tuple[int, int] | None) -> _Camera:
@@ -187,9 +196,18 @@ def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | Non
     return rows[frames[0] if frames else 0 : last - between]
 
 
-def _imu_steps(folder: Path, name: str, count: int, frames: tuple[int, int] | None) -> tuple[Tensor, list[str]]:
-    """Return the readings between consecutive frames of the range, (frames - 1, n, 6), and which file is left out."""
+def _imu_steps(
+    folder: Path, name: str, count: int, frames: tuple[int, int] | None, frame_times: Float64[Tensor, " n"]
+) -> ImuReadings:
+    """Return the readings between consecutive frames of the range, all with their instants."""
     there = [path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()]
     path = first_of(there, f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
+    found = read_imu(path)
+    imu = _rows_of(found.imu, path, count, frames, between=True)
+    if found.time is None:
+        time = frame_times[:-1, None] + frame_times.diff()[:, None] * found.part
+    else:
+        time = _rows_of(found.time, path, count, frames, between=True)
+        check_imu_time(time, frame_times, path)
     left_out = [f"the readings are those of {path}; left out: {there[1]}"] if len(there) > 1 else []
-    return _rows_of(read_imu(path), path, count, frames, between=True), left_out
+    return replace(found, imu=imu, time=time, notes=(*left_out, *found.notes))

@@ -14,7 +14,7 @@ from vo3d.datasets.views import check_indices, readings_between
 from vo3d.errors import Vo3dError
 from vo3d.recording import Recording
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuErrors, reading_times
+from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
@@ -41,7 +41,7 @@ class RenderedRecording(Recording):
             undone: image, right, K, depth, flow and mask are those of one ideal pinhole.
         visit: light and weather, motion, traffic, and seeds of the place, the time, what moves and the path.
         imu_readings: between two frames.
-        imu_errors: bias and noise of the inertial sensor; none by default.
+        imu_errors: bias and noise of the inertial sensor, or "mems" for those of a small real one; none by default.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RenderedRecording(Recording):
         sensor: Sensor | Literal["drawn"] | None = None,
         visit: Visit | None = None,
         imu_readings: int = 10,
-        imu_errors: ImuErrors | None = None,
+        imu_errors: ImuChoice = None,
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
         chosen = chosen_sensor(sensor, seed)
@@ -74,7 +74,7 @@ class RenderedRecording(Recording):
         self._give = [name for name, wanted in given.items() if wanted]
         self._stereo, self._imu, self._label, self._object_motion = stereo, imu, label, object_motion
         self._cache: dict[tuple[int, bool], UInt8[Tensor, "3 h w"]] | None = {} if cache else None
-        self._imu_readings, self._imu_errors = imu_readings, imu_errors or ImuErrors()
+        self._imu_readings, self._imu_errors = imu_readings, imu_errors_of(imu_errors)
 
     def __len__(self) -> int:
         return self._recorder.frames
@@ -111,8 +111,8 @@ class RenderedRecording(Recording):
         if self._object_motion:
             fields["object_motion"] = recorder.object_motion(indices)
         if self._imu:
-            times = reading_times(recorder.times(), self._imu_readings)[..., None]
             fields["imu"] = readings_between(self._readings, indices, self.name).float()
+            times = reading_times(recorder.times(), self._imu_readings)[..., None]
             fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
             fields["cam_T_imu"] = torch.eye(4)
         if self._stereo:
@@ -172,7 +172,7 @@ class Rendered(ClipDataset):
         sensor: Sensor | Literal["drawn"] | None = None,
         visit: Visit | None = None,
         imu_readings: int = 10,
-        imu_errors: ImuErrors | None = None,
+        imu_errors: ImuChoice = None,
         augmentation_seed: int = 0,
         **clips: Any,
     ) -> None:

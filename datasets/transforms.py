@@ -128,7 +128,7 @@ class ReverseTime(_Sometimes):
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the clip, forwards or backwards."""
-        _refuse(sample, ("imu", "flow"), "ReverseTime", "which run in one direction")
+        _refuse(sample, ("imu", "imu_time", "flow"), "ReverseTime", "which run in one direction")
         if _uniform(generator) >= self.probability:
             return sample
         per_view = ("image", "K", "world_T_cam", "depth", "depth_range", "right", "mask", "label", "index")

@@ -58,6 +58,11 @@ def test_poses_and_times_are_float64_or_refused() -> None:
             sample.__post_init__()
 
 
+def test_readings_without_their_instants_are_refused() -> None:
+    with pytest.raises(Vo3dError, match="'here' has imu without imu_time: expected the instant of each reading"):
+        clip(2, imu=torch.zeros(2, 5, 6), scene="here")
+
+
 def test_every_field_may_be_absent_and_stands_in_a_batch() -> None:
     bare = Sample(image=torch.rand(1, 3, 4, 6))
     assert bare.given() == ("image", "scene")

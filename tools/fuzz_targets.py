@@ -269,7 +269,7 @@ def seal_png(content: bytes) -> bytes:
 
 P = "30 0 4 0 0 30 3 0 0 0 1 0"
 CALIB = f"P0: {P}\nP1: {P}\nP2: {P}\nP3: {P}\nTr: 1 0 0 0 0 1 0 0 0 0 1 0\n"
-IMU = "# frame wx wy wz ax ay az\n" + "".join(f"{frame} 0.1 0 0 0 0 9.8\n" for frame in (1, 1, 2, 2))
+IMU = "# frame time wx wy wz ax ay az\n" + "".join(f"{1 + at // 2} {at / 20} 0.1 0 0 0 0 9.8\n" for at in range(4))
 SENSOR = "T_BS:\n  cols: 4\n  rows: 4\n  data: [0, -1, 0, 0.1, 1, 0, 0, 0.2, 0, 0, 1, 0.3, 0, 0, 0, 1]\n"
 KITTI_13 = "".join(f"{index} 1 0 0 {index} 0 1 0 0 0 0 1 0\n" for index in (0, 2, 5))
 

@@ -30,7 +30,7 @@ class Sample:
     Convention: camera axes x right, y down, z forward; `world_T_cam` maps camera points into the world;
     the centre of the top-left pixel is (0, 0). Millimetres, axis flips and nanoseconds end in the loader.
 
-    Raises Vo3dError for a field of `DOUBLES` in another type.
+    Raises Vo3dError for a field of `DOUBLES` in another type, and for `imu` without `imu_time`.
     """
 
     image: Float[Tensor, "*b s 3 h w"]  # RGB in [0, 1]; each model does its own normalisation
@@ -40,7 +40,7 @@ class Sample:
     depth_range: Float[Tensor, "*b s 2"] | None = None  # near and far, metres
     time: Float64[Tensor, "*b s"] | None = None  # seconds
     imu: Float[Tensor, "*b s n 6"] | None = None  # rad/s then m/s^2, since the previous view; NaN = no reading
-    imu_time: Float64[Tensor, "*b s n"] | None = None  # the instant of each reading, seconds; NaN as there
+    imu_time: Float64[Tensor, "*b s n"] | None = None  # instants of the readings, in the clock of `time`; NaN as there
     cam_T_imu: Float[Tensor, "*b 4 4"] | None = None  # where the inertial sensor sits
     right: Float[Tensor, "*b s 3 h w"] | None = None  # the stereo partner of `image`
     left_T_right: Float[Tensor, "*b 4 4"] | None = None  # its rigid offset, metres
@@ -58,6 +58,8 @@ class Sample:
             value = getattr(self, name)
             if value is not None and value.dtype != torch.float64:
                 raise Vo3dError(f"{name} of {self.scene!r} is {value.dtype}: expected torch.float64, call .double()")
+        if self.imu is not None and self.imu_time is None:
+            raise Vo3dError(f"{self.scene!r} has imu without imu_time: expected the instant of each reading in seconds")
 
     def given(self) -> tuple[str, ...]:
         """Name the fields that are present, in the order of the class."""

@@ -115,6 +115,8 @@ def test_a_range_takes_its_rows_and_its_images(root: Path) -> None:
     assert torch.allclose(whole[:, :3, :3], world_T_cam0()[2:5, :3, :3])
     assert sample.imu is not None
     assert sample.imu[1, :, 2].tolist() == list(range(21, 31))
+    assert sample.imu_time is not None
+    assert torch.allclose(sample.imu_time[1], torch.arange(21, 31).double() / 100)
 
 
 def test_readings_span_the_time_since_the_previous_view(root: Path) -> None:
@@ -126,6 +128,10 @@ def test_readings_span_the_time_since_the_previous_view(root: Path) -> None:
     assert imu[1, :, 2].tolist() == list(range(11, 31))
     assert imu[2, :, 5].tolist() == list(range(31, 51))
     assert imu[1, :, 0].tolist() == [-value for value in range(11, 31)]
+    instants = dataset[1].imu_time
+    assert instants is not None
+    assert instants[0].isnan().all()
+    assert torch.allclose(instants[1:], torch.arange(11, 51).view(2, 20).double() / 100)  # row 10 i is at frame i
     for views in ([3, 1], [0, 1, 3]):
         with pytest.raises(Vo3dError, match="expected ascending views at one distance"):
             dataset.recordings[0].clip(views)
@@ -269,7 +275,7 @@ def test_points_of_the_real_stereo_pair_appear_in_the_next_frame_where_the_poses
 @pytest.mark.parametrize("name", ["06", "10"])
 def test_the_real_gyroscope_turns_as_the_true_poses_do(shared_data: Path, name: str) -> None:
     root = shared_data / "kitti_odometry"
-    rate = read_imu(root / "imus" / f"{name}.mat")[:, :, :3].mean(dim=1)
+    rate = read_imu(root / "imus" / f"{name}.mat").imu[:, :, :3].mean(dim=1)
     poses = read_trajectory(root / "poses" / f"{name}.txt", "kitti").world_T_cam
     assert len(rate) == len(poses) - 1
     true_rate = se3.log(se3.relative(poses[:-1], poses[1:]))[:, 3:] / 0.1037
@@ -283,6 +289,26 @@ def test_the_real_gyroscope_turns_as_the_true_poses_do(shared_data: Path, name: 
     assert z > 0.5
     slope = (rate[:, 1] * true_rate[:, 1]).sum() / true_rate[:, 1].square().sum()
     assert slope == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["02", "06", "10"])
+def test_the_real_readings_show_the_turns_of_the_poses_late(shared_data: Path, name: str) -> None:
+    """As docs/conventions.md says: yaw from frame to frame fits best 5.5 to 6.5 rows of 10.4 ms behind row 10 i."""
+    root = shared_data / "kitti_odometry"
+    rate = read_imu(root / "imus" / f"{name}.mat").imu[..., 1].flatten().numpy()
+    poses = read_trajectory(root / "poses" / f"{name}.txt", "kitti").world_T_cam
+    truth = se3.log(se3.relative(poses[:-1], poses[1:]))[3:-3, 4].numpy()
+    turned = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2)])  # turned[r] is of row r + 1
+    frame = np.arange(3, len(poses) - 3)
+    residual = {}
+    for late in np.arange(-10, 10.5, 0.5):
+        change = np.diff(np.interp(10 * frame + late - 1, np.arange(len(turned)), turned))
+        slope = change @ truth / (change @ change)
+        residual[late] = float((slope * change - truth).std())
+    best = min(residual, key=lambda late: residual[late])
+    assert 5.5 <= best <= 6.5
+    assert residual[best] < residual[0] / 1.8
 
 
 def test_k_is_held_against_the_images(root: Path) -> None:

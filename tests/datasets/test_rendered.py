@@ -38,6 +38,7 @@ def test_clips_carry_what_was_asked_for():
     assert not clip.flow.isnan().all()
     assert clip.imu.shape == (3, 20, 6)
     assert clip.imu[0].isnan().all()
+    assert torch.equal(clip.imu_time.isnan(), clip.imu.isnan().all(-1))
     torch.testing.assert_close(clip.imu[1], torch.cat((full.clip([1, 2]).imu[1], full.clip([2, 3]).imu[1])))
     assert clip.index.tolist() == [1, 3, 5]
     torch.testing.assert_close(clip.world_T_cam, full.poses()[[1, 3, 5]])
@@ -118,6 +119,8 @@ def test_files_read_back_to_the_same_samples(tmp_path):
         torch.testing.assert_close(read.time, made.time, atol=1e-9, rtol=0)
         torch.testing.assert_close(read.left_T_right, made.left_T_right, atol=1e-6, rtol=0)
         torch.testing.assert_close(read.imu, made.imu, atol=1e-5, rtol=1e-5, equal_nan=True)
+        torch.testing.assert_close(read.imu_time, made.imu_time, atol=1e-9, rtol=0, equal_nan=True)
+        assert read.given() == made.given()
 
 
 def test_bad_arguments_are_named(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.io import savemat
 
 import wall_scenes
@@ -14,6 +15,7 @@ from vo3d.datasets.kitti import KITTIRecording
 from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import read_model
 from vo3d.formats.images import read_image, write_image
+from vo3d.formats.kitti import read_times
 from vo3d.recording import Recording
 from vo3d.settings.layouts import open_scene
 
@@ -233,7 +235,8 @@ def test_frames_of_7_scenes_in_two_forms_and_depth_of_dtu_in_two_places(tmp_path
 def test_readings_of_kitti_in_two_files(tmp_path: Path) -> None:
     wall_scenes.write_kitti(tmp_path)
     (tmp_path / "imus").mkdir()
-    rows = "".join(f"{frame} 0 0 0 0 0 9.8\n" for frame in (1, 2))
+    middles = [float(read_times(tmp_path / "sequences/00/times.txt")[at : at + 2].mean()) for at in (0, 1)]
+    rows = "".join(f"{frame} {time} 0 0 0 0 0 9.8\n" for frame, time in enumerate(middles, start=1))
     (tmp_path / "imus" / "00.txt").write_text(rows)
     assert not KITTIRecording(tmp_path, "00", imu=True).notes
     savemat(tmp_path / "imus" / "00.mat", {"imu_data_interp": np.zeros((21, 6))})
@@ -242,6 +245,24 @@ def test_readings_of_kitti_in_two_files(tmp_path: Path) -> None:
     imu = here.clip([0, 1]).imu
     assert imu is not None
     assert imu.shape == (2, 10, 6)
+
+
+def test_readings_without_stamps_are_those_of_the_middles_with_a_note(tmp_path: Path) -> None:
+    wall_scenes.write_kitti(tmp_path)
+    (tmp_path / "imus").mkdir()
+    file = tmp_path / "imus" / "00.txt"
+    file.write_text("".join(f"{frame} 0 0 0 0 0 9.8\n" for frame in (1, 1, 2, 2)))
+    here = KITTIRecording(tmp_path, "00", imu=True)
+    words = f"{file} has no stamps: each reading is taken for that of the middle of its part of the interval, as vo3d"
+    assert note_of(here).startswith(words)
+    found = here.clip([0, 1, 2])
+    assert found.time is not None
+    assert found.imu_time is not None
+    parts = found.time.diff()[:, None] * torch.tensor([0.25, 0.75])
+    torch.testing.assert_close(found.imu_time[1:], found.time[:2, None] + parts)
+    file.write_text("".join(f"{frame} {1e9 + frame} 0 0 0 0 0 9.8\n" for frame in (1, 2)))
+    with pytest.raises(Vo3dError, match=r"00\.txt: readings of 1000000001 to .* expected stamps in the clock of times"):
+        KITTIRecording(tmp_path, "00", imu=True)
 
 
 def test_a_folder_of_two_layouts_says_so(tmp_path: Path) -> None:

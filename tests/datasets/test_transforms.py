@@ -71,6 +71,7 @@ def clip() -> Sample:
         depth_range=torch.tensor([1.0, 20.0], dtype=torch.float64).expand(VIEWS, 2),
         time=torch.tensor([0.0, 0.1, 0.3, 0.35], dtype=torch.float64),
         imu=torch.cat([torch.zeros(1, 6), imu])[:, None].double(),
+        imu_time=torch.tensor([[0.0], [0.05], [0.2], [0.34]], dtype=torch.float64),
         mask=torch.stack([(view[2][..., 0] > 0).long() for view in views]),
         flow=torch.stack([flow_of(K, pose, view[2]) for pose, view in zip(poses[1:], views[:-1], strict=True)]),
         scene="plane",
@@ -84,7 +85,14 @@ def stereo(clip: Sample) -> Sample:
     assert clip.world_T_cam is not None
     right = [seen(clip.K[0], pose @ LEFT_T_RIGHT, (HEIGHT, WIDTH))[0] for pose in clip.world_T_cam]
     return replace(
-        clip, right=torch.stack(right), left_T_right=LEFT_T_RIGHT, depth=None, mask=None, flow=None, imu=None
+        clip,
+        right=torch.stack(right),
+        left_T_right=LEFT_T_RIGHT,
+        depth=None,
+        mask=None,
+        flow=None,
+        imu=None,
+        imu_time=None,
     )
 
 
@@ -164,6 +172,7 @@ def test_a_mirrored_clip_is_what_mirrored_cameras_see_of_a_mirrored_world(
     assert torch.allclose(after, M @ before @ M)
     assert torch.allclose(flipped.imu[1:, 0, :3], se3.log(after)[:, 3:])
     assert torch.allclose(flipped.imu[1:, 0, 3:], clip.imu[1:, 0, 3:] @ M[:3, :3])
+    assert flipped.imu_time is clip.imu_time  # a mirror changes no clock
 
 
 def test_a_mirrored_stereo_clip_has_its_right_camera_on_the_right(stereo: Sample, generator: torch.Generator) -> None:
@@ -193,7 +202,7 @@ def test_mirroring_refuses_what_it_cannot_change(clip: Sample, stereo: Sample, g
 
 
 def test_reversed_clips_are_the_way_back(clip: Sample, generator: torch.Generator) -> None:
-    clip = replace(clip, imu=None, flow=None)
+    clip = replace(clip, imu=None, imu_time=None, flow=None)
     back = ReverseTime(probability=1.0)(clip, generator)
     assert_geometry(back)
     assert back.index is not None
@@ -208,12 +217,12 @@ def test_reversed_clips_are_the_way_back(clip: Sample, generator: torch.Generato
 
 
 def test_reversing_refuses_readings_of_one_direction(clip: Sample, generator: torch.Generator) -> None:
-    with pytest.raises(Vo3dError, match="ReverseTime cannot change imu, flow"):
+    with pytest.raises(Vo3dError, match="ReverseTime cannot change imu, imu_time, flow"):
         ReverseTime(probability=0.0)(clip, generator)
 
 
 def test_coins_are_fair(clip: Sample, generator: torch.Generator) -> None:
-    clip = replace(clip, imu=None, flow=None)
+    clip = replace(clip, imu=None, imu_time=None, flow=None)
     for transform in (HorizontalFlip(0.25), ReverseTime(0.25)):
         changed = sum(not torch.equal(transform(clip, generator).image, clip.image) for _ in range(200))
         assert 30 <= changed <= 70
@@ -334,7 +343,9 @@ def test_labels_motions_and_the_sensor_go_with_the_pixels(clip: Sample) -> None:
     assert clip.world_T_cam is not None
     motion = se3.exp(0.1 * torch.rand(VIEWS - 1, 2, 6, dtype=torch.float64))
     label = torch.arange(VIEWS * HEIGHT * WIDTH).reshape(VIEWS, HEIGHT, WIDTH)
-    full = replace(clip, object_motion=motion, label=label, cam_T_imu=se3.exp(torch.rand(6)), imu=None, flow=None)
+    full = replace(
+        clip, object_motion=motion, label=label, cam_T_imu=se3.exp(torch.rand(6)), imu=None, imu_time=None, flow=None
+    )
     generator = torch.Generator()
     flipped = HorizontalFlip(1.0)(full, generator)
     M = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))

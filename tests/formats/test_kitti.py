@@ -90,11 +90,14 @@ def test_wrong_times_are_one_line_with_their_place(tmp_path: Path, text: str, wo
 def test_matlab_imu_turns_into_camera_axes(tmp_path: Path) -> None:
     rows = np.arange(21 * 6, dtype=np.float64).reshape(21, 6)
     savemat(tmp_path / "06.mat", {"imu_data_interp": rows})
-    steps = read_imu(tmp_path / "06.mat")
+    found = read_imu(tmp_path / "06.mat")
+    steps = found.imu
     assert steps.shape == (2, 10, 6)
     # row 10 is frame 1, the last reading of the first step: acceleration 60 61 62, rate 63 64 65 (forward, left, up)
     assert steps[0, 9].tolist() == [-64, -65, 63, -61, -62, 60]
     assert steps[0, 0].tolist() == [-10, -11, 9, -7, -8, 6]
+    assert (found.time, found.cam_T_imu) == (None, None)
+    assert found.part.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,11 @@ def test_an_imu_file_that_is_no_matlab_file_is_named(tmp_path: Path) -> None:
         ("1 0 0 0 0 0 0\n1 0 0 0 0 0 0\n2 0 0 0 0 0 0\n", ": frame 2 has 1 readings"),
         ("# head\n", ": holds no reading"),
         ("1 0 0 0 0 0 1e7\n", ": has a reading of 1e+07: expected rad/s and m/s^2 up to 1e+06"),
+        ("1 0.1 0 0 0 0 0 -1e7\n", ": has a reading of 1e+07: expected rad/s and m/s^2 up to 1e+06"),
+        ("1 0.1 0 0 0 0 0 0\n1 0 0 0 0 0 0\n", ":2: 7 columns: expected frame, time, wx wy wz"),
+        ("1 0 0 0 0 0 0\n1 0.1 0 0 0 0 0 0\n", ":2: 8 columns: expected frame, time, wx wy wz"),
+        ("1 soon 0 0 0 0 0 0\n", ":1: 'soon' is not a finite number"),
+        ("1 nan 0 0 0 0 0 0\n", ":1: 'nan' is not a finite number"),
     ],
 )
 def test_wrong_imu_text_is_one_line_with_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -168,7 +176,8 @@ def frames(count: int = 5) -> Iterator[Sample]:
 
 def test_a_written_sequence_reads_back_to_the_same_samples(tmp_path: Path) -> None:
     imu = torch.randn(4, 10, 6)
-    write_sequence(tmp_path, "07", frames(), imu=imu)
+    imu_time = 0.1037 * (torch.arange(40, dtype=torch.float64).view(4, 10) / 10 + 0.03)
+    write_sequence(tmp_path, "07", frames(), imu=imu, imu_time=imu_time)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
         "imus/07.txt",
         "poses/07.txt",
@@ -190,6 +199,10 @@ def test_a_written_sequence_reads_back_to_the_same_samples(tmp_path: Path) -> No
     assert sample.imu is not None
     assert sample.imu[0].isnan().all()
     assert torch.allclose(sample.imu[1:], imu, rtol=1e-6)
+    assert sample.imu_time is not None
+    assert sample.imu_time[0].isnan().all()
+    assert torch.allclose(sample.imu_time[1:], imu_time, rtol=0, atol=1e-9)
+    assert torch.equal(sample.cam_T_imu, torch.eye(4))  # type: ignore[arg-type]
 
 
 def test_a_mono_sequence_has_no_second_folder(tmp_path: Path) -> None:
@@ -237,6 +250,21 @@ def test_nothing_to_write_and_wrong_imu_are_errors(tmp_path: Path) -> None:
         write_sequence(tmp_path, "07", [])
     with pytest.raises(Vo3dError, match="imu has 5 steps for 5 frames"):
         write_sequence(tmp_path, "07", frames(), imu=torch.zeros(5, 10, 6))
+    with pytest.raises(Vo3dError, match=r"no imu_time beside imu of shape \(4, 10, 6\): expected an instant a reading"):
+        write_sequence(tmp_path, "07a", frames(), imu=torch.zeros(4, 10, 6))
+    middles = 0.1037 * (torch.arange(4, dtype=torch.float64)[:, None] + torch.tensor([0.25, 0.75]).double())
+    for name, stamps, words in (
+        ("a", middles + 1.4e9, "stand between frames of 0 and 0.1037 s: expected stamps in the clock"),
+        ("b", middles + 0.1037, "stand between frames"),
+        ("c", middles.flip(1), "do not ascend"),
+        ("d", torch.cat((middles[:3], middles[3:] * torch.nan)), "do not ascend"),
+    ):
+        with pytest.raises(Vo3dError, match=rf"imus/{name}\.txt: .*{words}"):
+            write_sequence(tmp_path, name, frames(), imu=torch.zeros(4, 2, 6), imu_time=stamps)
+    with pytest.raises(Vo3dError, match="readings of nan to nan s stand between frames"):
+        write_sequence(
+            tmp_path, "e", frames(2), imu=torch.zeros(1, 1, 6), imu_time=torch.full((1, 1), torch.nan).double()
+        )
 
 
 def test_a_turned_right_camera_has_no_place_in_this_layout(tmp_path: Path) -> None:

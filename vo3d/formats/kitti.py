@@ -1,6 +1,7 @@
 """The text files and the folder layout of the KITTI odometry benchmark (Geiger, Lenz, Urtasun, CVPR 2012)."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ _CALIB_KEYS = ("P0", "P1", "P2", "P3", "Tr")
 _CALIB_FORM = "expected P0:, P1:, P2:, P3: or Tr: and 12 numbers"
 _LAYOUT = "the official KITTI odometry layout"
 LARGEST_READING = 1e6  # rad/s or m/s^2
+TIME_LEEWAY = 1e-3  # seconds between a stamp and the interval of its frames: official times have seven digits
+_MIDDLES = "each reading is taken for that of the middle of its part of the interval, as vo3d wrote such files"
 _NO_NUMBER = " is not a finite number: correct the line or download the file again"
 
 
@@ -87,16 +90,28 @@ def read_times(path: Path) -> Float64[Tensor, " n"]:
     return torch.tensor(times, dtype=torch.float64)
 
 
-def read_imu(path: Path, *, readings: int = 10) -> Float64[Tensor, "steps readings 6"]:
-    """Read the inertial readings between consecutive frames, in rad/s then m/s^2 and camera axes.
+@dataclass(frozen=True)
+class ImuReadings:
+    """Inertial readings between consecutive frames: step i holds those after frame i, up to and with frame i + 1."""
 
-    Row i holds the readings after frame i, up to and with that of frame i + 1. Two files are known:
-    `.mat`, key `imu_data_interp`, rows of acceleration then angular rate in vehicle axes (x forward, y left, z up),
-    `readings` rows a frame, row `readings * i` at frame i (the interpolated KITTI readings of Visual-Selective-VIO,
-    Yang et al., ECCV 2022); `.txt`, as `write_sequence` makes it: number of the frame, then the six readings.
+    imu: Float64[Tensor, "steps n 6"]  # rad/s then m/s^2, camera axes
+    time: Float64[Tensor, "steps n"] | None  # the instant of each, seconds in the clock of the frames; None: by `part`
+    part: Float64[Tensor, " n"]  # the share of the interval between frames that had passed, 0..1, without stamps
+    cam_T_imu: Float64[Tensor, "4 4"] | None  # where the sensor sits; None where the file does not tell
+    notes: tuple[str, ...] = ()
+
+
+def read_imu(path: Path, *, readings: int = 10) -> ImuReadings:
+    """Read the inertial readings between consecutive frames, and what the file says of their instants.
+
+    Two files are known: `.mat`, key `imu_data_interp`, rows of acceleration then angular rate in vehicle axes
+    (x forward, y left, z up), `readings` rows a frame, row `readings * i` at frame i, the others at equal parts of the
+    interval (the interpolated KITTI readings of Visual-Selective-VIO, Yang et al., ECCV 2022); `.txt`, as
+    `write_sequence` makes it: number of the frame, stamp, then the six readings of a sensor in the camera. Lines
+    without stamps are of vo3d's first exports, which took the readings in the middle of equal parts: a note says so.
 
     Convention: camera x right = -left, y down = -up, z forward; the few degrees of the vehicle's camera mounting are
-    not taken out of the `.mat` readings.
+    not taken out of the `.mat` readings, and where in the vehicle they were taken is not told.
     Raises Vo3dError with the file (and line, for text) when the content is not of that form.
     """
     if path.suffix == ".txt":
@@ -110,19 +125,41 @@ def read_imu(path: Path, *, readings: int = 10) -> Float64[Tensor, "steps readin
     _check_readings(imu, path)
     vehicle = imu[1:].reshape(-1, readings, 2, 3).flip(-2)  # rate first
     forward, left, up = vehicle.unbind(-1)
-    return torch.stack([-left, -up, forward], dim=-1).flatten(-2)
+    part = torch.arange(1, readings + 1, dtype=torch.float64) / readings
+    return ImuReadings(torch.stack([-left, -up, forward], dim=-1).flatten(-2), time=None, part=part, cam_T_imu=None)
+
+
+def check_imu_time(imu_time: Float64[Tensor, "steps n"], frame_times: Float64[Tensor, " steps+1"], place: Path) -> None:
+    """Raise Vo3dError unless the stamps of readings ascend, and those of step i lie between the frames i and i + 1."""
+    if not bool((imu_time.flatten().diff() > 0).all()):
+        raise Vo3dError(f"{place}: the stamps of the readings do not ascend: expected each after the one before")
+    inside = imu_time[:, 0] >= frame_times[:-1] - TIME_LEEWAY
+    inside &= imu_time[:, -1] <= frame_times[1:] + TIME_LEEWAY
+    if not bool(inside.all()):  # nor of NaN
+        step = int((~inside).nonzero()[0, 0])
+        first, last, before, after = (float(t) for t in (*imu_time[step, [0, -1]], *frame_times[step : step + 2]))
+        raise Vo3dError(
+            f"{place}: readings of {first:.15g} to {last:.15g} s stand between frames of {before:.15g} and "
+            f"{after:.15g} s: expected stamps in the clock of times.txt"
+        )
 
 
 def write_sequence(
-    root: Path, sequence: str, frames: Iterable[Sample], *, imu: Float[Tensor, "steps n 6"] | None = None
+    root: Path,
+    sequence: str,
+    frames: Iterable[Sample],
+    *,
+    imu: Float[Tensor, "steps n 6"] | None = None,
+    imu_time: Float64[Tensor, "steps n"] | None = None,
 ) -> None:
     """Write a sequence in the official layout, one frame at a time: `frames` are clips of one view each, in time order.
 
     `root/sequences/<sequence>/{image_2,image_3,calib.txt,times.txt}`, `root/poses/<sequence>.txt`; image_3 and the
     offset of P3 where the samples carry `right` and `left_T_right`. The poses are written as they are: for the first
     to be the identity, as in the official files, give them in the frame of the first camera. `imu` (rad/s then m/s^2,
-    camera axes; row i lies between frames i and i + 1) goes to `root/imus/<sequence>.txt`; a clip of one view cannot
-    carry it. Depth, flow and masks have no place in this layout.
+    of a sensor in the left camera with its axes; row i lies between frames i and i + 1) goes to
+    `root/imus/<sequence>.txt` with the instants `imu_time` of the readings, in the clock of the frames; a clip of one
+    view cannot carry them. Depth, flow and masks have no place in this layout. Times are exact to the nanosecond.
 
     calib.txt is written last: a sequence that was interrupted lacks it and is refused by the reader.
     Raises Vo3dError when the folder holds images already, there is no frame, or a frame lacks pose or time, has
@@ -147,9 +184,14 @@ def write_sequence(
     if imu is not None:
         if len(imu) != len(poses) - 1:
             raise Vo3dError(f"{folder}: imu has {len(imu)} steps for {len(poses)} frames: expected {len(poses) - 1}")
-        _write_lines(root / "imus" / f"{sequence}.txt", _imu_lines(imu))
+        if imu_time is None or imu_time.shape != imu.shape[:2]:
+            given = "no imu_time" if imu_time is None else f"imu_time of shape {tuple(imu_time.shape)}"
+            raise Vo3dError(f"{folder}: {given} beside imu of shape {tuple(imu.shape)}: expected an instant a reading")
+        readings_file = root / "imus" / f"{sequence}.txt"
+        check_imu_time(imu_time, torch.tensor(times, dtype=torch.float64), readings_file)
+        _write_lines(readings_file, _imu_lines(imu, imu_time))
     write_trajectory(root / "poses" / f"{sequence}.txt", Trajectory(world_T_cam=torch.stack(poses), time=None), "kitti")
-    _write_lines(folder / "times.txt", [f"{time:.9e}" for time in times])
+    _write_lines(folder / "times.txt", [f"{time:.9f}" for time in times])
     _write_lines(folder / "calib.txt", _calib_lines(first))
 
 
@@ -185,25 +227,29 @@ def _calib_lines(sample: Sample) -> list[str]:
     return [f"P{i}: " + " ".join(f"{value:.12e}" for value in row.flatten().tolist()) for i, row in enumerate(rows)]
 
 
-def _imu_lines(imu: Tensor) -> list[str]:
-    """Spell one reading a line: number of the frame that follows it, angular rate, acceleration."""
-    head = "# frame wx wy wz ax ay az: rad/s and m/s^2, camera axes; the readings after the frame before"
+def _imu_lines(imu: Tensor, imu_time: Tensor) -> list[str]:
+    """Spell one reading a line: number of the frame that follows it, stamp, angular rate, acceleration."""
+    head = "# frame time wx wy wz ax ay az: s, rad/s and m/s^2, camera axes; the readings after the frame before"
     return [head] + [
-        f"{number} " + " ".join(f"{value:.9e}" for value in reading)
-        for number, readings in enumerate(imu.tolist(), start=1)
-        for reading in readings
+        f"{number} {time:.9f} " + " ".join(f"{value:.9e}" for value in reading)
+        for number, (readings, stamps) in enumerate(zip(imu.tolist(), imu_time.tolist(), strict=True), start=1)
+        for reading, time in zip(readings, stamps, strict=True)
     ]
 
 
-def _read_imu_text(path: Path) -> Tensor:
-    """Read what `_imu_lines` makes: (steps, n, 6)."""
+def _read_imu_text(path: Path) -> ImuReadings:
+    """Read what `_imu_lines` makes, or lines without stamps."""
     steps: list[list[list[float]]] = []
+    columns = 0
     for number, line in enumerate(read_lines(path, _LAYOUT), start=1):
         if line.startswith("#"):
             continue
         tokens = line.split()
-        if len(tokens) != 7:
-            raise Vo3dError(f"{path}:{number}: {len(tokens)} columns: expected frame, wx wy wz and ax ay az")
+        columns = columns or len(tokens)
+        if len(tokens) not in {7, 8} or len(tokens) != columns:
+            raise Vo3dError(
+                f"{path}:{number}: {len(tokens)} columns: expected frame, time, wx wy wz and ax ay az in all lines"
+            )
         frame, *reading = _numbers(tokens, path, number)
         if frame == len(steps) + 1:
             steps.append([])
@@ -211,15 +257,21 @@ def _read_imu_text(path: Path) -> Tensor:
             raise Vo3dError(f"{path}:{number}: frame {frame:g} follows frame {len(steps)}: expected no gap, from 1 on")
         steps[-1].append(reading)
     if not steps:
-        raise Vo3dError(f"{path}: holds no reading: expected lines of frame, wx wy wz and ax ay az")
+        raise Vo3dError(f"{path}: holds no reading: expected lines of frame, time, wx wy wz and ax ay az")
     for number, readings in enumerate(steps, start=1):
         if len(readings) != len(steps[0]):
             raise Vo3dError(
                 f"{path}: frame {number} has {len(readings)} readings and frame 1 has {len(steps[0])}: expected as many"
             )
-    imu = torch.tensor(steps, dtype=torch.float64)
-    _check_readings(imu, path)
-    return imu
+    rows = torch.tensor(steps, dtype=torch.float64)
+    _check_readings(rows[..., -6:], path)
+    return ImuReadings(
+        rows[..., -6:],
+        time=rows[..., 0] if columns == 8 else None,
+        part=(torch.arange(rows.shape[1], dtype=torch.float64) + 0.5) / rows.shape[1],
+        cam_T_imu=torch.eye(4, dtype=torch.float64),
+        notes=() if columns == 8 else (f"{path} has no stamps: {_MIDDLES}",),
+    )
 
 
 def _check_readings(imu: Tensor, path: Path) -> None:

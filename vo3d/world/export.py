@@ -20,7 +20,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import backproject, subsample_intrinsics
 from vo3d.sample import Sample
 from vo3d.world.dome import DEPTH_RANGE, DIFFUSE, LIGHTS, VIEWS
-from vo3d.world.imu import ImuErrors
+from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
 from vo3d.world.sensor import Sensor
 from vo3d.world.stills import Still, Stills
@@ -56,18 +56,26 @@ def render_sequence(recorder: Recorder, *, stereo: bool) -> Iterator[Sample]:
 
 
 def render_to_kitti(
-    kind: str, frames: int, seed: int, out: Path, size: tuple[int, int], stereo: bool = True, imu: bool = True
+    kind: str,
+    frames: int,
+    seed: int,
+    out: Path,
+    size: tuple[int, int],
+    stereo: bool = True,
+    imu: bool = True,
+    imu_errors: ImuChoice = None,
 ) -> None:
     """Render a drive and write it under `out` as the KITTI sequence named by the seed (two digits or more).
 
-    Images, calibration, times and poses in the official layout; with `imu`, exact readings (10 between two frames) in
-    `imus/`. `size` is height, width. Raises Vo3dError for an unknown kind, fewer than 2 frames, odd sizes, or a folder
-    that holds images already.
+    Images, calibration, times and poses in the official layout; with `imu`, readings with their stamps (10 between two
+    frames) in `imus/`, exact unless there are `imu_errors`. `size` is height, width. Raises Vo3dError for an unknown
+    kind, fewer than 2 frames, odd sizes, unknown errors, or a folder that holds images already.
     """
     recorder = Recorder(kind, seed, frames, size, Sensor())
     views = track(render_sequence(recorder, stereo=stereo), f"{kind} {seed}", total=frames)
-    readings = recorder.imu(IMU_READINGS, ImuErrors()).float() if imu else None
-    write_sequence(out, f"{seed:02d}", views, imu=readings)
+    readings = recorder.imu(IMU_READINGS, imu_errors_of(imu_errors)).float() if imu else None
+    stamps = reading_times(recorder.times(), IMU_READINGS) if imu else None
+    write_sequence(out, f"{seed:02d}", views, imu=readings, imu_time=stamps)
 
 
 def render_to_dtu(

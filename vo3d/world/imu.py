@@ -1,26 +1,65 @@
 """Readings of an inertial sensor on a camera: exact from the path, then, if wished, with bias and noise."""
 
+import math
 from dataclasses import astuple, dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vo3d.errors import Vo3dError
 from vo3d.world.path import GRAVITY, RigidPath
 
 
 @dataclass(frozen=True)
 class ImuErrors:
-    """Errors of a real sensor; the defaults are those of a perfect one.
+    """Errors of a real sensor; the defaults are those of a perfect one. All axes of a sensor have the same numbers.
 
-    A bias is constant over a recording and drawn once per axis with the given standard deviation; the noise of one
-    reading at `rate` Hz has the standard deviation density * sqrt(rate).
+    The bias of an axis at the first frame is drawn with the given standard deviation; t seconds later it has changed by
+    another one of walk * sqrt(t). The white noise of a reading that stands for d seconds has density / sqrt(d), so that
+    the mean over a time has the same error however many readings there are.
+
+    Source: the model and the units of Kalibr and of EuRoC's sensor.yaml (Burri et al., IJRR 2016).
+    Raises Vo3dError for a number that is negative or not finite.
     """
 
     gyro_bias: float = 0.0  # rad/s
     accelerometer_bias: float = 0.0  # m/s^2
     gyro_density: float = 0.0  # rad/s/sqrt(Hz)
     accelerometer_density: float = 0.0  # m/s^2/sqrt(Hz)
+    gyro_walk: float = 0.0  # rad/s^2/sqrt(Hz), which is rad/s/sqrt(s)
+    accelerometer_walk: float = 0.0  # m/s^3/sqrt(Hz)
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise Vo3dError(f"{name} {value} of an inertial sensor: expected a number of at least 0")
+
+
+# An ADIS16448, the sensor of EuRoC: densities and walks as its sensor.yaml states them, and as biases the standard
+# deviations after switching on that the RotorS simulator (Furrer et al. 2016) states for it: 0.5 degrees/s and 20 mg.
+MEMS = ImuErrors(
+    gyro_bias=math.radians(0.5),
+    accelerometer_bias=0.020 * 9.81,
+    gyro_density=1.6968e-4,
+    accelerometer_density=2.0e-3,
+    gyro_walk=1.9393e-5,
+    accelerometer_walk=3.0e-3,
+)
+
+ImuChoice = ImuErrors | Literal["mems"] | None  # "mems": `MEMS`; None: a perfect sensor
+
+
+def imu_errors_of(choice: ImuChoice) -> ImuErrors:
+    """Return the errors that a choice stands for; Vo3dError for another word."""
+    if choice is None:
+        return ImuErrors()
+    if isinstance(choice, ImuErrors):
+        return choice
+    if choice != "mems":
+        raise Vo3dError(f"imu_errors {choice!r}: expected mems, the numbers of ImuErrors, or none for a perfect sensor")
+    return MEMS
 
 
 def reading_times(frame_times: Float64[Tensor, " frames"], readings: int) -> Float64[Tensor, "frames-1 n"]:
@@ -49,9 +88,12 @@ def imu_readings(
     force = (motion.world_T_cam[:, :3, :3].mT @ (motion.acceleration - gravity)[..., None])[..., 0]
     exact = torch.cat((motion.angular_rate, force), 1)
     generator = torch.Generator().manual_seed(seed)
-    bias, noise = (torch.randn(count, 6, generator=generator, dtype=torch.float64) for count in (1, len(exact)))
-    rate = readings / float((frame_times[1:] - frame_times[:-1]).mean())
-    sizes = torch.tensor(astuple(errors), dtype=torch.float64).view(2, 2)  # of gyroscope and accelerometer
-    bias_size, density = sizes.repeat_interleave(3, dim=1)
-    readings_as_sensed: Tensor = exact + bias * bias_size + noise * density * rate**0.5
-    return readings_as_sensed.view(*times.shape, 6)
+    count = len(exact)
+    start, noise, step = (torch.randn(rows, 6, generator=generator, dtype=torch.float64) for rows in (1, count, count))
+    sizes = torch.tensor(astuple(errors), dtype=torch.float64).view(3, 2)  # of gyroscope and accelerometer
+    bias, density, walk = sizes.repeat_interleave(3, dim=1)
+    elapsed = times.flatten().diff(prepend=frame_times[:1])[:, None]  # since the first frame, then the reading before
+    duration = (frame_times.diff() / readings).repeat_interleave(readings)[:, None]
+    wander = (step * elapsed.sqrt()).cumsum(0)
+    sensed: Tensor = exact + start * bias + wander * walk + noise * density / duration.sqrt()
+    return sensed.view(*times.shape, 6)

@@ -92,6 +92,7 @@ def blank_sample(fields: Sequence[str], views: Views, device: torch.device) -> S
     zeros = partial(torch.zeros, device=device)
     focal = torch.tensor([[w, 0, (w - 1) / 2], [0, w, (h - 1) / 2], [0, 0, 1]], device=device)
     steps = torch.arange(s, device=device)[None]  # 1 s
+    reading = torch.arange(IMU_READINGS, device=device, dtype=torch.float64)
     blanks: dict[str, Callable[[], Tensor]] = {
         "image": lambda: zeros(1, s, 3, h, w),
         "K": lambda: focal.expand(1, s, 3, 3),
@@ -100,7 +101,7 @@ def blank_sample(fields: Sequence[str], views: Views, device: torch.device) -> S
         "depth_range": lambda: torch.tensor([1.0, 2.0], device=device).expand(1, s, 2),
         "time": steps.double,
         "imu": lambda: zeros(1, s, IMU_READINGS, 6),
-        "imu_time": lambda: zeros(1, s, IMU_READINGS, dtype=torch.float64),
+        "imu_time": lambda: steps[..., None] - (reading.flip(0) + 0.5) / IMU_READINGS,
         "cam_T_imu": lambda: torch.eye(4, device=device)[None],
         "right": lambda: zeros(1, s, 3, h, w),
         "left_T_right": lambda: torch.eye(4, device=device)[None],
@@ -112,7 +113,7 @@ def blank_sample(fields: Sequence[str], views: Views, device: torch.device) -> S
         "world_T_grid": lambda: torch.eye(4, device=device, dtype=torch.float64)[None],
         "index": lambda: steps,
     }
-    wanted = dict.fromkeys(["image", "K", *fields])
+    wanted = dict.fromkeys(["image", "K", *fields, *(["imu_time"] if "imu" in fields else [])])
     if unknown := [name for name in wanted if name not in blanks]:
         raise Vo3dError(f"the model needs {', '.join(unknown)}: a sample has {', '.join(blanks)}")
     made: dict[str, Any] = {name: blanks[name]() for name in wanted}
