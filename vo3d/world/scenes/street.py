@@ -6,11 +6,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
+from vo3d.world.paints import MATERIAL_SIZE, OWN, Road, bodywork, facade, foliage, mottled, roof
 from vo3d.world.path import RigidPath, Spline
+from vo3d.world.photographs import (
+    GRASS,
+    GRAVEL,
+    Grained,
+    GrainedRoad,
+    Pictures,
+    photographic_lattice,
+    photographs,
+)
+from vo3d.world.posters import dress_houses
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadows
-from vo3d.world.scene import Dice, Light, Scene, SolidList
+from vo3d.world.scene import Dice, Light, Paint, Scene, SolidList
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
 from vo3d.world.visit import Seeds, Visit
@@ -23,7 +33,7 @@ SHARPEST = 12.5  # metres: radius of the tightest turn of the centre line
 SLOWEST, FASTEST = 2.5, 15.0  # m/s
 KNOT = 0.2  # seconds between the camera's control points
 VIEW_RANGE = 170.0  # metres
-GROUND, WALL, ROOF, ROUGH, LEAVES, CAR = range(6)  # the scene's paints
+GROUND, WALL, ROOF, ROUGH, LEAVES, CAR, PICTURE = range(7)  # the scene's paints
 
 
 def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
@@ -45,10 +55,13 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     street.parked_cars(14.0, end)
     movers = street.moving_cars(times, driven)
     built, light = solids.build(), _light(generator)
+    if visit.photographs:
+        dress_houses(solids, built.select((built.paint == WALL).nonzero()[:, 0]), line.distance, PICTURE)
+        built = solids.build()
     still = built.select((built.object == 0).nonzero()[:, 0])
     ground_map = with_shadows(road_map(line, 16.0), still, CAMERA_HEIGHT, light.to_sun)
     ground = Road(line, ground_map, LANE, KERB, WALK)
-    return Scene(
+    scene = Scene(
         solids=built,
         paints=(ground, facade, roof, mottled, foliage, bodywork),
         light=light,
@@ -57,6 +70,18 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         lattice=noise_lattice(generator),
         view_range=VIEW_RANGE,
     )
+    return _photographed(scene, ground, seeds.place) if visit.photographs else scene
+
+
+def _photographed(scene: Scene, ground: Road, seed: int) -> Scene:
+    """Return the street with the grain of photographs, and the paint of its pictures."""
+    given = photographs()
+    paints: list[Paint] = [*scene.paints, Pictures(given.pictures)]
+    paints[GROUND] = GrainedRoad(ground, given.surfaces)
+    paints[WALL] = Grained(paints[WALL], given.surfaces, GRAVEL, 0.4, bricks=OWN + 3)
+    paints[LEAVES] = Grained(paints[LEAVES], given.surfaces, GRASS, 0.8, colours=2)
+    lattice = photographic_lattice(torch.Generator().manual_seed(seed), given.amplitude)
+    return replace(scene, paints=tuple(paints), lattice=lattice)
 
 
 def _camera(generator: torch.Generator, line: RoadLine, times: Tensor, driven: Tensor) -> tuple[RigidPath, Tensor]:
