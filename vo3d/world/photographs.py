@@ -110,14 +110,11 @@ def photographs() -> Photographs:
     """
     try:
         from skimage import data  # noqa: PLC0415
-    except ImportError as error:
+
+        found = {name: torch.tensor(getattr(data, name)()) / 255 for name in (*PICTURES, *SURFACES)}
+    except (ImportError, OSError) as error:  # the latter where a distribution leaves the pictures out
         raise Vo3dError(f"photographs: scikit-image cannot be loaded ({error}): {TEXTURES_ADVICE}") from error
-
-    def read(name: str) -> Tensor:
-        pixels = torch.tensor(getattr(data, name)()) / 255
-        return pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
-
-    return from_pictures([read(name) for name in PICTURES], [read(name) for name in SURFACES])
+    return from_pictures([found[name].permute(2, 0, 1) for name in PICTURES], [found[name][None] for name in SURFACES])
 
 
 def from_pictures(pictures: list[Float[Tensor, "3 _ _"]], surfaces: list[Float[Tensor, "1 _ _"]]) -> Photographs:

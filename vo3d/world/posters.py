@@ -126,7 +126,7 @@ class _House(Dice):
         """Stand a board on the walk, its faces along the street, or none."""
         front, _, width = self.wall.half[0].tolist()
         if self.chance(0.35):
-            x = self.side * (front + self.uniform(0.8, 1.2))
+            x = self.side * (front + self.uniform(0.7, 0.9))  # behind the row of trees
             z = self.uniform(-0.9, 0.9) * width
             self.hang(x, 1.65, z, (0.6, 0.9, 0.07), margin=0.06, colour=DARK, label=UNKNOWN)
             self.hang(x, 0.4, z, (0.15, 0.4, 0.05), margin=WHOLE, colour=DARK, label=UNKNOWN)
