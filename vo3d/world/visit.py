@@ -1,12 +1,14 @@
 """What a scene is drawn from: a place, a time, what moves there, and the path of the camera, each with a seed."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 from vo3d.errors import Vo3dError
 
 Time = Literal["day", "low-sun", "night", "rain", "fog", "any"]
 Motion = Literal["car", "wide", "walking", "hand-held", "standing", "turning", "any"]
+TEXTURES_ADVICE = "pip install 'vo3d[textures]'"  # brings the photographs
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Visit:
     A place is the same for all visits with its seed: it lies in one world frame, whatever is seen there, when, and from
     what path.
 
-    Raises Vo3dError for a seed, start or traffic below 0.
+    Raises Vo3dError for a seed, start or traffic below 0, and for photographs without scikit-image, which holds them.
     """
 
     place_seed: int | None = None
@@ -49,6 +51,8 @@ class Visit:
             raise Vo3dError(f"start {self.start}: expected metres along the road, 0 or more")
         if not self.traffic >= 0:
             raise Vo3dError(f"traffic {self.traffic}: expected a number of at least 0")
+        if self.photographs and find_spec("skimage") is None:
+            raise Vo3dError(f"photographs: scikit-image is not installed: {TEXTURES_ADVICE}, or leave photographs out")
 
     def seeds(self, seed: int) -> Seeds:
         """Return the seeds of a recording's parts, `seed` for those without one of their own."""

@@ -8,10 +8,20 @@ import torch
 from vo3d.world.labels import BUILDING, POLE, ROAD, VEGETATION
 from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, drawn_motion, longest_ride, ride
 from vo3d.world.movers import Movers, Place
-from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mottled, roof
+from vo3d.world.paints import MATERIAL_SIZE, OWN, Road, bodywork, facade, foliage, mottled, roof
+from vo3d.world.photographs import (
+    GRASS,
+    GRAVEL,
+    Grained,
+    GrainedRoad,
+    Pictures,
+    photographic_lattice,
+    photographs,
+)
+from vo3d.world.posters import dress_houses
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import STEP, RoadLine, random_line, road_map, with_shadows
-from vo3d.world.scene import Dice, Light, Scene, SolidList, generator_of
+from vo3d.world.scene import Dice, Light, Paint, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
 from vo3d.world.traffic import traffic
@@ -22,7 +32,7 @@ BEFORE, AFTER = 60.0, 200.0  # metres of road behind the origin and ahead of the
 BEND = 150.0  # metres of road behind its end that may come back to the things beside it
 SHARPEST = 12.5  # metres: radius of the tightest turn of the centre line
 VIEW_RANGE = 170.0  # metres
-GROUND, WALL, ROOF, ROUGH, LEAVES, CAR = range(6)  # the scene's paints
+GROUND, WALL, ROOF, ROUGH, LEAVES, CAR, PICTURE = range(7)  # the scene's paints
 
 
 def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
@@ -49,6 +59,9 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         street(f"trees {side}").trees(side, 12.0, end)
         street(f"parked cars {side}").parked_cars(side, 14.0, end)
     street("lamps").lamps(20.0, end)
+    if visit.photographs:
+        built = solids.build()
+        dress_houses(solids, built.select((built.paint == WALL).nonzero()[:, 0]), line.distance, PICTURE)
     moving = Movers(generator_of(seeds.movers, "movers"), solids, CAR, ROUGH)
     lateral = torch.full_like(camera.times, camera.lateral)
     movers = traffic(moving, line, camera.times, camera.driven, lateral, duration, visit.traffic, CAMERA_HEIGHT)
@@ -57,7 +70,7 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     near = replace(line, **{name: value[: int(end / STEP)] for name, value in vars(line).items()})
     ground_map = with_shadows(road_map(near, 16.0), still, CAMERA_HEIGHT, light.to_sun)
     ground = Road(near, ground_map, LANE, KERB, WALK)
-    return Scene(
+    scene = Scene(
         solids=built,
         paints=(ground, facade, roof, mottled, foliage, bodywork),
         light=light,
@@ -66,6 +79,18 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         lattice=noise_lattice(generator_of(seeds.place, "noise")),
         view_range=VIEW_RANGE,
     )
+    return _photographed(scene, ground, seeds.place) if visit.photographs else scene
+
+
+def _photographed(scene: Scene, ground: Road, seed: int) -> Scene:
+    """Return the street with the grain of photographs, and the paint of its pictures."""
+    given = photographs()
+    paints: list[Paint] = [*scene.paints, Pictures(given.pictures)]
+    paints[GROUND] = GrainedRoad(ground, given.surfaces)
+    paints[WALL] = Grained(paints[WALL], given.surfaces, GRAVEL, 0.4, bricks=OWN + 3)
+    paints[LEAVES] = Grained(paints[LEAVES], given.surfaces, GRASS, 0.8, colours=2)
+    lattice = photographic_lattice(generator_of(seed, "noise"), given.amplitude)
+    return replace(scene, paints=tuple(paints), lattice=lattice)
 
 
 def _light(generator: torch.Generator) -> Light:

@@ -1,7 +1,7 @@
 """Things on a table, seen from a dome: boxes, cans, balls, books, piles, some leaning, before a plain background."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,6 +9,8 @@ from vo3d.geometry.rotations import axis_rotation
 from vo3d.world.dome import DIFFUSE, RADIUS, dome_light
 from vo3d.world.paints import MATERIAL_SIZE
 from vo3d.world.path import RigidPath, Spline
+from vo3d.world.photographs import Pictures, photographs
+from vo3d.world.posters import pictured
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.scene import Dice, Scene, SolidList
 from vo3d.world.sensor import Sensor
@@ -34,7 +36,7 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     table.top()
     table.things()
     built, light = solids.build(), dome_light(seeds.place, DIFFUSE)
-    return Scene(
+    scene = Scene(
         solids=built,
         paints=(speckled, printed, wooden),
         light=light,
@@ -44,6 +46,15 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         view_range=VIEW_RANGE,
         shadows=True,
     )
+    return _photographed(scene, seeds.place) if visit.photographs else scene
+
+
+def _photographed(scene: Scene, seed: int) -> Scene:
+    """Return the table with pictures on its printed boxes and books, not on the board."""
+    solids = scene.solids
+    boxes = (solids.kind == BOX) & (solids.paint == PRINTED) & (solids.half.amax(1) < SPREAD)
+    solids = pictured(solids, boxes, len(scene.paints), Dice(torch.Generator().manual_seed(seed)))
+    return replace(scene, solids=solids, paints=(*scene.paints, Pictures(photographs().pictures)))
 
 
 def _sweep(generator: torch.Generator, duration: float) -> RigidPath:
