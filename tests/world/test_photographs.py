@@ -32,7 +32,7 @@ from vo3d.world.photographs import (
 from vo3d.world.posters import dress_houses, poster
 from vo3d.world.primitives import BOX, PLANE
 from vo3d.world.recorder import Recorder
-from vo3d.world.render import kitti_camera, render
+from vo3d.world.render import pinhole_camera, render
 from vo3d.world.roads import RoadLine
 from vo3d.world.scene import Dice, Light, Scene, SolidList, build_scene
 from vo3d.world.scenes.street import KERB, PICTURE, WALL
@@ -111,7 +111,7 @@ def test_a_picture_is_upright_and_not_mirrored_on_every_face(view):
         BOX, (0.0, 0.0, 0.0), (1.2, 0.8, 0.9), paint=0, material=(*WHITE, *WHITE, 1.0, 0.0, 0.0, 0.0, 1.0, 0.5, 0.5)
     )
     scene = scene_of(solids, Pictures(pyramids([quarters()], 64)))
-    image = render(scene, kitti_camera((128, 192)), pose(*map(math.radians, view), 4.0), 0.0).image.square()
+    image = render(scene, pinhole_camera((128, 192)), pose(*map(math.radians, view), 4.0), 0.0).image.square()
     for row, column, colour in ((55, 85, RED), (55, 105, GREEN), (72, 85, BLUE), (72, 105, WHITE)):
         found = image[:, row, column] / image[:, row, column].amax()
         torch.testing.assert_close(found, torch.tensor(colour), atol=0.03, rtol=0)
@@ -125,7 +125,7 @@ def test_a_picture_keeps_its_proportions_inside_its_margin():
     solids = SolidList(MATERIAL_SIZE)
     solids.add(BOX, (0.0, 0.0, 0.0), (1.0, 1.0, 0.1), paint=0, material=material)
     scene = scene_of(solids, Pictures(pyramids([ramp], 256)))
-    camera = kitti_camera((256, 384))
+    camera = pinhole_camera((256, 384))
     image = render(scene, camera, pose(0.0, 0.0, 3.0), 0.0).image.square() / 0.7 / 0.85
     y, x = torch.meshgrid(torch.arange(256.0), torch.arange(384.0), indexing="ij")
     a, b = ((p - c) / float(camera.K[0, 0]) * 2.9 for p, c in ((x, 191.5), (y, 127.5)))
@@ -184,7 +184,7 @@ def test_pictures_do_not_alias_with_distance(given, surface):
     def unfiltered(hits):
         return paint(replace(hits, a_step=hits.a_step * 1e-4, b_step=hits.b_step * 1e-4))
 
-    coarse, fine = kitti_camera((96, 312)), kitti_camera((384, 1248))
+    coarse, fine = pinhole_camera((96, 312)), pinhole_camera((384, 1248))
     fine.K[:2, :2], fine.K[:2, 2] = coarse.K[:2, :2] * 4, coarse.K[:2, 2] * 4 + 1.5
     differences = []
     for shown_paint in (paint, unfiltered):

@@ -9,7 +9,7 @@ from vo3d.datasets.rendered import Rendered, RenderedRecording
 from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, se3
 from vo3d.world.recorder import Recorder
-from vo3d.world.render import kitti_camera, render
+from vo3d.world.render import pinhole_camera, render
 from vo3d.world.scene import Scene, build_scene
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Visit
@@ -55,7 +55,7 @@ def test_a_frame_from_one_pose_differs_in_light_only():
     visits = [Visit(place_seed=4, traffic=0.0), Visit(place_seed=4, traffic=0.0, time_seed=77)]
     pose = torch.eye(4, dtype=torch.float64)
     scenes = [build_scene("street", seed, 30 + seed, Sensor(), visit) for seed, visit in enumerate(visits)]
-    one, other = (render(scene, kitti_camera(SIZE), pose, 0.0) for scene in scenes)
+    one, other = (render(scene, pinhole_camera(SIZE), pose, 0.0) for scene in scenes)
     assert torch.equal(one.depth, other.depth)
     assert torch.equal(one.mask, other.mask)
     assert float((one.image - other.image).abs().mean()) > 0.01

@@ -16,6 +16,7 @@ from vo3d.world.scene import Dice, SolidList, Solids
 PAPER, STEEL, DARK = (0.78, 0.77, 0.74), (0.30, 0.31, 0.32), (0.08, 0.09, 0.10)
 INKS = ((0.95, 0.95, 0.95), (1.0, 0.55, 0.35), (0.45, 0.75, 1.0), (0.6, 0.95, 0.6), (1.0, 0.85, 0.4))
 WHOLE = 10.0  # metres: a margin that leaves no room for a picture
+BOARD_ROOM = 9.6  # metres from the street to the house: a board stands on 1.5 of them and leaves the walk free
 Triple = tuple[float, float, float]
 
 
@@ -72,7 +73,8 @@ def dress_houses(
         house.sign()
         house.posters()
         house.gables()
-        house.board()
+        if min(float(left[index]), float(right[index])) > BOARD_ROOM:
+            house.board()
 
 
 @dataclass
@@ -123,10 +125,10 @@ class _House(Dice):
                 self.hang(across, self.uniform(2.2, 3.4), end * (width + half[2]), half, margin=0.1, colour=STEEL)
 
     def board(self) -> None:
-        """Stand a board on the walk, its faces along the street, or none."""
+        """Stand a board between house and walk, its faces along the street, or none."""
         front, _, width = self.wall.half[0].tolist()
-        if self.chance(0.35):
-            x = self.side * (front + self.uniform(0.7, 0.9))  # behind the row of trees
+        if self.chance(0.7):
+            x = self.side * (front + self.uniform(0.7, 0.9))
             z = self.uniform(-0.9, 0.9) * width
             self.hang(x, 1.65, z, (0.6, 0.9, 0.07), margin=0.06, colour=DARK, label=UNKNOWN)
             self.hang(x, 0.4, z, (0.15, 0.4, 0.05), margin=WHOLE, colour=DARK, label=UNKNOWN)
