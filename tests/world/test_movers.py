@@ -203,6 +203,19 @@ def test_people_cross_the_road_ahead_of_the_camera_and_are_off_its_lane_in_time(
     assert crossed >= 4
 
 
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_people_keep_apart(drives, motion):
+    for seed in range(2):
+        scene = drives[motion, seed].scene
+        torsos = sorted(set(scene.solids.object[scene.solids.label == PERSON].tolist()))[::PARTS]
+        place = scene.movers.poses(torch.arange(0, DURATION, 0.2, dtype=torch.float64))
+        place = place[:, [torso - 1 for torso in torsos], :3, 3]
+        place = place[:, place[0, :, 1] < HIDDEN / 2]
+        apart = (torch.cdist(place, place) + 9 * torch.eye(place.shape[1])).amin((1, 2))
+        assert place.shape[1] > 8
+        assert float((apart < 0.45).double().mean()) < 0.05  # two may touch who pass each other beside a tree
+
+
 def test_people_walk_on_their_feet():
     time = torch.arange(-8, 60, dtype=torch.float64) * 0.1
     for height, speed in ((1.25, 1.1), (1.8, 1.4), (1.7, 0.0)):

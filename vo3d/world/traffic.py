@@ -15,7 +15,7 @@ from vo3d.world.scene import Solids
 
 KNOT = 0.1  # seconds between control points: legs swing once a second
 LANE = 1.5  # metres from the centre line to the middle of a lane
-KERBSIDE, WALKS, FREE = 5.35, (6.92, 7.5), 7.1  # where people stand; walk towards and along; where nothing stands
+KERBSIDE, WALKS, FREE = 5.35, (7.0, 7.6), 7.15  # where people stand; walk towards and along; where nothing stands
 ONCOMING, WALKER, CROSSER = 3.5, 2.3, 8.0  # seconds between two at amount 1
 SHORTEST = 2.2  # seconds between two oncoming vehicles, however many are wanted
 PERSON_RADIUS = 0.35  # metres
@@ -93,6 +93,7 @@ class _Traffic:
     lateral: Float64[Tensor, " n"]
     states: list[Float64[Tensor, "n numbers"]] = field(default_factory=list)
     vehicles: list[_Vehicle] = field(default_factory=list)
+    spots: list[tuple[float, float]] = field(default_factory=list)  # length and side of those who stand at the kerb
 
     @property
     def next_id(self) -> int:
@@ -122,7 +123,7 @@ class _Traffic:
         for when, where in self.meetings(count, duration):
             half = dice.vehicle(Place(object_id=self.next_id))
             if follows:
-                s = self.driven + gap + half[0]
+                s = (self.driven + gap + half[0]).cummax(0).values  # nobody rolls back when the camera brakes hard
                 gap = gap + 2 * half[0] + 3.0 + dice.uniform(0.0, 5.0) + 0.4 * speed
             else:
                 s = where + passing * (self.time - when)
@@ -145,11 +146,11 @@ class _Traffic:
         for when, where in self.meetings(count, duration):
             side, way = sides[int(dice.uniform(0.0, len(sides) - 1e-6))], 1.0 if dice.chance(0.5) else -1.0
             if dice.chance(0.15):
-                self._stand(where, side)
+                self._stand(where + dice.uniform(0.0, 10.0), side)
                 continue
             start = where - way * speeds[side, way] * when
-            while any(abs(start - other) < 1.3 for other in taken[side, way]):
-                start += 1.4
+            while any(abs(start - other) < 1.8 for other in taken[side, way]):
+                start += 1.9
             taken[side, way].append(start)
             s = start + way * speeds[side, way] * self.time
             lane = WALKS[way > 0] + dice.uniform(-0.04, 0.04)
@@ -165,6 +166,7 @@ class _Traffic:
                 started = when - dice.uniform(0.0, 4.0) - KERBSIDE / speed
                 lateral = side * (KERBSIDE - speed * (self.time - started)).clamp(-KERBSIDE, KERBSIDE)
                 if self._may_cross(s, lateral):
+                    self.spots += [(s, -1.0), (s, 1.0)]
                     self._walk(torch.full_like(lateral, s), lateral, -side * math.pi / 2)
                     break
             else:
@@ -196,11 +198,14 @@ class _Traffic:
         self.states.append(gait(path, self.ground + HIDDEN * met, height, KNOT, phase))
 
     def _stand(self, s: float, side: float) -> None:
-        """Stand a person at the kerb, at the first free place."""
-        places = s + 0.5 * torch.arange(60, dtype=torch.float64)
+        """Stand a person at the kerb, at the first free place from a length on."""
+        places = s + 0.5 * torch.arange(1000, dtype=torch.float64)
         x, z, _ = self._place(places, side * KERBSIDE)
-        free = (~self._blocked(x, z, PERSON_RADIUS)).nonzero()[:1, 0]
-        where = places[free] if len(free) else places[:1]
+        taken = torch.tensor([spot for spot, beside in self.spots if beside == side], dtype=torch.float64)
+        crowded = ((places[:, None] - taken).abs() < 3 * PERSON_RADIUS).any(1)
+        free = (self._blocked(x, z, PERSON_RADIUS) | crowded).logical_not().nonzero()[:1, 0]
+        where = places[free] if len(free) else places[-1:]
+        self.spots.append((float(where), side))
         self._walk(where.expand(len(self.time)), torch.full_like(self.time, side * KERBSIDE),
                    self.movers.uniform(-3.0, 3.0))  # fmt: skip
 
@@ -210,15 +215,16 @@ class _Traffic:
         x, z, _ = self._place(torch.full_like(across, s), across)
         place = torch.full_like(lateral, s)
         return not (
-            bool(self._blocked(x, z, PERSON_RADIUS).any())
-            or self._met(place, lateral, 4.0, 2.0)
+            any(abs(s - spot) < 3 * PERSON_RADIUS for spot, _ in self.spots)
+            or bool(self._blocked(x, z, PERSON_RADIUS).any())
+            or self._met(place, lateral, 4.0 + 0.6 * self._speed(), LANE)
             or any(
                 bool((((s - v.s).abs() < v.half[0] + 1.5) & ((lateral - v.lateral).abs() < v.half[1] + 0.6)).any())
                 for v in self.vehicles
             )
         )
 
-    def _met(self, s: Tensor, lateral: Tensor, along: float, across: float) -> bool:
+    def _met(self, s: Tensor, lateral: Tensor, along: Tensor | float, across: float) -> bool:
         """Tell whether the camera ever comes nearer than two distances, metres, to a path."""
         return bool((((s - self.driven).abs() < along) & ((lateral - self.lateral).abs() < across)).any())
 
