@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.world.imu import ImuErrors, imu_readings
+from vo3d.world.rain import rain_streaks
 from vo3d.world.render import forward_flow, kitti_camera, quantised, render
 from vo3d.world.scene import Scene, build_scene, check_scene
 from vo3d.world.sensor import Sensor
@@ -82,7 +83,8 @@ class Recorder:
         pose = world_T_cam @ self.left_T_right if right else world_T_cam
         view = render(scene, self.camera, pose, time, samples=sensor.samples, exposure=sensor.exposure)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
-        image = quantised(view.image, sensor.noise, generator)
+        image = rain_streaks(view.image, generator, scene.light.rain)
+        image = quantised(image, sensor.noise, generator)
         if later is None:
             flow = torch.full((2, *view.depth.shape), torch.nan, device=image.device)
         else:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from vo3d.errors import Vo3dError
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.world.casting import TILE, Camera, cast
+from vo3d.world.lamps import glare
 from vo3d.world.scene import Scene, Solids
 from vo3d.world.shading import shade
 
@@ -59,8 +60,10 @@ def render(
         Camera(crop_intrinsics(camera.K, 0, top), min(rows, camera.height - top), camera.width)
         for top in range(0, camera.height, rows)
     )
-    bands = [_render_band(scene, solids, band, world_T_cam, samples) for band in cameras]
+    bands = [_render_band(scene, solids, band, world_T_cam, time, samples) for band in cameras]
     radiance, depth, mask = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
+    if scene.light.dark:
+        radiance = glare(radiance)
     return RenderedView((radiance * exposure).clamp(0, 1).sqrt(), torch.where(depth < torch.inf, depth, 0.0), mask)
 
 
@@ -72,14 +75,14 @@ def quantised(image: Float[Tensor, "3 h w"], noise: float, generator: torch.Gene
 
 
 def _render_band(
-    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, samples: int
+    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, time: float, samples: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute radiance, depth (inf: sky) and object ids of some rows of a view."""
     seen = cast(solids, camera, world_T_cam, scene.view_range)
     depth = camera.untile(seen.depth)
     mask = camera.untile(seen.of_solid(seen.solids.object, 0))
     if samples == 1:
-        radiance = camera.untile(shade(scene, seen, camera, world_T_cam))
+        radiance = camera.untile(shade(scene, seen, camera, world_T_cam, time))
         solid = camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1))
         return _soften_edges(radiance, solid), depth, mask
     K = camera.K.clone()
@@ -87,7 +90,7 @@ def _render_band(
     K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
     fine = Camera(K, camera.height * samples, camera.width * samples)
     fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
-    radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam)), samples)
+    radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam, time)), samples)
     return radiance, depth, mask
 
 

@@ -10,9 +10,10 @@ from vo3d.world.paints import MATERIAL_SIZE, Road, bodywork, facade, foliage, mo
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import RoadLine, drive, random_line, road_map, with_shadows
-from vo3d.world.scene import Dice, Light, Scene, SolidList
+from vo3d.world.scene import Dice, Scene, SolidList
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
+from vo3d.world.times import drawn_time, outdoor_light
 from vo3d.world.visit import Seeds, Visit
 
 CAMERA_HEIGHT = 1.65  # metres above the road, as KITTI's; the first camera is the origin, so the ground is y = 1.65
@@ -41,12 +42,15 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     street = _Street(generator, line, solids)
     street.houses(10.0, end)
     street.trees(12.0, end)
-    street.lamps(20.0, end)
+    lamps = street.lamps(20.0, end)
     street.parked_cars(14.0, end)
     movers = street.moving_cars(times, driven)
-    built, light = solids.build(), _light(generator)
-    still = built.select((built.object == 0).nonzero()[:, 0])
-    ground_map = with_shadows(road_map(line, 16.0), still, CAMERA_HEIGHT, light.to_sun)
+    time = drawn_time(visit.time, seeds.time)
+    built, light, low_sun = solids.build(), outdoor_light(time, seeds.time), time == "low-sun"
+    ground_map = road_map(line, 16.0)
+    if not low_sun:  # whose long shadows fall on walls too, and are found pixel by pixel
+        still = built.select((built.object == 0).nonzero()[:, 0])
+        ground_map = with_shadows(ground_map, still, CAMERA_HEIGHT, light.to_sun)
     ground = Road(line, ground_map, LANE, KERB, WALK)
     return Scene(
         solids=built,
@@ -56,6 +60,8 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         movers=movers,
         lattice=noise_lattice(generator),
         view_range=VIEW_RANGE,
+        shadows=low_sun,
+        lamps=lamps,
     )
 
 
@@ -72,21 +78,6 @@ def _camera(generator: torch.Generator, line: RoadLine, times: Tensor, driven: T
     start = spline(torch.zeros(1, dtype=torch.float64))[0, :3]
     control[:, :3] -= start
     return RigidPath(spline), start[::2]
-
-
-def _light(generator: torch.Generator) -> Light:
-    azimuth, height, clouds, warm = torch.rand(4, generator=generator).tolist()
-    azimuth, height = 2 * math.pi * azimuth, math.radians(36 + 28 * height)
-    sun = 1.5 - 0.5 * clouds
-    return Light(
-        to_sun=(math.cos(height) * math.sin(azimuth), -math.sin(height), math.cos(height) * math.cos(azimuth)),
-        sun=(sun, sun * (0.93 - 0.06 * warm), sun * (0.84 - 0.12 * warm)),
-        ambient=(0.50, 0.56, 0.66),
-        zenith=(0.10, 0.24, 0.58),
-        horizon=(0.60, 0.70, 0.80),
-        haze=420.0,
-        clouds=0.25 + 0.5 * clouds,
-    )
 
 
 WALLS = ((0.62, 0.52, 0.36), (0.70, 0.66, 0.56), (0.45, 0.20, 0.13), (0.55, 0.36, 0.24), (0.66, 0.60, 0.50),
@@ -182,9 +173,10 @@ class _Street(Dice):
                       z + 0.7 * size * math.sin(angle))  # fmt: skip
             self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves)
 
-    def lamps(self, begin: float, end: float) -> None:
-        """Set up lamp posts with an arm over the road."""
+    def lamps(self, begin: float, end: float) -> Tensor:
+        """Set up lamp posts with an arm over the road; return where their lamps are, shape l 3."""
         s, side = begin, 1.0
+        places = []
         steel = (0.20, 0.22, 0.22, 0.26, 0.27, 0.27, 0.2, 0.5)
         while s < end:
             x, z, heading = self.place(s, side * 5.5)
@@ -195,8 +187,10 @@ class _Street(Dice):
                 arm = (x + inward * 0.8 * math.cos(heading), ground - 6.4, z - inward * 0.8 * math.sin(heading))
                 self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading)
                 head = (x + inward * 1.6 * math.cos(heading), ground - 6.36, z - inward * 1.6 * math.sin(heading))
-                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading)
+                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=(*steel, 0.0, 1.0), yaw=heading)
+                places.append((head[0], head[1] + 0.1, head[2]))
             s, side = s + self.uniform(22.0, 32.0), -side
+        return torch.tensor(places, dtype=torch.float64).float().view(-1, 3)
 
     def parked_cars(self, begin: float, end: float) -> None:
         """Park cars in the bays on both sides."""
@@ -222,7 +216,7 @@ class _Street(Dice):
             self.solids.add(kind, centre, half, paint=paint, material=material, yaw=yaw, rotation=rotation,
                             object_id=object_id)  # fmt: skip
 
-        body = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 0.0)
+        body = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 0.0, float(object_id > 0))  # a driven car has its lamps on
         cabin = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, 1.0)
         middle = 0.95
         add(BOX, 0.0, (0.25 + middle) / 2, 0.0, (width, (middle - 0.25) / 2, length), CAR, body)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from vo3d.errors import Vo3dError
 from vo3d.geometry.rotations import axis_rotation
 from vo3d.world.dome import DIFFUSE, RADIUS, dome_light
 from vo3d.world.paints import MATERIAL_SIZE
@@ -25,7 +26,9 @@ Triple = tuple[float, float, float]
 
 
 def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
-    """Build a table and a camera that sweeps over the dome for `frames` views."""
+    """Build a table and a camera that sweeps over the dome for `frames` views; Vo3dError for a time but "day"."""
+    if visit.time != "day":
+        raise Vo3dError(f"time {visit.time!r} of a tabletop: a table stands indoors; leave the time at 'day'")
     generator = torch.Generator().manual_seed(seeds.place)
     solids = SolidList(MATERIAL_SIZE)
     table = _Table(generator, solids)
