@@ -71,8 +71,8 @@ def _headlight(car: Float[Tensor, "4 4"], place: tuple[float, float, float], hit
 def glare(radiance: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
     """Add the halo that a lens draws about what is brighter than white: a 30th of an image's height wide."""
     height, width = radiance.shape[1:]
-    cell = max(height // 64, 1)
+    cell = max(height // 32, 1)
     bright = functional.avg_pool2d((radiance - 1).clamp(0, 3)[None], cell, ceil_mode=True)
-    for size in (3, 5, 9):
+    for size in (3, 5):
         bright = functional.avg_pool2d(bright, size, stride=1, padding=size // 2)
     return radiance + functional.interpolate(bright, scale_factor=float(cell), mode="bilinear")[0, :, :height, :width]

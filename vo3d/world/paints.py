@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.world.roads import STEP, RoadLine, RoadMap
-from vo3d.world.scene import Hits, column
+from vo3d.world.scene import Hits, Light, column
 from vo3d.world.sky import clear_sky, low_sky
 from vo3d.world.textures import band, cell_hash, fractal_noise, pulses
 
@@ -185,19 +185,20 @@ class Road:
             return colour, sunlit
         wet = hits.light.wet * (1 - green)
         puddle = ((coarse[1] + 0.5 * gutter + 0.8 * hits.light.wet - 0.95) * 5).clamp(0, 1)
-        share = wet * (0.3 + 0.7 * puddle) * (0.02 + 0.98 * (1 + (hits.view * hits.normal).sum(0)) ** 5)  # Schlick's
+        view = hits.ray * (hits.ray * hits.ray).sum(0).rsqrt()
+        share = wet * (0.3 + 0.7 * puddle) * (0.02 + 0.98 * (1 + (view * hits.normal).sum(0)) ** 5)  # Schlick's formula
         dull = colour * (1 - hits.light.wet * (0.35 + 0.15 * puddle))
-        return dull * (1 - share), sunlit, self._mirrored(hits, lateral, sin, cos) * share
+        return dull * (1 - share), sunlit, self._mirrored(hits.light, view, lateral, sin, cos) * share
 
-    def _mirrored(self, hits: Hits, lateral: Tensor, sin: Tensor, cos: Tensor) -> Float[Tensor, "3 n"]:
+    def _mirrored(self, light: Light, view: Tensor, lateral: Tensor, sin: Tensor, cos: Tensor) -> Float[Tensor, "3 n"]:
         """Compute what the wet road mirrors: the sky, but where rays to the side meet the fronts of a row of houses."""
-        ray = torch.stack((hits.view[0], -hits.view[1].abs(), hits.view[2]))
+        ray = torch.stack((view[0], -view[1].abs(), view[2]))
         sideways = ray[0] * cos - ray[2] * sin
         apart = (self.walk + 1 - lateral * sideways.sign()).clamp(min=0.5) / sideways.abs().clamp(min=1e-3)
         open_ = ((-ray[1] * apart - 6.0) / 5.0).clamp(0, 1)  # 6 to 11 metres: where roofs end
-        fronts = 0.35 * column(hits.light.ambient, apart)
-        fronts = torch.lerp(fronts, low_sky(hits.light, ray), 1 - torch.exp(apart * (-1.0 / hits.light.haze)))
-        return torch.lerp(fronts, clear_sky(hits.light, ray), open_)
+        fronts = 0.35 * column(light.ambient, apart)
+        fronts = torch.lerp(fronts, low_sky(light, ray), 1 - torch.exp(apart * (-1.0 / light.haze)))
+        return torch.lerp(fronts, clear_sky(light, ray), open_)
 
     def _markings(self, s: Tensor, lateral: Tensor, fs: Tensor, fl: Tensor) -> Tensor:
         """Compute the share of white paint: a dashed centre line, parking bays."""

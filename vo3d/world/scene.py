@@ -69,7 +69,7 @@ class Hits:
     material: Float[Tensor, "m n"]  # the solid's numbers; their meaning is the paint's own
     lattice: Float[Tensor, "1 2 h w"]  # for `vo3d.world.textures`
     light: Light
-    view: Float[Tensor, "3 n"]  # unit, from the camera to the point, in the world's axes
+    ray: Float[Tensor, "3 n"]  # from the camera towards the point, of any length, in the world's axes
 
     def part(self, which: slice) -> "Hits":
         """Return the points of a slice."""

@@ -63,7 +63,7 @@ def shade(
         illumination = illumination + lamp_light(scene, hits, world_T_cam, time)
     radiance = albedo * illumination if glow is None else torch.addcmul(glow, albedo, illumination)
     far = 1 - torch.exp(depth * (ray * ray).sum(0).sqrt() * (-1.0 / light.haze))
-    image[:, where] = torch.lerp(radiance, low_sky(light, hits.view), far)
+    image[:, where] = torch.lerp(radiance, low_sky(light, ray), far)
     return image.view(3, *seen.depth.shape)
 
 
@@ -100,7 +100,7 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
         material=material,
         lattice=scene.lattice,
         light=scene.light,
-        view=ray * (ray * ray).sum(0).rsqrt(),
+        ray=ray,
     )
 
 

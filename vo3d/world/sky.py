@@ -13,13 +13,13 @@ WOODS = 420.0  # metres to the far line of trees; in haze it is gone
 
 
 def low_sky(light: Light, direction: Float[Tensor, "3 n"]) -> Float[Tensor, "3 #n"]:
-    """Compute the colour at the horizon below a direction, which haze takes on: warmer on the side of a low sun."""
+    """Compute the colour at the horizon below a direction of any length: that of haze, warmer towards a low sun."""
     horizon = column(light.horizon, direction)
     if not max(light.dusk) > 0:
         return horizon
-    flat = math.hypot(light.to_sun[0], light.to_sun[2])
-    towards = (direction[0] * light.to_sun[0] + direction[2] * light.to_sun[2]) / flat
-    return horizon + column(light.dusk, direction) * (0.5 + 0.5 * towards).clamp(min=0) ** 3
+    sun = column((light.to_sun[0], 0.0, light.to_sun[2]), direction)
+    towards = (direction * sun).sum(0) * ((direction * direction).sum(0) * (sun * sun).sum(0)).rsqrt()
+    return horizon + column(light.dusk, direction) * (0.5 + 0.5 * towards) ** 3
 
 
 def clear_sky(light: Light, direction: Float[Tensor, "3 n"]) -> Float[Tensor, "3 n"]:
