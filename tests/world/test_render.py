@@ -153,7 +153,7 @@ def test_textures_do_not_alias_with_distance(scene):
         solids = scene.placed(time)
         seen = [cast(solids, camera, world_T_cam, scene.view_range) for camera in (coarse, fine)]
         one, many = (
-            camera.untile(shade(scene, part, camera, world_T_cam)).clamp(0, 1).sqrt()
+            camera.untile(shade(scene, part, camera, world_T_cam, time)).clamp(0, 1).sqrt()
             for camera, part in zip((coarse, fine), seen, strict=True)
         )
         mean = torch.nn.functional.avg_pool2d(many, 4)

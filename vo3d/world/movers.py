@@ -155,7 +155,17 @@ class Movers(Dice):
     def _panel(self, place: Place, up: tuple[float, float], along: tuple[float, float], width: float,
                colour: tuple[float, ...], seed: float, *, glass: bool = False) -> None:  # fmt: skip
         """Add a painted part of a vehicle between two heights and two lengths, with lamps or, as a cabin, glass."""
-        material = (*colour, 0.0, 0.0, 0.0, 0.0, 1.0, seed, float(glass))
+        material = (
+            *colour,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            1.0,
+            seed,
+            float(glass),
+            float(place.object_id > 0),
+        )  # lamps on where it is driven
         self._block(place, up, along, width, material, paint=self.bodywork)
 
     def _block(self, place: Place, up: tuple[float, float], along: tuple[float, float], width: float,

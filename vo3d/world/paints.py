@@ -8,7 +8,8 @@ from torch import Tensor
 
 from vo3d.world.labels import ROAD, SIDEWALK, TERRAIN
 from vo3d.world.roads import STEP, RoadLine, RoadMap
-from vo3d.world.scene import Hits, column
+from vo3d.world.scene import Hits, Light, column
+from vo3d.world.sky import clear_sky, low_sky
 from vo3d.world.textures import band, cell_hash, fractal_noise, pulses
 
 # Material numbers that all paints share; the rest is each paint's own.
@@ -25,12 +26,16 @@ def _seeded_noise(hits: Hits, octaves: int, gain: float = 0.6) -> Float[Tensor, 
     )
 
 
-def mottled(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Paint one colour that wanders towards a second: bark, plaster, metal, hedges."""
+def mottled(hits: Hits) -> tuple[Tensor, ...]:
+    """Paint one colour that wanders towards a second: bark, plaster, metal (own: 1 for heads of lamps, which glow)."""
     noise = _seeded_noise(hits, 3)
     amount = hits.material[AMOUNT]
     colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], (0.5 + noise[1]).clamp(0, 1))
-    return (colour * (1 + amount * noise[0])).clamp(0.01, 1), torch.ones_like(hits.a)
+    painted = (colour * (1 + amount * noise[0])).clamp(0.01, 1), torch.ones_like(hits.a)
+    if not hits.light.dark:
+        return painted
+    lamp = column(hits.light.lamps, hits.a) / max(hits.light.lamps)
+    return *painted, lamp * (hits.material[OWN] * (0.8 + 3.2 * (hits.normal[1] > 0.5)))  # y is down: most from below
 
 
 def foliage(hits: Hits) -> tuple[Tensor, Tensor]:
@@ -51,7 +56,7 @@ def roof(hits: Hits) -> tuple[Tensor, Tensor]:
     return torch.where(hits.axis == 2, gable, tiles).clamp(0.01, 1), torch.ones_like(hits.a)
 
 
-def facade(hits: Hits) -> tuple[Tensor, Tensor]:
+def facade(hits: Hits) -> tuple[Tensor, ...]:
     """Paint a wall with storeys of windows and some doors (own: window pitch, storey height, window share, bricks)."""
     pitch, storey, share, bricks = hits.material[OWN : OWN + 4]
     seed = hits.material[SEED]
@@ -68,8 +73,8 @@ def facade(hits: Hits) -> tuple[Tensor, Tensor]:
     streaks = 0.12 * band(height, 0.0, 0.6, fb) + 0.1 * band(height, 0.0, 0.25, fb)
     wall = wall * (1 - streaks - 0.18 * pulses(height + 0.1, storey, 0.06, fb))
 
-    column, floor = (a / pitch).floor(), (height / storey).floor()
-    chance = cell_hash(column, floor, seed)
+    column_, floor = (a / pitch).floor(), (height / storey).floor()
+    chance = cell_hash(column_, floor, seed)
     resolved = (1.5 - (fa / pitch + fb / storey)).clamp(0, 1)
     door = (floor == 0) & (chance < 0.22)
     tall = torch.where(door, 0.74, 0.52)
@@ -91,11 +96,20 @@ def facade(hits: Hits) -> tuple[Tensor, Tensor]:
     pane = torch.where(door, hits.material[SECOND] * 0.35, pane) * (1 - bars) + hits.material[SECOND] * bars
     colour = torch.lerp(wall, hits.material[SECOND], frame)
     colour = torch.lerp(colour, pane, glass)
-    return torch.where(hits.axis == 1, 0.25, colour).clamp(0.01, 1), 1 - 0.35 * glass
+    painted = torch.where(hits.axis == 1, 0.25, colour).clamp(0.01, 1), 1 - 0.35 * glass
+    lit = hits.light.windows
+    if not lit > 0:
+        return painted
+    draw, tint = cell_hash(column_, floor, seed + 1.0), cell_hash(column_, floor, seed + 2.0)
+    on = torch.lerp(torch.full_like(a, lit), (draw < lit).to(a), resolved)
+    curtain = 0.55 + 0.45 * ((height - bottom).remainder(storey) / storey)
+    room = torch.lerp(column((1.0, 0.62, 0.28), a), column((0.85, 0.85, 0.80), a), tint**2)
+    room = room * (0.25 + 0.6 * draw / lit).clamp(max=0.85)
+    return *painted, room * (on * curtain * glass * (1 - bars) * ~door * (hits.axis != 1))
 
 
-def bodywork(hits: Hits) -> tuple[Tensor, Tensor]:
-    """Paint a car's body or cabin (own: 1 for the cabin with its glass): lamps at both ends, dark sills."""
+def bodywork(hits: Hits) -> tuple[Tensor, ...]:
+    """Paint a car's body or cabin (own: 1 for the cabin with its glass, 1 if lamps are on at night): lamps, sills."""
     cabin = hits.material[OWN]
     fa, fb = hits.a_footprint, hits.b_footprint
     noise = _seeded_noise(hits, 2)
@@ -116,7 +130,11 @@ def bodywork(hits: Hits) -> tuple[Tensor, Tensor]:
     plate = band(hits.a.abs(), -0.26, 0.26, fa) * band(height, 0.3, 0.48, fh) * (1 - cabin) * end
     colour = torch.lerp(colour, torch.full_like(colour, 0.7), plate)
     sill = torch.where(side, band(height, -1.0, 0.16, fh) * (1 - cabin), 0.0)
-    return torch.lerp(colour, torch.full_like(colour, 0.03), sill).clamp(0.01, 1), torch.ones_like(hits.a)
+    painted = torch.lerp(colour, torch.full_like(colour, 0.03), sill).clamp(0.01, 1), torch.ones_like(hits.a)
+    if not hits.light.dark:
+        return painted
+    shining = torch.where(front > 0, column((3.0, 2.8, 2.4), front), column((0.9, 0.03, 0.02), front))
+    return *painted, shining * (lamps * hits.material[OWN + 1])
 
 
 @dataclass(frozen=True)
@@ -133,8 +151,8 @@ class Road:
     kerb: float
     walk: float
 
-    def __call__(self, hits: Hits) -> tuple[Tensor, Tensor]:
-        """Compute reflectance and sunlight of ground points; a is x and b is z of the world."""
+    def __call__(self, hits: Hits) -> tuple[Tensor, ...]:
+        """Compute reflectance, sunlight and, where it is wet, mirrored light; a is x and b is z of the world."""
         x, z = hits.world[0], hits.world[2]
         s, lateral, sunlit = self.map.lookup(x, z)
         heading = self.line.heading.float().to(x.device)[(s / STEP).long().clamp(0, len(self.line.heading) - 1)]
@@ -162,8 +180,26 @@ class Road:
         dry = (0.4 + 0.6 * coarse[1]).clamp(0, 1)
         grass = torch.lerp(column((0.10, 0.17, 0.05), x), column((0.20, 0.19, 0.09), x), dry)
         grass = grass * (1 + 0.3 * coarse[0] + 0.45 * fine[0])
-        colour = torch.lerp(colour, grass, band(off, self.walk, 1e4, fl))
-        return colour.clamp(0.01, 1), sunlit
+        green = band(off, self.walk, 1e4, fl)
+        colour = torch.lerp(colour, grass, green).clamp(0.01, 1)
+        if not hits.light.wet > 0:
+            return colour, sunlit
+        wet = hits.light.wet * (1 - green)
+        puddle = ((coarse[1] + 0.5 * gutter + 0.8 * hits.light.wet - 0.95) * 5).clamp(0, 1)
+        view = hits.ray * (hits.ray * hits.ray).sum(0).rsqrt()
+        share = wet * (0.3 + 0.7 * puddle) * (0.02 + 0.98 * (1 + (view * hits.normal).sum(0)) ** 5)  # Schlick's formula
+        dull = colour * (1 - hits.light.wet * (0.35 + 0.15 * puddle))
+        return dull * (1 - share), sunlit, self._mirrored(hits.light, view, lateral, sin, cos) * share
+
+    def _mirrored(self, light: Light, view: Tensor, lateral: Tensor, sin: Tensor, cos: Tensor) -> Float[Tensor, "3 n"]:
+        """Compute what the wet road mirrors: the sky, but where rays to the side meet the fronts of a row of houses."""
+        ray = torch.stack((view[0], -view[1].abs(), view[2]))
+        sideways = ray[0] * cos - ray[2] * sin
+        apart = (self.walk + 1 - lateral * sideways.sign()).clamp(min=0.5) / sideways.abs().clamp(min=1e-3)
+        open_ = ((-ray[1] * apart - 6.0) / 5.0).clamp(0, 1)  # 6 to 11 metres: where roofs end
+        fronts = 0.35 * column(light.ambient, apart)
+        fronts = torch.lerp(fronts, low_sky(light, ray), 1 - torch.exp(apart * (-1.0 / light.haze)))
+        return torch.lerp(fronts, clear_sky(light, ray), open_)
 
     def classes(self, world: Float[Tensor, "3 n"]) -> Int[Tensor, " n"]:
         """Tell the class of points of the ground: road up to the kerb, then side walk, then terrain."""

@@ -254,14 +254,14 @@ class GrainedRoad:
     surfaces: Pyramids
     taps: int = 2
 
-    def __call__(self, hits: Hits) -> tuple[Tensor, Tensor]:
-        """Compute reflectance and sunlight of ground points."""
-        colour, sunlit = self.road(hits)
+    def __call__(self, hits: Hits) -> tuple[Tensor, ...]:
+        """Compute reflectance and sunlight of ground points, and what wet ground mirrors."""
+        colour, sunlit, *mirrored = self.road(hits)
         x, z = hits.world[0], hits.world[2]
         grass = self.road.map.lookup(x, z)[1].abs() > self.road.walk
         number = torch.where(grass, GRASS, GRAVEL)
         tone = _grain(self.surfaces, number, (x, z), hits, self.taps)
-        return (colour * (1 + torch.where(grass, 1.0, 0.6) * (tone - 1))).clamp(0.01, 1), sunlit
+        return (colour * (1 + torch.where(grass, 1.0, 0.6) * (tone - 1))).clamp(0.01, 1), sunlit, *mirrored
 
     def classes(self, world: Float[Tensor, "3 n"]) -> Int[Tensor, " n"]:
         """Tell the class of points of the ground, metres."""

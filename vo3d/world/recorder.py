@@ -12,7 +12,9 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.world.imu import ImuErrors, imu_readings
 from vo3d.world.labels import UNKNOWN
+from vo3d.world.lamps import glare
 from vo3d.world.optics import lens_of, take
+from vo3d.world.rain import rain_streaks
 from vo3d.world.render import forward_flow, pinhole_camera, quantised
 from vo3d.world.scene import Scene, build_scene, check_scene
 from vo3d.world.sensor import Sensor
@@ -113,8 +115,11 @@ class Recorder:
 
         lens = lens_of(sensor, (self.camera.height, self.camera.width))
         view = take(scene, self.camera, pose_at, time, sensor, lens, label=label)
+        if scene.light.dark:
+            view = replace(view, radiance=glare(view.radiance))
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
-        image = quantised(view.image, sensor.noise, generator)
+        image = rain_streaks(view.image, generator, scene.light.rain)
+        image = quantised(image, sensor.noise, generator)
         if later is None:
             flow = torch.full((2, *view.depth.shape), torch.nan, device=image.device)
         else:

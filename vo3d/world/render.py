@@ -71,7 +71,7 @@ def render(
         Camera(crop_intrinsics(camera.K, 0, top), min(rows, camera.height - top), camera.width)
         for top in range(0, camera.height, rows)
     )
-    bands = [_render_band(scene, solids, band, world_T_cam, samples, label) for band in cameras]
+    bands = [_render_band(scene, solids, band, world_T_cam, time, samples, label) for band in cameras]
     radiance, depth, mask, *classes = (torch.cat(parts, -2) for parts in zip(*bands, strict=True))
     return RenderedView(radiance * exposure, torch.where(depth < torch.inf, depth, 0.0), mask, *classes)
 
@@ -84,7 +84,7 @@ def quantised(image: Float[Tensor, "3 h w"], noise: float, generator: torch.Gene
 
 
 def _render_band(
-    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, samples: int, label: bool
+    scene: Scene, solids: Solids, camera: Camera, world_T_cam: Tensor, time: float, samples: int, label: bool
 ) -> tuple[Tensor, ...]:
     """Compute radiance, depth (inf: sky), object ids and, where asked for, classes of some rows of a view."""
     seen = cast(solids, camera, world_T_cam, scene.view_range)
@@ -92,7 +92,7 @@ def _render_band(
     mask = camera.untile(seen.of_solid(seen.solids.object, 0))
     classes = [camera.untile(_classes(scene, seen, camera, world_T_cam))] if label else []
     if samples == 1:
-        radiance = camera.untile(shade(scene, seen, camera, world_T_cam))
+        radiance = camera.untile(shade(scene, seen, camera, world_T_cam, time))
         solid = camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1))
         return _soften_edges(radiance, solid), depth, mask, *classes
     K = camera.K.clone()
@@ -100,7 +100,7 @@ def _render_band(
     K[:2, 2] += (samples - 1) / 2  # the centre of the top-left pixel stays (0, 0)
     fine = Camera(K, camera.height * samples, camera.width * samples)
     fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
-    radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam)), samples)
+    radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam, time)), samples)
     return radiance, depth, mask, *classes
 
 

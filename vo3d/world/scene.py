@@ -23,6 +23,35 @@ from vo3d.world.visit import Visit
 
 
 @dataclass(frozen=True)
+class Light:
+    """One sun or moon, a sky that is its own light source, lamps, haze; colours linear, 1 = white paper in full light.
+
+    The strength of a lamp is the light on a paper one metre before it.
+    """
+
+    to_sun: tuple[float, float, float]  # unit vector, the world's axes
+    sun: tuple[float, float, float]
+    ambient: tuple[float, float, float]
+    zenith: tuple[float, float, float]
+    horizon: tuple[float, float, float]
+    haze: float  # metres after which 1 - 1/e of the colour is the horizon's
+    clouds: float  # share of the sky, 0..1
+    cloud: tuple[float, float, float] = (0.9, 0.9, 0.92)
+    woods: float = 0.4  # light on the far line of trees
+    dusk: tuple[float, float, float] = (0.0, 0.0, 0.0)  # glow of sky and haze on the sun's side of the horizon
+    lamps: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of every street lamp
+    headlights: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the car that bears the camera
+    windows: float = 0.0  # share of the windows that are lit
+    wet: float = 0.0  # 0..1: how far water darkens the road, and mirrors the sky in it
+    rain: float = 0.0  # streaks of rain in the image, 1: a downpour
+
+    @property
+    def dark(self) -> bool:
+        """Tell whether it is so dark that lamps are on."""
+        return max(self.lamps) > 0
+
+
+@dataclass(frozen=True)
 class Hits:
     """Surface points that one paint colours: everything a procedural pattern may depend on.
 
@@ -42,10 +71,14 @@ class Hits:
     plane: Bool[Tensor, " n"]  # whether the solid is a plane
     material: Float[Tensor, "m n"]  # the solid's numbers; their meaning is the paint's own
     lattice: Float[Tensor, "1 2 h w"]  # for `vo3d.world.textures`
+    light: Light
+    ray: Float[Tensor, "3 n"]  # from the camera towards the point, of any length, in the world's axes
 
     def part(self, which: slice) -> "Hits":
         """Return the points of a slice."""
-        return Hits(**{name: value if name == "lattice" else value[..., which] for name, value in vars(self).items()})
+        return replace(
+            self, **{name: value[..., which] for name, value in vars(self).items() if name not in ("lattice", "light")}
+        )
 
     @property
     def a_footprint(self) -> Float[Tensor, " n"]:
@@ -72,9 +105,10 @@ class Zoned(Protocol):
         ...
 
 
-# A paint gives the reflectance (3 n, linear, 0..1) and the share of sunlight that reaches each point (n). One that
-# holds tensors of its own is a dataclass, so that `moved` finds them.
-Paint = Callable[[Hits], tuple[Tensor, Tensor]]
+# A paint gives the reflectance (3 n, linear, 0..1), the share of sunlight that reaches each point (n) and, if anything
+# glows, the light that it gives by itself (3 n, linear). One that holds tensors of its own is a dataclass, so that
+# `moved` finds them.
+Paint = Callable[[Hits], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -177,19 +211,6 @@ class SolidList:
 
 
 @dataclass(frozen=True)
-class Light:
-    """One sun, a sky that is its own light source, and haze; colours linear, 1 = white paper in full light."""
-
-    to_sun: tuple[float, float, float]  # unit vector, the world's axes
-    sun: tuple[float, float, float]
-    ambient: tuple[float, float, float]
-    zenith: tuple[float, float, float]
-    horizon: tuple[float, float, float]
-    haze: float  # metres after which 1 - 1/e of the colour is the horizon's
-    clouds: float  # share of the sky, 0..1
-
-
-@dataclass(frozen=True)
 class Scene:
     """A built scene: what is seen, and the camera's and the objects' motion through it.
 
@@ -204,7 +225,7 @@ class Scene:
     movers: RigidPath | None  # the moving objects, ids 1, 2, ... in order
     lattice: Float[Tensor, "1 2 h w"]
     view_range: float  # metres; solids beyond are not drawn
-    shadows: bool = False  # whether every static solid casts a shadow on all others, found pixel by pixel
+    shadows: bool = False  # whether every solid casts a shadow on all others, found pixel by pixel
     lamps: Float[Tensor, "l 3"] | None = None  # the heads of street lamps, metres, that shine at night
 
     def to(self, device: torch.device | str) -> "Scene":

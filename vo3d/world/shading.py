@@ -1,4 +1,4 @@
-"""The colour of each pixel: paints under sun and sky light, haze, and the sky itself."""
+"""The colour of each pixel: paints under the light of sun, sky and lamps, and haze."""
 
 from itertools import accumulate
 
@@ -7,18 +7,21 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vo3d.world.casting import Camera, Seen
+from vo3d.world.lamps import lamp_light
 from vo3d.world.primitives import BOX, PLANE, local_normal
 from vo3d.world.scene import Hits, Light, Scene, Solids, column
 from vo3d.world.shadows import lit, shaded, shadow_bounds
-from vo3d.world.textures import fractal_noise
+from vo3d.world.sky import low_sky, sky_light
 
 SHADOW_RANGE = 70.0  # metres from the camera within which moving things cast shadows
 STEEPEST = 0.02  # cosine at which a grazing surface's footprint stops growing
 
 
-def shade(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor, "4 4"]) -> Float[Tensor, "3 t 64"]:
-    """Compute the linear radiance of every pixel, in tile order; 1 is a white paper in full light."""
-    position = world_T_cam[:3, 3].float()
+def shade(
+    scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor, "4 4"], time: float
+) -> Float[Tensor, "3 t 64"]:
+    """Compute the linear radiance of every pixel at a time (seconds), in tile order; 1: white paper in full light."""
+    light, position = scene.light, world_T_cam[:3, 3].float()
     ray_T_pixel = (world_T_cam[:3, :3] @ camera.K.inverse()).float()
     depth, solid = seen.depth.flatten(), seen.solid.flatten()
     x, y = seen.pixel[0].flatten(), seen.pixel[1].flatten()
@@ -36,24 +39,31 @@ def shade(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor,
     ).T.contiguous()
     sky = (depth == torch.inf).nonzero()[:, 0]
     if len(sky):
-        image[:, sky] = _sky(scene, ray[:, sky], float(1 / camera.K[0, 0]))
+        image[:, sky] = sky_light(light, scene.lattice, ray[:, sky], float(1 / camera.K[0, 0]))
     # Pixels in the order of their paints: surfaces are worked out once, and each paint gets a slice.
     paint = seen.of_solid(seen.solids.paint, -1).flatten()
     groups = [(paint == index).nonzero()[:, 0] for index in range(len(scene.paints))]
     where = torch.cat(groups)
-    depth = depth[where]
-    hits = _surface(scene, solid_rows[:, solid[where]], depth, ray[:, where], ray_T_pixel, position)
+    depth, ray = depth[where], ray[:, where]
+    hits = _surface(scene, solid_rows[:, solid[where]], depth, ray, ray_T_pixel, position)
     albedo, sunlit = torch.empty_like(hits.world), torch.empty_like(depth)
+    glow = torch.zeros_like(hits.world) if light.dark or light.wet > 0 else None
     for colour, group, end in zip(scene.paints, groups, accumulate(map(len, groups)), strict=True):
         if len(group):
             part = slice(end - len(group), end)
-            albedo[:, part], sunlit[part] = colour(hits.part(part))
+            albedo[:, part], sunlit[part], *glowing = colour(hits.part(part))
+            if glow is not None and glowing:
+                glow[:, part] = glowing[0]
     if scene.shadows:
-        sunlit = sunlit * lit(scene.solids, hits.world, hits.normal, scene.light.to_sun)
-    sunlit = sunlit * _moving_shadows(scene.light, seen.solids, hits, depth, position)
-    radiance = albedo * _illumination(scene.light, hits.normal, sunlit)
-    far = 1 - torch.exp(depth * (-1.0 / scene.light.haze))
-    image[:, where] = torch.lerp(radiance, column(scene.light.horizon, depth), far)
+        sunlit = sunlit * lit(scene.placed(time), hits.world, hits.normal, light.to_sun)
+    else:
+        sunlit = sunlit * _moving_shadows(light, seen.solids, hits, depth, position)
+    illumination = _illumination(light, hits.normal, sunlit)
+    if light.dark:
+        illumination = illumination + lamp_light(scene, hits, world_T_cam, time)
+    radiance = albedo * illumination if glow is None else torch.addcmul(glow, albedo, illumination)
+    far = 1 - torch.exp(depth * (ray * ray).sum(0).sqrt() * (-1.0 / light.haze))
+    image[:, where] = torch.lerp(radiance, low_sky(light, ray), far)
     return image.view(3, *seen.depth.shape)
 
 
@@ -89,6 +99,8 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
         plane=kind == PLANE,
         material=material,
         lattice=scene.lattice,
+        light=scene.light,
+        ray=ray,
     )
 
 
@@ -115,24 +127,3 @@ def _illumination(light: Light, normal: Tensor, sunlit: Tensor) -> Float[Tensor,
     sun = (column(light.to_sun, normal) * normal).sum(0).clamp(min=0) * sunlit
     sky = 0.7 - 0.3 * normal[1]
     return column(light.sun, normal) * sun + column(light.ambient, normal) * sky
-
-
-def _sky(scene: Scene, ray: Tensor, pixel_angle: float) -> Float[Tensor, "3 n"]:
-    """Paint the sky at infinity: a gradient, a glow about the sun, clouds, and a far line of trees on the horizon."""
-    light = scene.light
-    ray = ray * (ray * ray).sum(0).rsqrt()
-    up = (-ray[1]).clamp(min=0)
-    colour = torch.lerp(column(light.horizon, ray), column(light.zenith, ray), 1 - (1 - up) ** 4)
-    glow = (column(light.to_sun, ray) * ray).sum(0).clamp(min=0)
-    colour = colour + column(light.sun, ray) * (0.25 * glow**8 + 2.0 * glow**256)
-    height = up + 0.12
-    clouds = fractal_noise(
-        scene.lattice, ray[0] / height * 1.5, ray[2] / height * 1.5, pixel_angle * 2 / height**2, 1.0, 4
-    )[0]
-    cover = ((clouds + light.clouds * 2 - 1) * 1.2).clamp(0, 1) * (up * 8).clamp(0, 1)
-    colour = torch.lerp(colour, column((0.9, 0.9, 0.92), ray), cover * 0.85)
-    azimuth = torch.atan2(ray[0], ray[2])
-    footprint = torch.full_like(up, pixel_angle)
-    trees = 0.035 + 0.025 * fractal_noise(scene.lattice, azimuth, torch.zeros_like(up), footprint, 0.15, 4)[0]
-    wooded = ((trees - up) / pixel_angle + 0.5).clamp(0, 1)
-    return torch.lerp(colour, column((0.16, 0.22, 0.17), ray) * 0.4 + column(light.horizon, ray) * 0.55, wooded)

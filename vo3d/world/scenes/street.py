@@ -21,9 +21,10 @@ from vo3d.world.photographs import (
 from vo3d.world.posters import dress_houses
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
 from vo3d.world.roads import STEP, RoadLine, random_line, road_map, with_shadows
-from vo3d.world.scene import Dice, Light, Paint, Scene, SolidList, generator_of
+from vo3d.world.scene import Dice, Paint, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
+from vo3d.world.times import drawn_time, outdoor_light
 from vo3d.world.traffic import traffic
 from vo3d.world.visit import Seeds, Visit
 
@@ -58,17 +59,23 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         street(f"houses {side}").houses(side, 10.0, end)
         street(f"trees {side}").trees(side, 12.0, end)
         street(f"parked cars {side}").parked_cars(side, 14.0, end)
-    street("lamps").lamps(20.0, end)
+    lamps = street("lamps").lamps(20.0, end)
     if visit.photographs:
         built = solids.build()
         dress_houses(solids, built.select((built.paint == WALL).nonzero()[:, 0]), line.distance, PICTURE)
     moving = Movers(generator_of(seeds.movers, "movers"), solids, CAR, ROUGH)
     lateral = torch.full_like(camera.times, camera.lateral)
     movers = traffic(moving, line, camera.times, camera.driven, lateral, duration, visit.traffic, CAMERA_HEIGHT)
-    built, light = solids.build(), _light(generator_of(seeds.time, "light"))
-    still = built.select((built.object == 0).nonzero()[:, 0])
+    built = solids.build()
+    time = drawn_time(visit.time, seeds.time)
+    light = outdoor_light(time, seeds.time)
+    if motion not in {"car", "wide"}:
+        light = replace(light, headlights=(0.0, 0.0, 0.0))
     near = replace(line, **{name: value[: int(end / STEP)] for name, value in vars(line).items()})
-    ground_map = with_shadows(road_map(near, 16.0), still, CAMERA_HEIGHT, light.to_sun)
+    ground_map, low_sun = road_map(near, 16.0), time == "low-sun"
+    if not low_sun:  # whose long shadows fall on walls too, and are found pixel by pixel
+        still = built.select((built.object == 0).nonzero()[:, 0])
+        ground_map = with_shadows(ground_map, still, CAMERA_HEIGHT, light.to_sun)
     ground = Road(near, ground_map, LANE, KERB, WALK)
     scene = Scene(
         solids=built,
@@ -78,6 +85,8 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         movers=movers,
         lattice=noise_lattice(generator_of(seeds.place, "noise")),
         view_range=VIEW_RANGE,
+        shadows=low_sun,
+        lamps=lamps,
     )
     return _photographed(scene, ground, seeds.place) if visit.photographs else scene
 
@@ -91,21 +100,6 @@ def _photographed(scene: Scene, ground: Road, seed: int) -> Scene:
     paints[LEAVES] = Grained(paints[LEAVES], given.surfaces, GRASS, 0.8, colours=2)
     lattice = photographic_lattice(generator_of(seed, "noise"), given.amplitude)
     return replace(scene, paints=tuple(paints), lattice=lattice)
-
-
-def _light(generator: torch.Generator) -> Light:
-    azimuth, height, clouds, warm = torch.rand(4, generator=generator).tolist()
-    azimuth, height = 2 * math.pi * azimuth, math.radians(36 + 28 * height)
-    sun = 1.5 - 0.5 * clouds
-    return Light(
-        to_sun=(math.cos(height) * math.sin(azimuth), -math.sin(height), math.cos(height) * math.cos(azimuth)),
-        sun=(sun, sun * (0.93 - 0.06 * warm), sun * (0.84 - 0.12 * warm)),
-        ambient=(0.50, 0.56, 0.66),
-        zenith=(0.10, 0.24, 0.58),
-        horizon=(0.60, 0.70, 0.80),
-        haze=420.0,
-        clouds=0.25 + 0.5 * clouds,
-    )
 
 
 WALLS = ((0.62, 0.52, 0.36), (0.70, 0.66, 0.56), (0.45, 0.20, 0.13), (0.55, 0.36, 0.24), (0.66, 0.60, 0.50),
@@ -197,9 +191,10 @@ class _Street(Dice):
                       z + 0.7 * size * math.sin(angle))  # fmt: skip
             self.solids.add(BALL, centre, (radius, radius, radius), paint=LEAVES, material=leaves, label=VEGETATION)
 
-    def lamps(self, begin: float, end: float) -> None:
-        """Set up lamp posts with an arm over the road."""
+    def lamps(self, begin: float, end: float) -> Tensor:
+        """Set up lamp posts with an arm over the road; return where their lamps are, shape l 3."""
         s, side = begin, 1.0
+        places = []
         steel = (0.20, 0.22, 0.22, 0.26, 0.27, 0.27, 0.2, 0.5)
         while s < end:
             x, z, heading = self.place(s, side * 5.5)
@@ -212,8 +207,11 @@ class _Street(Dice):
                 arm = (x + inward * 0.8 * math.cos(heading), ground - 6.4, z - inward * 0.8 * math.sin(heading))
                 self.solids.add(BOX, arm, (0.9, 0.05, 0.06), paint=ROUGH, material=steel, yaw=heading, label=POLE)
                 head = (x + inward * 1.6 * math.cos(heading), ground - 6.36, z - inward * 1.6 * math.sin(heading))
-                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=steel, yaw=heading, label=POLE)
+                self.solids.add(BOX, head, (0.4, 0.08, 0.14), paint=ROUGH, material=(*steel, 0.0, 1.0), yaw=heading,
+                                label=POLE)  # fmt: skip
+                places.append((head[0], head[1] + 0.1, head[2]))
             s, side = s + self.uniform(22.0, 32.0), -side
+        return torch.tensor(places, dtype=torch.float64).float().view(-1, 3)
 
     def parked_cars(self, side: float, begin: float, end: float) -> None:
         """Park cars in the bays on one side."""

@@ -18,7 +18,7 @@ from vo3d.world.table_paints import printed, speckled, wooden
 from vo3d.world.textures import noise_lattice
 from vo3d.world.visit import Seeds, Visit
 
-OBEYS = ()  # of `vo3d.world.visit.Visit`: one seed for all
+OBEYS = ("photographs",)  # of `vo3d.world.visit.Visit`: the rest is drawn from one seed
 VIEW_RANGE = 8.0  # metres
 SPREAD = 0.15  # metres from the middle of the table within which things stand
 TALLEST = 0.19  # metres
