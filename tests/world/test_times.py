@@ -15,7 +15,7 @@ from vo3d.world.paints import MATERIAL_SIZE, mottled
 from vo3d.world.path import RigidPath, Spline
 from vo3d.world.primitives import BALL, BOX, CYLINDER, ENTER, PLANE, local_normal
 from vo3d.world.recorder import Recorder
-from vo3d.world.render import kitti_camera, render
+from vo3d.world.render import pinhole_camera, render
 from vo3d.world.scene import Light, Scene, SolidList, Solids, build_scene
 from vo3d.world.scenes.street import WALL
 from vo3d.world.sensor import Sensor
@@ -132,7 +132,7 @@ def brute_force(solids: Solids, points: Tensor, normal: Tensor, to_sun: tuple[fl
 def test_shadows_are_those_of_rays_towards_the_sun(seed) -> None:
     scene = build_scene("street", seed, 60, CLEAN, Visit(time="low-sun"))
     assert scene.shadows
-    camera, time = kitti_camera(SIZE), 3.0
+    camera, time = pinhole_camera(SIZE), 3.0
     world_T_cam = scene.camera.poses(torch.tensor([time], dtype=torch.float64))[0, 0]
     solids = scene.placed(time)
     seen = cast(solids, camera, world_T_cam, scene.view_range)
@@ -180,7 +180,7 @@ def small_scene(add, light: Light, movers: RigidPath | None = None, **more) -> S
 
 
 def looks(scene: Scene, time: float = 0.0, world_T_cam: Tensor = STILL) -> Tensor:
-    return render(scene, kitti_camera((96, 160)), world_T_cam, time).image.mean(0)
+    return render(scene, pinhole_camera((96, 160)), world_T_cam, time).image.mean(0)
 
 
 def test_a_house_shades_the_ground_and_the_wall_across_the_street() -> None:
@@ -194,7 +194,7 @@ def test_a_house_shades_the_ground_and_the_wall_across_the_street() -> None:
         for house in (True, False)
     )
     # Height of the shadow on the front, 16 m from the house: 10 m - 16 m tan(14 degrees) = 6 m.
-    camera = kitti_camera((96, 160))
+    camera = pinhole_camera((96, 160))
     for point, shaded in (((8.0, 0.0, 20.0), True), ((8.0, -3.5, 20.0), True), ((8.0, -6.0, 20.0), False),
                           ((0.0, 2.0, 20.0), True), ((0.0, 2.0, 9.0), False)):  # fmt: skip
         column, row = (round(float(camera.K[i, i] * point[i] / point[2] + camera.K[i, 2])) for i in range(2))
@@ -213,7 +213,7 @@ def test_whatever_moves_casts_its_shadow_on_ground_and_walls(kind) -> None:
         solids.add(kind, (-1.0, 0.9, 0.0), (0.7, 1.1, 0.7), paint=0, material=STONE, object_id=1)
 
     scene = small_scene(wall_and_mover, EVENING, movers, shadows=True)
-    camera = kitti_camera((192, 320))
+    camera = pinhole_camera((192, 320))
     shadows = []
     for time in (0.0, 2.0):
         view, alone = (
@@ -254,7 +254,7 @@ def test_street_lamps_light_the_ground_below_them() -> None:
     lamps = torch.tensor([[0.0, -3.0, 12.0]])
     lit_up = looks(small_scene(lambda solids: None, light, lamps=lamps))
     below = looks(small_scene(lambda solids: None, DARK))
-    camera = kitti_camera((96, 160))
+    camera = pinhole_camera((96, 160))
     row = round(float(camera.K[1, 1] * 2.0 / 12.0 + camera.K[1, 2]))  # 5 metres below the lamp
     assert float(lit_up[row, 80] ** 2) == pytest.approx(0.5 * (20 / 25 + 0.01), rel=0.03)  # grey of 0.5, sky 1 above
     assert float(lit_up[row].argmax()) == pytest.approx(79.5, abs=1.5)
@@ -276,7 +276,7 @@ def test_headlights_shine_ahead_of_the_scene_s_camera_whoever_looks() -> None:
     assert float(linear[55, 80]) > 4 * float(linear[20, 80])  # cut off above
     # The wall lies 20 m ahead: a camera to the right sees the same light there, its disparity of 14 pixels to the left.
     beside, shift = STILL.clone(), 14
-    beside[0, 3] = shift * 20 / kitti_camera((96, 160)).K[0, 0]
+    beside[0, 3] = shift * 20 / pinhole_camera((96, 160)).K[0, 0]
     moved = looks(scene, world_T_cam=beside)
     torch.testing.assert_close(moved[16:56, : 160 - shift], image[16:56, shift:], atol=1e-3, rtol=1e-3)
 

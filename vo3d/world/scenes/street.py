@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from vo3d.world.labels import BUILDING, POLE, ROAD, VEGETATION
 from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, drawn_motion, longest_ride, ride
