@@ -221,10 +221,10 @@ def test_noise_is_the_same_whatever_the_exposure_time():
 
 def test_rows_of_a_rolling_shutter_are_those_of_views_at_their_own_instants():
     sensor = replace(CLEAN, rolling_shutter=0.08)
-    recorder, index = street(sensor, 140), 100  # in a turn, behind a moving car
-    scene, frame = recorder.scene, recorder.frame(index)
-    sharp = street(CLEAN, 140).frame(index)
-    assert len(frame.mask.unique()) > 1
+    recorder, sharp_recorder = street(sensor, 140), street(CLEAN, 140)
+    indices = range(5, 139, 5)
+    index = next(one for one in indices if int((sharp_recorder.frame(one).mask > 0).sum()) > 50)  # behind a moving car
+    scene, frame, sharp = recorder.scene, recorder.frame(index), sharp_recorder.frame(index)
     wrong = 0
     for row in range(0, SIZE[0], 5):
         time = index / 10 + 0.08 * ((row // 2 * 2 + 0.5) / (SIZE[0] - 1) - 0.5)
@@ -236,7 +236,7 @@ def test_rows_of_a_rolling_shutter_are_those_of_views_at_their_own_instants():
     assert wrong <= 3, wrong  # of 2704 pixels: outlines, where float32 decides otherwise
     middle = slice(SIZE[0] // 2 - 1, SIZE[0] // 2 + 1)
     assert float(((frame.depth - sharp.depth).abs() <= 1e-2 * sharp.depth)[middle].float().mean()) > 0.95
-    assert float((frame.depth[0] != sharp.depth[0]).float().mean()) > 0.3
+    assert float(((frame.depth - sharp.depth).abs() > 1e-3 * sharp.depth).float().mean()) > 0.1
 
 
 def test_a_still_rolling_shutter_is_a_global_one(still):

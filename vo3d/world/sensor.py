@@ -24,7 +24,7 @@ class Sensor:
     baseline: float = 0.54  # metres from the left to the right camera
     exposure: float = 1.0  # factor on the light
     noise: float = 0.004  # standard deviation of white noise on the encoded image in [0, 1]
-    samples: int = 1  # rays a pixel in each direction
+    samples: int = 1  # rays a pixel in each direction; through a lens at least 2
     focal: float = 718.856 / 1241.0  # focal length as a share of the image's width
     centre: tuple[float, float] = (0.5, 0.5)  # the principal point as shares of the image's width and height
     height: float = 1.65  # metres above the road
