@@ -61,7 +61,10 @@ def street(sensor: Sensor, frames: int = 40, size: tuple[int, int] = SIZE) -> Re
         ({"motion_blur": 1.5}, "motion_blur 1.5 of a camera: expected a share from 0 to 1"),
         ({"rolling_shutter": 0.2}, "rolling_shutter 0.2 of a camera: expected 0 to 0.1 seconds"),
         ({"rolling_shutter": -0.01}, "rolling_shutter -0.01"),
-        ({"lens": ("radtan", (math.nan, 0.0, 0.0, 0.0))}, "lens .* expected one of radtan, equidistant with finite"),
+        (
+            {"lens": ("radtan", (math.nan, 0.0, 0.0, 0.0))},
+            "lens .* expected one of radtan, equidistant and a tuple of fin",
+        ),
         ({"lens": RADTAN.lens, "rolling_shutter": 0.01}, "a lens and a rolling_shutter: expected one of them"),
     ],
 )

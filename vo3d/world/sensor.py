@@ -58,8 +58,8 @@ class Sensor:
             ),
             (
                 "lens",
-                self.lens is None or (self.lens[0] in LENSES and all(map(math.isfinite, self.lens[1]))),
-                f"one of {', '.join(LENSES)} with finite coefficients",
+                self.lens is None or _is_lens(self.lens),
+                f"one of {', '.join(LENSES)} and a tuple of finite coefficients",
             ),
         )
         for name, holds, expected in checks:
@@ -75,6 +75,13 @@ class Sensor:
                 f"flow with a rolling_shutter of {self.rolling_shutter:g} s, where each row has its own time: expected "
                 "rolling_shutter 0, or no flow"
             )
+
+
+def _is_lens(lens: tuple[object, ...]) -> bool:
+    """Tell whether these are the name of a model and finite numbers, as tuples: sensors are keys of caches."""
+    if not isinstance(lens, tuple) or len(lens) != 2 or lens[0] not in LENSES or not isinstance(lens[1], tuple):
+        return False
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in lens[1])
 
 
 def drawn_sensor(seed: int, rate: float = 10.0) -> Sensor:
