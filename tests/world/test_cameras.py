@@ -15,6 +15,7 @@ from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.distortion import undistort_points
 from vo3d.geometry.warp import sample_image, warp_by_depth
 from vo3d.world.casting import Camera, cast
+from vo3d.world.export import render_sequence
 from vo3d.world.optics import lens_of, take
 from vo3d.world.paints import MATERIAL_SIZE, mottled
 from vo3d.world.path import RigidPath, Spline
@@ -352,3 +353,8 @@ def test_a_lens_that_cannot_be_drawn_is_refused_in_one_line():
             street(sensor).frame(0)
     with pytest.raises(Vo3dError, match="radtan lens model takes 4, 5, 8, 12, 14 coefficients, not 3"):
         street(replace(RADTAN, lens=("radtan", (0.1, 0.1, 0.1)))).frame(0)
+
+
+def test_files_have_no_room_for_a_lens():
+    with pytest.raises(Vo3dError, match=r"frames with lens .*radtan.*, for which files have no room"):
+        next(render_sequence(street(RADTAN), stereo=False))
