@@ -1,4 +1,4 @@
-"""Real cameras: what their images are stored like, and how the distortion of their lenses is undone."""
+"""Cameras with lenses, real and virtual: what their images are like, and how the distortion is undone."""
 
 import math
 from collections.abc import Sequence

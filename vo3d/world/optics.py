@@ -19,7 +19,7 @@ from vo3d.world.sensor import Sensor
 
 INSTANTS = 9  # that an open shutter averages; an odd number, so that the middle one is the frame's own
 ROWS = 2  # that a rolling shutter reads at one instant: a row is off by half the time from one to the next
-WIDEST = 6.0  # sides of an image: the most of an ideal view that a lens may show
+WIDEST = 4.0  # sides of an image: the most of an ideal view that a lens may show
 
 PoseAt = Callable[[float], Float64[Tensor, "4 4"]]  # world_T_cam so many seconds after a frame's own time
 

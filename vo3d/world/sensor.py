@@ -24,7 +24,7 @@ class Sensor:
     baseline: float = 0.54  # metres from the left to the right camera
     exposure: float = 1.0  # factor on the light
     noise: float = 0.004  # standard deviation of white noise on the encoded image in [0, 1]
-    samples: int = 1  # rays a pixel in each direction
+    samples: int = 1  # rays a pixel in each direction; through a lens at least 2
     focal: float = 718.856 / 1241.0  # focal length as a share of the image's width
     centre: tuple[float, float] = (0.5, 0.5)  # the principal point as shares of the image's width and height
     height: float = 1.65  # metres above the road
@@ -58,8 +58,8 @@ class Sensor:
             ),
             (
                 "lens",
-                self.lens is None or (self.lens[0] in LENSES and all(map(math.isfinite, self.lens[1]))),
-                f"one of {', '.join(LENSES)} with finite coefficients",
+                self.lens is None or _is_lens(self.lens),
+                f"one of {', '.join(LENSES)} and a tuple of finite coefficients",
             ),
         )
         for name, holds, expected in checks:
@@ -75,6 +75,13 @@ class Sensor:
                 f"flow with a rolling_shutter of {self.rolling_shutter:g} s, where each row has its own time: expected "
                 "rolling_shutter 0, or no flow"
             )
+
+
+def _is_lens(lens: tuple[object, ...]) -> bool:
+    """Tell whether these are the name of a model and finite numbers, as tuples: sensors are keys of caches."""
+    if not isinstance(lens, tuple) or len(lens) != 2 or lens[0] not in LENSES or not isinstance(lens[1], tuple):
+        return False
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in lens[1])
 
 
 def drawn_sensor(seed: int, rate: float = 10.0) -> Sensor:
