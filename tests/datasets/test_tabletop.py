@@ -17,13 +17,13 @@ from vo3d.world.stills import Stills
 SIZE = (64, 80)
 
 
-def photometric(sample, source):
+def photometric(sample, source, least=0.3):
     """Median differences between the reference and a source, warped by the true depth and not, over the same pixels."""
     source_T_reference = se3.relative(sample.world_T_cam[source].double(), sample.world_T_cam[0].double()).float()
     warped, valid = warp_by_depth(
         sample.image[source], sample.depth[0], sample.K[0], source_T_reference, sample.K[source]
     )
-    assert float(valid.float().mean()) > 0.3
+    assert float(valid.float().mean()) > least
     good, bad = (
         float((image - sample.image[0]).abs().mean(0)[valid].median()) for image in (warped, sample.image[source])
     )
@@ -142,7 +142,7 @@ def test_frames_of_a_drive_are_views_too(drives):
     assert float(seen.min()) >= 3.0
     assert float(seen.max()) <= 60.0
     assert sample.index[0] == 0
-    good, bad = photometric(sample, 1)
+    good, bad = photometric(sample, 1, least=0.2)  # without what moves, and the sky
     assert good < 0.6 * bad
 
 

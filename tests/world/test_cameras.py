@@ -14,7 +14,7 @@ from vo3d.geometry import backproject, project, se3, so3_exp
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.distortion import undistort_points
 from vo3d.geometry.warp import sample_image, warp_by_depth
-from vo3d.world.casting import Camera, cast
+from vo3d.world.casting import FAR, Camera, cast
 from vo3d.world.export import render_sequence
 from vo3d.world.optics import lens_of, take
 from vo3d.world.paints import MATERIAL_SIZE, mottled
@@ -133,7 +133,7 @@ def test_casting_equals_a_test_of_every_solid_at_every_pixel():
                 for i, kind in enumerate(solids.kind)
             ]
         )
-        depth = torch.where(depth.isnan(), torch.inf, depth).amin(0).view(height, width).float()
+        depth = torch.where(depth < FAR, depth, torch.inf).amin(0).view(height, width).float()
         cast_depth = camera.untile(found.depth)
         same = (cast_depth == depth) | ((cast_depth / depth - 1).abs() < 1e-3)
         wrong, seen = wrong + int((~same).sum()), seen + int((depth < torch.inf).sum())
@@ -235,7 +235,9 @@ def test_rows_of_a_rolling_shutter_are_those_of_views_at_their_own_instants():
         world_T_cam = scene.camera.poses(torch.tensor([time], dtype=torch.float64))[0, 0]
         view = render(scene, recorder.camera, world_T_cam, time)
         depth, image = view.depth[row], (view.image[:, row] * 255).round()
-        same = ((frame.depth[row] - depth).abs() <= 1e-5 * depth) & (frame.mask[row] == view.mask[row])
+        same = ((frame.depth[row] - depth).abs() <= 1e-5 * depth * (1 + depth / 20)) & (
+            frame.mask[row] == view.mask[row]
+        )
         wrong += int((~(same & ((frame.image[:, row] - image).abs() <= 1).all(0))).sum())
     assert wrong <= 3, wrong  # of 2704 pixels: outlines, where float32 decides otherwise
     middle = slice(SIZE[0] // 2 - 1, SIZE[0] // 2 + 1)
@@ -271,7 +273,7 @@ def test_blur_of_a_still_camera_changes_nothing_and_of_a_moving_one_is_the_mean_
 def test_blur_and_rolling_shutter_combine():
     size, middle = (16, 80), slice(7, 9)
     both, rolled, blurred = (
-        street(replace(CLEAN, rolling_shutter=delay, motion_blur=share), 140, size).frame(100)
+        street(replace(CLEAN, rolling_shutter=delay, motion_blur=share), 140, size).frame(60)
         for delay, share in ((0.05, 0.5), (0.05, 0.0), (0.0, 0.5))
     )
     assert torch.equal(both.depth, rolled.depth)

@@ -192,7 +192,7 @@ def test_pictures_do_not_alias_with_distance(given, surface):
         still = torch.eye(4, dtype=torch.float64)
         seen = [cast(scene.solids, camera, still, 100.0) for camera in (coarse, fine)]
         one, many = (
-            camera.untile(shade(scene, part, camera, still)).clamp(0, 1).sqrt()
+            camera.untile(shade(scene, part, camera, still, 0.0)).clamp(0, 1).sqrt()
             for camera, part in zip((coarse, fine), seen, strict=True)
         )
         owner = coarse.untile(torch.where(seen[0].depth < torch.inf, seen[0].solid, -1))
@@ -234,14 +234,15 @@ def test_a_photographic_lattice_has_the_spectrum_and_the_values_of_the_plain_one
 def test_photographs_add_pictures_to_a_street_and_change_nothing_else(shown):
     for seed in (0, 3):
         plain, with_pictures = (build_scene("street", seed, 60, visit=visit) for visit in (None, shown))
-        count = len(plain.solids)
-        added = with_pictures.solids.select(torch.arange(count, len(with_pictures.solids)))
+        solids = with_pictures.solids
+        added = solids.select((solids.paint == PICTURE).nonzero()[:, 0])
         assert len(added) > 20
-        assert (added.paint == PICTURE).all()
-        for name, value in vars(plain.solids).items():
-            assert torch.equal(value, getattr(with_pictures.solids, name)[:count])
+        assert not (plain.solids.paint == PICTURE).any()
+        for name, value in vars(plain.solids).items():  # people walk round boards, so that only what stands is equal
+            others = getattr(solids, name)[(solids.paint != PICTURE) & (solids.object == 0)]
+            assert torch.equal(value[plain.solids.object == 0], others)
         assert torch.equal(plain.camera.spline.control, with_pictures.camera.spline.control)
-        assert torch.equal(plain.movers.spline.control, with_pictures.movers.spline.control)
+        assert plain.movers.spline.control.shape == with_pictures.movers.spline.control.shape
         assert plain.light == with_pictures.light
         line: RoadLine = plain.paints[0].line
         corners = (added.corners() + added.centre[:, None]).flatten(0, 1)[:, ::2].double()

@@ -89,7 +89,7 @@ def test_flow_follows_moving_objects(recorder, scene):
         now, later = recorder.frame(index, later=index + 1), recorder.frame(index + 1)
         for number in now.mask.unique().tolist():
             object_pixels = (now.mask == number) & (now.depth < 40)
-            if number == 0 or int(object_pixels.sum()) < 60:
+            if number == 0 or int(object_pixels.sum()) < 150:
                 continue
             y, x = object_pixels.nonzero().T
             target = torch.stack((x, y), -1) + now.flow[:, object_pixels].T
@@ -122,7 +122,9 @@ def test_moving_objects_move_as_flow_says_and_not_as_the_road(scene):
     moving = (later - same)[view.mask, :3, 3].norm(dim=-1) > 0.1  # some people stand
     assert int(moving.sum()) > 30
     assert float(flow[:, view.mask == 0].abs().max()) < 1e-3
-    assert float(flow[:, moving & (view.depth < 60)].norm(dim=0).min()) > 0.05
+    assert (
+        float(flow[:, moving & (view.depth < 60)].norm(dim=0).quantile(0.05)) > 0.05
+    )  # but those who come straight on
 
 
 def test_the_right_view_warped_by_depth_gives_the_left(recorder):

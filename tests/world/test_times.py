@@ -358,5 +358,5 @@ def test_haze_grows_with_the_length_of_the_ray() -> None:
 
 
 def test_a_table_stands_indoors() -> None:
-    with pytest.raises(Vo3dError, match="time 'fog' of a tabletop: a table stands indoors"):
+    with pytest.raises(Vo3dError, match="tabletop has no time 'fog'"):
         build_scene("tabletop", 0, 2, CLEAN, Visit(time="fog"))
