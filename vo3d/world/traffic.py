@@ -118,7 +118,7 @@ class _Traffic:
         spells = ((torch.sin(self.driven / 80 + spell) - 0.6) / 0.4).clamp(
             min=0
         )  # speeds stay within half the camera's
-        gap = 3.5 + near + dice.uniform(0.35, 0.6) * speed + 16 * spells
+        gap = 3.5 + near + dice.uniform(0.3, 0.5) * speed + 16 * spells
         passing = float(speed.max()) + dice.uniform(4.0, 7.0)
         for when, where in self.meetings(count, duration):
             half = dice.vehicle(Place(object_id=self.next_id))
