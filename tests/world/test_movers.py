@@ -28,6 +28,7 @@ from vo3d.world.visit import Visit
 SIZE = (64, 208)
 CLEAN = Sensor(noise=0.0)
 DURATION = 30.0
+AMOUNTS = (1.0, 2.5)  # of the drives with seeds 0 and 1
 TIMES = torch.arange(-6, 158, dtype=torch.float64) * 0.2
 # How far a camera has come along the line and where it is beside it, metres, at seconds t.
 MOTIONS = {
@@ -69,7 +70,7 @@ def drives(empty) -> dict[tuple[str, int], Drive]:
             for kind, centre, rotation, half in zip(still.kind, still.centre, still.rotation, still.half, strict=True):
                 solids.add(int(kind), centre.tolist(), half.tolist(), paint=0, rotation=rotation.flatten().tolist())
             movers = Movers(torch.Generator().manual_seed(seed), solids, 0, 0)
-            paths = traffic(movers, line, TIMES, *motion(TIMES), DURATION, 1.0, CAMERA_HEIGHT)
+            paths = traffic(movers, line, TIMES, *motion(TIMES), DURATION, AMOUNTS[seed], CAMERA_HEIGHT)
             scene = Scene(solids.build(), (), empty.light, empty.camera, paths, empty.lattice, empty.view_range)
             x, z, _ = line.at(*motion(time)).unbind(1)
             found[name, seed] = Drive(scene, torch.stack((x, torch.zeros_like(x), z), 1).float())

@@ -16,7 +16,7 @@ from vo3d.world.scene import Solids
 KNOT = 0.1  # seconds between control points: legs swing once a second
 LANE = 1.5  # metres from the centre line to the middle of a lane
 KERBSIDE, WALKS, FREE = 5.35, (7.0, 7.6), 7.15  # where people stand; walk towards and along; where nothing stands
-ONCOMING, WALKER, CROSSER = 3.5, 2.3, 8.0  # seconds between two at amount 1
+ONCOMING, WALKER, CROSSER = 3.5, 2.3, 6.0  # seconds between two at amount 1
 SHORTEST = 2.2  # seconds between two oncoming vehicles, however many are wanted
 PERSON_RADIUS = 0.35  # metres
 BEFORE, AFTER = 1.0, 3.0  # seconds before the start and after the end in which some are met
@@ -118,7 +118,7 @@ class _Traffic:
         spells = ((torch.sin(self.driven / 80 + spell) - 0.6) / 0.4).clamp(
             min=0
         )  # speeds stay within half the camera's
-        gap = 3.5 + near + dice.uniform(0.35, 0.6) * speed + 16 * spells
+        gap = 3.5 + near + dice.uniform(0.3, 0.5) * speed + 16 * spells
         passing = float(speed.max()) + dice.uniform(4.0, 7.0)
         for when, where in self.meetings(count, duration):
             half = dice.vehicle(Place(object_id=self.next_id))
