@@ -12,6 +12,7 @@ from vo3d.errors import Vo3dError
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
 from vo3d.world.scene import distinct_seeds
 from vo3d.world.stills import Still, Stills
+from vo3d.world.visit import Visit
 
 
 class TabletopScene(RenderedScene):
@@ -61,6 +62,7 @@ class Tabletop(MultiViewDataset):
         lights: those under which every table is seen, 0 to 6; None: one for each table, drawn from its seed.
         samples: rays a pixel in each direction.
         noise: standard deviation of white noise on the image.
+        visit: choices of the scenes; a table obeys `photographs`.
         depth_range, cache: see `TabletopScene`.
         num_views, transforms: see `MultiViewDataset`; `seed` there is `augmentation_seed` here.
     """
@@ -76,12 +78,13 @@ class Tabletop(MultiViewDataset):
         noise: float = 0.006,
         depth_range: tuple[float, float] = DEPTH_RANGE,
         cache: bool = False,
+        visit: Visit | None = None,
         augmentation_seed: int = 0,
         **views: Any,
     ) -> None:
         scenes = []
         for seed in distinct_seeds(seeds):
-            stills = Stills(seed, (size[0], size[1]), views=views_per_scene, samples=samples, noise=noise)
+            stills = Stills(seed, (size[0], size[1]), views=views_per_scene, samples=samples, noise=noise, visit=visit)
             chosen = (drawn_light(seed),) if lights is None else lights
             scenes += [TabletopScene(stills, light, depth_range=depth_range, cache=cache) for light in chosen]
         super().__init__(scenes, seed=augmentation_seed, **views)

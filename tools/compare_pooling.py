@@ -38,7 +38,7 @@ from vo3d.recording import RecordingDataset
 from vo3d.settings.build import build
 from vo3d.settings.files import find_config, read_settings
 from vo3d.settings.run_folder import HISTORY, find_checkpoint, read_run
-from vo3d.world.export import render_to_kitti
+from vo3d.world.drive_files import render_to_kitti
 
 COST = "cost.json"  # in the folder of a finished run: what its training took
 BUDGET = "budget.json"  # in the folder of all runs: what they have in common

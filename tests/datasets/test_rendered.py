@@ -9,7 +9,7 @@ from vo3d.datasets.rendered import Rendered, RenderedRecording
 from vo3d.errors import Vo3dError
 from vo3d.sample import Sample
 from vo3d.settings.build import build
-from vo3d.world.export import render_to_kitti
+from vo3d.world.drive_files import render_to_kitti
 from vo3d.world.sensor import Sensor, drawn_sensor
 
 SIZE = (32, 96)

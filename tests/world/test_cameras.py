@@ -15,7 +15,7 @@ from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.distortion import undistort_points
 from vo3d.geometry.warp import sample_image, warp_by_depth
 from vo3d.world.casting import FAR, Camera, cast
-from vo3d.world.export import render_sequence
+from vo3d.world.drive_files import render_sequence
 from vo3d.world.optics import lens_of, take
 from vo3d.world.paints import MATERIAL_SIZE, mottled
 from vo3d.world.path import RigidPath, Spline

@@ -20,7 +20,7 @@ from vo3d.formats.kitti import write_sequence
 from vo3d.geometry.rotations import so3_exp
 from vo3d.sample import Sample
 from vo3d.settings.build import build
-from vo3d.world.export import render_to_kitti
+from vo3d.world.drive_files import render_to_kitti
 from vo3d.world.imu import MEMS, ImuErrors, imu_errors_of, imu_readings, reading_times
 from vo3d.world.path import GRAVITY, RigidPath, Spline
 from vo3d.world.scene import build_scene

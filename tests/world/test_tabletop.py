@@ -16,7 +16,6 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import backproject, project
 from vo3d.geometry.view_selection import pair_scores
 from vo3d.world.dome import DEPTH_RANGE, DIFFUSE, LIGHTS, RADIUS, dome_light, dome_poses, dome_scores, dtu_camera
-from vo3d.world.export import render_to_dtu, render_to_dtu_training
 from vo3d.world.paints import MATERIAL_SIZE
 from vo3d.world.primitives import BALL, BOX, PLANE
 from vo3d.world.recorder import Recorder
@@ -25,6 +24,7 @@ from vo3d.world.scenes.tabletop import _Table
 from vo3d.world.sensor import Sensor
 from vo3d.world.shadows import lit
 from vo3d.world.stills import Stills
+from vo3d.world.table_files import render_to_dtu, render_to_dtu_training
 
 SIZE = (48, 64)
 

@@ -136,8 +136,9 @@ def write_counts(path: Path, counts: Int[Tensor, "h w"], *, bits: Literal[8, 16]
     """
     if counts.numel() and not 0 <= int(counts.min()) <= int(counts.max()) < 1 << bits:
         raise Vo3dError(f"{path}: numbers from {counts.min()} to {counts.max()}: expected 0 to {(1 << bits) - 1}")
-    pixels = counts.detach().cpu().numpy().astype(np.uint8 if bits == 8 else np.uint16)
-    _, encoded = cv2.imencode(".png", pixels)
+    numbers = counts.detach().cpu().numpy()
+    pixels = numbers.astype(np.uint8) if bits == 8 else numbers.astype(np.uint16)
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
     write_whole(path, encoded.tobytes())
 
 

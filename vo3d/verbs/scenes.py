@@ -27,7 +27,7 @@ def render(
     traffic: float = 1.0,
     photographs: bool = False,
     sensor: Sensor | Literal["drawn"] | None = None,
-    imu_errors: Literal["none", "mems"] = "none",
+    imu_errors: Literal["mems"] | None = None,
     place_seed: int | None = None,
     time_seed: int | None = None,
     movers_seed: int | None = None,
@@ -58,7 +58,7 @@ def render(
         traffic: Of a drive, how much moves, as a multiple of the usual; 0 for nothing.
         photographs: Put pictures and textures of photographs into the scene; they come with the extra textures.
         sensor: Of a drive, the camera, such as '{"focal": 0.9, "height": 1.2}' (see docs/world.md), or drawn.
-        imu_errors: Of a drive, those of its inertial readings.
+        imu_errors: Of a drive, those of its inertial readings: mems for a small sensor's; without it none.
         place_seed: What the place is drawn from, instead of the seed: for several visits to one place.
         time_seed: What light and weather are drawn from, instead of the seed.
         movers_seed: What moves is drawn from this instead of the seed.
@@ -72,7 +72,7 @@ def render(
     chosen: dict[str, Any] = {} if size is None else {"size": _rows_and_columns(size)}
     visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
     if layout == "kitti":
-        from vo3d.world.export import render_to_kitti
+        from vo3d.world.drive_files import render_to_kitti
 
         drive = {"size": (128, 416)} | chosen
         render_to_kitti(
@@ -89,15 +89,13 @@ def render(
             **drive,
         )
         return
-    from vo3d.world.export import render_to_dtu, render_to_dtu_training
-    from vo3d.world.scene import check_scene
+    from vo3d.world.table_files import render_to_dtu, render_to_dtu_training
 
-    check_scene(kind, seed, 2, visit)
     if sensor is not None:
         raise Vo3dError(f"--sensor is not for {kind}: tables are seen by DTU's camera: leave it out")
     if frames is not None:
         chosen["views"] = frames
-    (render_to_dtu if layout == "dtu" else render_to_dtu_training)(seed, out, **chosen)
+    (render_to_dtu if layout == "dtu" else render_to_dtu_training)(seed, out, visit=visit, **chosen)
 
 
 def reconstruct(

@@ -230,7 +230,7 @@ class Grained:
     bricks: int | None = None
     taps: int = 2
 
-    def __call__(self, hits: Hits) -> tuple[Tensor, Tensor]:
+    def __call__(self, hits: Hits) -> tuple[Tensor, ...]:
         """Compute reflectance and sunlight."""
         material = hits.material.clone()
         number = torch.full_like(hits.axis, self.surface)

@@ -68,6 +68,11 @@ class Recorder:
         """Build the scene."""
         return build_scene(self.kind, self.seed, self.frames, self.sensor, self.visit).to(self.device)
 
+    @property
+    def has_classes(self) -> bool:
+        """Tell whether the scene's solids are of known classes."""
+        return not bool((self.scene.solids.label == UNKNOWN).all())
+
     def times(self) -> Float64[Tensor, " n"]:
         """Return the seconds of every frame."""
         return torch.arange(self.frames, dtype=torch.float64) / self.sensor.rate
@@ -104,7 +109,7 @@ class Recorder:
         sensor, scene = self.sensor, self.scene
         if later is not None:
             sensor.check_flow()
-        if label and bool((scene.solids.label == UNKNOWN).all()):
+        if label and not self.has_classes:
             raise Vo3dError(f"label of {self.kind!r}: its things have no classes; leave label out, or take a street")
         time = index / sensor.rate
 

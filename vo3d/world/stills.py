@@ -11,7 +11,8 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry.view_selection import best_sources
 from vo3d.world.dome import VIEWS, dome_light, dome_poses, dome_scores, dtu_camera
 from vo3d.world.render import quantised, render
-from vo3d.world.scene import Scene, build_scene
+from vo3d.world.scene import Scene, build_scene, check_scene
+from vo3d.world.visit import Visit
 
 SOURCES = 10  # of each view, as in DTU's pair.txt
 
@@ -38,6 +39,7 @@ class Stills:
         noise: standard deviation of white noise on the encoded image in [0, 1].
         exposure: relative standard deviation of the views' exposures.
         device: where to render.
+        visit: choices of the scene; a table obeys `photographs`.
 
     Raises:
         Vo3dError: a seed below 0, fewer than 2 views or too many, a size that cannot be, no ray for a pixel.
@@ -54,13 +56,15 @@ class Stills:
         noise: float = 0.006,
         exposure: float = 0.03,
         device: str = "cpu",
+        visit: Visit | None = None,
     ) -> None:
         if min(seed, cameras or 0) < 0:
             raise Vo3dError(f"seed {min(seed, cameras or 0)} of a tabletop: expected a whole number of at least 0")
         if samples < 1:
             raise Vo3dError(f"{samples} samples a pixel: expected at least 1")
         self.seed, self.views, self.samples, self.noise = seed, views, samples, noise
-        self.exposure, self.device = exposure, device
+        self.exposure, self.device, self.visit = exposure, device, visit or Visit()
+        check_scene("tabletop", seed, 2, self.visit)
         self.camera = dtu_camera(size)
         self.world_T_cam: Float64[Tensor, "v 4 4"] = dome_poses(seed if cameras is None else cameras, views)
 
@@ -72,7 +76,7 @@ class Stills:
     @cached_property
     def scene(self) -> Scene:
         """Build the scene."""
-        return build_scene("tabletop", self.seed, 2).to(self.device)
+        return build_scene("tabletop", self.seed, 2, visit=self.visit).to(self.device)
 
     @torch.no_grad()
     def take(self, index: int, light: int) -> Still:

@@ -1,6 +1,6 @@
-"""Rendered worlds as files: drives in the layout of KITTI odometry, tables in those of DTU and MVSNet."""
+"""Rendered tables as files, in the layouts of DTU and MVSNet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,70 +12,18 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import write_image
-from vo3d.formats.kitti import write_sequence
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
 from vo3d.formats.pfm import write_pfm
 from vo3d.formats.ply import PointCloud, write_cloud
 from vo3d.geometry import se3
 from vo3d.geometry.camera import backproject, subsample_intrinsics
-from vo3d.sample import Sample
 from vo3d.world.dome import DEPTH_RANGE, DIFFUSE, LIGHTS, VIEWS
-from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
-from vo3d.world.recorder import Recorder
-from vo3d.world.sensor import Sensor
 from vo3d.world.stills import Still, Stills
-
-IMU_READINGS = 10  # between two frames, as the 100 Hz readings that come with KITTI
+from vo3d.world.visit import Visit
 
 MILLIMETRES = 1000.0  # in a metre: the unit of DTU's files
 DEPTH_INTERVAL, NUM_DEPTHS = 2.5, 205  # millimetres, and how many of them lead from 425 to 935 mm
 STRIDE = 4  # from one pixel of DTU's true depth for training to the next, in pixels of the image
-
-
-def render_sequence(recorder: Recorder, *, stereo: bool) -> Iterator[Sample]:
-    """Take the frames of a recorder in order, as clips of one view with image, K, pose and time.
-
-    Raises Vo3dError for a sensor with a lens, which K does not describe.
-    """
-    if recorder.sensor.lens:
-        raise Vo3dError(f"frames with lens {recorder.sensor.lens}, for which files have no room: expected none")
-    poses, times = recorder.poses(), recorder.times()
-    K = recorder.camera.K.float()[None]
-    for index in range(recorder.frames):
-        left = recorder.frame(index)
-        yield Sample(
-            image=left.image[None].float() / 255,
-            K=K,
-            world_T_cam=poses[index : index + 1],
-            time=times[index : index + 1],
-            right=recorder.frame(index, right=True).image[None].float() / 255 if stereo else None,
-            left_T_right=recorder.left_T_right.float() if stereo else None,
-            scene=f"{recorder.kind}-{recorder.seed:04d}",
-            index=torch.tensor([index]),
-        )
-
-
-def render_to_kitti(
-    kind: str,
-    frames: int,
-    seed: int,
-    out: Path,
-    size: tuple[int, int],
-    stereo: bool = True,
-    imu: bool = True,
-    imu_errors: ImuChoice = None,
-) -> None:
-    """Render a drive and write it under `out` as the KITTI sequence named by the seed (two digits or more).
-
-    Images, calibration, times and poses in the official layout; with `imu`, readings with their stamps (10 between two
-    frames) in `imus/`, exact unless there are `imu_errors`. `size` is height, width. Raises Vo3dError for an unknown
-    kind, fewer than 2 frames, odd sizes, unknown errors, or a folder that holds images already.
-    """
-    recorder = Recorder(kind, seed, frames, size, Sensor())
-    views = track(render_sequence(recorder, stereo=stereo), f"{kind} {seed}", total=frames)
-    readings = recorder.imu(IMU_READINGS, imu_errors_of(imu_errors)).float() if imu else None
-    stamps = reading_times(recorder.times(), IMU_READINGS) if imu else None
-    write_sequence(out, f"{seed:02d}", views, imu=readings, imu_time=stamps)
 
 
 def render_to_dtu(
@@ -87,6 +35,7 @@ def render_to_dtu(
     light: int = DIFFUSE,
     samples: int = 2,
     spacing: float = 0.5,
+    visit: Visit | None = None,
 ) -> None:
     """Render tables, each as a scan of its seed's number in the layout of MVSNet, with the true depth and cloud.
 
@@ -98,7 +47,7 @@ def render_to_dtu(
     Raises Vo3dError for a folder that holds images already, and as `vo3d.world.stills.Stills`.
     """
     for seed in [seeds] if isinstance(seeds, int) else seeds:
-        stills = Stills(seed, size, views=views, samples=samples)
+        stills = Stills(seed, size, views=views, samples=samples, visit=visit)
         folder = out / f"scan{seed}"
         _check_empty(folder / "images")
         cloud = _GrowingCloud(spacing)
@@ -123,6 +72,7 @@ def render_to_dtu_training(
     views: int = VIEWS,
     lights: Sequence[int] = tuple(range(LIGHTS)),
     samples: int = 1,
+    visit: Visit | None = None,
 ) -> None:
     """Render tables in DTU's layout for training; all tables share the cameras, which are those of the first seed.
 
@@ -139,7 +89,7 @@ def render_to_dtu_training(
             f"and sides that are multiples of {STRIDE}"
         )
     for seed in seeds:
-        stills = Stills(seed, size, views=views, cameras=seeds[0], samples=samples)
+        stills = Stills(seed, size, views=views, cameras=seeds[0], samples=samples, visit=visit)
         images, truth = (out / name / f"scan{seed}_train" for name in ("Rectified", "Depths"))
         _check_empty(images)
         for index in track(range(views), f"table {seed}"):
