@@ -1,23 +1,41 @@
-"""Render the picture of the README: frames of the street beside their exact depth.
+"""Render the pictures of the rendered world: frames with their exact depth, and a sheet of times, motions and cameras.
 
-Example: `python tools/readme_pictures.py --out docs/images/street.png`
+Example: `python tools/readme_pictures.py --what street --out docs/images/street.png`
+
+Example: `python tools/readme_pictures.py --what world --out docs/images/world.png`
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import matplotlib as mpl
 import torch
 from matplotlib import colormaps
+from matplotlib import pyplot as plt
 from torch import Tensor
 from torch.nn import functional
 
 from vo3d.datasets.rendered import RenderedRecording
 from vo3d.formats.images import write_image
-from vo3d.world.sensor import Sensor
+from vo3d.world.recorder import Recorder
+from vo3d.world.sensor import Sensor, drawn_sensor
+from vo3d.world.visit import Motion, Time, Visit
 
 VIEWS = ((2000, 60), (2002, 316), (7, 150))  # seed, frame
 SIZE = (160, 520)
 NEAREST, FARTHEST = 4.0, 120.0  # metres of the colours' ends
+CLEAN = Sensor(samples=2, noise=0.0)
+PLACE, FRAME, SHEET_SIZE, COLUMNS = 7, 60, (160, 416), 3
+CAMERAS = {
+    "focal 0.45, height 2.2 m": replace(CLEAN, focal=0.45, height=2.2),
+    "focal 1.3": replace(CLEAN, focal=1.3),
+    "pitch 0.1, roll -0.06": replace(CLEAN, pitch=0.1, roll=-0.06),
+    "motion blur 0.5": replace(CLEAN, samples=1, motion_blur=0.5),
+    "lens equidistant, focal 0.4": replace(CLEAN, focal=0.4, lens=("equidistant", (0.0, 0.0, 0.0, 0.0))),
+    "drawn by seed 5": replace(drawn_sensor(5), samples=2),
+}
 
 
 def coloured(depth: Tensor) -> Tensor:
@@ -29,18 +47,46 @@ def coloured(depth: Tensor) -> Tensor:
     return colours * (depth > 0)
 
 
-def main() -> None:
-    """Write the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--out", type=Path, default=Path("docs/images/street.png"))
-    arguments = parser.parse_args()
+def street() -> Tensor:
+    """Put frames beside their depth."""
     rows = []
     for seed, frame in VIEWS:
-        recording = RenderedRecording("street", seed, 400, SIZE, depth=True, sensor=Sensor(samples=2, noise=0.0))
+        recording = RenderedRecording("street", seed, 400, SIZE, depth=True, sensor=CLEAN)
         clip = recording.clip([frame])
         pair = [clip.image[0], coloured(clip.depth[0])]
         rows.append(torch.cat([functional.pad(picture, (3, 3, 3, 3), value=1.0) for picture in pair], dim=2))
-    write_image(arguments.out, torch.cat(rows, dim=1))
+    return torch.cat(rows, dim=1)
+
+
+def world(out: Path) -> None:
+    """Draw one place at every time, by every motion and through cameras of many kinds."""
+    here = Visit(place_seed=PLACE)
+    shots: list[tuple[str, Sensor, Visit]] = []
+    shots += [(f"time {time}", CLEAN, replace(here, time=time)) for time in get_args(Time) if time not in {"any"}]
+    shots += [("photographs", CLEAN, replace(here, photographs=True))]
+    shots += [(f"motion {motion}", CLEAN, replace(here, motion=motion)) for motion in get_args(Motion)[:-1]]
+    shots += [(words, sensor, here) for words, sensor in CAMERAS.items()]
+    rows = -(-len(shots) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(COLUMNS * 4.3, rows * 1.85), layout="constrained")
+    for axis, (words, sensor, visit) in zip(axes.flat, shots, strict=True):
+        frame = Recorder("street", 1, 120, SHEET_SIZE, sensor, visit=visit).frame(FRAME)
+        axis.imshow(frame.image.permute(1, 2, 0).numpy())
+        axis.set_title(words, fontsize=9)
+        axis.axis("off")
+    figure.savefig(out, dpi=100)
+
+
+def main() -> None:
+    """Write a picture."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--what", choices=("street", "world"), default="street")
+    parser.add_argument("--out", type=Path, default=Path("docs/images/street.png"))
+    arguments = parser.parse_args()
+    mpl.use("Agg")
+    if arguments.what == "street":
+        write_image(arguments.out, street())
+    else:
+        world(arguments.out)
 
 
 if __name__ == "__main__":

@@ -356,5 +356,5 @@ def test_a_lens_that_cannot_be_drawn_is_refused_in_one_line():
 
 
 def test_files_have_no_room_for_a_lens():
-    with pytest.raises(Vo3dError, match=r"frames with lens .*radtan.*, for which files have no room"):
+    with pytest.raises(Vo3dError, match=r"frames with lens .*radtan.*, for which KITTI's files have no room"):
         next(render_sequence(street(RADTAN), stereo=False))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float64, UInt8
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
@@ -54,6 +54,7 @@ def render_to_kitti(
     unknown kind, fewer than 2 frames, odd sizes, a lens, unknown errors, or a folder that holds images already.
     """
     recorder = Recorder(kind, seed, frames, size, chosen_sensor(sensor, seed), visit=visit)
+    _refuse_lens(recorder.sensor)
     name = f"{seed:02d}"
     known = _Truth(out / "truth" / name, recorder) if truth else None
     sequence = render_sequence(
@@ -74,8 +75,7 @@ def render_sequence(
     Each left frame is also handed to `seen`, with classes where `label` asks for them. Raises Vo3dError for a sensor
     with a lens, which K does not describe.
     """
-    if recorder.sensor.lens:
-        raise Vo3dError(f"frames with lens {recorder.sensor.lens}, for which files have no room: expected none")
+    _refuse_lens(recorder.sensor)
     poses, times = recorder.poses(), recorder.times()
     K = recorder.camera.K.float()[None]
     for index in range(recorder.frames):
@@ -94,12 +94,17 @@ def render_sequence(
         )
 
 
+def _refuse_lens(sensor: Sensor) -> None:
+    if sensor.lens:
+        raise Vo3dError(f"frames with lens {sensor.lens}, for which KITTI's files have no room: expected none")
+
+
 class _Truth:
     """Writes what is known of a drive, frame by frame, and the rest when it is complete."""
 
     def __init__(self, folder: Path, recorder: Recorder) -> None:
         self.folder, self.recorder = folder, recorder
-        self._ids: list[Int[Tensor, " ids"]] = []  # that each frame shows
+        self._ids: list[Tensor] = []  # that each frame shows
         count = min(recorder.frames, SHEET_FRAMES)
         self._chosen = set(torch.linspace(0, recorder.frames - 1, count).round().long().tolist())
         self._sheet: list[UInt8[Tensor, "3 h w"]] = []
@@ -135,7 +140,7 @@ class _Truth:
         write_image(self.folder / "contact_sheet.png", contact_sheet(self._sheet).float() / 255)
 
 
-def _motion_lines(motions: Float64[Tensor, "steps k 4 4"], ids: Sequence[Int[Tensor, " ids"]]) -> list[str]:
+def _motion_lines(motions: Float64[Tensor, "steps k 4 4"], ids: Sequence[Tensor]) -> list[str]:
     """Spell the motions of the ids that each frame shows, one a line: frame, id, 12 numbers row by row."""
     lines = ["# frame id r11 r12 r13 t1 r21 r22 r23 t2 r31 r32 r33 t3: x(next frame) = R x(frame) + t, world, metres"]
     for number, (motion, shown) in enumerate(zip(motions, ids, strict=True)):
