@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vo3d.world.casting import Camera, Seen
 from vo3d.world.lamps import lamp_light
-from vo3d.world.primitives import BOX, PLANE, local_normal
+from vo3d.world.primitives import PLANE, local_normal
 from vo3d.world.scene import Hits, Light, Scene, Solids, column
 from vo3d.world.shadows import lit, shaded, shadow_bounds
 from vo3d.world.sky import low_sky, sky_light
@@ -107,7 +107,7 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
 def _moving_shadows(light: Light, solids: Solids, hits: Hits, depth: Tensor, position: Tensor) -> Float[Tensor, " n"]:
     """Compute the share of sunlight that moving solids near the camera leave to the points of planes."""
     sunlit = torch.ones_like(depth)
-    caster = (solids.object > 0) & (solids.kind == BOX)
+    caster = solids.object > 0
     caster &= torch.linalg.vector_norm(solids.centre - position, dim=1) < SHADOW_RANGE
     solids = solids.select(caster.nonzero()[:, 0])
     ground = (hits.plane & (depth < SHADOW_RANGE)).nonzero()[:, 0]
@@ -115,9 +115,16 @@ def _moving_shadows(light: Light, solids: Solids, hits: Hits, depth: Tensor, pos
         return sunlit
     points = hits.world[:, ground].T.contiguous()
     low, high = shadow_bounds(solids, float(points[0, 1]), light.to_sun)
-    flat = points[:, ::2]
-    pairs = ((flat > low[:, None]) & (flat < high[:, None])).all(-1).nonzero()
-    dark = shaded(solids, points, pairs[:, 0], pairs[:, 1], light.to_sun)
+    # Points in their order along one axis: those in a solid's bounds there are a range, of which few are outside.
+    axis = int((points.amax(0) - points.amin(0))[::2].argmax())
+    along, order = points[:, 2 * axis].contiguous().sort()
+    first, last = (torch.searchsorted(along, bound[:, axis].contiguous()) for bound in (low, high))
+    count = (last - first).clamp(min=0)
+    owner = torch.repeat_interleave(torch.arange(len(solids), device=count.device), count)
+    point = order[first[owner] + torch.arange(len(owner), device=count.device) - (count.cumsum(0) - count)[owner]]
+    across = points[point, 2 - 2 * axis]
+    within = ((across > low[owner, 1 - axis]) & (across < high[owner, 1 - axis])).nonzero()[:, 0]
+    dark = shaded(solids, points, owner[within], point[within], light.to_sun)
     sunlit[ground[dark]] = 0.0
     return sunlit
 
