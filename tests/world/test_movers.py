@@ -182,6 +182,21 @@ def test_vehicles_run_into_nothing(drives, motion):
             assert not ran.any(), f"vehicle {one.object[ran].tolist()} in {other.object[ran].tolist()} at {time} s"
 
 
+@pytest.mark.parametrize(("seed", "amount"), [(0, 1.0), (2, 5.0), (3, 1.0), (5, 5.0)])
+def test_vehicles_drive_ahead_and_never_jump(seed, amount):
+    """A car's engine, brakes and tyres bear less than the weight of it; feet of people do not count."""
+    scene = build_scene("street", seed, 201, visit=Visit(traffic=amount))
+    vehicles = scene.solids.object[(scene.solids.object > 0) & (scene.solids.label != PERSON)].unique() - 1
+    pose = scene.movers.poses(torch.arange(0, 20, 0.02, dtype=torch.float64))[:, vehicles]
+    velocity = pose[..., :3, 3].diff(dim=0) / 0.02
+    acceleration = velocity.diff(dim=0) / 0.02
+    assert float(acceleration.norm(dim=-1).max()) < 9.0
+    ahead = (velocity * pose[:-1, :, :3, 2]).sum(-1)
+    assert 0.0 <= float(ahead.min())
+    assert float(ahead.max()) < 25.0
+    assert float((velocity - ahead[..., None] * pose[:-1, :, :3, 2]).norm(dim=-1).max()) < 0.3
+
+
 def test_people_cross_the_road_ahead_of_the_camera_and_are_off_its_lane_in_time(empty, drives):
     line = empty.paints[0].line
     crossed = 0

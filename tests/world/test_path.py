@@ -7,6 +7,8 @@ from vo3d.geometry.rotations import so3_exp, so3_log
 from vo3d.world.imu import ImuErrors, imu_readings
 from vo3d.world.path import GRAVITY, RigidPath, Spline
 from vo3d.world.scene import build_scene
+from vo3d.world.sensor import Sensor
+from vo3d.world.visit import Visit
 
 
 @pytest.fixture
@@ -101,3 +103,16 @@ def test_bias_is_constant_noise_is_white_and_both_follow_the_seed():
     other = imu_readings(still, times, 10, ImuErrors(gyro_density=2e-3, accelerometer_density=5e-2), 1)
     assert torch.equal(again - exact, noise)
     assert not torch.equal(other - exact, noise)
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize(("kind", "motion"), [("street", "car"), ("street", "hand-held"), ("tabletop", "car")])
+def test_paths_hold_for_all_that_a_shutter_sees_about_the_first_and_last_frame(rate, kind, motion):
+    scene = build_scene(kind, 3, 5, Sensor(rate=rate), Visit(motion=motion))
+    time = torch.linspace(-1 / rate, 5 / rate, 300, dtype=torch.float64)
+    inside = (time > 0) & (time < 4 / rate)
+    for path in filter(None, (scene.camera, scene.movers)):
+        state = path.motion(time)
+        for values in (state.velocity, state.acceleration):
+            size = values.norm(dim=1)
+            assert float(size.max()) < 2.5 * float(size[inside].max()) + 5.0

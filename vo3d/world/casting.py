@@ -97,11 +97,11 @@ def _in_view(
     solids: Solids, camera: Camera, world_T_cam: Float64[Tensor, "4 4"], view_range: float
 ) -> tuple[Solids, Tensor, Tensor]:
     """Solids that may be in view, with the first and last tile (column, row) that each may touch, shape n 2."""
+    offset = solids.seen_from(world_T_cam[:3, 3]).centre
     world_T_cam = world_T_cam.float()
-    offset = solids.centre - world_T_cam[:3, 3]
     reach = torch.linalg.vector_norm(solids.half, dim=1)
     ahead = offset @ world_T_cam[:3, 2]
-    close = (ahead + reach > NEAR) & (ahead - reach < view_range)
+    close = (ahead + reach > NEAR) & (torch.linalg.vector_norm(offset, dim=1) - reach < view_range)
     # A point at x, z is in view where |x| <= slope z; of one that is `reach` away x - slope z differs by no more than
     # reach hypot(1, slope).
     slope = camera.steepest

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.world.path import GRAVITY, RigidPath
+from vo3d.world.scene import generator_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def imu_readings(
     gravity = torch.tensor(GRAVITY, dtype=torch.float64)
     force = (motion.world_T_cam[:, :3, :3].mT @ (motion.acceleration - gravity)[..., None])[..., 0]
     exact = torch.cat((motion.angular_rate, force), 1)
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed, "imu")
     count = len(exact)
     start, noise, step = (torch.randn(rows, 6, generator=generator, dtype=torch.float64) for rows in (1, count, count))
     sizes = torch.tensor(astuple(errors), dtype=torch.float64).view(3, 2)  # of gyroscope and accelerometer

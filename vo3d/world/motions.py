@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.world.path import RigidPath, Spline
+from vo3d.world.path import RigidPath, Spline, knots
 from vo3d.world.roads import RoadLine, drive
 from vo3d.world.scene import Dice, generator_of
 from vo3d.world.sensor import Sensor
@@ -90,7 +90,7 @@ def ride(
     """
     gait, generator = GAITS[motion], generator_of(seed, motion)
     lateral = gait.lateral if lateral is None else lateral
-    times = torch.arange(-6, math.ceil(duration / gait.knot) + 8, dtype=torch.float64) * gait.knot
+    times = knots(duration, sensor.rate, gait.knot)
     driven = torch.full_like(times, start)
     if gait.fastest > 0:
         clock = _clock(generator, times, gait.stops)

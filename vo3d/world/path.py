@@ -15,6 +15,16 @@ DEGREE = 5  # four continuous derivatives: jerk-free readings for an inertial se
 GRAVITY = (0.0, 9.81, 0.0)  # m/s^2 in the world's axes: y points down
 
 
+def knots(duration: float, rate: float, spacing: float, fewest: int = 6) -> Float64[Tensor, " n"]:
+    """Return the times of a spline's control points for frames from 0 to `duration` seconds, `rate` of them a second.
+
+    At least `fewest` points lie before and `fewest` + 1 after; the first and last frame may be taken as much as the
+    time between two frames before or after their own, by open or rolling shutters.
+    """
+    beyond = max(fewest, 3 + math.ceil(1 / (rate * spacing)))
+    return torch.arange(-beyond, math.ceil(duration / spacing) + beyond + 2, dtype=torch.float64) * spacing
+
+
 @dataclass(frozen=True)
 class Spline:
     """A uniform quintic B-spline of time; it follows its control points smoothly without passing through them."""

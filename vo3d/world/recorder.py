@@ -16,7 +16,7 @@ from vo3d.world.lamps import glare
 from vo3d.world.optics import lens_of, take
 from vo3d.world.rain import rain_streaks
 from vo3d.world.render import forward_flow, pinhole_camera, quantised
-from vo3d.world.scene import Scene, build_scene, check_scene
+from vo3d.world.scene import Scene, build_scene, check_scene, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Visit
 
@@ -122,7 +122,7 @@ class Recorder:
         view = take(scene, self.camera, pose_at, time, sensor, lens, label=label)
         if scene.light.dark:
             view = replace(view, radiance=glare(view.radiance))
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) * 2 + int(right))
+        generator = generator_of(self.seed, f"{'right' if right else 'left'} image {index}")
         image = rain_streaks(view.image, generator, scene.light.rain)
         image = quantised(image, sensor.noise, generator)
         if later is None:

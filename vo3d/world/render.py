@@ -65,7 +65,7 @@ def render(
     """
     device = scene.solids.centre.device
     camera, world_T_cam = replace(camera, K=camera.K.to(device)), world_T_cam.to(device)
-    solids = scene.placed(time)
+    solids = scene.placed(time, torch.float64)
     rows = max(MOST_RAYS // (camera.width * samples**2) // TILE, 1) * TILE
     cameras = (
         Camera(crop_intrinsics(camera.K, 0, top), min(rows, camera.height - top), camera.width)

@@ -11,6 +11,7 @@ from vo3d.world.scene import Dice, Solids
 from vo3d.world.shadows import shaded, shadow_bounds
 
 STEP = 0.25  # metres between the points of a line
+WIDEST_TURN = math.radians(75)  # of a line's heading from its main direction
 EASE = 4.0  # metres over which drivers turn the wheel
 TILE_METRES = 16.0
 CELL, SUN_CELL = 0.5, 0.25  # metres between the road map's nodes, for the road's shape and for sunlight
@@ -28,6 +29,10 @@ class RoadLine:
     def length(self) -> float:
         """Measure the line, metres."""
         return (len(self.point) - 1) * STEP
+
+    def until(self, s: float) -> "RoadLine":
+        """Return the line up to a length, metres."""
+        return replace(self, **{name: value[: int(s / STEP) + 2] for name, value in vars(self).items()})
 
     def at(self, s: Float64[Tensor, " n"], lateral: Float64[Tensor, " n"] | float = 0.0) -> Float64[Tensor, "n 3"]:
         """Find x, z and heading at lengths `s`, `lateral` metres to the right of the centre line."""
@@ -59,11 +64,10 @@ def random_line(generator: torch.Generator, before: float, length: float, sharpe
             radius, angle = dice.uniform(sharpest, 3.0 * sharpest), math.radians(dice.uniform(40.0, 115.0))
         else:
             radius, angle = dice.uniform(60.0, 200.0), math.radians(dice.uniform(8.0, 35.0))
-        limit = math.radians(75)
         side = 1.0 if heading < main else -1.0
-        if dice.chance(0.35) and abs(heading - side * angle - main) < limit:
+        if dice.chance(0.35) and abs(heading - side * angle - main) < WIDEST_TURN:
             side = -side
-        angle = min(angle, limit - side * (heading - main))
+        angle = min(angle, WIDEST_TURN - side * (heading - main))
         turn, straight = int(max(angle * radius, 6.0) / STEP), int(dice.uniform(10.0, 60.0) / STEP)
         bend = torch.full((turn,), side * angle / (turn * STEP), dtype=torch.float64)
         pieces += [bend, torch.zeros(straight, dtype=torch.float64)]
@@ -160,7 +164,7 @@ def _tile_points(cell: float) -> Float64[Tensor, "k 2"]:
 def road_map(line: RoadLine, width: float) -> RoadMap:
     """Make the map, all in sunlight, of the ground within `width` metres of the line and on to its tiles' borders."""
     margin = width + TILE_METRES
-    origin = line.point.amin(0) - margin
+    origin = ((line.point.amin(0) - margin) / TILE_METRES).floor() * TILE_METRES  # nodes are the same for every length
     columns, rows = ((line.point.amax(0) + margin - origin) / TILE_METRES).ceil().long().tolist()
     corner_x = origin[0] + torch.arange(columns, dtype=torch.float64) * TILE_METRES
     corner_z = origin[1] + torch.arange(rows, dtype=torch.float64) * TILE_METRES

@@ -135,6 +135,10 @@ class Solids:
         """Return the solids at `index`."""
         return Solids(**{name: value[index] for name, value in vars(self).items()})
 
+    def seen_from(self, place: Float64[Tensor, "3"]) -> "Solids":
+        """Return the solids in axes moved to a place: near it, float32 then has digits to spare wherever it is."""
+        return replace(self, centre=(self.centre.double() - place).float())
+
     def corners(self) -> Float[Tensor, "n 8 3"]:
         """Return the corners of the solids' boxes, from their centres: corner i has the signs of the bits of i."""
         ends = torch.tensor([-1.0, 1.0], device=self.half.device)
@@ -242,18 +246,23 @@ class Scene:
             return static
         return torch.cat((static, self.movers.poses(torch.tensor([time], dtype=torch.float64))[0]))
 
-    def placed(self, time: float) -> Solids:
-        """Return all solids in the world's axes at a time in seconds."""
+    def placed(self, time: float, dtype: torch.dtype = torch.float32) -> Solids:
+        """Return all solids in the world's axes at a time in seconds, their centres of a type.
+
+        Kilometres from the origin float32 would move what moves by parts of a millimetre from frame to frame.
+        """
+        still = replace(self.solids, centre=self.solids.centre.to(dtype))
         if self.movers is None:
-            return self.solids
-        moving = self.solids.object.nonzero()[:, 0]
-        world_T_object = self.objects(time).to(self.solids.centre)[self.solids.object[moving]]
+            return still
+        moving = still.object.nonzero()[:, 0]
+        world_T_object = self.objects(time).to(still.centre.device)[still.object[moving]]
         turn, shift = world_T_object[:, :3, :3], world_T_object[:, :3, 3]
-        centre = (turn @ self.solids.centre[moving, :, None])[..., 0] + shift
+        centre = (turn @ self.solids.centre[moving, :, None].double())[..., 0] + shift
+        rotation = turn.to(still.rotation) @ still.rotation[moving]
         return replace(
-            self.solids,
-            centre=self.solids.centre.index_copy(0, moving, centre),
-            rotation=self.solids.rotation.index_copy(0, moving, turn @ self.solids.rotation[moving]),
+            still,
+            centre=still.centre.index_copy(0, moving, centre.to(dtype)),
+            rotation=still.rotation.index_copy(0, moving, rotation),
         )
 
 

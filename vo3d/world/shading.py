@@ -3,7 +3,7 @@
 from itertools import accumulate
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vo3d.world.casting import Camera, Seen
@@ -31,7 +31,7 @@ def shade(
         (
             seen.solids.rotation.flatten(1),
             seen.solids.half,
-            (seen.solids.centre - position),
+            seen.solids.seen_from(world_T_cam[:3, 3]).centre,
             seen.solids.kind[:, None].float(),
             seen.solids.material,
         ),
@@ -54,10 +54,12 @@ def shade(
             albedo[:, part], sunlit[part], *glowing = colour(hits.part(part))
             if glow is not None and glowing:
                 glow[:, part] = glowing[0]
-    if scene.shadows:
-        sunlit = sunlit * lit(scene.placed(time), hits.world, hits.normal, light.to_sun)
-    else:
-        sunlit = sunlit * _moving_shadows(light, seen.solids, hits, depth, position)
+    if scene.shadows or scene.movers is not None:
+        solids, offset = scene.placed(time, torch.float64).seen_from(world_T_cam[:3, 3]), ray * depth
+        if scene.shadows:
+            sunlit = sunlit * lit(solids, offset, hits.normal, light.to_sun)
+        else:
+            sunlit = sunlit * _moving_shadows(light, solids, hits.plane, depth, offset)
     illumination = _illumination(light, hits.normal, sunlit)
     if light.dark:
         illumination = illumination + lamp_light(scene, hits, world_T_cam, time)
@@ -104,16 +106,20 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
     )
 
 
-def _moving_shadows(light: Light, solids: Solids, hits: Hits, depth: Tensor, position: Tensor) -> Float[Tensor, " n"]:
-    """Compute the share of sunlight that moving solids near the camera leave to the points of planes."""
+def _moving_shadows(
+    light: Light, solids: Solids, plane: Bool[Tensor, " n"], depth: Float[Tensor, " n"], offset: Float[Tensor, "3 n"]
+) -> Float[Tensor, " n"]:
+    """Compute the share of sunlight that moving solids near the camera, in view or not, leave to points of planes.
+
+    The solids and the points' `offset` are seen from the camera.
+    """
     sunlit = torch.ones_like(depth)
-    caster = solids.object > 0
-    caster &= torch.linalg.vector_norm(solids.centre - position, dim=1) < SHADOW_RANGE
+    caster = (solids.object > 0) & (torch.linalg.vector_norm(solids.centre, dim=1) < SHADOW_RANGE)
     solids = solids.select(caster.nonzero()[:, 0])
-    ground = (hits.plane & (depth < SHADOW_RANGE)).nonzero()[:, 0]
+    ground = (plane & (depth < SHADOW_RANGE)).nonzero()[:, 0]
     if not len(solids) or not len(ground):
         return sunlit
-    points = hits.world[:, ground].T.contiguous()
+    points = offset[:, ground].T.contiguous()
     low, high = shadow_bounds(solids, float(points[0, 1]), light.to_sun)
     # Points in their order along one axis: those in a solid's bounds there are a range, of which few are outside.
     axis = int((points.amax(0) - points.amin(0))[::2].argmax())

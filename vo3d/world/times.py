@@ -5,7 +5,7 @@ import math
 import torch
 
 from vo3d.errors import Vo3dError
-from vo3d.world.scene import Dice, Light
+from vo3d.world.scene import Dice, Light, generator_of
 from vo3d.world.visit import Time
 
 TIMES: tuple[Time, ...] = ("day", "low-sun", "night", "rain", "fog")
@@ -18,7 +18,7 @@ def drawn_time(time: Time, seed: int) -> Time:
     Raises Vo3dError for a time that there is not.
     """
     if time == "any":
-        return TIMES[int(torch.randint(len(TIMES), (), generator=_dice(seed, len(TIMES)).generator))]
+        return TIMES[int(torch.randint(len(TIMES), (), generator=generator_of(seed, "any time")))]
     if time not in TIMES:
         raise Vo3dError(f"no time {time!r}: expected one of {', '.join(TIMES)} or any")
     return time
@@ -28,12 +28,7 @@ def outdoor_light(time: Time, seed: int) -> Light:
     """Draw the light under the open sky at a time, "any" included (see `drawn_time`), from a seed."""
     time = drawn_time(time, seed)
     makers = {"day": _day, "low-sun": _low_sun, "night": _night, "rain": _rain, "fog": _fog}
-    return makers[time](_dice(seed, TIMES.index(time)))
-
-
-def _dice(seed: int, number: int) -> Dice:
-    """Return dice of a number of a seed, which nothing else that is drawn from this seed shares."""
-    return Dice(torch.Generator().manual_seed((seed * 8 + number) * 1_000_003 + 77))
+    return makers[time](Dice(generator_of(seed, f"{time} light")))
 
 
 def _towards(azimuth: float, height: float) -> Triple:

@@ -17,6 +17,7 @@ KNOT = 0.1  # seconds between control points: legs swing once a second
 LANE = 1.5  # metres from the centre line to the middle of a lane
 KERBSIDE, WALKS, FREE = 5.35, (7.0, 7.6), 7.15  # where people stand; walk towards and along; where nothing stands
 ONCOMING, WALKER, CROSSER = 3.5, 2.3, 6.0  # seconds between two at amount 1
+SPELLS = 80.0  # metres of the camera's way in which a leader's distance goes through a radian of its spells
 SHORTEST = 2.2  # seconds between two oncoming vehicles, however many are wanted
 PERSON_RADIUS = 0.35  # metres
 BEFORE, AFTER = 1.0, 3.0  # seconds before the start and after the end in which some are met
@@ -58,7 +59,8 @@ def traffic(
     counts = _counts(duration, amount)
     if not any(counts):
         return None
-    time = torch.arange(-8, math.ceil(duration / KNOT) + 9, dtype=torch.float64) * KNOT
+    beyond = max(-int((times[0] / KNOT).round()), 8)  # seconds before the first frame and after the last, in knots
+    time = torch.arange(-beyond, math.ceil(duration / KNOT) + beyond + 1, dtype=torch.float64) * KNOT
     place = ((time - times[0]) / (times[1] - times[0])).clamp(0, len(times) - 1.001)
     first = place.long()
     driven, lateral = (torch.lerp(v[first], v[first + 1], place - first) for v in (driven, lateral))
@@ -69,6 +71,15 @@ def traffic(
     drive.walkers(walkers, duration)
     drive.crossers(crossers, duration)
     return RigidPath(Spline(torch.cat(drive.states, 1), float(time[0]), KNOT))
+
+
+def _over_a_second(values: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """Average values at every `KNOT` over a second; a straight course stays as it is, also at its ends."""
+    reach = round(0.5 / KNOT)
+    steps = torch.arange(1, reach + 1, dtype=torch.float64)
+    before = values[0] - steps.flip(0) * (values[1] - values[0])
+    after = values[-1] + steps * (values[-1] - values[-2])
+    return torch.cat((before, values, after)).unfold(0, 2 * reach + 1, 1).mean(1)
 
 
 @dataclass
@@ -115,15 +126,15 @@ class _Traffic:
         follows = bool(((self.lateral > 0) & (self.lateral < 2 * LANE)).all())
         speed, wave, spell = self._speed(), dice.uniform(0.0, 6.3), dice.uniform(-1.0, 1.2)
         near = 1.0 + dice.uniform(0.0, 1.5) + torch.sin(self.driven / 23 + wave)
-        spells = ((torch.sin(self.driven / 80 + spell) - 0.6) / 0.4).clamp(
-            min=0
-        )  # speeds stay within half the camera's
+        turned = (self.driven / SPELLS + spell).remainder(2 * math.pi)
+        spells = ((turned - 0.65) / (math.pi - 1.3)).clamp(0, 1).mul(math.pi).sin() ** 2  # no speed jumps
         gap = 3.5 + near + dice.uniform(0.3, 0.5) * speed + 16 * spells
         passing = float(speed.max()) + dice.uniform(4.0, 7.0)
         for when, where in self.meetings(count, duration):
             half = dice.vehicle(Place(object_id=self.next_id))
             if follows:
                 s = (self.driven + gap + half[0]).cummax(0).values  # nobody rolls back when the camera brakes hard
+                s = _over_a_second(_over_a_second(s))  # nor starts at once
                 gap = gap + 2 * half[0] + 3.0 + dice.uniform(0.0, 5.0) + 0.4 * speed
             else:
                 s = where + passing * (self.time - when)
@@ -175,8 +186,7 @@ class _Traffic:
     def _speed(self) -> Float64[Tensor, " n"]:
         """Compute the camera's speed along the line, m/s, averaged over a second."""
         speed = torch.cat((self.driven.diff(), self.driven[-1:] - self.driven[-2:-1])) / KNOT
-        padded = torch.nn.functional.pad(speed[None, None], (5, 5), mode="replicate")
-        return torch.nn.functional.avg_pool1d(padded, 11, stride=1)[0, 0]
+        return _over_a_second(speed)
 
     def _drive(self, vehicle: _Vehicle, turn: float) -> None:
         """Set a vehicle's path; it is hidden where it would run into the camera."""

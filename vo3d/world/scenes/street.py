@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vo3d.world.labels import BUILDING, POLE, ROAD, VEGETATION
-from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, drawn_motion, longest_ride, ride
+from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, Ride, drawn_motion, longest_ride, ride
 from vo3d.world.movers import Movers, Place
 from vo3d.world.paints import MATERIAL_SIZE, OWN, Road, bodywork, facade, foliage, mottled, roof
 from vo3d.world.photographs import (
@@ -21,7 +21,7 @@ from vo3d.world.photographs import (
 )
 from vo3d.world.posters import dress_houses
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
-from vo3d.world.roads import STEP, RoadLine, random_line, road_map, with_shadows
+from vo3d.world.roads import WIDEST_TURN, RoadLine, random_line, road_map, with_shadows
 from vo3d.world.scene import Dice, Paint, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
@@ -30,10 +30,11 @@ from vo3d.world.traffic import traffic
 from vo3d.world.visit import Seeds, Visit
 
 LANE, KERB, WALK = 3.0, 5.0, 8.0  # metres from the centre line
-BEFORE, AFTER = 60.0, 200.0  # metres of road behind the origin and ahead of the last view
+BEFORE, AFTER = 60.0, 200.0  # metres of road behind the origin and ahead of the last view, for what moves
 BEND = 150.0  # metres of road behind its end that may come back to the things beside it
 SHARPEST = 12.5  # metres: radius of the tightest turn of the centre line
 VIEW_RANGE = 170.0  # metres
+SEEN = VIEW_RANGE + 35.0  # metres from a camera to the places on the line of the farthest houses that it may see
 GROUND, WALL, ROOF, ROUGH, LEAVES, CAR, PICTURE = range(7)  # the scene's paints
 
 
@@ -44,11 +45,13 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     """
     duration = (frames - 1) / sensor.rate
     motion, start = drawn_motion(visit.motion, seeds.path), BEFORE + visit.start
-    end = start + longest_ride(motion, duration) + AFTER
-    line = random_line(generator_of(seeds.place, "road"), BEFORE, end - BEFORE + BEND, SHARPEST)
+    end = start + longest_ride(motion, duration)
+    length = end + max(AFTER, SEEN / math.cos(WIDEST_TURN)) + BEND
+    line = random_line(generator_of(seeds.place, "road"), BEFORE, length - BEFORE, SHARPEST)
     line = replace(line, point=line.point - torch.tensor([OWN_LANE, 0.0], dtype=torch.float64))
-    camera = ride(motion, seeds.path, line, start, duration, sensor, visit.lateral)
-    end = float(camera.driven.max()) + AFTER
+    camera = ride(motion, seeds.path, line.until(end + AFTER + BEND), start, duration, sensor, visit.lateral)
+    end = _end_of_view(line, camera)
+    line = line.until(end + BEND)
     solids = SolidList(MATERIAL_SIZE)
     solids.add(PLANE, (0.0, CAMERA_HEIGHT, 0.0), (1.0, 1.0, 1.0), paint=GROUND, label=ROAD)
 
@@ -72,7 +75,7 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     light = outdoor_light(time, seeds.time)
     if motion not in {"car", "wide"}:
         light = replace(light, headlights=(0.0, 0.0, 0.0))
-    near = replace(line, **{name: value[: int(end / STEP)] for name, value in vars(line).items()})
+    near = line.until(end)
     ground_map, low_sun = road_map(near, 16.0), time == "low-sun"
     if not low_sun:  # whose long shadows fall on walls too, and are found pixel by pixel
         still = built.select((built.object == 0).nonzero()[:, 0])
@@ -90,6 +93,15 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         lamps=lamps,
     )
     return _photographed(scene, ground, seeds.place) if visit.photographs else scene
+
+
+def _end_of_view(line: RoadLine, camera: Ride) -> float:
+    """Find the length up to which what stands beside a line may be seen from a camera's path, metres."""
+    last = float(camera.driven.max())
+    ahead = torch.arange(last, line.length, 1.0, dtype=torch.float64)
+    path = line.at(camera.driven, camera.lateral)[:, :2]
+    seen = torch.cdist(line.at(ahead)[:, :2], path).amin(1) < SEEN
+    return float(ahead[seen].max()) + 1.0
 
 
 def _photographed(scene: Scene, ground: Road, seed: int) -> Scene:

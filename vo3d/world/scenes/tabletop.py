@@ -8,7 +8,7 @@ import torch
 from vo3d.geometry.rotations import axis_rotation
 from vo3d.world.dome import DIFFUSE, RADIUS, dome_light
 from vo3d.world.paints import MATERIAL_SIZE
-from vo3d.world.path import RigidPath, Spline
+from vo3d.world.path import RigidPath, Spline, knots
 from vo3d.world.photographs import Pictures, photographs
 from vo3d.world.posters import pictured
 from vo3d.world.primitives import BALL, BOX, CYLINDER, PLANE
@@ -40,7 +40,7 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         solids=built,
         paints=(speckled, printed, wooden),
         light=light,
-        camera=_sweep(generator, (frames - 1) / sensor.rate),
+        camera=_sweep(generator, (frames - 1) / sensor.rate, sensor.rate),
         movers=None,
         lattice=noise_lattice(generator),
         view_range=VIEW_RANGE,
@@ -57,9 +57,9 @@ def _photographed(scene: Scene, seed: int) -> Scene:
     return replace(scene, solids=solids, paints=(*scene.paints, Pictures(photographs().pictures)))
 
 
-def _sweep(generator: torch.Generator, duration: float) -> RigidPath:
+def _sweep(generator: torch.Generator, duration: float, rate: float) -> RigidPath:
     """Swing a hand-held camera over the dome that looks at the table."""
-    times = torch.arange(-6, math.ceil(duration / KNOT) + 8, dtype=torch.float64) * KNOT
+    times = knots(duration, rate, KNOT)
     phase = 6.3 * torch.rand(2, generator=generator, dtype=torch.float64)
     azimuth = 0.9 * torch.sin(0.31 * times + phase[0])
     elevation = 0.82 + 0.36 * torch.sin(0.17 * times + phase[1])
