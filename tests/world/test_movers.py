@@ -182,6 +182,16 @@ def test_vehicles_run_into_nothing(drives, motion):
             assert not ran.any(), f"vehicle {one.object[ran].tolist()} in {other.object[ran].tolist()} at {time} s"
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nothing_that_moves_comes_into_the_right_camera(seed):
+    """On the wrong side of the road it is the right one that is in the lane of those who come."""
+    recorder = Recorder("street", seed, 151, SIZE, Sensor(baseline=1.0), visit=Visit(traffic=2.5, lateral=-3.2))
+    for index, pose in enumerate(recorder.poses() @ recorder.left_T_right):
+        solids = recorder.scene.placed(index / 10)
+        moving = solids.select((solids.object > 0).nonzero()[:, 0])
+        assert not contain(moving, pose[:3, 3].float()).any(), f"in the camera in frame {index}"
+
+
 @pytest.mark.parametrize(("seed", "amount"), [(0, 1.0), (2, 5.0), (3, 1.0), (5, 5.0)])
 def test_vehicles_drive_ahead_and_never_jump(seed, amount):
     """A car's engine, brakes and tyres bear less than the weight of it; feet of people do not count."""

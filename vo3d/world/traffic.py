@@ -49,12 +49,14 @@ def traffic(
     duration: float,
     amount: float,
     ground: float,
+    baseline: float = 0.0,
 ) -> RigidPath | None:
     """Fill `movers.solids` with what moves, ids 1 to `num_objects(duration, amount)`, and return the paths of the ids.
 
     The camera is `driven` metres along the line and `lateral` metres to the right of it at evenly spaced `times`, from
     before 0 to after `duration` seconds. What the list of solids holds already is static: people keep clear of it. All
-    is drawn from the generator of `movers`, `amount` scales how much there is; None for 0. `ground` is the ground's y.
+    is drawn from the generator of `movers`, `amount` scales how much there is; None for 0. `ground` is the ground's y,
+    `baseline` the metres to the right of the camera that are kept free for a second one.
     """
     counts = _counts(duration, amount)
     if not any(counts):
@@ -64,7 +66,7 @@ def traffic(
     place = ((time - times[0]) / (times[1] - times[0])).clamp(0, len(times) - 1.001)
     first = place.long()
     driven, lateral = (torch.lerp(v[first], v[first + 1], place - first) for v in (driven, lateral))
-    drive = _Traffic(movers, line, ground, movers.solids.build(), time, driven, lateral)
+    drive = _Traffic(movers, line, ground, movers.solids.build(), time, driven, lateral, baseline)
     leaders, oncoming, walkers, crossers = counts
     drive.ahead(leaders, duration)
     drive.oncoming(oncoming, duration)
@@ -102,6 +104,7 @@ class _Traffic:
     time: Float64[Tensor, " n"]
     driven: Float64[Tensor, " n"]  # the camera's
     lateral: Float64[Tensor, " n"]
+    baseline: float
     states: list[Float64[Tensor, "n numbers"]] = field(default_factory=list)
     vehicles: list[_Vehicle] = field(default_factory=list)
     spots: list[tuple[float, float]] = field(default_factory=list)  # length and side of those who stand at the kerb
@@ -192,7 +195,8 @@ class _Traffic:
         """Set a vehicle's path; it is hidden where it would run into the camera."""
         x, z, heading = self._place(vehicle.s, vehicle.lateral)
         half = vehicle.half
-        met = self._met(vehicle.s, torch.full_like(vehicle.s, vehicle.lateral), half[0] + 0.7, half[1] + 0.7)
+        lateral = torch.full_like(vehicle.s, vehicle.lateral)
+        met = self._met(vehicle.s, lateral, half[0] + 0.7, half[1] + 0.7, self.baseline)
         flat = torch.zeros_like(x)
         self.states.append(torch.stack((x, flat + self.ground + HIDDEN * met, z, heading + turn, flat, flat), 1))
         if not met:
@@ -201,7 +205,7 @@ class _Traffic:
     def _walk(self, s: Float64[Tensor, " n"], lateral: Float64[Tensor, " n"], turn: float) -> None:
         """Set the path of a new person, who is hidden where the camera would walk into it."""
         height = self.movers.person(self.next_id)
-        met = self._met(s, lateral, PERSON_RADIUS + 0.7, PERSON_RADIUS + 0.6)
+        met = self._met(s, lateral, PERSON_RADIUS + 0.7, PERSON_RADIUS + 0.6, self.baseline)
         x, z, heading = self._place(s, lateral)
         phase = self.movers.uniform(0.0, 6.3)
         path = torch.stack((x, z, heading + turn), 1)
@@ -234,9 +238,10 @@ class _Traffic:
             )
         )
 
-    def _met(self, s: Tensor, lateral: Tensor, along: Tensor | float, across: float) -> bool:
-        """Tell whether the camera ever comes nearer than two distances, metres, to a path."""
-        return bool((((s - self.driven).abs() < along) & ((lateral - self.lateral).abs() < across)).any())
+    def _met(self, s: Tensor, lateral: Tensor, along: Tensor | float, across: float, right: float = 0.0) -> bool:
+        """Tell whether the camera, or one `right` of it, ever comes nearer than two distances, metres, to a path."""
+        aside = lateral - self.lateral
+        return bool((((s - self.driven).abs() < along) & (-across < aside) & (aside < across + right)).any())
 
     def _round_corners(self, s: Float64[Tensor, " n"], side: float, lateral: float) -> Float64[Tensor, " n"]:
         """Keep to a distance from the centre line but near what stands there, which is passed at another."""

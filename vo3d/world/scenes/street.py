@@ -69,7 +69,8 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         dress_houses(solids, built.select((built.paint == WALL).nonzero()[:, 0]), line.distance, PICTURE)
     moving = Movers(generator_of(seeds.movers, "movers"), solids, CAR, ROUGH)
     lateral = torch.full_like(camera.times, camera.lateral)
-    movers = traffic(moving, line, camera.times, camera.driven, lateral, duration, visit.traffic, CAMERA_HEIGHT)
+    movers = traffic(moving, line, camera.times, camera.driven, lateral, duration, visit.traffic, CAMERA_HEIGHT,
+                     sensor.baseline)  # fmt: skip
     built = solids.build()
     time = drawn_time(visit.time, seeds.time)
     light = outdoor_light(time, seeds.time)
