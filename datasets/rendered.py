@@ -18,7 +18,7 @@ from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
 from vo3d.world.scene import distinct_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, chosen_visit
 
 
 class RenderedRecording(Recording):
@@ -177,7 +177,7 @@ class Rendered(ClipDataset):
         **clips: Any,
     ) -> None:
         seeds = distinct_seeds(seeds)
-        if visit is not None and visit.is_fixed and len(seeds) > 1:
+        if chosen_visit(visit).is_fixed and len(seeds) > 1:
             raise Vo3dError(
                 f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would "
                 "be one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"

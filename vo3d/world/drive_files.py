@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_counts, write_image
 from vo3d.formats.kitti import write_sequence
@@ -53,6 +54,8 @@ def render_to_kitti(
     those in the world of the place, so that visits to one place agree. `size` is height, width. Raises Vo3dError for an
     unknown kind, fewer than 2 frames, odd sizes, a lens, unknown errors, or a folder that holds images already.
     """
+    if imu_errors is not None and not imu:
+        raise Vo3dError(f"imu_errors {imu_errors!r} without inertial readings: ask for imu, or leave the errors out")
     recorder = Recorder(kind, seed, frames, size, chosen_sensor(sensor, seed), visit=visit)
     _refuse_lens(recorder.sensor)
     name = f"{seed:02d}"
@@ -103,6 +106,8 @@ class _Truth:
     """Writes what is known of a drive, frame by frame, and the rest when it is complete."""
 
     def __init__(self, folder: Path, recorder: Recorder) -> None:
+        if visible_paths(folder):
+            raise Vo3dError(f"{folder}: holds files already: remove the folder or choose another")
         self.folder, self.recorder = folder, recorder
         self._ids: list[Tensor] = []  # that each frame shows
         count = min(recorder.frames, SHEET_FRAMES)

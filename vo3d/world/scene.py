@@ -19,7 +19,9 @@ from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
 from vo3d.world.primitives import within
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, check_seed
+
+MOST_FRAMES = 1_000_000  # of a recording, whose poses are all held
 
 
 @dataclass(frozen=True)
@@ -273,10 +275,9 @@ def check_scene(kind: str, seed: int, frames: int, visit: Visit) -> None:
     """Raise Vo3dError unless such a scene can be built, see `build_scene`."""
     if kind not in scene_kinds():
         raise Vo3dError(f"no scene kind {kind!r}: expected one of {', '.join(scene_kinds())}")
-    if frames < 2:
-        raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
-    if seed < 0:
-        raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
+    if not 2 <= frames <= MOST_FRAMES:
+        raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2, and at most {MOST_FRAMES}")
+    check_seed(seed, f"seed {seed} of {kind!r}")
     obeyed: tuple[str, ...] = getattr(_module(kind), "OBEYS", tuple(field.name for field in fields(Visit)))
     for field in fields(Visit):
         value = getattr(visit, field.name)
@@ -314,14 +315,20 @@ def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None,
     if not isinstance(scene, Scene):
         raise TypeError(f"vo3d.world.scenes.{kind}.build returned {type(scene).__name__}, not a Scene")
     times = torch.arange(frames, dtype=torch.float64) / sensor.rate
-    hidden = inside_static(scene.solids, scene.camera.poses(times)[:, 0, :3, 3].float())
+    check_free(f"{kind} {seed}: the camera", scene.solids, scene.camera.poses(times)[:, 0], times, "height, lateral")
+    return scene
+
+
+def check_free(
+    named: str, solids: Solids, poses: Float64[Tensor, "n 4 4"], times: Float64[Tensor, " n"], advice: str
+) -> None:
+    """Raise Vo3dError, which begins with the name of a camera, if it comes into a static solid at one of its poses."""
+    hidden = inside_static(solids, poses[:, :3, 3].float().to(solids.centre.device)).cpu()
     if hidden.any():
         raise Vo3dError(
-            f"{kind} {seed}: the camera is inside of a solid or below the ground in {int(hidden.sum())} of {frames} "
-            f"frames, first at {float(times[hidden][0]):.1f} s: expected a free path: change its height, lateral or "
-            "start"
+            f"{named} is inside of a solid or below the ground in {int(hidden.sum())} of {len(times)} frames, first at "
+            f"{float(times[hidden][0]):.1f} s: expected a free path: change its {advice} or start"
         )
-    return scene
 
 
 def _module(kind: str) -> ModuleType:
