@@ -19,7 +19,7 @@ from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
 from vo3d.world.primitives import within
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit, check_seed
+from vo3d.world.visit import Visit, check_seed, chosen_visit
 
 MOST_FRAMES = 1_000_000  # of a recording, whose poses are all held
 
@@ -216,8 +216,8 @@ class SolidList:
 class Scene:
     """A built scene: what is seen, and the camera's and the objects' motion through it.
 
-    Convention: the world's axes are x right, y down, z forward, gravity along +y. Its origin is the first camera of a
-    drive, or the middle of a table.
+    Convention: the world's axes are x right, y down, z forward, gravity along +y. Its origin is a point
+    above the right lane of a street, or the middle of a table.
     """
 
     solids: Solids
@@ -298,6 +298,17 @@ def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
         return range(int(first), int(last) + 1)
     if len(set(seeds)) < len(seeds):
         raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every scene needs its own")
+    return seeds
+
+
+def several_seeds(seeds: Sequence[int] | str, visit: Visit | None) -> Sequence[int]:
+    """Return the numbers of `distinct_seeds`; Vo3dError if a visit makes one recording of them all."""
+    seeds = distinct_seeds(seeds)
+    if chosen_visit(visit).is_fixed and len(seeds) > 1:
+        raise Vo3dError(
+            f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would be "
+            "one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"
+        )
     return seeds
 
 

@@ -115,5 +115,5 @@ def chosen_sensor(sensor: object, seed: int) -> Sensor:
     if sensor == "drawn":
         return drawn_sensor(seed)
     if sensor is not None and not isinstance(sensor, Sensor):
-        raise Vo3dError(f"sensor {sensor!r}: expected settings of a camera, as a Sensor, or 'drawn'")
+        raise Vo3dError(f"sensor {sensor!r}: expected settings of a camera, or 'drawn'")
     return sensor or Sensor()
