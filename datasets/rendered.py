@@ -13,7 +13,7 @@ from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
 from vo3d.datasets.views import check_indices, readings_between
 from vo3d.recording import Recording
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
+from vo3d.world.imu import ImuChoice, check_imu_asked_for, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
 from vo3d.world.scene import several_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
@@ -64,6 +64,7 @@ class RenderedRecording(Recording):
         imu_errors: ImuChoice = None,
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
+        check_imu_asked_for(imu, imu_errors)
         chosen = chosen_sensor(sensor, seed)
         if flow:
             chosen.check_flow()

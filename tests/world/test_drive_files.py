@@ -98,6 +98,8 @@ def test_what_cannot_be_written_is_refused(tmp_path):
         write_counts(tmp_path / "a.png", torch.tensor([[0, 256]]), bits=8)
     with pytest.raises(Vo3dError, match=r"imu_errors 'mems' without inertial readings"):
         render_to_kitti("street", 3, 0, tmp_path, SIZE, imu=False, imu_errors="mems")
+    with pytest.raises(Vo3dError, match=r"imu_errors 'mems' without inertial readings"):
+        RenderedRecording("street", 0, 3, SIZE, imu_errors="mems")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_counts, write_image
 from vo3d.formats.kitti import write_sequence
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
+from vo3d.world.imu import ImuChoice, check_imu_asked_for, imu_errors_of, reading_times
 from vo3d.world.recorder import Frame, Recorder
 from vo3d.world.sensor import Sensor, chosen_sensor
 from vo3d.world.visit import Visit
@@ -54,8 +54,7 @@ def render_to_kitti(
     those in the world of the place, so that visits to one place agree. `size` is height, width. Raises Vo3dError for an
     unknown kind, fewer than 2 frames, odd sizes, a lens, unknown errors, or a folder that holds images already.
     """
-    if imu_errors is not None and not imu:
-        raise Vo3dError(f"imu_errors {imu_errors!r} without inertial readings: ask for imu, or leave the errors out")
+    check_imu_asked_for(imu, imu_errors)
     recorder = Recorder(kind, seed, frames, size, chosen_sensor(sensor, seed), visit=visit)
     _refuse_lens(recorder.sensor)
     name = f"{seed:02d}"
