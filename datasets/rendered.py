@@ -11,12 +11,11 @@ from torch import Tensor
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
 from vo3d.datasets.views import check_indices, readings_between
-from vo3d.errors import Vo3dError
 from vo3d.recording import Recording
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
+from vo3d.world.imu import ImuChoice, check_imu_asked_for, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
-from vo3d.world.scene import distinct_seeds
+from vo3d.world.scene import several_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
 from vo3d.world.visit import Visit
 
@@ -65,6 +64,7 @@ class RenderedRecording(Recording):
         imu_errors: ImuChoice = None,
     ) -> None:
         self.name = f"{scene}-{seed:04d}"
+        check_imu_asked_for(imu, imu_errors)
         chosen = chosen_sensor(sensor, seed)
         if flow:
             chosen.check_flow()
@@ -88,7 +88,7 @@ class RenderedRecording(Recording):
         return self._recorder.imu(self._imu_readings, self._imu_errors)
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:
-        """Return `world_T_cam` of every frame, metres; on a street the first is the identity."""
+        """Return `world_T_cam` of every frame, metres, in the world of the place (`vo3d.world.visit`)."""
         return self._recorder.poses()
 
     def clip(self, indices: Sequence[int]) -> Sample:
@@ -176,12 +176,6 @@ class Rendered(ClipDataset):
         augmentation_seed: int = 0,
         **clips: Any,
     ) -> None:
-        seeds = distinct_seeds(seeds)
-        if visit is not None and visit.is_fixed and len(seeds) > 1:
-            raise Vo3dError(
-                f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would "
-                "be one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"
-            )
         super().__init__(
             [
                 RenderedRecording(
@@ -202,7 +196,7 @@ class Rendered(ClipDataset):
                     imu_readings=imu_readings,
                     imu_errors=imu_errors,
                 )
-                for seed in seeds
+                for seed in several_seeds(seeds, visit)
             ],
             seed=augmentation_seed,
             **clips,

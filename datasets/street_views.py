@@ -11,8 +11,9 @@ from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.geometry.view_selection import best_sources, frustum_scores
 from vo3d.world.recorder import Recorder
-from vo3d.world.scene import distinct_seeds
+from vo3d.world.scene import several_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
+from vo3d.world.visit import Visit
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
 TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric middle of the range
@@ -30,6 +31,7 @@ class StreetScene(RenderedScene):
         frames: length of the drive, 10 a second.
         depth_range: near and far, metres, of every view.
         sensor: the camera, or "drawn", as `vo3d.datasets.rendered.RenderedRecording` has it.
+        visit: light and weather, traffic and so on, as there; the views of a camera that stands still hold no depth.
     """
 
     what = "frame"
@@ -42,10 +44,11 @@ class StreetScene(RenderedScene):
         frames: int = 40,
         depth_range: tuple[float, float] = DEPTH_RANGE,
         sensor: Sensor | Literal["drawn"] | None = None,
+        visit: Visit | None = None,
     ) -> None:
         chosen = chosen_sensor(sensor, seed)
         self.camera = virtual_camera(chosen, (size[0], size[1]))
-        self.recorder = Recorder("street", seed, frames, size, chosen, K=pinhole(self.camera))
+        self.recorder = Recorder("street", seed, frames, size, chosen, visit=visit, K=pinhole(self.camera))
         K, poses = self.recorder.camera.K, self.recorder.poses()
         scores = frustum_scores(K.expand(frames, 3, 3), poses, [size] * frames, TYPICAL_DEPTH)
         sources = [best for best, _ in best_sources(scores, SOURCES)]
@@ -63,7 +66,7 @@ class StreetViews(MultiViewDataset):
 
     Args:
         seeds: one drive each, as numbers or as "first-last"; keep those of training, validation and test apart.
-        size, frames, depth_range, sensor: see `StreetScene`.
+        size, frames, depth_range, sensor, visit: see `StreetScene`.
         num_views, transforms: see `MultiViewDataset`; `seed` there is `augmentation_seed` here.
     """
 
@@ -75,13 +78,16 @@ class StreetViews(MultiViewDataset):
         frames: int = 40,
         depth_range: tuple[float, float] = DEPTH_RANGE,
         sensor: Sensor | Literal["drawn"] | None = None,
+        visit: Visit | None = None,
         augmentation_seed: int = 0,
         **views: Any,
     ) -> None:
         super().__init__(
             [
-                StreetScene(seed, (size[0], size[1]), frames=frames, depth_range=depth_range, sensor=sensor)
-                for seed in distinct_seeds(seeds)
+                StreetScene(
+                    seed, (size[0], size[1]), frames=frames, depth_range=depth_range, sensor=sensor, visit=visit
+                )
+                for seed in several_seeds(seeds, visit)
             ],
             seed=augmentation_seed,
             **views,

@@ -13,6 +13,7 @@ from vo3d.geometry.warp import warp_by_depth
 from vo3d.world.recorder import Recorder
 from vo3d.world.sensor import Sensor, drawn_sensor
 from vo3d.world.stills import Stills
+from vo3d.world.visit import Visit
 
 SIZE = (64, 80)
 
@@ -154,3 +155,15 @@ def test_moving_things_have_no_truth_in_a_drive(drives):
         found += int(mask.sum())
         assert float(scene.clip([index]).depth[0][mask].sum()) == 0
     assert found > 0
+
+
+def test_street_views_are_those_of_a_visit() -> None:
+    by_day, by_night = (
+        StreetViews((1,), SIZE, frames=4, num_views=2, visit=Visit(place_seed=3, time=time))[0]
+        for time in ("day", "night")
+    )
+    assert torch.equal(by_day.world_T_cam, by_night.world_T_cam)
+    assert by_night.image.mean() < 0.7 * by_day.image.mean()
+    fixed = Visit(place_seed=1, time_seed=2, movers_seed=3, path_seed=4)
+    with pytest.raises(Vo3dError, match="every part has a seed of its own"):
+        StreetViews((0, 1), SIZE, frames=4, visit=fixed)

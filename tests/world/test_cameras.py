@@ -50,7 +50,7 @@ def street(sensor: Sensor, frames: int = 40, size: tuple[int, int] = SIZE) -> Re
     [
         ({"focal": 0.0}, "focal 0.0 of a camera: expected a positive share"),
         ({"focal": math.nan}, "focal nan"),
-        ({"height": -1.0}, "height -1.0 of a camera: expected a positive number of metres"),
+        ({"height": -1.0}, "height -1.0 of a camera: expected metres above the road"),
         ({"centre": (0.5, 1.2)}, r"centre \(0.5, 1.2\) of a camera: expected two shares from 0 to 1"),
         ({"centre": (math.nan, 0.5)}, r"centre \(nan"),
         ({"pitch": 2.0}, "pitch 2.0"),

@@ -96,4 +96,15 @@ def test_what_cannot_be_written_is_refused(tmp_path):
         render_to_kitti("street", 3, 0, tmp_path, SIZE, sensor=lens, truth=True)
     with pytest.raises(Vo3dError, match=r"numbers from 0 to 256: expected 0 to 255"):
         write_counts(tmp_path / "a.png", torch.tensor([[0, 256]]), bits=8)
+    with pytest.raises(Vo3dError, match=r"imu_errors 'mems' without inertial readings"):
+        render_to_kitti("street", 3, 0, tmp_path, SIZE, imu=False, imu_errors="mems")
+    with pytest.raises(Vo3dError, match=r"imu_errors 'mems' without inertial readings"):
+        RenderedRecording("street", 0, 3, SIZE, imu_errors="mems")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_truth_is_left_of_a_longer_drive(tmp_path):
+    write_counts(tmp_path / "truth" / "04" / "mask" / "000009.png", torch.zeros(4, 4, dtype=torch.long), bits=16)
+    with pytest.raises(Vo3dError, match=r"truth/04: holds files already: remove the folder"):
+        render_to_kitti("street", 3, 4, tmp_path, SIZE, truth=True)
+    assert not (tmp_path / "sequences").exists()

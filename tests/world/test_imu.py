@@ -255,14 +255,14 @@ def test_mems_is_the_sensor_of_euroc_and_reaches_datasets_and_files(bends: Rigid
     render_to_kitti("bends", 6, 4, tmp_path, SIZE, stereo=False, imu_errors="mems")
     torch.testing.assert_close(KITTIOdometry(tmp_path, [4], imu=True, clip_length=6)[0].imu, real, equal_nan=True)
     for words, errors in (("mems", MEMS), (None, ImuErrors()), ({"gyro_bias": 0.25}, ImuErrors(gyro_bias=0.25))):
-        spec = {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": {"imu_errors": words}}
+        spec = {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": {"imu": True, "imu_errors": words}}
         made = build(Rendered, spec, "data.yaml")
         assert made.recordings[0]._imu_errors == errors
     for words, message in (
         ("cheap", r".*imu_errors.*cheap"),
         ({"gyro_bias": -1.0}, "gyro_bias -1.0 of an inertial sensor"),
     ):
-        spec = {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": {"imu_errors": words}}
+        spec = {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": {"imu": True, "imu_errors": words}}
         with pytest.raises(Vo3dError, match=rf"^data\.yaml: {message}[^\n]*$"):
             build(Rendered, spec, "data.yaml")
     with pytest.raises(Vo3dError, match="imu_errors 'cheap': expected mems, the numbers of ImuErrors, or none"):

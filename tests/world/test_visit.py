@@ -1,5 +1,6 @@
 """Visits: one place under other times, paths and traffic; motions; what cannot be is refused in one line."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,10 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, se3
 from vo3d.world.recorder import Recorder
 from vo3d.world.render import pinhole_camera, render
+from vo3d.world.roads import random_line
 from vo3d.world.scene import Scene, build_scene
-from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit
+from vo3d.world.sensor import Sensor, chosen_sensor
+from vo3d.world.visit import Visit, chosen_visit
 
 SIZE = (64, 208)
 HOME = Visit(place_seed=4)
@@ -137,6 +139,12 @@ def test_the_camera_hangs_as_it_is_mounted():
     torch.testing.assert_close(level_T_cam[0, 1, 2], torch.tensor(-0.1, dtype=torch.float64).sin())
 
 
+def _check_again(settings, name, value):
+    """Check settings with a value that the types, which tests check too, do not allow."""
+    object.__setattr__(settings, name, value)
+    settings.__post_init__()
+
+
 def test_what_cannot_be_is_refused_in_one_line():
     with pytest.raises(
         Vo3dError, match=r"^street 0: the camera is inside of a solid or below the ground in \d+ of 90 frames"
@@ -148,8 +156,13 @@ def test_what_cannot_be_is_refused_in_one_line():
         Visit(place_seed=-1)
     with pytest.raises(Vo3dError, match=r"start -3.0: expected metres along the road"):
         Visit(start=-3.0)
-    with pytest.raises(Vo3dError, match="traffic -1"):
-        Visit(traffic=-1.0)
+    for choice, value in (("traffic", -1.0), ("traffic", 1e9), ("traffic", float("nan")), ("start", float("inf")),
+                          ("lateral", float("nan")), ("lateral", -31.0), ("movers_seed", 2**32)):  # fmt: skip
+        with pytest.raises(Vo3dError, match=f"^{choice} {re.escape(str(value))}: expected"):
+            Visit(**{choice: value})
+    for choice, value in (("time", "dusk"), ("motion", "flying")):
+        with pytest.raises(Vo3dError, match=f"^no {choice} '{value}': expected one of .*, any$"):
+            _check_again(Visit(), choice, value)
     fixed = Visit(place_seed=1, time_seed=2, movers_seed=3, path_seed=4)
     with pytest.raises(Vo3dError, match="every part has a seed of its own"):
         Rendered(seeds=[0, 1], visit=fixed)
@@ -157,3 +170,51 @@ def test_what_cannot_be_is_refused_in_one_line():
     for choice, value in (("movers_seed", 3), ("time", "night"), ("motion", "walking")):
         with pytest.raises(Vo3dError, match=f"tabletop has no {choice} {value!r}"):
             RenderedRecording("tabletop", 0, 4, (32, 64), visit=Visit(**{choice: value}))
+
+
+def test_what_is_too_large_is_refused_before_it_is_built():
+    for visit, sensor, frames, said in (
+        (Visit(start=1e12), Sensor(), 2, r"^start 1e\+12: expected at most 20000 metres"),
+        (Visit(traffic=0.0), Sensor(rate=1e-6), 2, r"^a drive of 1e\+06 s: expected at most 3600"),
+        (Visit(), Sensor(rate=1.0), 2000, r"^a drive of 1999 s with traffic 1: .* or less traffic$"),
+        (Visit(), Sensor(), 10**9, r"^1000000000 frames of 'street': expected at least 2, and at most"),
+    ):
+        with pytest.raises(Vo3dError, match=said):
+            build_scene("street", 0, frames, sensor, visit)
+    with pytest.raises(Vo3dError, match=r"^seed 4294967296 of 'street': expected a whole number"):
+        build_scene("street", 2**32, 2)
+    with pytest.raises(Vo3dError, match=r"^images of 20000x20000 .* at most 16384"):
+        pinhole_camera((20_000, 20_000))
+    with pytest.raises(Vo3dError, match=r"^height 1000\.0 of a camera: expected metres"):
+        Sensor(height=1000.0)
+    largest = build_scene("street", 2**32 - 1, 2)
+    assert len(largest.solids) > 100
+
+
+def test_the_right_camera_keeps_clear_too():
+    """The left camera stands free, the right one eleven metres to its right stands in a house."""
+    recording = RenderedRecording("street", 0, 3, (16, 32), stereo=True, sensor=Sensor(baseline=10.5))
+    left = RenderedRecording("street", 0, 3, (16, 32), sensor=Sensor(baseline=10.5))
+    assert left.clip([0]).image.shape == (1, 3, 16, 32)
+    with pytest.raises(Vo3dError, match=r"^street 0: the right camera is inside of a solid .* change its baseline"):
+        recording.clip([0])
+
+
+def test_settings_of_another_kind_are_refused_in_one_line():
+    with pytest.raises(Vo3dError, match=r"^visit \{'time': 'any'\}: expected a Visit$"):
+        chosen_visit({"time": "any"})
+    with pytest.raises(Vo3dError, match=r"^sensor \{'focal': 1.0\}: expected settings of a camera"):
+        chosen_sensor({"focal": 1.0}, 0)
+    with pytest.raises(Vo3dError, match=r"^centre \[0.5, 0.5\] of a camera"):
+        _check_again(Sensor(), "centre", [0.5, 0.5])
+
+
+def test_a_place_far_along_its_road_keeps_clear_of_the_line():
+    """Compare the clearance from the line nearby with that from all of it."""
+    line = random_line(torch.Generator().manual_seed(3), 60.0, 2000.0, 12.5)
+    places = line.at(torch.linspace(0, line.length, 200, dtype=torch.float64), 9.0)[:, :2]
+    corners = torch.tensor([[-2.0, -2.0], [-2.0, 2.0], [2.0, -2.0], [2.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+    clear = [line.keeps_clear(place + corners, 6.5) for place in places]
+    assert clear == [float(line.distance(place + corners).min()) > 6.5 for place in places]
+    assert 20 < sum(clear) < 180
+    assert line.keeps_clear(torch.full((3, 2), 1e5, dtype=torch.float64), 6.5)

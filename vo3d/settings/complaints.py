@@ -29,12 +29,22 @@ EXAMPLES = {  # classes that an option of this name takes
     "scheduler": "torch.optim.lr_scheduler.StepLR",
     "scheduler.then": "torch.optim.lr_scheduler.StepLR",
 }
+TABLES = {  # what an option of this name takes that holds settings of no class of one's own
+    "sensor": "drawn, or settings of a camera such as '{height: 1.2, focal: 0.9}'",
+    "visit": "settings such as '{time: night, motion: walking}'",
+    "imu_errors": "mems, or numbers of ImuErrors such as '{gyro_bias: 0.01}'",
+}
 _TYPE = re.compile(r"<class '[^']+'>|[\w.]+(?:\[[^\]]*\])?")
 _UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]")
 _ABSENT = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
 _MAKER = re.compile(r"Type .* expects a function or a callable class: .*Namespace\(class_path='([^']+)'", re.DOTALL)
 _COUNT = re.compile(r"Expected an? (?:list|tuple) with (\d+) elements\. Got value: (.*)", re.DOTALL)
 _PART = re.compile(r"Not a valid subclass of (\w+)\. Got value: (.*?)(?:\s+Subclass types expect|$)", re.DOTALL)
+_WORD = re.compile(
+    r"(?:Expected a dot import path string: |Unexpected import path format: |Not a valid subclass of \w+\. Got value: )"
+    r"(.*?)(?:\s+Subclass types expect|$)",
+    re.DOTALL,
+)
 _DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 
@@ -98,6 +108,8 @@ def _parser_fault(error: BaseException) -> str:
         text = f"found {quoted(many[2])}, expected a list of {many[1]}"
     elif wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
         text = f"found {quoted(wrong[2])}, expected {_kinds(union or wrong[1])}"
+    elif (table := TABLES.get(".".join(keys).rpartition(".")[2])) and (word := _WORD.match(text)):
+        text = f"found {quoted(word[1])}, expected {table}"
     elif part := _PART.match(text):
         text = f"found {quoted(part[2])}, expected a table of settings of {part[1]}, one or more"
     elif text.startswith("Expected a dot import path string: "):

@@ -91,8 +91,13 @@ def render(
         return
     from vo3d.world.table_files import render_to_dtu, render_to_dtu_training
 
-    if sensor is not None:
-        raise Vo3dError(f"--sensor is not for {kind}: tables are seen by DTU's camera: leave it out")
+    drives = (("sensor", sensor is None), ("imu-errors", imu_errors is None), ("stereo", stereo), ("imu", imu),
+              ("truth", truth))  # fmt: skip
+    for name, absent in drives:
+        if not absent:
+            raise Vo3dError(
+                f"--{name} is of a drive, not of a {kind}, which DTU's camera sees in DTU's layout: leave it out"
+            )
     if frames is not None:
         chosen["views"] = frames
     (render_to_dtu if layout == "dtu" else render_to_dtu_training)(seed, out, visit=visit, **chosen)

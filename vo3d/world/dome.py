@@ -16,6 +16,7 @@ from vo3d.geometry.camera import crop_intrinsics, project, scale_intrinsics
 from vo3d.geometry.rotations import axis_rotation
 from vo3d.geometry.view_selection import angle_weight
 from vo3d.world.casting import Camera
+from vo3d.world.render import LARGEST
 from vo3d.world.scene import Light
 
 RADIUS = 0.65  # metres from a camera to the middle of the table
@@ -35,8 +36,8 @@ def dtu_camera(size: tuple[int, int]) -> Camera:
     Raises Vo3dError for a side of fewer than 8 pixels.
     """
     height, width = size
-    if height < 8 or width < 8:
-        raise Vo3dError(f"images of {height}x{width} (height x width): expected at least 8 pixels on each side")
+    if not 8 <= min(size) <= max(size) <= LARGEST:
+        raise Vo3dError(f"images of {height}x{width} (height x width): expected 8 to {LARGEST} pixels on each side")
     scale = max(height / DTU_SIZE[0], width / DTU_SIZE[1])
     K = scale_intrinsics(torch.tensor(DTU_K, dtype=torch.float64), scale, scale)
     left, top = (DTU_SIZE[1] * scale - width) / 2, (DTU_SIZE[0] * scale - height) / 2

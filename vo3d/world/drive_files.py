@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_counts, write_image
 from vo3d.formats.kitti import write_sequence
 from vo3d.sample import Sample
-from vo3d.world.imu import ImuChoice, imu_errors_of, reading_times
+from vo3d.world.imu import ImuChoice, check_imu_asked_for, imu_errors_of, reading_times
 from vo3d.world.recorder import Frame, Recorder
 from vo3d.world.sensor import Sensor, chosen_sensor
 from vo3d.world.visit import Visit
@@ -53,6 +54,7 @@ def render_to_kitti(
     those in the world of the place, so that visits to one place agree. `size` is height, width. Raises Vo3dError for an
     unknown kind, fewer than 2 frames, odd sizes, a lens, unknown errors, or a folder that holds images already.
     """
+    check_imu_asked_for(imu, imu_errors)
     recorder = Recorder(kind, seed, frames, size, chosen_sensor(sensor, seed), visit=visit)
     _refuse_lens(recorder.sensor)
     name = f"{seed:02d}"
@@ -103,6 +105,8 @@ class _Truth:
     """Writes what is known of a drive, frame by frame, and the rest when it is complete."""
 
     def __init__(self, folder: Path, recorder: Recorder) -> None:
+        if visible_paths(folder):
+            raise Vo3dError(f"{folder}: holds files already: remove the folder or choose another")
         self.folder, self.recorder = folder, recorder
         self._ids: list[Tensor] = []  # that each frame shows
         count = min(recorder.frames, SHEET_FRAMES)

@@ -52,6 +52,12 @@ MEMS = ImuErrors(
 ImuChoice = ImuErrors | Literal["mems"] | None  # "mems": `MEMS`; None: a perfect sensor
 
 
+def check_imu_asked_for(imu: bool, choice: ImuChoice) -> None:
+    """Raise Vo3dError for errors of readings that nobody asks for."""
+    if choice is not None and not imu:
+        raise Vo3dError(f"imu_errors {choice!r} without inertial readings: ask for imu, or leave the errors out")
+
+
 def imu_errors_of(choice: ImuChoice) -> ImuErrors:
     """Return the errors that a choice stands for; Vo3dError for another word."""
     if choice is None:

@@ -74,7 +74,7 @@ class Movers(Dice):
         self._panel(place, (0.3, middle), (-length, length), width, colour, seed)
         self._panel(place, (middle, min(tall, 1.95)), (0.35 * length, front), width - 0.02, colour, seed, glass=True)
         metal = (*colour, *(0.85 * c for c in colour), 0.06, 0.8, seed)
-        self._block(place, (middle, tall), (-length, 0.35 * length), width - 0.01, metal)
+        self._block(place, (middle, tall), (-length, 0.35 * length), width, metal)  # flush: no bright ledge
         dark = (0.03, 0.035, 0.04, 0.05, 0.05, 0.06, 0.1, 0.5, seed)
         if self.chance(0.6):  # windows in the doors behind
             for across in (-0.45 * width, 0.45 * width):

@@ -16,9 +16,9 @@ from vo3d.world.lamps import glare
 from vo3d.world.optics import lens_of, take
 from vo3d.world.rain import rain_streaks
 from vo3d.world.render import forward_flow, pinhole_camera, quantised
-from vo3d.world.scene import Scene, build_scene, check_scene, generator_of
+from vo3d.world.scene import Scene, build_scene, check_free, check_scene, generator_of
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, chosen_visit
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Recorder:
         K: Float64[Tensor, "3 3"] | None = None,
     ) -> None:
         self.kind, self.seed, self.frames, self.sensor, self.device = kind, seed, frames, sensor, device
-        self.visit = visit or Visit()
+        self.visit = chosen_visit(visit)
         check_scene(kind, seed, frames, self.visit)
         camera = pinhole_camera(size, sensor)
         self.camera = camera if K is None else replace(camera, K=K)
@@ -85,6 +85,14 @@ class Recorder:
         """Return `world_T_cam` of every left view, metres."""
         return self._poses
 
+    @cached_property
+    def _right_poses(self) -> Float64[Tensor, "n 4 4"]:
+        """Compute `world_T_right` of every view, which keeps clear as the left one does."""
+        poses = self.poses() @ self.left_T_right
+        named = f"{self.kind} {self.seed}: the right camera"
+        check_free(named, self.scene.solids, poses, self.times(), "baseline, height, lateral")
+        return poses
+
     def imu(self, readings: int, errors: ImuErrors) -> Float64[Tensor, "steps n 6"]:
         """Compute the readings between every two frames (see `vo3d.world.imu`)."""
         if readings < 1:
@@ -103,8 +111,8 @@ class Recorder:
     def frame(self, index: int, *, right: bool = False, later: int | None = None, label: bool = False) -> Frame:
         """Take the left or right view at `index`; with `later`, flow to the left view of that index, else NaN flow.
 
-        Raises Vo3dError for flow with a rolling shutter, for a lens that no ideal view covers, and for `label` of a
-        kind whose solids have no classes.
+        Raises Vo3dError for flow with a rolling shutter, for a lens that no ideal view covers, for `label` of a kind
+        whose solids have no classes, and for a right camera that comes into a static solid.
         """
         sensor, scene = self.sensor, self.scene
         if later is not None:
@@ -115,7 +123,9 @@ class Recorder:
 
         def pose_at(delay: float) -> Float64[Tensor, "4 4"]:
             instant = torch.tensor([time + delay], dtype=torch.float64)
-            left = scene.camera.poses(instant)[0, 0] if delay else self.poses()[index]
+            if not delay:
+                return (self._right_poses if right else self.poses())[index]
+            left = scene.camera.poses(instant)[0, 0]
             return left @ self.left_T_right if right else left
 
         lens = lens_of(sensor, (self.camera.height, self.camera.width))

@@ -15,17 +15,20 @@ from vo3d.world.scene import Scene, Solids, Zoned
 from vo3d.world.sensor import Sensor
 from vo3d.world.shading import shade
 
+LARGEST = 16_384  # pixels of an image's side
 MOST_RAYS = 1 << 20  # that are worked on at once, some 300 bytes each: larger views are rendered in bands of rows
 
 
 def pinhole_camera(size: tuple[int, int], sensor: Sensor | None = None) -> Camera:
     """Make the ideal camera of a sensor, by default KITTI's, for images of `size` (height, width), with square pixels.
 
-    Raises Vo3dError for odd sides, or one of fewer than 8 pixels.
+    Raises Vo3dError for odd sides, or one of fewer than 8 or more than `LARGEST` pixels.
     """
     height, width = size
-    if height < 8 or width < 8 or height % 2 or width % 2:
-        raise Vo3dError(f"images of {height}x{width} (height x width): expected even numbers of at least 8")
+    if not (8 <= min(size) <= max(size) <= LARGEST) or height % 2 or width % 2:
+        raise Vo3dError(
+            f"images of {height}x{width} (height x width): expected even numbers of at least 8, at most {LARGEST}"
+        )
     sensor = sensor or Sensor()
     focal, (x, y) = sensor.focal * width, sensor.centre
     K = torch.tensor(

@@ -45,7 +45,14 @@ class RoadLine:
 
     def distance(self, points: Float64[Tensor, "m 2"]) -> Float64[Tensor, " m"]:
         """Measure the distance of points (x, z) from the line, to within its sampling."""
-        return torch.cat([torch.cdist(part, self.point[::4]).amin(1) for part in torch.split(points, 2048)])
+        sampled = self.point[::4]
+        return torch.cat([torch.cdist(part, sampled).amin(1) for part in torch.split(points, 2048)])
+
+    def keeps_clear(self, points: Float64[Tensor, "m 2"], gap: float) -> bool:
+        """Tell whether points (x, z) near to each other are all more than `gap` metres from the line, as `distance`."""
+        sampled = self.point[::4]
+        inside = ((sampled > points.amin(0) - gap - 1) & (sampled < points.amax(0) + gap + 1)).all(1)
+        return not bool((torch.cdist(points, sampled[inside]) <= gap).any())
 
 
 def random_line(generator: torch.Generator, before: float, length: float, sharpest: float) -> RoadLine:

@@ -19,7 +19,9 @@ from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
 from vo3d.world.primitives import within
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, check_seed, chosen_visit
+
+MOST_FRAMES = 1_000_000  # of a recording, whose poses are all held
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,8 @@ class SolidList:
 class Scene:
     """A built scene: what is seen, and the camera's and the objects' motion through it.
 
-    Convention: the world's axes are x right, y down, z forward, gravity along +y. Its origin is the first camera of a
-    drive, or the middle of a table.
+    Convention: the world's axes are x right, y down, z forward, gravity along +y. Its origin is a point
+    above the right lane of a street, or the middle of a table.
     """
 
     solids: Solids
@@ -282,10 +284,9 @@ def check_scene(kind: str, seed: int, frames: int, visit: Visit) -> None:
     """Raise Vo3dError unless such a scene can be built, see `build_scene`."""
     if kind not in scene_kinds():
         raise Vo3dError(f"no scene kind {kind!r}: expected one of {', '.join(scene_kinds())}")
-    if frames < 2:
-        raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2")
-    if seed < 0:
-        raise Vo3dError(f"seed {seed} of {kind!r}: expected a whole number of at least 0")
+    if not 2 <= frames <= MOST_FRAMES:
+        raise Vo3dError(f"{frames} frames of {kind!r}: expected at least 2, and at most {MOST_FRAMES}")
+    check_seed(seed, f"seed {seed} of {kind!r}")
     obeyed: tuple[str, ...] = getattr(_module(kind), "OBEYS", tuple(field.name for field in fields(Visit)))
     for field in fields(Visit):
         value = getattr(visit, field.name)
@@ -309,6 +310,17 @@ def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
     return seeds
 
 
+def several_seeds(seeds: Sequence[int] | str, visit: Visit | None) -> Sequence[int]:
+    """Return the numbers of `distinct_seeds`; Vo3dError if a visit makes one recording of them all."""
+    seeds = distinct_seeds(seeds)
+    if chosen_visit(visit).is_fixed and len(seeds) > 1:
+        raise Vo3dError(
+            f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would be "
+            "one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"
+        )
+    return seeds
+
+
 def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None, visit: Visit | None = None) -> Scene:
     """Build a scene of a kind, the same for the same arguments.
 
@@ -323,14 +335,20 @@ def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None,
     if not isinstance(scene, Scene):
         raise TypeError(f"vo3d.world.scenes.{kind}.build returned {type(scene).__name__}, not a Scene")
     times = torch.arange(frames, dtype=torch.float64) / sensor.rate
-    hidden = inside_static(scene.solids, scene.camera.poses(times)[:, 0, :3, 3].float())
+    check_free(f"{kind} {seed}: the camera", scene.solids, scene.camera.poses(times)[:, 0], times, "height, lateral")
+    return scene
+
+
+def check_free(
+    named: str, solids: Solids, poses: Float64[Tensor, "n 4 4"], times: Float64[Tensor, " n"], advice: str
+) -> None:
+    """Raise Vo3dError, which begins with the name of a camera, if it comes into a static solid at one of its poses."""
+    hidden = inside_static(solids, poses[:, :3, 3].float().to(solids.centre.device)).cpu()
     if hidden.any():
         raise Vo3dError(
-            f"{kind} {seed}: the camera is inside of a solid or below the ground in {int(hidden.sum())} of {frames} "
-            f"frames, first at {float(times[hidden][0]):.1f} s: expected a free path: change its height, lateral or "
-            "start"
+            f"{named} is inside of a solid or below the ground in {int(hidden.sum())} of {len(times)} frames, first at "
+            f"{float(times[hidden][0]):.1f} s: expected a free path: change its {advice} or start"
         )
-    return scene
 
 
 def _module(kind: str) -> ModuleType:

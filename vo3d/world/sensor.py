@@ -15,7 +15,8 @@ class Sensor:
     """The settings by which frames are taken; the defaults are KITTI's camera, without any fault but a little noise.
 
     Height, pitch and roll are those at which the camera is mounted: the path adds its own on top. Convention: positive
-    pitch looks up, positive roll turns the right side down, as R_x and R_z of `vo3d.world.path.RigidPath` do.
+    pitch looks up, positive roll turns the right side down, as R_x and R_z of `vo3d.world.path.RigidPath` do. Tables
+    are seen from a dome, whatever these are.
 
     Raises Vo3dError for a number that no camera has.
     """
@@ -44,10 +45,12 @@ class Sensor:
             ("focal", 0 < self.focal < math.inf, "a positive share of the image's width"),
             (
                 "centre",
-                len(self.centre) == 2 and all(0 <= share <= 1 for share in self.centre),
+                isinstance(self.centre, tuple)
+                and len(self.centre) == 2
+                and all(0 <= share <= 1 for share in self.centre),
                 "two shares from 0 to 1, of the image's width and height",
             ),
-            ("height", 0 < self.height < math.inf, "a positive number of metres"),
+            ("height", 0 < self.height <= 100, "metres above the road, more than 0 and at most 100"),
             ("pitch", abs(self.pitch) < math.pi / 2, "radians between -pi/2 and pi/2"),
             ("roll", abs(self.roll) <= math.pi, "radians from -pi to pi"),
             ("motion_blur", 0 <= self.motion_blur <= 1, "a share from 0 to 1"),
@@ -104,13 +107,13 @@ def drawn_sensor(seed: int, rate: float = 10.0) -> Sensor:
     )
 
 
-def chosen_sensor(sensor: Sensor | str | None, seed: int) -> Sensor:
+def chosen_sensor(sensor: object, seed: int) -> Sensor:
     """Return the camera of a recording: the given one, the default for None, for "drawn" one that its seed draws.
 
-    Raises Vo3dError for another word.
+    Raises Vo3dError for anything else.
     """
-    if isinstance(sensor, str):
-        if sensor != "drawn":
-            raise Vo3dError(f"sensor {sensor!r}: expected settings of a camera, or 'drawn'")
+    if sensor == "drawn":
         return drawn_sensor(seed)
+    if sensor is not None and not isinstance(sensor, Sensor):
+        raise Vo3dError(f"sensor {sensor!r}: expected settings of a camera, or 'drawn'")
     return sensor or Sensor()

@@ -12,7 +12,7 @@ from vo3d.geometry.view_selection import best_sources
 from vo3d.world.dome import VIEWS, dome_light, dome_poses, dome_scores, dtu_camera
 from vo3d.world.render import quantised, render
 from vo3d.world.scene import Scene, build_scene, check_scene
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, check_seed
 
 SOURCES = 10  # of each view, as in DTU's pair.txt
 
@@ -58,8 +58,8 @@ class Stills:
         device: str = "cpu",
         visit: Visit | None = None,
     ) -> None:
-        if min(seed, cameras or 0) < 0:
-            raise Vo3dError(f"seed {min(seed, cameras or 0)} of a tabletop: expected a whole number of at least 0")
+        for each in (seed, cameras or 0):
+            check_seed(each, f"seed {each} of a tabletop")
         if samples < 1:
             raise Vo3dError(f"{samples} samples a pixel: expected at least 1")
         self.seed, self.views, self.samples, self.noise = seed, views, samples, noise

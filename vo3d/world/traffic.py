@@ -253,12 +253,16 @@ class _Traffic:
 
     def _blocked(self, x: Float64[Tensor, " n"], z: Float64[Tensor, " n"], gap: float) -> Bool[Tensor, " n"]:
         """Find which places have less than `gap` metres to the boxes of what stands there."""
-        point = torch.stack((x, torch.full_like(x, self.ground - 0.8), z), 1).float()
-        reach = torch.linalg.vector_norm(self.still.half, dim=1) + torch.linalg.vector_norm(point[0] - point[-1]) + 1.0
-        near = torch.linalg.vector_norm(self.still.centre - point[len(point) // 2], dim=1) < reach
-        still = self.still.select((near & (self.still.kind != PLANE)).nonzero()[:, 0])
-        local = torch.einsum("pnk,nkl->pnl", point[:, None] - still.centre, still.rotation).abs()
-        return (local < still.half + gap).all(-1).any(1)
+        points = torch.stack((x, torch.full_like(x, self.ground - 0.8), z), 1).float()
+        radius, blocked = torch.linalg.vector_norm(self.still.half, dim=1) + 2 * gap, []
+        for point in torch.split(points, 256):  # of a long way, a part has little beside it
+            middle = point[len(point) // 2]
+            reach = torch.linalg.vector_norm(point - middle, dim=1).max() + radius
+            near = torch.linalg.vector_norm(self.still.centre - middle, dim=1) < reach
+            still = self.still.select((near & (self.still.kind != PLANE)).nonzero()[:, 0])
+            local = torch.einsum("pnk,nkl->pnl", point[:, None] - still.centre, still.rotation).abs()
+            blocked.append((local < still.half + gap).all(-1).any(1))
+        return torch.cat(blocked)
 
     def _place(
         self, s: Float64[Tensor, " n"], lateral: Float64[Tensor, " n"] | float

@@ -1,13 +1,17 @@
 """What a scene is drawn from: a place, a time, what moves there, and the path of the camera, each with a seed."""
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, get_args
 
 from vo3d.errors import Vo3dError
 
 Time = Literal["day", "low-sun", "night", "rain", "fog", "any"]
 Motion = Literal["car", "wide", "walking", "hand-held", "standing", "turning", "any"]
+MOST_SEED = 2**32 - 1  # of the numbers that every part of a scene can be drawn from
+FARTHEST = 30.0  # metres from the middle of the road, behind the houses
+MOST_TRAFFIC = 20.0
 TEXTURES_ADVICE = "pip install 'vo3d[textures]'"  # brings the photographs
 
 
@@ -28,7 +32,8 @@ class Visit:
     A place is the same for all visits with its seed: it lies in one world frame, whatever is seen there, when, and from
     what path.
 
-    Raises Vo3dError for a seed, start or traffic below 0, and for photographs without scikit-image, which holds them.
+    Raises Vo3dError for an unknown time or motion, a number that no visit has, and for photographs without
+    scikit-image, which holds them.
     """
 
     place_seed: int | None = None
@@ -45,12 +50,19 @@ class Visit:
     def __post_init__(self) -> None:
         for part in ("place", "time", "movers", "path"):
             seed = getattr(self, f"{part}_seed")
-            if seed is not None and seed < 0:
-                raise Vo3dError(f"{part}_seed {seed}: expected a whole number of at least 0")
-        if not self.start >= 0:
+            if seed is not None:
+                check_seed(seed, f"{part}_seed {seed}")
+        for name, choices in (("time", get_args(Time)), ("motion", get_args(Motion))):
+            if getattr(self, name) not in choices:
+                raise Vo3dError(f"no {name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+        if not 0 <= self.start < math.inf:
             raise Vo3dError(f"start {self.start}: expected metres along the road, 0 or more")
-        if not self.traffic >= 0:
-            raise Vo3dError(f"traffic {self.traffic}: expected a number of at least 0")
+        if self.lateral is not None and not abs(self.lateral) <= FARTHEST:
+            raise Vo3dError(
+                f"lateral {self.lateral}: expected metres from -{FARTHEST:g} (left) to {FARTHEST:g} (right)"
+            )
+        if not 0 <= self.traffic <= MOST_TRAFFIC:
+            raise Vo3dError(f"traffic {self.traffic}: expected a number of at least 0 and at most {MOST_TRAFFIC:g}")
         if self.photographs and find_spec("skimage") is None:
             raise Vo3dError(f"photographs: scikit-image is not installed: {TEXTURES_ADVICE}, or leave photographs out")
 
@@ -63,3 +75,16 @@ class Visit:
     def is_fixed(self) -> bool:
         """Tell whether every part has a seed of its own, so that no other has a meaning."""
         return None not in (self.place_seed, self.time_seed, self.movers_seed, self.path_seed)
+
+
+def chosen_visit(visit: object) -> Visit:
+    """Return the visit, or the default for None; Vo3dError for anything else."""
+    if visit is not None and not isinstance(visit, Visit):
+        raise Vo3dError(f"visit {visit!r}: expected a Visit")
+    return visit or Visit()
+
+
+def check_seed(seed: int, named: str) -> None:
+    """Raise Vo3dError, which begins with a name, unless a number can be a seed."""
+    if not 0 <= seed <= MOST_SEED:
+        raise Vo3dError(f"{named}: expected a whole number of at least 0 and at most {MOST_SEED}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vo3d.errors import Vo3dError
 from vo3d.world.labels import BUILDING, POLE, ROAD, VEGETATION
 from vo3d.world.motions import CAMERA_HEIGHT, OWN_LANE, Ride, drawn_motion, longest_ride, ride
 from vo3d.world.movers import Movers, Place
@@ -26,7 +27,7 @@ from vo3d.world.scene import Dice, Paint, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.textures import noise_lattice
 from vo3d.world.times import drawn_time, outdoor_light
-from vo3d.world.traffic import traffic
+from vo3d.world.traffic import KNOT, num_objects, traffic
 from vo3d.world.visit import Seeds, Visit
 
 LANE, KERB, WALK = 3.0, 5.0, 8.0  # metres from the centre line
@@ -35,16 +36,19 @@ BEND = 150.0  # metres of road behind its end that may come back to the things b
 SHARPEST = 12.5  # metres: radius of the tightest turn of the centre line
 VIEW_RANGE = 170.0  # metres
 SEEN = VIEW_RANGE + 35.0  # metres from a camera to the places on the line of the farthest houses that it may see
+FARTHEST_START, LONGEST, MOST_POSES = 20_000.0, 3600.0, 1e7  # metres, seconds, of all that moves
 GROUND, WALL, ROOF, ROUGH, LEAVES, CAR, PICTURE = range(7)  # the scene's paints
 
 
 def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     """Build as much of an endless street as `frames` views need.
 
-    The place depends on its seed alone: what two scenes of one place both hold is the same in both.
+    The place depends on its seed alone: what two scenes of one place both hold is the same in both. Raises Vo3dError
+    for a visit that is too long, or too far along the road, to be held in memory.
     """
     duration = (frames - 1) / sensor.rate
     motion, start = drawn_motion(visit.motion, seeds.path), BEFORE + visit.start
+    _check_extent(duration, visit)
     end = start + longest_ride(motion, duration)
     length = end + max(AFTER, SEEN / math.cos(WIDEST_TURN)) + BEND
     line = random_line(generator_of(seeds.place, "road"), BEFORE, length - BEFORE, SHARPEST)
@@ -105,6 +109,22 @@ def _end_of_view(line: RoadLine, camera: Ride) -> float:
     return float(ahead[seen].max()) + 1.0
 
 
+def _check_extent(duration: float, visit: Visit) -> None:
+    """Raise Vo3dError for what would take hours to build, or more memory than there is."""
+    if visit.start > FARTHEST_START:
+        raise Vo3dError(
+            f"start {visit.start:g}: expected at most {FARTHEST_START:g} metres: all before it is built too"
+        )
+    if duration > LONGEST:
+        raise Vo3dError(f"a drive of {duration:g} s: expected at most {LONGEST:g}: give fewer frames or a higher rate")
+    numbers = num_objects(duration, visit.traffic) * duration / KNOT
+    if numbers > MOST_POSES:
+        raise Vo3dError(
+            f"a drive of {duration:g} s with traffic {visit.traffic:g}: its paths would be {numbers:.2g} poses: "
+            f"expected at most {MOST_POSES:.0e}: give fewer frames, a higher rate, or less traffic"
+        )
+
+
 def _photographed(scene: Scene, ground: Road, seed: int) -> Scene:
     """Return the street with the grain of photographs, and the paint of its pictures."""
     given = photographs()
@@ -141,7 +161,7 @@ class _Street(Dice):
         a, b = (grid * half[0]).repeat(n), (grid * half[1]).repeat_interleave(n)
         cos, sin = math.cos(yaw), math.sin(yaw)
         points = torch.stack((x + a * cos + b * sin, z - a * sin + b * cos), 1)
-        return float(self.line.distance(points).min()) > gap
+        return self.line.keeps_clear(points, gap)
 
     def houses(self, side: float, begin: float, end: float) -> None:
         """Build a row of houses that follows the road, with gaps."""
