@@ -64,6 +64,11 @@ def _lose_worker(trainer: Trainer) -> None:
     raise ValueError("you tried to log 1.0") from RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
 
 
+def _lose_connection(trainer: Trainer) -> None:
+    """Raise what a worker's death is while a tensor of it is received."""
+    raise ConnectionResetError(104, "Connection reset by peer")
+
+
 ACTS = {
     "stop": _stop,
     "stop_early": _stop_early,
@@ -71,4 +76,5 @@ ACTS = {
     "die": _die,
     "exhaust": _exhaust,
     "lose_worker": _lose_worker,
+    "lose_connection": _lose_connection,
 }

@@ -256,6 +256,7 @@ def test_a_checkpoint_that_cannot_be_resumed_exactly_is_refused(
     [
         (["--data.train", "tiny.DyingClips", "--data.num_workers", "1"], "a process that reads data died after step"),
         (at("on_train_batch_end", 2, "lose_worker"), "a process that reads data died after step 2"),
+        (at("on_train_batch_end", 2, "lose_connection"), "a process that reads data died after step 2"),
         (at("on_train_batch_end", 2, "exhaust"), "memory ran out after step 2"),
     ],
 )

@@ -54,9 +54,11 @@ START = {"model.init_weights", "model.partial"}  # of no account once a run has 
 RESUME = "resume with --ckpt_path last"
 RESTORE = {"_restore_modules_and_callbacks", "restore_training_state"}  # Lightning's functions
 # What ends a training from outside, by what it says: of a process that reads data, of a partner, of memory.
-FAULTS = (RuntimeError, MemoryError, KeyError, ValueError, TypeError, AttributeError, IndexError)
+FAULTS = (
+    RuntimeError, MemoryError, KeyError, ValueError, TypeError, AttributeError, IndexError, ConnectionError, EOFError
+)  # fmt: skip
 ENDS = {
-    "a process that reads data died": r"DataLoader worker",
+    "a process that reads data died": r"DataLoader worker|Connection\w*Error|EOFError",  # also in the midst of a tensor
     "a partner process died": r"onnection (closed|reset) by peer|NCCL|Broken pipe|gloo",
     "memory ran out": r"MemoryError|out of memory|can't allocate memory|not enough memory",
 }
