@@ -36,7 +36,7 @@ def _counts(duration: float, amount: float) -> tuple[int, int, int, int]:
         return 0, 0, 0, 0
     span = duration + BEFORE + AFTER
     oncoming = math.ceil(span / max(ONCOMING / amount, SHORTEST))
-    return min(math.ceil(2 * amount), 2), oncoming, math.ceil(span * amount / WALKER), math.ceil(
+    return min(round(2 * amount), 2), oncoming, math.ceil(span * amount / WALKER), math.ceil(
         duration * amount / CROSSER)  # fmt: skip
 
 
@@ -115,7 +115,7 @@ class _Traffic:
 
     def meetings(self, count: int, duration: float) -> list[tuple[float, float]]:
         """Draw `count` instants from a little before 0 to after `duration`, and where the camera is then."""
-        period = (duration + BEFORE + AFTER) / count
+        period = (duration + BEFORE + AFTER) / max(count, 1)
         found = []
         for number in range(count):
             when = (number + self.movers.uniform(0.35, 0.65)) * period - BEFORE
