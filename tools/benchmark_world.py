@@ -8,8 +8,17 @@ import torch
 
 from vo3d.world.recorder import Recorder
 from vo3d.world.sensor import Sensor
+from vo3d.world.times import TIMES
+from vo3d.world.visit import Visit
 
 SIZES = ((64, 208), (128, 416), (256, 832))
+CHOICES = {f"time {time}": (Sensor(), Visit(time=time)) for time in TIMES} | {
+    "traffic 0": (Sensor(), Visit(traffic=0.0)),
+    "photographs": (Sensor(), Visit(photographs=True)),
+    "motion blur": (Sensor(motion_blur=0.5), Visit()),
+    "rolling shutter": (Sensor(rolling_shutter=0.03), Visit()),
+    "lens": (Sensor(lens=("radtan", (-0.2, 0.05, 0.0, 0.0))), Visit()),
+}
 
 
 def frames_per_second(recorder: Recorder, seconds: float, *, with_flow: bool) -> float:
@@ -48,6 +57,11 @@ def main() -> None:
             frames_per_second(recorder, arguments.seconds, with_flow=with_flow) for with_flow in (False, True)
         )
         print(f"| {width}x{height} | {plain:.1f} | {flow:.1f} |")
+    height, width = SIZES[1]
+    print(f"\n| {width}x{height} | image + depth, frames/s |\n|---|---|")
+    for words, (sensor, visit) in CHOICES.items():
+        recorder = Recorder("street", 7, 400, SIZES[1], sensor, arguments.device, visit=visit)
+        print(f"| {words} | {frames_per_second(recorder, arguments.seconds, with_flow=False):.1f} |")
 
 
 if __name__ == "__main__":
