@@ -331,9 +331,10 @@ K = torch.tensor([[256.0, 0, 128], [0, 256, 96], [0, 0, 1]]).expand(1, 3, 3, 3)
 image, ends = torch.rand(1, 3, 3, 192, 256), torch.tensor([1.0, 3.0]).expand(1, 3, 2)
 sample = Sample(image=image, K=K, world_T_cam=eye, depth_range=ends)
 small = Sample(image=image[..., :16, :16], K=K, world_T_cam=eye, depth_range=ends)
-list(model.stream([small]))  # loads what torch loads late
+for model.num_depths in (256, 32):
+    list(model.stream([small]))  # loads what torch loads late
 start = peak()
-list(model.stream([sample]))
+list(model.stream([sample, sample, sample]))
 few = peak() - start
 model.num_depths = 256
 list(model.stream([sample]))
