@@ -37,7 +37,7 @@ class Gait:
 
 
 # At 10 frames a second "wide" has steps of 0 to 3 metres and 0 to 6 degrees.
-GAITS = {
+GAITS: dict[Motion, Gait] = {
     "car": Gait(OWN_LANE, 2.5, 15.0),
     "wide": Gait(OWN_LANE, 6.0, 30.0, sideways=15.0, forward=12.0, stops=0.1),
     "walking": Gait(
@@ -65,7 +65,7 @@ def drawn_motion(motion: Motion, seed: int) -> Motion:
     """Return the motion, or draw one for "any"."""
     if motion != "any":
         return motion
-    names: list[Motion] = ["car", "wide", "walking", "hand-held", "standing", "turning"]
+    names = list(GAITS)
     return names[int(torch.randint(len(names), (), generator=generator_of(seed, "motion")))]
 
 

@@ -35,7 +35,7 @@ HAIR = ((0.02, 0.017, 0.015), (0.07, 0.04, 0.025), (0.20, 0.12, 0.05), (0.38, 0.
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands: its point on the ground and its yaw, in the world or in the axes of a moving object."""
+    """A point on the ground and a yaw for something to stand at, in the world or in the axes of a moving object."""
 
     ground: Triple = (0.0, 0.0, 0.0)
     yaw: float = 0.0

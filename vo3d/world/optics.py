@@ -26,7 +26,7 @@ PoseAt = Callable[[float], Float64[Tensor, "4 4"]]  # world_T_cam so many second
 
 @dataclass(frozen=True)
 class Lens:
-    """What a lens makes of an ideal view that is finer and covers all that it shows."""
+    """The way from an ideal view, which is finer and covers all that a lens shows, to the image of the lens."""
 
     fine: Camera
     pixels: Float32[Tensor, "n h w 2"]  # of the fine view, of which n make one of the lens's

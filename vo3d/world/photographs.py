@@ -95,7 +95,7 @@ def pyramids(pictures: Sequence[Float[Tensor, "c _ _"]], side: int) -> Pyramids:
 
 @dataclass(frozen=True)
 class Photographs:
-    """What photographs give a scene."""
+    """Pictures, surfaces and a spectrum for a scene, taken from photographs."""
 
     pictures: Pyramids  # colours in linear light, 0..1
     surfaces: Pyramids  # brightness as a multiple of each surface's mean

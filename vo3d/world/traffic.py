@@ -86,7 +86,7 @@ def _over_a_second(values: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
 
 @dataclass
 class _Vehicle:
-    """Where a vehicle is along the line at every instant, beside it, and half its sides, metres."""
+    """A vehicle's length along the line at every instant, its distance beside it, and half its sides, metres."""
 
     s: Float64[Tensor, " n"]
     lateral: float

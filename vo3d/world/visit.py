@@ -1,4 +1,4 @@
-"""What a scene is drawn from: a place, a time, what moves there, and the path of the camera, each with a seed."""
+"""Visits: the place, time, movers and path that a scene is drawn from, each with a seed."""
 
 import math
 from dataclasses import dataclass
