@@ -363,9 +363,17 @@ class UnDeepVO(DepthModel):
         return across.mean() + down.mean()
 
     def reset_parameters(self) -> None:
-        """Draw new weights: He et al. (2015) with biases of 0; the depths begin in the nearer part of their range."""
-        for module in self.modules():
+        """Draw new weights: Glorot and Bengio (2010) for depth, He et al. (2015) for motion, with biases of 0.
+
+        Depths begin nearly even, in the nearer part of their range, where the last function is not saturated.
+        """
+        for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if name.startswith("depth_net"):
+                    nn.init.xavier_uniform_(module.weight)
+                else:
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.depth_net.head.weight.mul_(0.1)
         nn.init.constant_(self.depth_net.head.bias, 2.0 if self.output == "inverse_depth" else -2.0)
