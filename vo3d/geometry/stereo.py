@@ -133,7 +133,8 @@ def match_pair(left: UInt8[ndarray, "h w 3"], right: UInt8[ndarray, "h w 3"]) ->
     good = (found.ravel() > 0) & (found_back.ravel() > 0)
     good &= (moved >= 0).all(1) & (moved <= np.array(grey.shape[::-1]) - 1).all(1)
     good &= np.linalg.norm(back - pixels, axis=1) < RETURN_WITHIN
-    return (moved - pixels)[good].astype(np.float64) * [width / grey.shape[1], height / grey.shape[0]]
+    shifts = (moved - pixels)[good] * np.array([width / grey.shape[1], height / grey.shape[0]])
+    return shifts  # type: ignore[no-any-return]
 
 
 def _views(images: Float[Tensor, "*b 3 h w"]) -> list[UInt8[ndarray, "h w 3"]]:
@@ -146,4 +147,5 @@ def _levelled(image: UInt8[ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[nd
     """Make an image grey and of a `size` (width, height), its mean 128 and its deviation 50."""
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float32)
     contrast = 50 / max(float(grey.std()), 1.0)
-    return ((grey - grey.mean()) * contrast + 128).clip(0, 255).astype(np.uint8)
+    levelled = (grey - grey.mean()) * contrast + 128
+    return levelled.clip(0, 255).astype(np.uint8)  # type: ignore[no-any-return]
