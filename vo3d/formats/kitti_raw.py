@@ -24,6 +24,7 @@ from vo3d.geometry import matrix_from_euler, se3
 EARTH_RADIUS = 6378137.0  # metres, of the Mercator projection
 OXTS_COLUMNS = 30
 POINT_BYTES = 16  # x y z and reflectance in float32
+LARGEST_SIDE = 1e6  # pixels of an image
 HIGHEST_LATITUDE = 89.0  # degrees; the Mercator projection has no poles
 _CALIB = "a calibration file of KITTI raw, lines of a name, a colon and numbers"
 _STAMP = re.compile(r"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2})(\.\d{1,9})?", re.ASCII)
@@ -51,8 +52,9 @@ def read_cameras(path: Path) -> RawCameras:
         if f"P_rect_{camera:02d}" in entries:
             place, P[camera] = _entry(entries, f"P_rect_{camera:02d}", path, (3, 4))
             check_projection(P[camera], place)
-            place, (width, height) = _entry(entries, f"S_rect_{camera:02d}", path, (2,))
-            if not (width >= 1 and height >= 1 and width == int(width) and height == int(height)):
+            place, pixels = _entry(entries, f"S_rect_{camera:02d}", path, (2,))
+            width, height = pixels.tolist()
+            if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE) or bool((pixels % 1).any()):
                 raise Vo3dError(f"{place}: {width:g} x {height:g}: expected the pixels of an image: download it again")
             size[camera] = (int(height), int(width))
     if not P:
