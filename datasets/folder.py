@@ -22,8 +22,10 @@ from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.geometry.stereo import check_pair
 from vo3d.sample import Sample
 
-TWINS = (("left", "right"), ("image_0", "image_1"), ("image_2", "image_3"), ("image_00", "image_01"))
-TWINS += (("image_02", "image_03"), ("cam0", "cam1"), ("image_l", "image_r"))  # names of the folders of stereo rigs
+TWINS = (  # names of the folders of stereo rigs
+    *(("left", "right"), ("image_0", "image_1"), ("image_2", "image_3"), ("image_00", "image_01")),
+    *(("image_02", "image_03"), ("image_l", "image_r"), ("cam0", "cam1")),
+)
 LONG_BASELINE = 5.0  # metres: few rigs are wider, and millimetres would be
 CHECKED = 3  # pairs of a recording that are looked at when it is opened
 
