@@ -27,7 +27,7 @@ class Recording(ABC):
     notes: Sequence[str] = ()  # one line each: what was chosen, left out or looks wrong when it was opened
 
     @property
-    def frames(self) -> range:
+    def frames(self) -> Sequence[int]:
         """Number the frames as in their source, by which results tell excerpts of one sequence apart."""
         return range(self.first_frame, self.first_frame + len(self))
 
