@@ -209,18 +209,6 @@ class RandomGrey(_Sometimes):
     """
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Return the clip in colour or in grey."""
-        if _uniform(generator) >= self.probability:
-            return sample
-        return replace(
-            sample, **changed(sample, ("image", "right"), lambda image: rgb_to_grayscale(image).repeat(1, 3, 1, 1))
-        )
-
-
-class RandomGrey(_Sometimes):
-    """Take the colour out of all views, of either camera, with `probability`: networks meet grey cameras too."""
-
-    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the clip in colour, or grey in all three channels."""
         if _uniform(generator) >= self.probability:
             return sample

@@ -10,123 +10,26 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d
 
 from vo3d import losses
 from vo3d.errors import Vo3dError
 from vo3d.geometry import rotations, se3
-from vo3d.geometry.warp import reproject, sample_image
-from vo3d.layers.downsampling import Pool, pooling_layer
+from vo3d.geometry.camera import scale_intrinsics
+from vo3d.geometry.stereo import check_pair
+from vo3d.geometry.warp import reproject, warp_by_depth
+from vo3d.layers.downsampling import Pool
 from vo3d.model import DepthModel, Prediction
+from vo3d.models.undeepvo_networks import DepthNet, MotionNet
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 Output = Literal["depth", "inverse_depth"]
 
 
-def _halving(inputs: int, outputs: int, kernel: int, pool: Pool, activation: type[nn.Module]) -> nn.Sequential:
-    """Make a convolution that halves maps, rounding up: by its stride, or by pooling after it."""
-    if pool == "stride":
-        return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, 2, kernel // 2), activation())
-    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    return nn.Sequential(convolution, activation(), pooling_layer(pool, 2, ceil_mode=True))
-
-
-def _keeping(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    """Make a convolution that keeps the size of maps."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ELU())
-
-
-def _kernels(first: Sequence[int], num: int) -> list[int]:
-    """List the kernels of `num` stages: the first ones as given, 3 of the others."""
-    return [*first, *[3] * num][:num]
-
-
-class DepthNet(nn.Module):
-    """An encoder and a decoder with skips: one number a pixel, in (0, 1), from one image.
-
-    A stage down is a convolution that keeps the size and one that halves it; a stage up doubles, convolves, joins what
-    the encoder had at that size, and convolves again. Sizes need not be multiples: a doubled map takes the size of its
-    partner.
-
-    Source: UnDeepVO, figure 2; the two convolutions of a stage are those of Godard et al., CVPR 2017, whose network
-    the figure resembles.
-
-    Args:
-        channels: of each stage down; the stages up have the same in reverse, and half of the first at full size.
-        kernels: of the first stages down; the others have 3.
-        pool: see `vo3d.layers.downsampling`.
-    """
-
-    def __init__(self, channels: Sequence[int], kernels: Sequence[int], pool: Pool) -> None:
-        super().__init__()
-        inputs = (3, *channels[:-1])
-        self.down = nn.ModuleList(
-            nn.Sequential(_keeping(before, after, kernel), _halving(after, after, kernel, pool, nn.ELU))
-            for before, after, kernel in zip(inputs, channels, _kernels(kernels, len(channels)), strict=True)
-        )
-        skips = (0, *channels[:-1])
-        outputs = (max(1, channels[0] // 2), *channels[:-1])
-        self.up = nn.ModuleList(_keeping(before, after) for before, after in zip(channels, outputs, strict=True))
-        self.merge = nn.ModuleList(_keeping(after + skip, after) for after, skip in zip(outputs, skips, strict=True))
-        self.head = nn.Conv2d(outputs[0], 1, 3, padding=1)
-        # faster on a CPU; shapes stay what they are
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
-        """Compute the share of the way from near to far."""
-        kept, features = [image], image
-        for down in self.down:
-            features = down(features)  # n channels ceil(h / 2^level) ceil(w / 2^level)
-            kept.append(features)
-        for level in reversed(range(len(self.up))):
-            features = self.up[level](interpolate(features, kept[level].shape[2:], mode="nearest"))
-            skip = [kept[level]] if level > 0 else []
-            features = self.merge[level](torch.cat((features, *skip), dim=1))
-        return torch.sigmoid(self.head(features).float())[:, 0]
-
-
-class MotionNet(nn.Module):
-    """Convolutions on a pair of frames, then one head for the translation and one for the angles.
-
-    Source: UnDeepVO, figure 2; the rectifiers are not in it.
-
-    Args:
-        size: rows and columns of the frames; the first layer of either head depends on it.
-        channels: of each convolution, all of stride 2.
-        kernels: of the first ones; the others have 3.
-        hidden: width of the two hidden layers of either head.
-        pool: see `vo3d.layers.downsampling`.
-    """
-
-    def __init__(
-        self, size: tuple[int, int], channels: Sequence[int], kernels: Sequence[int], hidden: int, pool: Pool
-    ) -> None:
-        super().__init__()
-        inputs = (6, *channels[:-1])
-        self.encoder = nn.Sequential(
-            *(
-                _halving(before, after, kernel, pool, nn.ReLU)
-                for before, after, kernel in zip(inputs, channels, _kernels(kernels, len(channels)), strict=True)
-            ),
-            nn.Flatten(),
-        )
-        rows, columns = (-(-side // 2 ** len(channels)) for side in size)
-        self.translation, self.rotation = (
-            nn.Sequential(
-                nn.Linear(rows * columns * channels[-1], hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, 3),
-            )
-            for _ in range(2)
-        )
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, pairs: Float[Tensor, "n 6 h w"]) -> Float[Tensor, "n 6"]:
-        """Compute translation and angles of each pair."""
-        features = self.encoder(pairs)
-        return torch.cat((self.translation(features), self.rotation(features)), dim=-1).float()
+def _halved(maps: Float[Tensor, "b s c h w"]) -> Float[Tensor, "b s c rows columns"]:
+    """Average maps over blocks of 2 x 2 pixels."""
+    return avg_pool2d(maps.flatten(0, 1), 2).unflatten(0, maps.shape[:2])
 
 
 class UnDeepVO(DepthModel):
@@ -151,12 +54,16 @@ class UnDeepVO(DepthModel):
         motion_channels: of the convolutions of the motion network.
         kernels: of the first stages of either network, odd; the others have 3.
         hidden: width of the heads of the motion network.
+        batch_norm: batch normalisation after each convolution; the paper tells of none, and small networks learn in
+            half the steps with it.
         output: whether the last number is spread over depth, as the paper has it, or over inverse depth.
         min_depth, max_depth: metres between which it is spread, at the canonical focal length.
         focal: the canonical focal length, as a share of the image's width; KITTI's cameras have 0.58.
         motion_scale: factor of the motion network's output, so that a training begins near standing still.
         ssim_weight: share of structural similarity in the photometric errors, the rest is L1.
         ssim_window: pixels of its windows, an odd number.
+        scales: sizes at which the photometric errors are taken, each half of the one before; 1 as the paper has it. A
+            point that must move far finds its way at the smaller ones.
         temporal: weight of the photometric errors between frames; that between left and right has 1.
         disparity: weight of the disagreement of left and right disparities, as shares of the image's width.
         position, rotation: weights of the disagreement of the two cameras' motions, in metres and radians.
@@ -187,6 +94,7 @@ class UnDeepVO(DepthModel):
         motion_channels: Sequence[int] = (16, 32, 64, 128, 256, 256, 512),
         kernels: Sequence[int] = (7, 5),
         hidden: int = 512,
+        batch_norm: bool = False,
         output: Output = "depth",
         min_depth: float = 1.0,
         max_depth: float = 100.0,
@@ -194,6 +102,7 @@ class UnDeepVO(DepthModel):
         motion_scale: float = 0.01,
         ssim_weight: float = 0.85,
         ssim_window: int = 3,
+        scales: int = 1,
         temporal: float = 1.0,
         disparity: float = 1.0,
         position: float = 0.1,
@@ -228,12 +137,17 @@ class UnDeepVO(DepthModel):
         self.min_depth, self.max_depth, self.focal, self.motion_scale = min_depth, max_depth, focal, motion_scale
         self.ssim_weight, self.ssim_window, self.edge_weight = ssim_weight, ssim_window, edge_weight
         self.temporal, self.disparity, self.position, self.rotation = temporal, disparity, position, rotation
-        self.registration, self.smoothness, self.spatial_share = registration, smoothness, spatial_share
+        self.scales, self.registration, self.smoothness, self.spatial_share = (
+            scales,
+            registration,
+            smoothness,
+            spatial_share,
+        )
         self.needs_progress = spatial_share > 0  # type: ignore[misc]
         self.register_buffer("image_mean", torch.tensor(image_mean).reshape(3, 1, 1))
         self.register_buffer("image_std", torch.tensor(image_std).reshape(3, 1, 1))
-        self.depth_net = DepthNet(channels, kernels, pool)
-        self.motion_net = MotionNet(self.size, motion_channels, kernels, hidden, pool)
+        self.depth_net = DepthNet(channels, kernels, batch_norm, pool)
+        self.motion_net = MotionNet(self.size, motion_channels, kernels, hidden, batch_norm, pool)
         self.reset_parameters()
 
     def forward(self, sample: Sample) -> Prediction:
@@ -290,6 +204,16 @@ class UnDeepVO(DepthModel):
             return self.min_depth + share * (self.max_depth - self.min_depth)
         return 1 / (1 / self.min_depth + share * (1 / self.max_depth - 1 / self.min_depth))
 
+    def check(self, recordings: Sequence[Recording]) -> None:
+        """Refuse pairs that are swapped, not rectified, or without a baseline: Vo3dError names the recording.
+
+        Three frames are looked at, of the first recording and of the last.
+        """
+        for recording in {one.name: one for one in (recordings[0], recordings[-1])}.values():
+            last = len(recording) - 1
+            clip = recording.clip(sorted({0, last // 2, last}))
+            check_pair(clip.image, clip.right, clip.K, clip.left_T_right, recording.name)
+
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Compute the terms of section III-C, each the sum over its directions of means over the pixels that count.
 
@@ -328,10 +252,8 @@ class UnDeepVO(DepthModel):
         disparities = unit / depths[0], unit / depths[1]
         photometric = disparity = depths[0].new_zeros(())
         for this, other, other_T_this in ((0, 1, right_T_left), (1, 0, left_T_right[:, None])):
+            photometric = photometric + self._photometric(images[this], images[other], depths[this], other_T_this, K, K)
             pixels, _ = reproject(depths[this], K, other_T_this)
-            made, valid = sample_image(images[other], pixels)  # b s 3 h w
-            error = losses.photometric_error(images[this], made, valid, self.ssim_weight, self.ssim_window)
-            photometric = photometric + losses.masked_mean(error, valid)
             apart = losses.disparity_consistency(disparities[this], disparities[other], pixels)
             disparity = disparity + losses.masked_mean(*apart)
         return {"stereo": photometric, "disparity": self.disparity * disparity}
@@ -344,16 +266,29 @@ class UnDeepVO(DepthModel):
         for image, depth, prev_T_cam in zip(images, depths, motions, strict=True):
             earlier, later = slice(None, -1), slice(1, None)
             for this, other, other_T_this in ((earlier, later, se3.inverse(prev_T_cam)), (later, earlier, prev_T_cam)):
-                pixels, _ = reproject(depth[:, this], K[:, this], other_T_this, K[:, other])
-                made, valid = sample_image(image[:, other], pixels)
-                error = losses.photometric_error(image[:, this], made, valid, self.ssim_weight, self.ssim_window)
-                photometric = photometric + losses.masked_mean(error, valid)
+                photometric = photometric + self._photometric(
+                    image[:, this], image[:, other], depth[:, this], other_T_this, K[:, this], K[:, other]
+                )
                 if self.registration > 0:
                     apart, valid = losses.registration_error(
                         depth[:, this], depth[:, other], K[:, this], other_T_this, K[:, other]
                     )
                     registration = registration + losses.masked_mean(apart, valid & (depth[:, this] < self.max_depth))
         return {"temporal": self.temporal * photometric, "registration": self.registration * registration}
+
+    def _photometric(
+        self, image: Tensor, other: Tensor, depth: Tensor, other_T_this: Tensor, K: Tensor, K_other: Tensor
+    ) -> Float[Tensor, ""]:
+        """Compute the mean photometric error of a view made from another one, over the scales (each b s c h w, b s h w)."""
+        inverse, means = 1 / depth, []
+        for level in range(self.scales):
+            if level > 0:
+                image, other, inverse = _halved(image), _halved(other), _halved(inverse[:, :, None])[:, :, 0]
+                K, K_other = scale_intrinsics(K, 0.5, 0.5), scale_intrinsics(K_other, 0.5, 0.5)
+            made, valid = warp_by_depth(other, 1 / inverse, K, other_T_this, K_other)  # b s 3 h w
+            error = losses.photometric_error(image, made, valid, self.ssim_weight, self.ssim_window)
+            means.append(losses.masked_mean(error, valid))
+        return torch.stack(means).mean()
 
     def _roughness(self, depth: Float[Tensor, "b s h w"], image: Float[Tensor, "b s 3 h w"]) -> Float[Tensor, ""]:
         """Compute the mean edge-aware smoothness of inverse depth over its mean."""
@@ -371,7 +306,8 @@ class UnDeepVO(DepthModel):
                     nn.init.xavier_uniform_(module.weight)
                 else:
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.depth_net.head.weight.mul_(0.1)
         nn.init.constant_(self.depth_net.head.bias, 2.0 if self.output == "inverse_depth" else -2.0)

@@ -8,7 +8,7 @@ gradients are finite, and what it costs. Exits with status 1, after a line for e
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -49,7 +49,7 @@ ROWS = {
 }
 
 
-def check(models: list[str] = list(ROWS), device: str = "auto", small: bool = False) -> int:
+def check(models: Sequence[str] = tuple(ROWS), device: str = "auto", small: bool = False) -> int:
     """Print a line for each method and precision; give the number of those that fail.
 
     Args:

@@ -144,6 +144,12 @@ class Model(nn.Module, ABC):
         """Predict window after window of one recording; methods with memory carry their state from one to the next."""
         yield from map(self.predict, samples)
 
+    def check(self, recordings: Sequence[Recording]) -> None:
+        """Refuse training recordings that nothing right can be learnt from, by Vo3dError.
+
+        Called at the start of every training, resumed ones as well; it may read a few views.
+        """
+
     def fit(self, recordings: Sequence[Recording]) -> None:
         """Learn from training recordings what is learnt without gradients.
 
@@ -190,7 +196,7 @@ def depth_model(model: Model) -> DepthModel:
 
 
 def has_own(model: Model, method: str) -> bool:
-    """Tell if a model has a `method` of its own, such as fit or finish, in place of that of `Model`."""
+    """Tell if a model has a `method` of its own, such as check, fit or finish, in place of that of `Model`."""
     return getattr(model, method) != getattr(Model, method).__get__(model)  # type: ignore[no-any-return]
 
 

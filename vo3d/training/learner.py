@@ -108,7 +108,7 @@ class Learner(LightningModule):
         return self.net(sample)
 
     def on_fit_start(self) -> None:
-        """Refuse augmentation that breaks the method's meaning; let it learn what is learnt without gradients."""
+        """Refuse data and augmentation that the method cannot use; let it learn what is learnt without gradients."""
         dataset = getattr(self.trainer, "datamodule").train  # noqa: B009  Lightning declares no such attribute
         for transform in dataset.transforms if isinstance(dataset, RecordingDataset) else ():
             if broken := set(transform.breaks) & set(self.net.refuses):
@@ -116,6 +116,8 @@ class Learner(LightningModule):
                     f"{type(transform).__name__} breaks what {type(self.net).__name__} learns ({', '.join(broken)}): "
                     "leave it out of data.train.transforms"
                 )
+        if has_own(self.net, "check") and (recordings := recordings_of(dataset)):
+            self.net.check(recordings)
         if self.fresh and self.trainer.ckpt_path is None and has_own(self.net, "fit"):
             recordings = self._recordings("fit")
             if self.trainer.is_global_zero:  # the first process tells the others
@@ -240,7 +242,7 @@ class Learner(LightningModule):
         net.train(was_training)
 
     def _recordings(self, what: str) -> Sequence[Recording]:
-        """Give the training recordings, which a method learns from without gradients in its `fit` or `finish`."""
+        """Give the training recordings, which a method reads itself in its `fit` or `finish`."""
         recordings = recordings_of(getattr(self.trainer, "datamodule").train)  # noqa: B009  as in `on_fit_start`
         if not recordings:
             raise Vo3dError(
