@@ -178,8 +178,8 @@ class UnDeepVO(DepthModel):
         Vo3dError: an argument is out of its range.
     """
 
-    needs = ("image", "K")
-    loss_needs = ("right", "left_T_right")
+    needs: ClassVar[tuple[str, ...]] = ("image", "K")
+    loss_needs: ClassVar[tuple[str, ...]] = ("right", "left_T_right")
     gives = ("prev_T_cam", "depth")
     fixed = ("network", "output", "min_depth", "max_depth", "focal", "motion_scale", "pool")
     published: ClassVar[Mapping[str, KeyMap]] = {"mistermap": port.MISTERMAP, "mistermap-resnet": port.RESNET}
