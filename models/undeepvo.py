@@ -3,9 +3,9 @@
 Li, Wang, Long, Gu, "UnDeepVO: Monocular Visual Odometry through Unsupervised Deep Learning", ICRA 2018.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -14,16 +14,19 @@ from torch.nn.functional import avg_pool2d
 
 from vo3d import losses
 from vo3d.errors import Vo3dError
+from vo3d.formats.weights import KeyMap
 from vo3d.geometry import rotations, se3
 from vo3d.geometry.camera import scale_intrinsics
 from vo3d.geometry.stereo import check_pair
 from vo3d.geometry.warp import reproject, warp_by_depth
 from vo3d.layers.downsampling import Pool
 from vo3d.model import DepthModel, Prediction
+from vo3d.models import undeepvo_mistermap as port
 from vo3d.models.undeepvo_networks import DepthNet, MotionNet
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 
+Network = Literal["paper", "mistermap"]
 Output = Literal["depth", "inverse_depth"]
 
 
@@ -46,7 +49,7 @@ class UnDeepVO(DepthModel):
     across it by f_c / f.
 
     Convention: the motion network gives `next_T_cam` as (x, y, z) in metres and angles of R = Rx Ry Rz in radians, the
-    transformation by which a frame is warped; `prev_T_cam` is its inverse.
+    transformation by which a frame is warped; `prev_T_cam` is its inverse. The network "mistermap" gives `prev_T_cam`.
 
     Args:
         size: rows and columns of the frames.
@@ -55,10 +58,13 @@ class UnDeepVO(DepthModel):
         kernels: of the first stages of either network, odd; the others have 3.
         hidden: width of the heads of the motion network.
         batch_norm: batch normalisation after each convolution; the paper tells of none, and small networks learn in
-            half the steps with it.
+            half the steps with it. Of the paper's networks; those of the port always have some.
+        network: the paper's networks, or those of the port MisterMap/undeepvo, with the same channels, kernels and
+            hidden; they pool. Its weights also need `pool` "max" and `focal` None.
         output: whether the last number is spread over depth, as the paper has it, or over inverse depth.
         min_depth, max_depth: metres between which it is spread, at the canonical focal length.
-        focal: the canonical focal length, as a share of the image's width; KITTI's cameras have 0.58.
+        focal: the canonical focal length, as a share of the image's width; KITTI's cameras have 0.58. None: the
+            networks answer for whatever camera they see, and predictions need no K.
         motion_scale: factor of the motion network's output, so that a training begins near standing still.
         ssim_weight: share of structural similarity in the photometric errors, the rest is L1.
         ssim_window: pixels of its windows, an odd number.
@@ -73,16 +79,17 @@ class UnDeepVO(DepthModel):
         spatial_share: share of the training in which only the terms between left and right count; motions learnt from
             depths that mean nothing yet are lost work. The motion network rests meanwhile.
         image_mean, image_std: RGB in [0, 1], of the training frames; kept with the weights.
-        pool: what halves the maps, see `vo3d.layers.downsampling`; "stride" is the published network.
+        pool: what halves the maps, see `vo3d.layers.downsampling`; "stride" is the paper's network.
 
     Raises:
         Vo3dError: an argument is out of its range.
     """
 
-    needs = ("image", "K")
-    loss_needs = ("right", "left_T_right")
+    needs: ClassVar[tuple[str, ...]] = ("image", "K")
+    loss_needs: ClassVar[tuple[str, ...]] = ("right", "left_T_right")
     gives = ("prev_T_cam", "depth")
-    fixed = ("output", "min_depth", "max_depth", "focal", "motion_scale", "pool")
+    fixed = ("network", "output", "min_depth", "max_depth", "focal", "motion_scale", "pool")
+    published: ClassVar[Mapping[str, KeyMap]] = {"mistermap": port.MISTERMAP, "mistermap-resnet": port.RESNET}
 
     image_mean: Tensor  # 3 1 1
     image_std: Tensor  # 3 1 1
@@ -95,10 +102,11 @@ class UnDeepVO(DepthModel):
         kernels: Sequence[int] = (7, 5),
         hidden: int = 512,
         batch_norm: bool = False,
+        network: Network = "paper",
         output: Output = "depth",
         min_depth: float = 1.0,
         max_depth: float = 100.0,
-        focal: float = 0.58,
+        focal: float | None = 0.58,
         motion_scale: float = 0.01,
         ssim_weight: float = 0.85,
         ssim_window: int = 3,
@@ -120,7 +128,7 @@ class UnDeepVO(DepthModel):
             raise Vo3dError(
                 f"{size=}, {channels=}, {motion_channels=} and {hidden=} must all be at least 1, {kernels=} odd"
             )
-        if not (0 < min_depth < max_depth and focal > 0 and motion_scale > 0 and min(image_std) > 0):
+        if not (0 < min_depth < max_depth and (focal is None or focal > 0) and motion_scale > 0 and min(image_std) > 0):
             raise Vo3dError(
                 f"{min_depth=}, {max_depth=}, {focal=}, {motion_scale=}, {image_std=}: expected positive numbers, and "
                 "min_depth below max_depth"
@@ -131,9 +139,9 @@ class UnDeepVO(DepthModel):
                 f"weights {weights}, {ssim_weight=}, {spatial_share=}: expected at least 0, and of the last two "
                 "at most 1 and less than 1"
             )
-        if output not in {"depth", "inverse_depth"}:
-            raise Vo3dError(f"{output=} is unknown: expected depth or inverse_depth")
-        self.size, self.output, self.pool = (size[0], size[1]), output, pool
+        if output not in get_args(Output) or network not in get_args(Network):
+            raise Vo3dError(f"{output=}, {network=}: expected one of {get_args(Output)}, one of {get_args(Network)}")
+        self.size, self.network, self.output, self.pool = (size[0], size[1]), network, output, pool
         self.min_depth, self.max_depth, self.focal, self.motion_scale = min_depth, max_depth, focal, motion_scale
         self.ssim_weight, self.ssim_window, self.edge_weight = ssim_weight, ssim_window, edge_weight
         self.temporal, self.disparity, self.position, self.rotation = temporal, disparity, position, rotation
@@ -146,8 +154,15 @@ class UnDeepVO(DepthModel):
         self.needs_progress = spatial_share > 0  # type: ignore[misc]
         self.register_buffer("image_mean", torch.tensor(image_mean).reshape(3, 1, 1))
         self.register_buffer("image_std", torch.tensor(image_std).reshape(3, 1, 1))
-        self.depth_net = DepthNet(channels, kernels, batch_norm, pool)
-        self.motion_net = MotionNet(self.size, motion_channels, kernels, hidden, batch_norm, pool)
+        if focal is None:
+            self.needs, self.loss_needs = ("image",), ("K", *self.loss_needs)  # type: ignore[misc]
+        self.depth_net: DepthNet | port.PortDepthNet
+        self.motion_net: MotionNet | port.PortMotionNet
+        if network == "mistermap":
+            self.depth_net, self.motion_net = port.networks(size, channels, motion_channels, kernels, hidden, pool)
+        else:
+            self.depth_net = DepthNet(channels, kernels, batch_norm, pool)
+            self.motion_net = MotionNet(self.size, motion_channels, kernels, hidden, batch_norm, pool)
         self.reset_parameters()
 
     def forward(self, sample: Sample) -> Prediction:
@@ -180,11 +195,14 @@ class UnDeepVO(DepthModel):
                 f"UnDeepVO was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} "
                 f"and {size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
             )
-        if K is None:
+        if self.focal is None:
+            longer = image.new_ones(b, s), image.new_ones(b, s)
+        elif K is None:
             raise Vo3dError("UnDeepVO needs K, whose focal length makes its depths metres: give the dataset intrinsics")
+        else:
+            canonical = self.focal * self.size[1]
+            longer = (K[..., 0, 0] / canonical).float(), (K[..., 1, 1] / canonical).float()  # b s
         image = (image - self.image_mean) / self.image_std
-        canonical = self.focal * self.size[1]
-        longer = (K[..., 0, 0] / canonical).float(), (K[..., 1, 1] / canonical).float()  # b s
         share = self.depth_net(image.flatten(0, 1)).reshape(b, s, *size)  # of the way from near to far
         depth = self._spread(share) * longer[0][..., None, None]
         if s < 2:
@@ -195,8 +213,8 @@ class UnDeepVO(DepthModel):
         wide, tall = longer[0][:, :-1], longer[1][:, :-1]
         angles = torch.stack((pitch / tall, yaw / wide, roll), dim=-1)
         step = torch.stack((x, y, z * wide), dim=-1)
-        next_T_cam = se3.from_rotation_translation(rotations.matrix_from_euler(angles, "xyz"), step)
-        return depth, se3.inverse(next_T_cam)
+        motion = se3.from_rotation_translation(rotations.matrix_from_euler(angles, "xyz"), step)
+        return depth, motion if self.network == "mistermap" else se3.inverse(motion)
 
     def _spread(self, share: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
         """Turn shares of the way from near to far into metres at the canonical focal length."""
@@ -279,7 +297,7 @@ class UnDeepVO(DepthModel):
     def _photometric(
         self, image: Tensor, other: Tensor, depth: Tensor, other_T_this: Tensor, K: Tensor, K_other: Tensor
     ) -> Float[Tensor, ""]:
-        """Compute the mean photometric error of a view made from another one, over the scales (each b s c h w, b s h w)."""
+        """Compute the mean photometric error of views (b s 3 h w) made from others, over the pixels and the scales."""
         inverse, means = 1 / depth, []
         for level in range(self.scales):
             if level > 0:

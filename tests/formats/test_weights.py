@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused_whole(change: dict[str, Tenso
         import_weights(model, port, PUBLISHED)
 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_checkpoint_that_no_model_can_take_is_refused_with_the_reason() -> None:
+    key_map = replace(PUBLISHED, refused="there is no such model here; take another")
+
+    with pytest.raises(Vo3dError, match=r"^a port cannot be loaded: there is no such model here; take another$"):
+        import_weights(_model(), _port(), key_map)
 
 
 def test_two_keys_for_one_place_are_refused() -> None:

@@ -43,6 +43,7 @@ class KeyMap:
     # attributes of the model that no shape shows, by our tensors -> what they must be
     settings: Callable[[Mapping[str, Tensor]], Mapping[str, object]] = lambda _: MappingProxyType({})
     needs: str = ""  # how the model must be built, for messages
+    refused: str = ""  # why no model of vo3d can take it, and what to do; empty where one can
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +161,10 @@ def import_weights(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: 
     Raises:
         Vo3dError: a published key has no place, one of ours has no value, a shape differs, values are not finite, or
             the model computes otherwise than the published one, unless it still has to learn a part; all are named, and
-            the model is left as it was.
+            the model is left as it was. Or no model can take such a checkpoint.
     """
+    if key_map.refused:
+        raise Vo3dError(f"{key_map.source} cannot be loaded: {key_map.refused}")
     ours = model.state_dict()
     match = _match(model, state_dict, key_map)
     absent = [name for name in ours if name not in {*match.loaded, *match.misfits, *match.values}]
