@@ -193,3 +193,14 @@ def test_a_baseline_in_millimetres_is_noted(rig: Path, drive: Sample) -> None:
     options = {"right": rig / "right", "intrinsics": camera(drive)}
     (note,) = FolderRecording(rig / "left", baseline=540.0, **options).notes
     assert note == "the baseline is 540 m, which few rigs have: is it in metres?"
+
+
+@pytest.mark.real
+def test_real_folders_are_read_in_their_order_alone(shared_data: Path) -> None:
+    folder = shared_data / "kitti_odometry" / "sequences" / "06"
+    options = {"baseline": 0.5372, "intrinsics": (707.0912, 707.0912, 601.8873, 183.1104), "frames": (0, 51)}
+    recording = FolderRecording(folder / "image_0", right=folder / "image_1", size=(128, 416), **options)
+    assert recording.clip([50]).right.shape == (1, 3, 128, 416)
+    assert not recording.notes
+    with pytest.raises(Vo3dError, match="left and right images are swapped: the median disparity"):
+        FolderRecording(folder / "image_1", right=folder / "image_0", **options)

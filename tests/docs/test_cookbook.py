@@ -12,10 +12,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
+from torch.utils.data import Dataset
 
 import vo3d.datasets.rendered
+from kitti_raw_tree import DAY, DRIVE, HEIGHT, OTHER, WIDTH, small_K, write_calibration, write_drive, write_list
 from places import ROOT
 from vo3d.cli import main
+from vo3d.formats.images import write_image
+from vo3d.settings.build import build
 from vo3d.world.recorder import Recorder
 
 PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
@@ -146,3 +151,35 @@ def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)]+)\)", PAGE)
     assert links
     assert all((ROOT / "docs" / link.split("#")[0]).is_file() for link in links)
+
+
+@pytest.fixture
+def data_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stereo rig's folders, and drives of KITTI raw with their lists, in the working folder."""
+    clip = vo3d.datasets.rendered.Rendered("street", [3], 3, (96, 312), stereo=True, clip_length=3)[0]
+    for name, images in (("left", clip.image), ("right", clip.right)):
+        for index, image in enumerate(images):
+            write_image(tmp_path / "rig" / name / f"{index}.png", image)
+    write_calibration(tmp_path / "kitti_raw" / DAY, small_K(), (HEIGHT, WIDTH))
+    for drive in (DRIVE, OTHER):
+        write_drive(tmp_path / "kitti_raw" / DAY, drive)
+    write_list(tmp_path / "train_files.txt", f"{DAY}/{DRIVE} 2 l", f"{DAY}/{DRIVE} 3 r")
+    write_list(tmp_path / "test_files.txt", f"{DAY}/{DRIVE} 0000000004 l", f"{DAY}/{OTHER} 0000000001 l")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+def test_data_of_users_are_read_as_the_page_says(text: str, data_of_users: Path) -> None:
+    (data_of_users / "overlay.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "-c", "smoke_deepvo.yaml", "-c", "overlay.yaml", "--print_config"])
+    assert ended.value.code in (0, None)
+    for name, description in yaml.safe_load(text)["data"].items():
+        dataset = build(Dataset, description)
+        sample = dataset[0]
+        size = description["init_args"].get("size", [HEIGHT, WIDTH])
+        assert list(sample.image.shape[-2:]) == size
+        assert (sample.depth is not None) == (name == "test")
+        assert (sample.right is not None) == (name != "test")
+        assert len(dataset) == {"train": 2, "val": 5, "test": 2}[name]
