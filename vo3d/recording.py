@@ -1,7 +1,7 @@
 """The sources of samples: recordings, scenes of many views, sets to find places in, and datasets cut out of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -288,3 +288,21 @@ def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
     if not any(map(len, found)):
         raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
     return torch.cat(found)
+
+
+def known_depths(recordings: Iterable[Recording], frames: int) -> Iterator[Sample]:
+    """Read at most `frames` views of the recordings, evenly spaced over all of them, each alone and with its depth.
+
+    Raises Vo3dError when a recording has no depth or when there is no view at all.
+    """
+    places = [(recording, index) for recording in recordings for index in range(len(recording))]
+    if not places:
+        raise Vo3dError("no recording with a frame: a baseline needs at least one to be fitted to")
+    for recording, index in evenly_spaced(places, frames):
+        sample = recording.clip((index,))
+        if sample.depth is None:
+            raise Vo3dError(
+                f"{recording.name} gives no depth: a baseline is fitted to true depths; turn depth on in the arguments "
+                "of data.train, by --baseline_data for baselines alone"
+            )
+        yield sample

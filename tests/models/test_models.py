@@ -12,11 +12,14 @@ from samples import SIZE, between, make_sample
 from vo3d.formats.weights import load_weights, save_weights
 from vo3d.model import DepthModel, Model, Prediction, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
+from vo3d.models.constant_depth import ConstantDepth
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
+from vo3d.models.ground_plane import GroundPlane
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.models.rmvsnet import RMVSNet
+from vo3d.models.semi_global import SemiGlobalStereo
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.sample import Sample
 
@@ -61,6 +64,9 @@ CASES = [
         overfit_to=0.6,
     ),
     Case("PlaneSweep", lambda size: PlaneSweep(num_depths=8), learns=False),
+    Case("ConstantDepth", lambda size: ConstantDepth(depth=5.0), learns=False),
+    Case("GroundPlane", lambda size: GroundPlane(height=1.65), learns=False),
+    Case("SemiGlobalStereo", lambda size: SemiGlobalStereo(), learns=False, any_device=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
     Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
 ]
@@ -110,8 +116,8 @@ def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
 
     prediction = predict(model, sample)
 
-    stride = model.stride if isinstance(model, DepthModel) else None  # maps of the reference, every stride-th pixel
-    size = SIZE if stride is None else (-(-SIZE[0] // stride), -(-SIZE[1] // stride))
+    stride = model.stride if isinstance(model, DepthModel) else 1  # maps hold every stride-th pixel
+    size = (-(-SIZE[0] // stride), -(-SIZE[1] // stride))
     for key in model.gives:
         tensor = prediction[key]
         expected = SHAPES[key](2, 1 if model.window.reference else 3, *size)

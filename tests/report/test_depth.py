@@ -126,6 +126,21 @@ def test_errors_are_in_intervals_or_percent_and_counted_in_the_title() -> None:
     assert len({tuple(drawn[row, 0]) for row in (0, 1, 4)}) == 3  # below 1, below 2, below 0.5
 
 
+def test_steps_of_errors_are_those_that_are_asked_for() -> None:
+    truth = torch.full((10, 10), 2.0)
+    found = truth.clone()
+    found[:4], found[4] = 2.4, 2.8  # 20 and 40 %, 4 and 8 intervals of 0.1
+    percent = view(depth=found, truth=truth, confidence=None)
+    figure = plot_contact_sheet([percent], steps=(0.0, 10.0, 25.0, 50.0), within=25.0)
+    assert titles(figure)[-1] == "error: 90.0 % within 25 %"
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "10", "25", "50"]
+    drawn = pixels(panels(figure)[-1])
+    assert len({tuple(drawn[row, 0]) for row in (0, 4, 5)}) == 3
+    intervals = replace(percent, interval=0.1)
+    assert depth.percent_within(intervals, 5.0) == 90
+    assert titles(plot_contact_sheet([intervals], within=3.0))[-1] == "error: 50.0 % within 3 intervals"
+
+
 def test_depth_is_drawn_in_the_scale_of_the_truth() -> None:
     wrong = view()
     wrong = replace(wrong, depth=3 * wrong.depth)

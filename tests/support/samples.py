@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vo3d.geometry import se3
@@ -19,33 +20,39 @@ def between(sample: Sample, first: int, last: int) -> Sample:
 
 
 def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int = 0) -> Sample:
-    """A batch of clips over smooth random texture that slides sideways, with forward motion and depth as its truth."""
+    """A batch of clips over smooth random texture that slides sideways, with forward motion and depth as its truth.
+
+    The right view is the same texture 4 pixels further, as of a wall within the depths.
+    """
     h, w = size
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(b, 3, h // 8 + 1, w // 4 + 1, generator=generator)
     wide = interpolate(coarse, size=(h, 2 * w), mode="bicubic", align_corners=True).clamp(0, 1)
     slide = 1 + 3 * torch.rand(b, generator=generator)  # pixels a frame
     starts = [[round(float(step) * view) for view in range(s)] for step in slide]
-    image = torch.stack([torch.stack([wide[i, :, :, at : at + w] for at in starts[i]]) for i in range(b)])
+
+    def views(shift: int) -> Tensor:
+        return torch.stack([torch.stack([wide[i, :, :, at + shift :][..., :w] for at in starts[i]]) for i in range(b)])
+
+    left_T_right = torch.eye(4)
+    left_T_right[0, 3] = 4 * 4.8 / w
     steps = se3.exp(0.1 * torch.randn(b, s, 6, generator=generator) + torch.tensor([0.0, 0, 1, 0, 0, 0]))
     poses = [steps[:, 0]]
     for view in range(1, s):
         poses.append(poses[-1] @ steps[:, view])
     K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]], dtype=torch.float32).expand(b, s, 3, 3)
     index = torch.arange(s).expand(b, s)
-    left_T_right = torch.eye(4).repeat(b, 1, 1)
-    left_T_right[:, 0, 3] = 0.25
     bumps = torch.rand(b * s, 1, h // 16 + 1, w // 16 + 1, generator=generator)
     depth = 4 + 2 * interpolate(bumps, size=(h, w), mode="bilinear", align_corners=True).reshape(b, s, h, w)
     return Sample(
-        image=image,
+        image=views(0),
         K=K,
         world_T_cam=torch.stack(poses, dim=1).double(),
         depth=depth,
         depth_range=torch.tensor([3.0, 8.0]).expand(b, s, 2),
         time=0.1 * index.double(),
         index=index,
-        right=image.roll(-round(0.05 * w), -1),
-        left_T_right=left_T_right,
+        right=views(4),
+        left_T_right=left_T_right.repeat(b, 1, 1),
         scene=["x"] * b,
     )

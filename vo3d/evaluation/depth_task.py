@@ -24,7 +24,7 @@ from vo3d.metrics.depth import without_lengths
 from vo3d.model import DepthModel, Frames, Model, depth_model, has_own
 from vo3d.recording import MultiViewScene, Recording, RecordingDataset, evenly_spaced
 from vo3d.report.canvas import save_figure
-from vo3d.report.depth import plot_contact_sheet
+from vo3d.report.depth import STEPS, WITHIN, plot_contact_sheet
 from vo3d.report.html import Picture, Section, Text
 from vo3d.report.scored import Scored
 from vo3d.report.sections import count, scored_names
@@ -49,6 +49,8 @@ class DepthTask(Task):
     keys = ("depth",)
     reads = ("confidence",)
     views: ClassVar[str] = "references"  # what it calls the views that it counts
+    steps: ClassVar[Sequence[float]] = STEPS  # of errors in pictures, see `plot_contact_sheet`
+    within: ClassVar[float] = WITHIN
 
     def __init__(
         self, references: int | None = None, min_confidence: float | None = None, clip_length: int = 16
@@ -226,10 +228,11 @@ class DepthTask(Task):
             if not views:
                 yield Text(f"No maps of {name} are shown: no scene of its maps was given to this report.", "note")
                 continue
-            sheet = plot_contact_sheet(views, min_confidence=model.protocol.get("min_confidence"))
-            sure = "confidence, " if views[0].confidence is not None else ""
+            sure = model.protocol.get("min_confidence")
+            sheet = plot_contact_sheet(views, min_confidence=sure, steps=self.steps, within=self.within)
+            more = "confidence, " if views[0].confidence is not None else ""
             caption = (
-                f"{name}: one view of each of {count(views, self.things)}, with its depth, {sure}true depth and error "
+                f"{name}: one view of each of {count(views, self.things)}, with its depth, {more}true depth and error "
                 "in percent of the true depth. Maps have the model's resolution; grey has no value."
                 f"{self.said(model.protocol)}"
             )

@@ -314,7 +314,9 @@ def _contestants(
     """Make the run's model, then its baselines, by their names in the table; those that fail are noted."""
     found: dict[str, _Contestant] = {}
     names: list[str] = []
-    changed = {**config, "data": {**config["data"], split: _changed(config["data"][split], baseline_data)}}
+    data = {which: spec for which in ("train", split) if (spec := config["data"].get(which))}
+    other = {which: _changed(spec, baseline_data) for which, spec in data.items()}  # what a baseline is fitted to, too
+    changed = {**config, "data": {**config["data"], **other}}
     datasets: dict[bool, RecordingDataset] = {}
     for spec in (config["model"]["net"], *baselines):
         own = not names

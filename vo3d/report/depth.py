@@ -24,6 +24,7 @@ from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, new_figure
 HOLE = "#b4bbc2"  # a pixel without a value
 MAPS = {"depth": "viridis", "truth": "viridis", "confidence": "magma", "error": "inferno_r"}
 STEPS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the error, in intervals or percent of the depth; what is above is one more
+WITHIN = 1.0  # the step that the title counts
 SPAN = (0.01, 0.99)  # percentiles that the colours of depth span: strays do not count
 FONT = 8.0  # points, of a panel's title
 TALLEST = 3.2  # inches of a panel
@@ -46,14 +47,15 @@ def error_unit(view: DepthMap) -> str:
     return "%" if view.interval is None else "intervals"
 
 
-def percent_within(view: DepthMap) -> float | None:
-    """Compute the share of pixels within 1 interval or 1 percent, of those with depth and truth; None without any."""
+def percent_within(view: DepthMap, within: float = WITHIN) -> float | None:
+    """Compute the share of pixels within so many intervals or percent, of those with depth and truth; None without."""
     if view.truth is None:
         return None
     depth, truth = (torch.where(known(values), values, 0.0) for values in (view.depth, view.truth))
-    interval = None if view.interval is None else depth.new_tensor(view.interval)
-    metrics = depth_metrics(depth, truth, interval=interval)
-    share = metrics["depth_within_1pc_percent" if interval is None else "depth_within_1_interval_percent"].item()
+    interval = None if view.interval is None else depth.new_tensor(within * view.interval)
+    metrics = depth_metrics(depth, truth, interval=interval, within_percent=(within,))
+    key = f"depth_within_{within:g}pc_percent" if interval is None else "depth_within_1_interval_percent"
+    share = metrics[key].item()
     return share if math.isfinite(share) else None
 
 
@@ -86,12 +88,18 @@ def depth_limits(maps: Sequence[Float[Tensor, "_ _"]]) -> tuple[float, float]:
 
 
 def plot_contact_sheet(
-    views: Sequence[DepthMap], *, unit: str = "m", min_confidence: float | None = None
+    views: Sequence[DepthMap],
+    *,
+    unit: str = "m",
+    min_confidence: float | None = None,
+    steps: Sequence[float] = STEPS,
+    within: float = WITHIN,
 ) -> "matplotlib.figure.Figure":
     """Draw a row for each view: image, depth, and where some view has them confidence, truth and error.
 
     A column has one scale and one colour bar; depth and truth have the same. `unit` is that of the lengths, empty where
-    it is not known. With `min_confidence` the titles count the pixels that reach it.
+    it is not known. With `min_confidence` the titles count the pixels that reach it. Errors are drawn in `steps`, of
+    which the title counts what is `within` one; both are intervals or percent.
 
     Raises:
         Vo3dError: there is no view, or some errors are in intervals and others in percent.
@@ -106,9 +114,11 @@ def plot_contact_sheet(
     heights = [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]  # of the panels
     figure = new_figure(sum(heights) + 0.22 * len(views) + 0.65)  # with titles and colour bars
     grid = figure.subplots(len(views), len(kinds), squeeze=False, height_ratios=heights)
-    scales = _scales(views)
+    scales = _scales(views, steps)
     for column, kind in zip(grid.T, kinds, strict=True):
-        drawn = [_draw(axes, view, kind, scales, min_confidence) for axes, view in zip(column, views, strict=True)]
+        drawn = [
+            _draw(axes, view, kind, scales, min_confidence, within) for axes, view in zip(column, views, strict=True)
+        ]
         with_values = [(image, view) for image, view in zip(drawn, views, strict=True) if image is not None]
         if with_values:
             image, view = with_values[0]
@@ -128,7 +138,7 @@ def _values(view: DepthMap, kind: str) -> Float[Tensor, "h w"] | None:
     return view.confidence if kind == "confidence" else depth_error(view)
 
 
-def _scales(views: Sequence[DepthMap]) -> dict[str, dict[str, Any]]:
+def _scales(views: Sequence[DepthMap], steps: Sequence[float]) -> dict[str, dict[str, Any]]:
     """Give the arguments of `imshow` by which values of each kind become colours."""
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.colors import BoundaryNorm  # noqa: PLC0415
@@ -137,13 +147,13 @@ def _scales(views: Sequence[DepthMap]) -> dict[str, dict[str, Any]]:
     truths = [view.truth for view in views if view.truth is not None]
     low, high = depth_limits(truths if any(bool(known(truth).any()) for truth in truths) else [v.depth for v in views])
     maps = {kind: colormaps[name].with_extremes(bad=HOLE) for kind, name in MAPS.items()}
-    steps = BoundaryNorm(STEPS, maps["error"].N, extend="max")
+    norm = BoundaryNorm(steps, maps["error"].N, extend="max")
     depth = {"vmin": low, "vmax": high, "cmap": maps["depth"]}
     return {
         "depth": depth,
         "truth": depth,
         "confidence": {"vmin": 0.0, "vmax": 1.0, "cmap": maps["confidence"]},
-        "error": {"norm": steps, "cmap": maps["error"]},
+        "error": {"norm": norm, "cmap": maps["error"]},
     }
 
 
@@ -153,6 +163,7 @@ def _draw(
     kind: str,
     scales: dict[str, dict[str, Any]],
     min_confidence: float | None,
+    within: float,
 ) -> "matplotlib.image.AxesImage | None":
     """Draw one panel; give what its colour bar needs, None where there are no values."""
     # anchor: pictures of a row stand on one line, whether there are colour bars below them or not
@@ -171,14 +182,15 @@ def _draw(
         axes.scatter([], [], marker="s", s=60, color=HOLE, label="no value")
     # blocks where pixels are enlarged, and the nearest pixel where they are shrunk: depths of an edge must not be mixed
     drawn = axes.imshow(np.ma.masked_invalid(shown), interpolation="nearest", **scales[kind])
-    _entitle(axes, _title(view, kind, shown, min_confidence))
+    _entitle(axes, _title(view, kind, shown, min_confidence, within))
     return drawn
 
 
-def _title(view: DepthMap, kind: str, shown: NDArray[Any], min_confidence: float | None) -> str:
+def _title(view: DepthMap, kind: str, shown: NDArray[Any], min_confidence: float | None, within: float) -> str:
     """Name the kind of the picture, with the number that matters."""
     if kind == "error":
-        share, what = percent_within(view), "1 interval" if view.interval is not None else "1 %"
+        share = percent_within(view, within)
+        what = f"{within:g} %" if view.interval is None else f"{within:g} interval{'s' * (within != 1)}"
         return "error: nothing to compare" if share is None else f"error: {share:.1f} % within {what}"
     if kind == "confidence":
         if min_confidence is None:
@@ -228,7 +240,8 @@ def _bar(
     bar.ax.tick_params(labelsize=FONT - 1, colors=SOFT, length=2)
     bar.outline.set_visible(False)
     if kind == "error":
-        bar.set_ticks(STEPS, labels=[f"{step:g}" for step in STEPS])
+        steps = drawn.norm.boundaries
+        bar.set_ticks(steps, labels=[f"{step:g}" for step in steps])
     elif kind == "confidence":
         bar.set_ticks([0.0, 0.5, 1.0])
     else:

@@ -61,7 +61,8 @@ def evaluate(
         data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
         baselines: classic, constant, constant_depth, ground_plane, plane_sweep, semi_global, class paths, YAML files or
             JSON with class_path and init_args.
-        baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
+        baseline_data: Arguments of the datasets that are other for baselines, of that which they are fitted to as
+            well, such as '{"size": [128, 416]}' or '{"depth": true}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
         split: Which of the run's datasets.
         tasks: odometry, depth, single_view_depth, clouds, class paths, YAML files or JSON of tasks; without it, all

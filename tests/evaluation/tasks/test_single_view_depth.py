@@ -247,7 +247,18 @@ def test_the_protocol_tells_the_rules_and_the_table_says_them(tmp_path: Path) ->
     assert set(SingleViewDepth.must_agree) <= set(result.protocol)
     text = tables(tmp_path, tmp_path)
     assert "cap 1 50; crop eigen; scaling median" in text
-    for column in ("abs rel", "sq rel", "RMSE", "RMSE log", "delta < 1.25", "coverage", "spread of scale", "scaling"):
+    for column in (
+        "abs rel",
+        "sq rel",
+        "RMSE",
+        "RMSE log",
+        "delta 1",
+        "delta 3",
+        "coverage",
+        "scale",
+        "spread",
+        "scaling",
+    ):
         assert column in text, column
     assert "left out" not in text  # no image was
 

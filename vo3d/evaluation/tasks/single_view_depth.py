@@ -57,6 +57,8 @@ class SingleViewDepth(DepthTask):
 
     name = "single_view_depth"
     views = "images"
+    steps = (0.0, 2.0, 5.0, 10.0, 25.0, 50.0)  # percent: single views are not as near as stereo
+    within = 25.0
     must_agree = (
         "task",
         "dataset",
@@ -80,15 +82,15 @@ class SingleViewDepth(DepthTask):
         Metric("depth_rmse_log", "RMSE log", digits=3, best="low", meaning="The same of natural logarithms."),
         Metric(
             "depth_delta1_percent",
-            "delta < 1.25",
+            "delta 1",
             "%",
             1,
             "high",
-            meaning="Depths that differ from the truth by a factor of less than 1.25, its square, its cube: of the "
-            "depths that a model gave, and of all pixels that have a truth.",
+            meaning="Depths that differ from the truth by a factor of less than 1.25, for delta 2 and 3 its square and "
+            "its cube: of the depths that a model gave, and of all pixels that have a truth.",
         ),
-        Metric("depth_delta2_percent", "< 1.25^2", "%", 1, "high"),
-        Metric("depth_delta3_percent", "< 1.25^3", "%", 1, "high"),
+        Metric("depth_delta2_percent", "delta 2", "%", 1, "high"),
+        Metric("depth_delta3_percent", "delta 3", "%", 1, "high"),
         Metric(
             "depth_coverage_percent",
             "coverage",
@@ -100,7 +102,7 @@ class SingleViewDepth(DepthTask):
         ),
         Metric(
             "depth_recall_delta1_percent",
-            "delta < 1.25",
+            "delta 1",
             "% of truth",
             1,
             "high",
@@ -115,7 +117,7 @@ class SingleViewDepth(DepthTask):
             meaning="The factor that fits the depths of an image to its truth: its mean over the images, and its "
             "standard deviation over them.",
         ),
-        Metric("depth_scale_spread", "spread of scale", digits=3),
+        Metric("depth_scale_spread", "spread", digits=3),
         Metric(
             "num_images_without_truth",
             "left out",
