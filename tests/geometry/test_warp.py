@@ -314,6 +314,68 @@ def test_gradients_reach_image_depth_motion_and_camera():
     assert torch.autograd.gradcheck(warped, (source, depth, camera, xi))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_whatever_the_depth_and_the_motion(dtype):
+    """Unknown depths, points in the plane of the source camera, just before and behind it, far outside."""
+    depth = (noise(H, W) + 1).to(dtype)
+    depth[0, :6] = torch.tensor([0.0, -0.0, -1.0, math.nan, math.inf, -math.inf], dtype=dtype)
+    depth[1, :4] = torch.tensor([2.0, 2.0 + 1e-6, 2.0 + 3e-6, 2.0 - 1e-6], dtype=dtype)  # z: 0, two tiny ones, behind
+    depth[2, :3] = torch.tensor([1e-30, 1e-6, 1e10], dtype=dtype)
+    ahead, turned = torch.tensor([0, 0, -2.0, 0, 0, 0]), torch.tensor([0, 0, 0, 0, math.pi, 0])
+    for xi in (torch.zeros(6), ahead, turned, torch.tensor([1e6, 0, 0, 0, 0, 0]), torch.tensor([0, 0, 0.5, 0, 0, 0])):
+        leaves = noise(3, H, W).to(dtype), depth.clone(), K.to(dtype), se3.exp(xi.to(dtype)), K.to(dtype)
+        leaves = tuple(leaf.clone().requires_grad_() for leaf in leaves)
+        image, valid = warp_by_depth(*leaves)
+        pixels, z = reproject(*leaves[1:])
+        assert image.isfinite().all()
+        assert not valid[0, :6].any()
+        assert torch.equal(z == 0, pixels.isnan().any(-1))
+        sampled, inside = sample_image(leaves[0], pixels)
+        for total in (image.sum(), sampled.sum(), pixels[inside].sum() + z.sum()):
+            gradients = torch.autograd.grad(total, leaves, retain_graph=True, allow_unused=True)
+            assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_warp_by_depth_samples_where_reprojection_says():
+    """Two ways to the same image: the one goes through pixels, the other through the coordinates of the sampler."""
+    source, depth, motion = noise(2, 3, 10, 18), 4 * noise(2, H, W) - 0.5, source_T_target(9, (2,), scale=0.3)
+    K_source = K * torch.tensor([[1.2], [0.9], [1.0]], dtype=torch.float64)
+    image, valid = warp_by_depth(source, depth, K, motion, K_source)
+    expected, inside = sample_image(source, reproject(depth, K, motion, K_source)[0])
+    assert 0.1 < valid.double().mean() < 0.9
+    assert torch.equal(valid, inside)
+    assert_same(image, expected)
+
+
+def test_constants_of_a_camera_have_no_gradient():
+    camera, source_camera = K.clone().requires_grad_(), K.clone().requires_grad_()
+    pixels, z = reproject(noise(H, W) + 1, camera, source_T_target(2), source_camera)
+    for gradient in torch.autograd.grad(pixels.nansum() + z.sum(), (camera, source_camera)):
+        assert (gradient[[1, 2, 2, 2], [0, 0, 1, 2]] == 0).all()
+        assert (gradient[[0, 0, 0, 1, 1], [0, 1, 2, 1, 2]] != 0).all()
+
+
+def test_float32_keeps_a_thousandth_of_a_pixel_of_large_images():
+    h, w = 750, 4000
+    camera = torch.tensor([[2400.0, 0.2, 2001.3], [0, 2410, 370.6], [0, 0, 1]], dtype=torch.float64)
+    depth, motion = 38 * noise(h, w) + 2, source_T_target(3, scale=0.05)
+    exact, _ = reproject(depth.float().double(), camera.float().double(), motion.float().double())
+    pixels, _ = reproject(depth.float(), camera.float(), motion.float())
+    inside = ((exact >= 0) & (exact <= torch.tensor([w - 1.0, h - 1.0], dtype=torch.float64))).all(-1)
+    assert inside.double().mean() > 0.5
+    assert (pixels.double() - exact)[inside].abs().max() < 1e-3
+
+
+def test_shapes_are_known_without_values():
+    source, depth, camera, motion = (
+        tensor.to("meta") for tensor in (noise(2, 3, 10, 18), noise(2, H, W), K.expand(2, 3, 3), EYE)
+    )
+    image, valid = warp_by_depth(source, depth, camera, motion)
+    assert image.shape == (2, 3, H, W)
+    assert valid.shape == (2, H, W)
+    assert image.device.type == "meta"
+
+
 @properties
 @given(SEEDS)
 def test_a_rectified_pair_by_depth_and_by_disparity(seed):

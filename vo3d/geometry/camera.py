@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vo3d.geometry.precision import full_precision
 
+NEAR = 1e-6  # metres: what is nearer to the plane of the camera, or behind it, has no pixel
+
 
 def pixel_grid(
     h: int, w: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
@@ -22,7 +24,7 @@ def pixel_grid(
 
 @full_precision
 def project(
-    K: Float[Tensor, "*b 3 3"], points: Float[Tensor, "*points 3"], near: float = 1e-6
+    K: Float[Tensor, "*b 3 3"], points: Float[Tensor, "*points 3"], near: float = NEAR
 ) -> tuple[Float[Tensor, "*points 2"], Float[Tensor, "*points"]]:
     """The pixels of points in the camera's frame, and their depths z.
 
@@ -30,7 +32,7 @@ def project(
     `h w`, share it. A point with z < `near` (metres), so every point beside or behind the camera, has no pixel: it gets
     NaN, which compares as outside of every image. Its gradient is zero.
     """
-    fx, fy, cx, cy, skew = _intrinsics(K, points.ndim - 1)
+    fx, fy, cx, cy, skew = intrinsics(K, points.ndim - 1)
     x, y, z = points.unbind(-1)
     front = z >= near
     # The divisor is substituted, not the quotient: the gradient of x / 0 would be NaN even where it is not selected.
@@ -43,7 +45,7 @@ def project(
 @full_precision
 def rays(K: Float[Tensor, "*b 3 3"], pixels: Float[Tensor, "*pixels 2"]) -> Float[Tensor, "*pixels 3"]:
     """The points at depth 1 that pixels see; `K` is shared as in `project`."""
-    fx, fy, cx, cy, skew = _intrinsics(K, pixels.ndim - 1)
+    fx, fy, cx, cy, skew = intrinsics(K, pixels.ndim - 1)
     x, y = pixels.unbind(-1)
     y = (y - cy) / fy
     return torch.stack(((x - cx - skew * y) / fx, y, torch.ones_like(y)), dim=-1)
@@ -103,8 +105,8 @@ def flip_intrinsics(K: Float[Tensor, "*b 3 3"], width: int) -> Float[Tensor, "*b
     return K * sign + _last_column(K, width - 1.0, 0.0)
 
 
-def _intrinsics(K: Tensor, ndim: int) -> tuple[Tensor, ...]:
-    """fx, fy, cx, cy, skew, with axes of length 1 behind the batch axes so that all have `ndim` axes."""
+def intrinsics(K: Tensor, ndim: int) -> tuple[Tensor, ...]:
+    """Return fx, fy, cx, cy, skew, with axes of length 1 behind the batch axes so that all have `ndim` axes."""
     K = K.reshape(*K.shape[:-2], *(1,) * (ndim - K.ndim + 2), 3, 3)
     return K[..., 0, 0], K[..., 1, 1], K[..., 0, 2], K[..., 1, 2], K[..., 0, 1]
 

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vo3d.geometry import se3
-from vo3d.geometry.camera import backproject, pixel_grid, project
+from vo3d.geometry.camera import NEAR, crop_intrinsics, intrinsics, pixel_grid
 from vo3d.geometry.precision import full_precision, product
 
 # How far a pixel may lie outside the centres of the border pixels: float32 rounding of an identity warp stays below it.
@@ -35,26 +34,11 @@ def sample_image(
     pixels of a whole plane sweep without being copied. Outside, and where a pixel is NaN, the value is 0. Take
     "nearest" for depth maps and object ids, which must not be mixed.
     """
-    axes = image.ndim - 3
-    c, h, w = image.shape[-3:]
-    batch = _broadcast(image.shape[:-3], pixels.shape[:axes])
-    image = image.expand(*batch, c, h, w).reshape(-1, c, h, w)
-    pixels = pixels.expand(*batch, *pixels.shape[axes:])
-    size = pixels.shape[axes:-1]
-    rows = math.prod(size[:-1])
-    last = pixels.new_tensor((w - 1.0, h - 1.0))
-    valid = ((pixels >= -BORDER_SLACK) & (pixels <= last + BORDER_SLACK)).all(-1)
-    grid = torch.where(valid[..., None], pixels, 0.0) * (2 / last.clamp(min=1)) - 1
-    values = torch.nn.functional.grid_sample(
-        image,
-        grid.reshape(image.shape[0], rows, size[-1], 2),  # 4-D even for a sweep: exporters refuse 5-D grids
-        mode=mode,
-        padding_mode="border",
-        align_corners=True,
-    )
-    valid_values = valid.reshape(image.shape[0], 1, rows, size[-1])
-    values = torch.where(valid_values, values, 0.0)
-    return values.reshape(*batch, c, *size), valid
+    h, w = image.shape[-2:]
+    x, y = pixels.unbind(-1)
+    known = ~(x.isnan() | y.isnan())
+    x, y = (torch.where(known, position, 0.0) for position in (x, y))
+    return _sampled(image, (x - (w - 1) / 2) * _per_pixel(w), (y - (h - 1) / 2) * _per_pixel(h), known, mode)
 
 
 @full_precision
@@ -69,14 +53,8 @@ def reproject(
     The pixel is NaN and the depth 0 where the target's depth is 0, negative or not finite, and where the point is
     behind the source camera. The pixel minus `pixel_grid` is the optical flow of a static scene.
     """
-    known = (depth > 0) & depth.isfinite()
-    K_source = K if K_source is None else K_source
-    batch = _broadcast(depth.shape[:-2], K.shape[:-2], source_T_target.shape[:-2], K_source.shape[:-2])
-    points = backproject(K, torch.where(known, depth, 1.0))  # a substitute: an unknown depth must not spoil gradients
-    points = se3.transform(source_T_target.expand(*batch, 4, 4), points.expand(*batch, *points.shape[-3:]))
-    pixels, z = project(K_source.expand(*batch, 3, 3), points)
-    seen = known & ~pixels[..., 0].isnan()
-    return torch.where(seen[..., None], pixels, torch.nan), torch.where(seen, z, 0.0)
+    x, y, z, seen = _seen_in_source(depth, K, source_T_target, K if K_source is None else K_source)
+    return _pixels(x, y, seen), torch.where(seen, z, 0.0)
 
 
 @full_precision
@@ -97,8 +75,14 @@ def warp_by_depth(
 
     Source: Zhou et al., "Unsupervised learning of depth and ego-motion from video", 2017, equation 2.
     """
-    pixels, _ = reproject(depth, K, source_T_target, K_source)
-    return _sample_view(source, pixels)
+    h, w = source.shape[-2:]
+    K_source = K if K_source is None else K_source
+    centred = crop_intrinsics(K_source, (w - 1) / 2, (h - 1) / 2)
+    normalised = centred * centred.new_tensor((_per_pixel(w), _per_pixel(h), 1.0))[:, None]
+    x, y, _, seen = _seen_in_source(depth, K, source_T_target, normalised)
+    batch = _broadcast(source.shape[:-3], x.shape[:-2])
+    x, y, seen = (positions.expand(*batch, *positions.shape[-2:]) for positions in (x, y, seen))
+    return _sampled(source.expand(*batch, *source.shape[-3:]), x, y, seen)
 
 
 @full_precision
@@ -159,10 +143,7 @@ def homography_pixels(source_H_target: Float[Tensor, "*b 3 3"], h: int, w: int) 
     Behind means that the third coordinate of H (x, y, 1) is not positive, so the sign of H matters: `plane_homography`
     sets it; a homography from elsewhere should have a positive last element.
     """
-    x, y = pixel_grid(h, w, dtype=source_H_target.dtype, device=source_H_target.device)[..., None].unbind(-2)
-    columns = source_H_target[..., None, None, :, :].unbind(-1)
-    mapped = columns[0] * x + columns[1] * y + columns[2]
-    return project(torch.eye(3, dtype=mapped.dtype, device=mapped.device), mapped)[0]
+    return _pixels(*_divided(*_mapped(source_H_target, *_columns_and_rows(h, w, source_H_target))))
 
 
 @full_precision
@@ -177,6 +158,92 @@ def warp_homography(
     """
     h, w = source.shape[-2:] if size is None else size
     return _sample_view(source, homography_pixels(source_H_target, h, w))
+
+
+# Below, the coordinates of pixels are maps that lie apart in memory: arithmetic is several times faster on them than on
+# pairs and triples.
+
+
+def _seen_in_source(
+    depth: Tensor, K: Tensor, source_T_target: Tensor, K_source: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `reproject` finds, as maps `*b h w`: x, y and z in the source, and where they mean something.
+
+    A pixel p at depth d is seen at d K_source R K^-1 p + K_source t, up to scale. Matrix (the homography of infinitely
+    far planes) and vector are made once an image, from the five numbers of a camera that are not constant. Pixels count
+    from the principal points until the end, which leaves float32 more digits.
+
+    Source: Hartley and Zisserman, "Multiple view geometry", 2nd edition, section 13.4.
+    """
+    batch = _broadcast(depth.shape[:-2], K.shape[:-2], source_T_target.shape[:-2], K_source.shape[:-2])
+    x, y, z = source_T_target.expand(*batch, 4, 4)[..., :3, :].unbind(-2)
+    fx, fy, source_cx, source_cy, skew = intrinsics(K_source.expand(*batch, 3, 3), len(batch) + 1)
+    # Not a matmul, which may round to TF32.
+    first, second, third, offset = torch.stack((fx * x + skew * y, fy * y, z), dim=-2).unbind(-1)
+    fx, fy, cx, cy, skew = intrinsics(K.expand(*batch, 3, 3), len(batch) + 1)
+    first = first / fx
+    second = (second - skew * first) / fy
+    known = (depth > 0) & (depth < math.inf)
+    depth = torch.where(known, depth, 1.0)  # a substitute: an unknown depth must not spoil gradients
+    columns, rows = _columns_and_rows(*depth.shape[-2:], first)
+    rays = _mapped(torch.stack((first, second, third), dim=-1), columns - cx, rows - cy)
+    x, y, z = (
+        torch.addcmul(start, depth, ray) for start, ray in zip(offset[..., None, None].unbind(-3), rays, strict=True)
+    )
+    x, y, seen = _divided(x, y, z)
+    return x + source_cx[..., None], y + source_cy[..., None], z, seen & known
+
+
+def _columns_and_rows(h: int, w: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The x (`w`) and the y (`h`) of an image's pixels, of the dtype and on the device of `like`."""
+    x, y = (torch.arange(extent, dtype=like.dtype, device=like.device) for extent in (w, h))
+    return x, y
+
+
+def _mapped(H: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """H (x, y, 1) for columns at x (`*#b w`) and rows at y (`*#b h`), as three maps `*b h w`."""
+    rows = (row[..., None, None].unbind(-3) for row in H.unbind(-2))
+    first, second, third = (a * x[..., None, :] + (b * y[..., None] + c) for a, b, c in rows)
+    return first, second, third
+
+
+def _divided(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Quotients x / z and y / z, and where z is in front of the camera; elsewhere they are finite, without meaning."""
+    front = z >= NEAR
+    # The divisor is substituted, not the quotient: the gradient of x / 0 would be NaN even where it is not selected.
+    divisor = torch.where(front, z, 1.0)
+    return x / divisor, y / divisor, front
+
+
+def _pixels(x: Tensor, y: Tensor, seen: Tensor) -> Tensor:
+    """Pixels `*b h w 2`, NaN where they are not seen."""
+    return torch.stack([torch.where(seen, position, math.nan) for position in (x, y)], dim=-3).movedim(-3, -1)
+
+
+def _per_pixel(extent: int) -> float:
+    """The width of a pixel in the coordinates of `grid_sample`, where the centres of the first and last are 2 apart."""
+    return 2 / max(extent - 1, 1)
+
+
+def _sampled(image: Tensor, x: Tensor, y: Tensor, known: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
+    """`sample_image` at coordinates of `grid_sample` `*b *n`, none NaN; those that are not `known` are outside."""
+    axes = image.ndim - 3
+    c, h, w = image.shape[-3:]
+    batch = _broadcast(image.shape[:-3], x.shape[:axes])
+    size = x.shape[axes:]
+    x, y, known = (positions.expand(*batch, *size) for positions in (x, y, known))
+    x_limit, y_limit = (((extent - 1) / 2 + BORDER_SLACK) * _per_pixel(extent) for extent in (w, h))
+    valid = known & (x.abs() <= x_limit) & (y.abs() <= y_limit)
+    maps = (math.prod(batch), math.prod(size[:-1]), size[-1])  # 4-D grids even for a sweep: exporters refuse 5-D ones
+    values = torch.nn.functional.grid_sample(
+        image.expand(*batch, c, h, w).reshape(-1, c, h, w),
+        torch.stack((x.reshape(maps), y.reshape(maps)), dim=1).permute(0, 2, 3, 1),
+        mode=mode,
+        padding_mode="border",
+        align_corners=True,
+    )
+    values = torch.where(valid.reshape(maps)[:, None], values, 0.0)
+    return values.reshape(*batch, c, *size), valid
 
 
 def _sample_view(source: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
