@@ -1,28 +1,13 @@
-"""Penalties of residuals, and pose losses with one value for every pose."""
+"""Losses of rigid motions against their formulas, and against rigs of two cameras whose motions are known."""
 
 import math
 
 import pytest
 import torch
 
-from vo3d.errors import Vo3dError
-from vo3d.losses import (
-    absolute,
-    charbonnier,
-    huber,
-    squared,
-    squared_euler_error,
-    squared_translation_error,
-    wrap_angle,
-)
-
-PENALTIES = {
-    "absolute": (absolute, abs),
-    "squared": (squared, lambda r: r * r),
-    "huber": (lambda r: huber(r, 0.7), lambda r: r * r / 2 if abs(r) <= 0.7 else 0.7 * (abs(r) - 0.35)),
-    "charbonnier": (lambda r: charbonnier(r, 0.3), lambda r: math.sqrt(r * r + 0.09)),
-}
-every_penalty = pytest.mark.parametrize("name", PENALTIES)
+from stereo_scenes import wall_scene
+from vo3d.geometry import se3
+from vo3d.losses import pose_consistency, squared_euler_error, squared_translation_error, wrap_angle
 
 
 def test_translation_error_is_the_squared_norm() -> None:
@@ -82,69 +67,102 @@ def test_gradients_are_right_away_from_the_half_turn(generator: torch.Generator)
     assert torch.autograd.gradcheck(lambda e: squared_translation_error(e, target), (estimate,))
 
 
-def _residuals() -> torch.Tensor:
-    """A 2-D grid from -3 to 3 that is never 0 nor at the border of huber's square part."""
-    return torch.linspace(-3, 3, 60, dtype=torch.float64).reshape(5, 12)
+def _rig(generator: torch.Generator, *batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Motions of a left camera, of the right one joined to it, and where that one sits."""
+    left_T_right = se3.exp(torch.rand(*batch, 6, generator=generator, dtype=torch.float64) - 0.5)
+    left = se3.exp(torch.rand(*batch, 6, generator=generator, dtype=torch.float64) - 0.5)
+    return left, torch.linalg.inv(left_T_right) @ left @ left_T_right, left_T_right
 
 
-@every_penalty
-def test_penalties_equal_their_formulas_and_keep_the_shape(name: str) -> None:
-    function, formula = PENALTIES[name]
-    r = _residuals()
-    expected = torch.tensor([[formula(float(value)) for value in row] for row in r], dtype=torch.float64)
-    torch.testing.assert_close(function(r), expected, rtol=1e-14, atol=0)
+@pytest.mark.parametrize("batch", [(), (5,), (2, 3), (2, 1, 3)])
+def test_motions_of_one_rig_agree(batch: tuple[int, ...], generator: torch.Generator) -> None:
+    left, right, left_T_right = _rig(generator, *batch)
+
+    apart, turn = pose_consistency(left, right, left_T_right)
+
+    assert apart.shape == turn.shape == batch
+    assert apart.max() < 1e-12
+    assert turn.max() < 1e-7  # of a logarithm whose cosine is rounded
 
 
-@every_penalty
-def test_slopes_equal_finite_differences(name: str) -> None:
-    function, formula = PENALTIES[name]
-    r = _residuals().requires_grad_()
-    function(r).sum().backward()
-    step = 1e-5
-    slope = [[(formula(v + step) - formula(v - step)) / (2 * step) for v in row] for row in r.tolist()]
-    assert r.grad is not None
-    torch.testing.assert_close(r.grad, torch.tensor(slope, dtype=torch.float64), rtol=0, atol=1e-8)
+def test_disagreement_equals_a_loop_over_poses(generator: torch.Generator) -> None:
+    left, _, left_T_right = _rig(generator, 2, 3)
+    other, _, _ = _rig(generator, 2, 3)
+
+    for offset in (None, left_T_right):
+        apart, turn = pose_consistency(left, other, offset)
+        for i in range(2):
+            for j in range(3):
+                seen = left[i, j] if offset is None else torch.linalg.inv(offset[i, j]) @ left[i, j] @ offset[i, j]
+                assert apart[i, j] == pytest.approx(sum(abs(float(x)) for x in seen[:3, 3] - other[i, j, :3, 3]))
+                axis = _axis(seen[:3, :3].mT @ other[i, j, :3, :3])
+                assert turn[i, j] == pytest.approx(sum(abs(float(x)) for x in axis))
 
 
-@every_penalty
-def test_penalties_are_even_least_at_zero_and_have_no_slope_there(name: str) -> None:
-    function, _ = PENALTIES[name]
-    r = _residuals()
-    assert torch.equal(function(r), function(-r))
-    zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    least = function(zero)
-    least.backward()
-    assert zero.grad is not None
-    assert zero.grad.item() == 0
-    assert (function(r) > least).all()
+def _axis(R: torch.Tensor) -> torch.Tensor:
+    """The rotation vector, from the trace and the part of R that changes its sign when transposed."""
+    angle = math.acos((float(R.trace()) - 1) / 2)
+    skew = torch.stack((R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]))
+    return skew * angle / (2 * math.sin(angle))
 
 
-def test_huber_is_half_the_square_inside_and_straight_outside() -> None:
-    inside, outside = torch.linspace(-0.7, 0.7, 9).double(), torch.tensor([0.8, 5.0, -80.0]).double()
-    torch.testing.assert_close(huber(inside, 0.7), 0.5 * squared(inside))
-    slopes = torch.func.vmap(torch.func.grad(lambda r: huber(r, 0.7)))(outside)
-    assert slopes.tolist() == [0.7, 0.7, -0.7]
-    torch.testing.assert_close(huber(outside, 1e6), 0.5 * squared(outside))  # delta to infinity
-    torch.testing.assert_close(huber(outside, 1e-9) / 1e-9, absolute(outside), rtol=0, atol=1e-9)  # and to 0
+def test_a_turning_rig_agrees_only_when_its_baseline_is_known() -> None:
+    scene = wall_scene(step=(0.0, 0.0, 0.0, 0.0, 0.1, 0.0), dtype=torch.float64)  # to the right, on the spot
+    left, right, left_T_right = scene.prev_T_cam, scene.right_prev_T_cam, scene.sample.left_T_right[:, None]
+
+    known, _ = pose_consistency(left, right, left_T_right)
+    ignored, turn = pose_consistency(left, right)
+    twice, _ = pose_consistency(left, right, _scaled(left_T_right, 2.0))
+
+    assert known.item() < 1e-12
+    arm = 0.5 * (math.sin(0.1) + 1 - math.cos(0.1))  # the lever arm of half a metre, x and z
+    assert ignored.item() == pytest.approx(arm, rel=1e-6)
+    assert twice.item() == pytest.approx(arm, rel=1e-6)
+    assert turn.item() < 1e-7
 
 
-def test_huber_over_delta_is_the_smooth_l1_of_torch() -> None:
-    r = _residuals()
-    expected = torch.nn.functional.smooth_l1_loss(r, torch.zeros_like(r), beta=0.7, reduction="none")
-    torch.testing.assert_close(huber(r, 0.7) / 0.7, expected)
+@pytest.mark.parametrize("scale", [0.5, 2.0, -1.0])
+def test_a_wrong_step_is_as_far_as_it_is_wrong(scale: float) -> None:
+    scene = wall_scene(step=(0.0, 0.0, 0.4, 0.0, 0.0, 0.0), dtype=torch.float64)  # straight on
+
+    apart, turn = pose_consistency(scene.prev_T_cam, _scaled(scene.right_prev_T_cam, scale))
+
+    assert apart.item() == pytest.approx(abs(1 - scale) * 0.4)
+    assert turn.item() == 0
 
 
-def test_charbonnier_becomes_the_absolute_value() -> None:
-    r = torch.tensor([-1e30, -5.0, 0.0, 1e-3, 7.0, 1e30])  # squares of float32 would be infinite
-    for eps in (1e-3, 1e-6, 1e-9):
-        error = (charbonnier(r, eps) - absolute(r)).abs()
-        assert (error <= eps * (1 + 1e-6) + 1e-6 * r.abs()).all()
-    assert charbonnier(torch.zeros(1), 0.25).item() == 0.25
+def _scaled(motion: torch.Tensor, scale: float) -> torch.Tensor:
+    """The motion with another step, or the rig with another baseline."""
+    return se3.from_rotation_translation(motion[..., :3, :3], scale * motion[..., :3, 3])
 
 
-@pytest.mark.parametrize("width", [0.0, -1.0, math.nan])
-def test_widths_must_be_positive(width: float) -> None:
-    with pytest.raises(Vo3dError, match="huber with delta"):
-        huber(torch.zeros(1), width)
-    with pytest.raises(Vo3dError, match="charbonnier with eps"):
-        charbonnier(torch.zeros(1), width)
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 1.0, math.pi])
+def test_gradients_are_finite_for_no_motion_and_for_half_a_turn(angle: float) -> None:
+    left = torch.eye(4).expand(2, 4, 4).clone().requires_grad_()
+    right = se3.exp(torch.tensor([0.0, 0, 0, 0, angle, 0])).expand(2, 4, 4).clone().requires_grad_()
+    left_T_right = se3.exp(torch.tensor([0.5, 0, 0, 0, 0, 0]))
+
+    apart, turn = pose_consistency(left, right, left_T_right.expand(2, 4, 4))
+    (apart.sum() + turn.sum()).backward()
+
+    assert turn[0].item() == pytest.approx(angle, abs=1e-3)
+    assert left.grad.isfinite().all()
+    assert right.grad.isfinite().all()
+
+
+def test_gradients_of_disagreement_equal_finite_differences(generator: torch.Generator) -> None:
+    left, _, left_T_right = _rig(generator, 2)
+    other = se3.log(_rig(generator, 2)[0]).requires_grad_()
+
+    assert torch.autograd.gradcheck(lambda xi: pose_consistency(left, se3.exp(xi), left_T_right), (other,))
+
+
+def test_one_rig_serves_all_pairs_of_its_clip(generator: torch.Generator) -> None:
+    left, _, _ = _rig(generator, 2, 3)
+    _, _, rig = _rig(generator, 2, 1)
+    right = torch.linalg.inv(rig) @ left @ rig
+
+    apart, turn = pose_consistency(left, right, rig)
+
+    assert apart.shape == turn.shape == (2, 3)
+    assert apart.max() < 1e-12

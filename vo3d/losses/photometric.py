@@ -41,7 +41,7 @@ def structural_error(
             f"an SSIM window of {window} pixels on images of {image.shape[-2]} rows and {image.shape[-1]} columns: "
             f"expected more than {half} of either: take a smaller window or larger images"
         )
-    a, b = (pad(x.flatten(0, -4), (half,) * 4, mode="reflect") for x in (image, other))
+    a, b = (pad(x.reshape(-1, *x.shape[-3:]), (half,) * 4, mode="reflect") for x in (image, other))
     weights = get_gaussian_kernel1d(window, SIGMA, dtype=torch.float64)[0].tolist()
     mean_a, mean_b, mean_squares, mean_product = (_windowed(x, weights) for x in (a, b, a * a + b * b, a * b))
     squares, product = mean_a.square() + mean_b.square(), mean_a * mean_b
