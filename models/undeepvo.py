@@ -124,9 +124,17 @@ class UnDeepVO(DepthModel):
         pool: Pool = "stride",
     ) -> None:
         super().__init__()
-        if min(*size, *channels, *motion_channels, hidden) < 1 or any(kernel % 2 != 1 for kernel in kernels):
+        odd = all(number > 0 and number % 2 == 1 for number in (*kernels, ssim_window))
+        if not channels or not motion_channels or min(*size, *channels, *motion_channels, hidden) < 1 or not odd:
             raise Vo3dError(
-                f"{size=}, {channels=}, {motion_channels=} and {hidden=} must all be at least 1, {kernels=} odd"
+                f"{size=}, {channels=}, {motion_channels=}, {hidden=}, {kernels=}, {ssim_window=}: expected numbers of "
+                "at least 1, at least one of the channels of either network, and the last two odd"
+            )
+        least = min(size) >> max(scales - 1, 0)  # pixels of the smallest images that are compared
+        if scales < 1 or least <= ssim_window // 2:
+            raise Vo3dError(
+                f"{scales=}, {ssim_window=}: expected at least one scale, and at the last one, where frames of size "
+                f"{size} have {least} pixels, a window of at most {2 * least - 1}"
             )
         if not (0 < min_depth < max_depth and (focal is None or focal > 0) and motion_scale > 0 and min(image_std) > 0):
             raise Vo3dError(
@@ -134,7 +142,7 @@ class UnDeepVO(DepthModel):
                 "min_depth below max_depth"
             )
         weights = (temporal, disparity, position, rotation, registration, smoothness, edge_weight)
-        if min(weights) < 0 or not 0 <= ssim_weight <= 1 or not 0 <= spatial_share < 1:
+        if not (all(weight >= 0 for weight in weights) and 0 <= ssim_weight <= 1 and 0 <= spatial_share < 1):
             raise Vo3dError(
                 f"weights {weights}, {ssim_weight=}, {spatial_share=}: expected at least 0, and of the last two "
                 "at most 1 and less than 1"
@@ -212,7 +220,7 @@ class UnDeepVO(DepthModel):
         x, y, z, pitch, yaw, roll = vector.unbind(-1)
         wide, tall = longer[0][:, :-1], longer[1][:, :-1]
         angles = torch.stack((pitch / tall, yaw / wide, roll), dim=-1)
-        step = torch.stack((x, y, z * wide), dim=-1)
+        step = torch.stack((x, y * wide / tall, z * wide), dim=-1)
         motion = se3.from_rotation_translation(rotations.matrix_from_euler(angles, "xyz"), step)
         return depth, motion if self.network == "mistermap" else se3.inverse(motion)
 
@@ -220,7 +228,7 @@ class UnDeepVO(DepthModel):
         """Turn shares of the way from near to far into metres at the canonical focal length."""
         if self.output == "depth":
             return self.min_depth + share * (self.max_depth - self.min_depth)
-        return 1 / (1 / self.min_depth + share * (1 / self.max_depth - 1 / self.min_depth))
+        return 1 / ((1 - share) / self.min_depth + share / self.max_depth)  # exact at both ends
 
     def check(self, recordings: Sequence[Recording]) -> None:
         """Refuse pairs that are swapped, not rectified, or without a baseline: Vo3dError names the recording.
@@ -282,16 +290,17 @@ class UnDeepVO(DepthModel):
         """Compute what compares neighbouring frames of either stream, forwards and backwards in time."""
         photometric = registration = depths[0].new_zeros(())
         for image, depth, prev_T_cam in zip(images, depths, motions, strict=True):
+            near = torch.where(depth < self.max_depth, depth, 0.0)  # what is farther would outweigh the rest
             earlier, later = slice(None, -1), slice(1, None)
             for this, other, other_T_this in ((earlier, later, se3.inverse(prev_T_cam)), (later, earlier, prev_T_cam)):
                 photometric = photometric + self._photometric(
                     image[:, this], image[:, other], depth[:, this], other_T_this, K[:, this], K[:, other]
                 )
                 if self.registration > 0:
-                    apart, valid = losses.registration_error(
-                        depth[:, this], depth[:, other], K[:, this], other_T_this, K[:, other]
+                    apart = losses.registration_error(
+                        near[:, this], near[:, other], K[:, this], other_T_this, K[:, other]
                     )
-                    registration = registration + losses.masked_mean(apart, valid & (depth[:, this] < self.max_depth))
+                    registration = registration + losses.masked_mean(*apart)
         return {"temporal": self.temporal * photometric, "registration": self.registration * registration}
 
     def _photometric(

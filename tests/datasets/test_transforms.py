@@ -363,6 +363,39 @@ def test_grey_images_stay_grey(clip: Sample, generator: torch.Generator) -> None
     assert (image - image.mean(dim=1, keepdim=True)).abs().max() < 1e-6
 
 
+def test_grey_clips_are_the_luma_of_either_camera_in_three_channels(stereo: Sample, generator: torch.Generator) -> None:
+    assert stereo.right is not None
+    right = stereo.image.flip(0)  # the same colours, in other views of the other camera
+    grey = RandomGrey(probability=1.0)(replace(stereo, right=right), generator)
+
+    luma = (stereo.image * torch.tensor([0.299, 0.587, 0.114]).double()[:, None, None]).sum(1, keepdim=True)
+    torch.testing.assert_close(grey.image, luma.expand(-1, 3, -1, -1), rtol=0, atol=1e-6)
+    assert torch.equal(grey.image, grey.image[:, :1].expand(-1, 3, -1, -1))
+    assert torch.equal(grey.right, grey.image.flip(0))
+    assert (grey.image.shape, grey.right.shape) == (stereo.image.shape, right.shape)
+    assert grey.given() == stereo.given()
+    for field in set(stereo.given()) - {"image", "right", "scene"}:
+        assert getattr(grey, field) is getattr(stereo, field), field
+    grey.image[:, 0] = 0  # three channels of their own, not views of one
+    assert grey.image[:, 1:].min() > 0
+
+
+def test_grey_comes_as_often_as_asked_for_and_draws_one_number_always(clip: Sample) -> None:
+    generator = torch.Generator().manual_seed(3)
+    assert RandomGrey(0.0)(clip, generator) is clip
+    after_none = torch.rand(4, generator=generator)
+    generator = torch.Generator().manual_seed(3)
+    assert not torch.equal(RandomGrey(1.0)(clip, generator).image, clip.image)
+    assert torch.equal(torch.rand(4, generator=generator), after_none)
+    generator = torch.Generator().manual_seed(3)
+    torch.rand((), generator=generator, dtype=torch.float64)
+    assert torch.equal(torch.rand(4, generator=generator), after_none)
+
+    changed = sum(RandomGrey(0.25)(clip, generator) is not clip for _ in range(200))
+    assert 30 <= changed <= 70
+    assert RandomGrey.breaks == ()
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -370,6 +403,7 @@ def test_grey_images_stay_grey(clip: Sample, generator: torch.Generator) -> None
         lambda: RandomResizedCrop(scale=(0.5, 1.5)),
         lambda: HorizontalFlip(1.5),
         lambda: ReverseTime(-0.1),
+        lambda: RandomGrey(1.01),
         lambda: PhotometricJitter(hue=0.6),
         lambda: PhotometricJitter(stereo_exposure=-0.1),
         lambda: RandomGrey(1.5),

@@ -21,14 +21,16 @@ def disparity_consistency(
 ) -> tuple[Float[Tensor, "*b h w"], Bool[Tensor, "*b h w"]]:
     """Compute |D - D'|, D' being the disparity that the other view of a stereo pair gives to the same point.
 
-    Both are positive and of one unit: pixels, or shares of the image's width as in the source. `pixels` are where the
-    points of `disparity` lie in the other view (NaN: nowhere), of `vo3d.geometry.warp.reproject`.
+    Both are of one unit: pixels, or shares of the image's width as in the source; 0, negative and NaN are unknown.
+    `pixels` are where its points lie in the other view (NaN: nowhere), as `vo3d.geometry.warp.reproject` finds them.
 
     Source: Li et al., "UnDeepVO", ICRA 2018, section III-C (disparity consistency loss); Godard et al., CVPR 2017,
     equation 4.
     """
-    seen, valid = sample_image(other[..., None, :, :], pixels)
-    return torch.where(valid, (disparity - seen[..., 0, :, :]).abs(), 0.0), valid
+    known = _is_known(disparity)
+    seen, valid = _sample_known(other[..., None, :, :], _is_known(other), pixels)
+    valid = valid & known
+    return torch.where(valid, (torch.where(known, disparity, 0.0) - seen[..., 0, :, :]).abs(), 0.0), valid
 
 
 @full_precision
@@ -49,12 +51,10 @@ def registration_error(
     """
     K_other = K if K_other is None else K_other
     pixels, _ = reproject(depth, K, other_T_cam, K_other)
-    known = (other > 0) & other.isfinite()
+    known = _is_known(other)
     points = backproject(K_other, torch.where(known, other, 0.0)).movedim(-1, -3)  # *b 3 h w
-    layers = torch.cat((points, known.to(points)[..., None, :, :]), dim=-3)
-    seen, valid = sample_image(layers, pixels)  # *b 4 h w
-    valid = valid & (depth > 0) & (seen[..., 3, :, :] > 1 - 1e-3)  # no unknown depth among the four pixels
-    back = se3.transform(se3.inverse(other_T_cam), seen[..., :3, :, :].movedim(-3, -1))  # *b h w 3
+    seen, valid = _sample_known(points, known, pixels)
+    back = se3.transform(se3.inverse(other_T_cam), seen.movedim(-3, -1))  # *b h w 3
     apart = (backproject(K, torch.where(valid, depth, 1.0)) - back).abs().sum(-1)
     return torch.where(valid, apart, 0.0), valid
 
@@ -72,7 +72,25 @@ def round_trip_error(
     """
     h, w = flow.shape[-2:]
     pixels = pixel_grid(h, w, dtype=flow.dtype, device=flow.device) + flow.movedim(-3, -1)  # *b h w 2
-    returned, valid = sample_image(back, pixels)
-    valid = valid & returned.isfinite().all(-3)
-    missed = torch.where(valid[..., None, :, :], flow + returned, 0.0)
+    returned, valid = _sample_known(back, back.isfinite().all(-3), pixels)
+    missed = torch.where(valid[..., None, :, :], flow, 0.0) + returned
     return missed.abs().sum(-3), valid
+
+
+def _is_known(values: Float[Tensor, "*b h w"]) -> Bool[Tensor, "*b h w"]:
+    """Tell which depths or disparities are any."""
+    return (values > 0) & values.isfinite()
+
+
+def _sample_known(
+    maps: Float[Tensor, "*b c h w"], known: Bool[Tensor, "*b h w"], pixels: Float[Tensor, "*b h w 2"]
+) -> tuple[Float[Tensor, "*b c h w"], Bool[Tensor, "*b h w"]]:
+    """Sample maps where all four pixels around are known; 0 and False elsewhere.
+
+    What is unknown, NaN perhaps, is replaced before: times a weight of 0 it would still spoil values and gradients.
+    """
+    maps = torch.where(known[..., None, :, :], maps, 0.0)
+    seen, inside = sample_image(torch.cat((maps, known.to(maps)[..., None, :, :]), dim=-3), pixels)  # *b c+1 h w
+    share = seen[..., -1:, :, :]
+    valid = inside & (share[..., 0, :, :] > 1 - 1e-3)  # rounding may give an unknown neighbour a little of the weight
+    return torch.where(valid[..., None, :, :], seen[..., :-1, :, :] / share.clamp(min=0.5), 0.0), valid

@@ -23,19 +23,26 @@ def structural_error(
     """Compute (1 - SSIM) / 2 of images in [0, 1], the mean over the channels: 0 where equal, at most 1.
 
     The windows are Gaussian with a deviation of 1.5 pixels, `window` wide (odd), and mirrored at the border. The values
-    are those of kornia.metrics.ssim, whose convolutions take five times as long on a CPU and refuse the meta device.
+    are those of kornia.metrics.ssim to rounding (its eps is 0 here), whose convolutions take five times as long on a
+    CPU and refuse torch's meta device.
 
     Source: Wang et al., "Image quality assessment", IEEE Transactions on Image Processing 2004; as a loss in Godard et
-    al., "Unsupervised monocular depth estimation with left-right consistency", CVPR 2017, equation 2.
+    al., "Unsupervised monocular depth estimation with left-right consistency", CVPR 2017, equation 2, whose windows
+    weigh their 3x3 pixels alike.
 
     Raises:
-        Vo3dError: the window is even or not positive.
+        Vo3dError: the window is even or not positive, or reaches beyond the mirror image of the images.
     """
     if window < 1 or window % 2 == 0:
         raise Vo3dError(f"an SSIM window of {window} pixels: expected an odd number")
     half = window // 2
-    a, b = (pad(x.flatten(0, -4), (half,) * 4, mode="reflect") for x in (image, other))
-    weights = get_gaussian_kernel1d(window, SIGMA)[0].tolist()
+    if min(image.shape[-2:]) <= half:
+        raise Vo3dError(
+            f"an SSIM window of {window} pixels on images of {image.shape[-2]} rows and {image.shape[-1]} columns: "
+            f"expected more than {half} of either: take a smaller window or larger images"
+        )
+    a, b = (pad(x.reshape(-1, *x.shape[-3:]), (half,) * 4, mode="reflect") for x in (image, other))
+    weights = get_gaussian_kernel1d(window, SIGMA, dtype=torch.float64)[0].tolist()
     mean_a, mean_b, mean_squares, mean_product = (_windowed(x, weights) for x in (a, b, a * a + b * b, a * b))
     squares, product = mean_a.square() + mean_b.square(), mean_a * mean_b
     structure = (2 * (mean_product - product) + C2) / (mean_squares - squares + C2)
@@ -68,7 +75,7 @@ def photometric_error(
     Source: Godard et al., CVPR 2017, equation 2, with 0.85; Li et al., "UnDeepVO", ICRA 2018, section III-C.
 
     Raises:
-        Vo3dError: `ssim_weight` is not in [0, 1]; the window is even or not positive.
+        Vo3dError: `ssim_weight` is not in [0, 1]; the window is none, see `structural_error`.
     """
     if not 0 <= ssim_weight <= 1:
         raise Vo3dError(f"ssim_weight is {ssim_weight}: expected a share from 0 to 1")

@@ -41,6 +41,7 @@ def second_order_smoothness(
     return across.diff(dim=-1).abs(), across.diff(dim=-2).abs(), down.diff(dim=-2).abs()
 
 
+@full_precision
 def normalised_by_mean(values: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """Divide maps by their means, so that no smoothness can be had by shrinking them.
 
