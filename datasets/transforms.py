@@ -193,6 +193,18 @@ class PhotometricJitter(Transform):
         return replace(sample, **changed(sample, ("image", "right"), recoloured))
 
 
+class RandomGrey(_Sometimes):
+    """Take the colour out of all views, and of the right camera's, with `probability`: networks meet grey cameras too."""
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Return the clip in colour, or grey in all three channels."""
+        if _uniform(generator) >= self.probability:
+            return sample
+        return replace(
+            sample, **changed(sample, ("image", "right"), lambda image: rgb_to_grayscale(image).expand_as(image).clone())
+        )
+
+
 class DepthRangeJitter(Transform):
     """Move the near and the far end of the depth range, so that a network does not learn one range by heart.
 

@@ -1,0 +1,371 @@
+"""UnDeepVO: metric depth and motion of one camera, learnt from stereo video without labels.
+
+Li, Wang, Long, Gu, "UnDeepVO: Monocular Visual Odometry through Unsupervised Deep Learning", ICRA 2018.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from vo3d import losses
+from vo3d.errors import Vo3dError
+from vo3d.geometry import rotations, se3
+from vo3d.geometry.warp import reproject, sample_image
+from vo3d.layers.downsampling import Pool, pooling_layer
+from vo3d.model import DepthModel, Prediction
+from vo3d.sample import Sample
+
+Output = Literal["depth", "inverse_depth"]
+
+
+def _halving(inputs: int, outputs: int, kernel: int, pool: Pool, activation: type[nn.Module]) -> nn.Sequential:
+    """Make a convolution that halves maps, rounding up: by its stride, or by pooling after it."""
+    if pool == "stride":
+        return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, 2, kernel // 2), activation())
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    return nn.Sequential(convolution, activation(), pooling_layer(pool, 2, ceil_mode=True))
+
+
+def _keeping(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Make a convolution that keeps the size of maps."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ELU())
+
+
+def _kernels(first: Sequence[int], num: int) -> list[int]:
+    """List the kernels of `num` stages: the first ones as given, 3 of the others."""
+    return [*first, *[3] * num][:num]
+
+
+class DepthNet(nn.Module):
+    """An encoder and a decoder with skips: one number a pixel, in (0, 1), from one image.
+
+    A stage down is a convolution that keeps the size and one that halves it; a stage up doubles, convolves, joins what
+    the encoder had at that size, and convolves again. Sizes need not be multiples: a doubled map takes the size of its
+    partner.
+
+    Source: UnDeepVO, figure 2; the two convolutions of a stage are those of Godard et al., CVPR 2017, whose network
+    the figure resembles.
+
+    Args:
+        channels: of each stage down; the stages up have the same in reverse, and half of the first at full size.
+        kernels: of the first stages down; the others have 3.
+        pool: see `vo3d.layers.downsampling`.
+    """
+
+    def __init__(self, channels: Sequence[int], kernels: Sequence[int], pool: Pool) -> None:
+        super().__init__()
+        inputs = (3, *channels[:-1])
+        self.down = nn.ModuleList(
+            nn.Sequential(_keeping(before, after, kernel), _halving(after, after, kernel, pool, nn.ELU))
+            for before, after, kernel in zip(inputs, channels, _kernels(kernels, len(channels)), strict=True)
+        )
+        skips = (0, *channels[:-1])
+        outputs = (max(1, channels[0] // 2), *channels[:-1])
+        self.up = nn.ModuleList(_keeping(before, after) for before, after in zip(channels, outputs, strict=True))
+        self.merge = nn.ModuleList(
+            _keeping(after + skip, after) for after, skip in zip(outputs, skips, strict=True)
+        )
+        self.head = nn.Conv2d(outputs[0], 1, 3, padding=1)
+        # faster on a CPU; shapes stay what they are
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
+        """Compute the share of the way from near to far."""
+        kept, features = [image], image
+        for down in self.down:
+            features = down(features)  # n channels ceil(h / 2^level) ceil(w / 2^level)
+            kept.append(features)
+        for level in reversed(range(len(self.up))):
+            features = self.up[level](interpolate(features, kept[level].shape[2:], mode="nearest"))
+            skip = [kept[level]] if level > 0 else []
+            features = self.merge[level](torch.cat((features, *skip), dim=1))
+        return torch.sigmoid(self.head(features).float())[:, 0]
+
+
+class MotionNet(nn.Module):
+    """Convolutions on a pair of frames, then one head for the translation and one for the angles.
+
+    Source: UnDeepVO, figure 2; the rectifiers are not in it.
+
+    Args:
+        size: rows and columns of the frames; the first layer of either head depends on it.
+        channels: of each convolution, all of stride 2.
+        kernels: of the first ones; the others have 3.
+        hidden: width of the two hidden layers of either head.
+        pool: see `vo3d.layers.downsampling`.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], channels: Sequence[int], kernels: Sequence[int], hidden: int, pool: Pool
+    ) -> None:
+        super().__init__()
+        inputs = (6, *channels[:-1])
+        self.encoder = nn.Sequential(
+            *(
+                _halving(before, after, kernel, pool, nn.ReLU)
+                for before, after, kernel in zip(inputs, channels, _kernels(kernels, len(channels)), strict=True)
+            ),
+            nn.Flatten(),
+        )
+        rows, columns = (-(-side // 2 ** len(channels)) for side in size)
+        self.translation, self.rotation = (
+            nn.Sequential(
+                nn.Linear(rows * columns * channels[-1], hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, 3),
+            )
+            for _ in range(2)
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, pairs: Float[Tensor, "n 6 h w"]) -> Float[Tensor, "n 6"]:
+        """Compute translation and angles of each pair."""
+        features = self.encoder(pairs)
+        return torch.cat((self.translation(features), self.rotation(features)), dim=-1).float()
+
+
+class UnDeepVO(DepthModel):
+    """Metric depth of each frame and the motion between frames, from one camera; learnt from a rectified stereo pair.
+
+    One network gives depth from an image alone, another the motion from two frames. Both are trained by what they make
+    of the images: the right view from the left one and the reverse, the next frame from the one before and the reverse,
+    with the known baseline for the metres. The defaults are the paper's networks (31.6 and 4.8 million parameters) at
+    its resolution; configs/undeepvo_rendered.yaml has small ones.
+
+    The paper publishes no weights of its terms. Beyond the paper: smoothness (0 leaves it out), and the canonical
+    focal length: an image tells depth only together with the focal length, so the networks answer for a camera of
+    `focal` times the image's width, and the answer is scaled to K: z by f / f_c, as are steps along the axis, angles
+    across it by f_c / f.
+
+    Convention: the motion network gives `next_T_cam` as (x, y, z) in metres and angles of R = Rx Ry Rz in radians, the
+    transformation by which a frame is warped; `prev_T_cam` is its inverse.
+
+    Args:
+        size: rows and columns of the frames.
+        channels: of the stages of the depth network.
+        motion_channels: of the convolutions of the motion network.
+        kernels: of the first stages of either network, odd; the others have 3.
+        hidden: width of the heads of the motion network.
+        output: whether the last number is spread over depth, as the paper has it, or over inverse depth.
+        min_depth, max_depth: metres between which it is spread, at the canonical focal length.
+        focal: the canonical focal length, as a share of the image's width; KITTI's cameras have 0.58.
+        motion_scale: factor of the motion network's output, so that a training begins near standing still.
+        ssim_weight: share of structural similarity in the photometric errors, the rest is L1.
+        window: pixels of its windows.
+        temporal: weight of the photometric errors between frames; that between left and right has 1.
+        disparity: weight of the disagreement of left and right disparities, as shares of the image's width.
+        position, rotation: weights of the disagreement of the two cameras' motions, in metres and radians.
+        registration: weight of the distance of the points of two frames, metres; where both are within `max_depth`.
+        smoothness: weight of the edge-aware smoothness of inverse depth over its mean.
+        edge_weight: how much an edge of the image lets inverse depth jump.
+        spatial_share: share of the training in which only the terms between left and right count; motions learnt from
+            depths that mean nothing yet are lost work. The motion network rests meanwhile.
+        image_mean, image_std: RGB in [0, 1], of the training frames; kept with the weights.
+        pool: what halves the maps, see `vo3d.layers.downsampling`; "stride" is the published network.
+
+    Raises:
+        Vo3dError: an argument is out of its range.
+    """
+
+    needs = ("image", "K")
+    loss_needs = ("right", "left_T_right")
+    gives = ("prev_T_cam", "depth")
+    fixed = ("output", "min_depth", "max_depth", "focal", "motion_scale", "pool")
+
+    image_mean: Tensor  # 3 1 1
+    image_std: Tensor  # 3 1 1
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (128, 416),
+        channels: Sequence[int] = (32, 64, 128, 256, 512, 512, 512),
+        motion_channels: Sequence[int] = (16, 32, 64, 128, 256, 256, 512),
+        kernels: Sequence[int] = (7, 5),
+        hidden: int = 512,
+        output: Output = "depth",
+        min_depth: float = 1.0,
+        max_depth: float = 100.0,
+        focal: float = 0.58,
+        motion_scale: float = 0.01,
+        ssim_weight: float = 0.85,
+        window: int = 3,
+        temporal: float = 1.0,
+        disparity: float = 1.0,
+        position: float = 0.1,
+        rotation: float = 0.1,
+        registration: float = 0.001,
+        smoothness: float = 0.02,
+        edge_weight: float = 10.0,
+        spatial_share: float = 0.0,
+        image_mean: tuple[float, float, float] = (0.45, 0.45, 0.45),
+        image_std: tuple[float, float, float] = (0.25, 0.25, 0.25),
+        pool: Pool = "stride",
+    ) -> None:
+        super().__init__()
+        if min(*size, *channels, *motion_channels, hidden) < 1 or any(kernel % 2 != 1 for kernel in kernels):
+            raise Vo3dError(
+                f"{size=}, {channels=}, {motion_channels=} and {hidden=} must all be at least 1, {kernels=} odd"
+            )
+        if not (0 < min_depth < max_depth and focal > 0 and motion_scale > 0 and min(image_std) > 0):
+            raise Vo3dError(
+                f"{min_depth=}, {max_depth=}, {focal=}, {motion_scale=}, {image_std=}: expected positive numbers, and "
+                "min_depth below max_depth"
+            )
+        weights = (temporal, disparity, position, rotation, registration, smoothness, edge_weight)
+        if min(weights) < 0 or not 0 <= ssim_weight <= 1 or not 0 <= spatial_share < 1:
+            raise Vo3dError(
+                f"weights {weights}, {ssim_weight=}, {spatial_share=}: expected numbers of at least 0, and the last two "
+                "at most 1 and below 1"
+            )
+        if output not in {"depth", "inverse_depth"}:
+            raise Vo3dError(f"{output=} is unknown: expected depth or inverse_depth")
+        self.size, self.output, self.pool = (size[0], size[1]), output, pool
+        self.min_depth, self.max_depth, self.focal, self.motion_scale = min_depth, max_depth, focal, motion_scale
+        self.ssim_weight, self.window, self.edge_weight = ssim_weight, window, edge_weight
+        self.temporal, self.disparity, self.position, self.rotation = temporal, disparity, position, rotation
+        self.registration, self.smoothness, self.spatial_share = registration, smoothness, spatial_share
+        self.needs_progress = spatial_share > 0  # type: ignore[misc]
+        self.register_buffer("image_mean", torch.tensor(image_mean).reshape(3, 1, 1))
+        self.register_buffer("image_std", torch.tensor(image_std).reshape(3, 1, 1))
+        self.depth_net = DepthNet(channels, kernels, pool)
+        self.motion_net = MotionNet(self.size, motion_channels, kernels, hidden, pool)
+        self.reset_parameters()
+
+    def forward(self, sample: Sample) -> Prediction:
+        """Compute `depth` (b s h w, metres) of each frame and `prev_T_cam` (b s-1 4 4, metres).
+
+        Where the sample has a right view, `aux` has the same of it: `right_depth` and `right_prev_T_cam`.
+
+        Raises:
+            Vo3dError: the frames are not of the model's size, or have no K.
+        """
+        depth, prev_T_cam = self._answer(sample.image, sample.K)
+        if sample.right is None:
+            return {"depth": depth, "prev_T_cam": prev_T_cam}
+        right_depth, right_prev_T_cam = self._answer(sample.right, sample.K)
+        aux = {"right_depth": right_depth, "right_prev_T_cam": right_prev_T_cam}
+        return {"depth": depth, "prev_T_cam": prev_T_cam, "aux": aux}
+
+    @torch.no_grad()
+    def predict(self, sample: Sample) -> Prediction:
+        """Compute the same of the left view alone."""
+        return self.forward(replace(sample, right=None))
+
+    def _answer(
+        self, image: Float[Tensor, "b s 3 h w"], K: Float[Tensor, "b s 3 3"] | None
+    ) -> tuple[Float[Tensor, "b s h w"], Float[Tensor, "b pairs 4 4"]]:
+        """Compute depths and motions of one camera."""
+        b, s, _, *size = image.shape
+        if tuple(size) != self.size:
+            raise Vo3dError(
+                f"UnDeepVO was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} and "
+                f"{size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
+            )
+        if K is None:
+            raise Vo3dError("UnDeepVO needs K, whose focal length makes its depths metres: give the dataset intrinsics")
+        image = (image - self.image_mean) / self.image_std
+        canonical = self.focal * self.size[1]
+        longer = (K[..., 0, 0] / canonical).float(), (K[..., 1, 1] / canonical).float()  # b s
+        share = self.depth_net(image.flatten(0, 1)).reshape(b, s, *size)  # of the way from near to far
+        depth = self._spread(share) * longer[0][..., None, None]
+        if s < 2:
+            return depth, torch.eye(4, device=image.device).expand(b, 0, 4, 4)
+        pairs = torch.cat((image[:, :-1], image[:, 1:]), dim=2)  # b s-1 6 h w
+        vector = self.motion_scale * self.motion_net(pairs.flatten(0, 1)).reshape(b, s - 1, 6)
+        x, y, z, pitch, yaw, roll = vector.unbind(-1)
+        wide, tall = longer[0][:, :-1], longer[1][:, :-1]
+        angles = torch.stack((pitch / tall, yaw / wide, roll), dim=-1)
+        step = torch.stack((x, y, z * wide), dim=-1)
+        next_T_cam = se3.from_rotation_translation(rotations.matrix_from_euler(angles, "xyz"), step)
+        return depth, se3.inverse(next_T_cam)
+
+    def _spread(self, share: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
+        """Turn shares of the way from near to far into metres at the canonical focal length."""
+        if self.output == "depth":
+            return self.min_depth + share * (self.max_depth - self.min_depth)
+        return 1 / (1 / self.min_depth + share * (1 / self.max_depth - 1 / self.min_depth))
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Compute the terms of section III-C, each the sum over its directions of means over the pixels that count.
+
+        `stereo` photometric error of left from right and the reverse; `disparity`; and, once `spatial_share` of the
+        training is over: `temporal` photometric error of each frame from its neighbours in either stream; `position`
+        and `rotation`, the disagreement of the streams' motions; `registration`. `smoothness` is of all four maps.
+
+        Raises:
+            Vo3dError: the sample has no right view.
+        """
+        if sample.right is None or sample.left_T_right is None or sample.K is None:
+            raise Vo3dError(
+                "UnDeepVO learns from stereo video, and the dataset gives no right, left_T_right or K: turn stereo on "
+                "in its arguments, or only predict"
+            )
+        aux = prediction["aux"]
+        depths = prediction["depth"], aux["right_depth"]
+        images = sample.image, sample.right
+        terms = self._spatial(images, depths, sample.K, sample.left_T_right)
+        if self.smoothness > 0:
+            terms["smoothness"] = self.smoothness * sum(map(self._roughness, depths, images), depths[0].new_zeros(()))
+        if images[0].shape[1] > 1 and not (self.training and self.progress < self.spatial_share):
+            motions = prediction["prev_T_cam"], aux["right_prev_T_cam"]
+            terms |= self._temporal(images, depths, motions, sample.K)
+            apart, turn = losses.pose_consistency(*motions, sample.left_T_right[:, None])
+            terms |= {"position": self.position * apart.mean(), "rotation": self.rotation * turn.mean()}
+        return terms
+
+    def _spatial(
+        self, images: tuple[Tensor, Tensor], depths: tuple[Tensor, Tensor], K: Tensor, left_T_right: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute what compares left and right views of one instant (each b s c h w, b s h w)."""
+        right_T_left = se3.inverse(left_T_right)[:, None]
+        baseline = left_T_right[:, :3, 3].norm(dim=-1)
+        unit = (K[..., 0, 0] * baseline[:, None] / self.size[1])[..., None, None]  # disparity is unit / depth
+        disparities = unit / depths[0], unit / depths[1]
+        photometric = disparity = depths[0].new_zeros(())
+        for this, other, other_T_this in ((0, 1, right_T_left), (1, 0, left_T_right[:, None])):
+            pixels, _ = reproject(depths[this], K, other_T_this)
+            layers = torch.cat((images[other], disparities[other][:, :, None]), dim=2)
+            made, valid = sample_image(layers, pixels)  # b s 4 h w
+            error = losses.photometric_error(images[this], made[:, :, :3], valid, self.ssim_weight, self.window)
+            photometric = photometric + losses.masked_mean(error, valid)
+            disparity = disparity + losses.masked_mean((disparities[this] - made[:, :, 3]).abs(), valid)
+        return {"stereo": photometric, "disparity": self.disparity * disparity}
+
+    def _temporal(
+        self, images: tuple[Tensor, Tensor], depths: tuple[Tensor, Tensor], motions: tuple[Tensor, Tensor], K: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute what compares neighbouring frames of either stream, forwards and backwards in time."""
+        photometric = registration = depths[0].new_zeros(())
+        for image, depth, prev_T_cam in zip(images, depths, motions, strict=True):
+            earlier, later = slice(None, -1), slice(1, None)
+            for this, other, other_T_this in ((earlier, later, se3.inverse(prev_T_cam)), (later, earlier, prev_T_cam)):
+                pixels, _ = reproject(depth[:, this], K[:, this], other_T_this, K[:, other])
+                made, valid = sample_image(image[:, other], pixels)
+                error = losses.photometric_error(image[:, this], made, valid, self.ssim_weight, self.window)
+                photometric = photometric + losses.masked_mean(error, valid)
+                if self.registration > 0:
+                    apart, valid = losses.registration_error(
+                        depth[:, this], depth[:, other], K[:, this], other_T_this, K[:, other]
+                    )
+                    registration = registration + losses.masked_mean(apart, valid & (depth[:, this] < self.max_depth))
+        return {"temporal": self.temporal * photometric, "registration": self.registration * registration}
+
+    def _roughness(self, depth: Float[Tensor, "b s h w"], image: Float[Tensor, "b s 3 h w"]) -> Float[Tensor, ""]:
+        """Compute the mean edge-aware smoothness of inverse depth over its mean."""
+        across, down = losses.edge_aware_smoothness(losses.normalised_by_mean(1 / depth), image, self.edge_weight)
+        return across.mean() + down.mean()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights: He et al. (2015) with biases of 0; the depths begin in the nearer part of their range."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        nn.init.constant_(self.depth_net.head.bias, 2.0 if self.output == "inverse_depth" else -2.0)

@@ -1,0 +1,27 @@
+"""Losses before any mean or sum: one value a residual, a pose or a pixel; the method decides what to do with the axes."""
+
+from vo3d.losses.consistency import disparity_consistency, registration_error, round_trip_error
+from vo3d.losses.motion import pose_consistency, squared_euler_error, squared_translation_error, wrap_angle
+from vo3d.losses.penalties import absolute, charbonnier, huber, squared
+from vo3d.losses.photometric import masked_mean, photometric_error, structural_error
+from vo3d.losses.smoothness import edge_aware_smoothness, normalised_by_mean, second_order_smoothness
+
+__all__ = [
+    "absolute",
+    "charbonnier",
+    "disparity_consistency",
+    "edge_aware_smoothness",
+    "huber",
+    "masked_mean",
+    "normalised_by_mean",
+    "photometric_error",
+    "pose_consistency",
+    "registration_error",
+    "round_trip_error",
+    "second_order_smoothness",
+    "squared",
+    "squared_euler_error",
+    "squared_translation_error",
+    "structural_error",
+    "wrap_angle",
+]

@@ -1,0 +1,78 @@
+"""Losses between two views' own answers: disparities, points in space, and flows must say the same of one thing.
+
+Each gives (error, valid): the error is 0 and `valid` False where the point leaves the other image, lies behind the
+other camera, or has no answer. A point that something hides in the other view counts as well: there even the truth
+disagrees.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vo3d.geometry import se3
+from vo3d.geometry.camera import backproject, pixel_grid
+from vo3d.geometry.precision import full_precision
+from vo3d.geometry.warp import reproject, sample_image
+
+
+@full_precision
+def disparity_consistency(
+    disparity: Float[Tensor, "*b h w"], other: Float[Tensor, "*b h w"], pixels: Float[Tensor, "*b h w 2"]
+) -> tuple[Float[Tensor, "*b h w"], Bool[Tensor, "*b h w"]]:
+    """Compute |D - D'|, D' being the disparity that the other view of a stereo pair gives to the same point.
+
+    Both are positive and of one unit: pixels, or shares of the image's width as in the source. `pixels` are where the
+    points of `disparity` lie in the other view (NaN: nowhere), of `vo3d.geometry.warp.reproject`.
+
+    Source: Li et al., "UnDeepVO", ICRA 2018, section III-C (disparity consistency loss); Godard et al., CVPR 2017,
+    equation 4.
+    """
+    seen, valid = sample_image(other[..., None, :, :], pixels)
+    return torch.where(valid, (disparity - seen[..., 0, :, :]).abs(), 0.0), valid
+
+
+@full_precision
+def registration_error(
+    depth: Float[Tensor, "*b h w"],
+    other: Float[Tensor, "*b h w"],
+    K: Float[Tensor, "*b 3 3"],
+    other_T_cam: Float[Tensor, "*b 4 4"],
+    K_other: Float[Tensor, "*b 3 3"] | None = None,
+) -> tuple[Float[Tensor, "*b h w"], Bool[Tensor, "*b h w"]]:
+    """Compute the distance, in metres (L1 over x, y, z), of each point to that which the other view has in its place.
+
+    P(p) are the points of `depth`, P_o those of the other view's depth map, sampled where P(p) lies in it and brought
+    back: |P(p) - inverse(other_T_cam) P_o(proj(p))|.
+
+    Source: Li et al., "UnDeepVO", ICRA 2018, section III-C (3D geometric registration loss), whose text leaves the
+    sampling open.
+    """
+    K_other = K if K_other is None else K_other
+    pixels, _ = reproject(depth, K, other_T_cam, K_other)
+    known = (other > 0) & other.isfinite()
+    points = backproject(K_other, torch.where(known, other, 0.0)).movedim(-1, -3)  # *b 3 h w
+    layers = torch.cat((points, known.to(points)[..., None, :, :]), dim=-3)
+    seen, valid = sample_image(layers, pixels)  # *b 4 h w
+    valid = valid & (depth > 0) & (seen[..., 3, :, :] > 1 - 1e-3)  # no unknown depth among the four pixels
+    back = se3.transform(se3.inverse(other_T_cam), seen[..., :3, :, :].movedim(-3, -1))  # *b h w 3
+    apart = (backproject(K, torch.where(valid, depth, 1.0)) - back).abs().sum(-1)
+    return torch.where(valid, apart, 0.0), valid
+
+
+@full_precision
+def round_trip_error(
+    flow: Float[Tensor, "*b 2 h w"], back: Float[Tensor, "*b 2 h w"]
+) -> tuple[Float[Tensor, "*b h w"], Bool[Tensor, "*b h w"]]:
+    """Compute |F(p) + B(p + F(p))|, in pixels (L1 of x and y): how far a pixel misses itself there and back.
+
+    `flow` leads from this view to the other one, `back` from that to this; NaN is no flow.
+
+    Source: the forward-backward constraint of Vijayanarasimhan et al., "SfM-Net", 2017, section 3.3; as a test of
+    occlusion in Sundaram, Brox, Keutzer, ECCV 2010.
+    """
+    h, w = flow.shape[-2:]
+    pixels = pixel_grid(h, w, dtype=flow.dtype, device=flow.device) + flow.movedim(-3, -1)  # *b h w 2
+    returned, valid = sample_image(back, pixels)
+    valid = valid & returned.isfinite().all(-3)
+    missed = torch.where(valid[..., None, :, :], flow + returned, 0.0)
+    return missed.abs().sum(-3), valid

@@ -1,0 +1,63 @@
+"""Losses between an image and one made from another view: structural similarity (SSIM), L1, and their mix."""
+
+import torch
+from jaxtyping import Bool, Float
+from kornia.metrics import ssim
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.geometry.precision import full_precision
+
+
+@full_precision
+def structural_error(
+    image: Float[Tensor, "*b c h w"], other: Float[Tensor, "*b c h w"], window: int = 3
+) -> Float[Tensor, "*b h w"]:
+    """Compute (1 - SSIM) / 2 of images in [0, 1], the mean over the channels: 0 where equal, at most 1.
+
+    The windows are Gaussian, `window` pixels wide (odd), and mirrored at the border.
+
+    Source: Wang et al., "Image quality assessment", IEEE Transactions on Image Processing 2004; as a loss in Godard et
+    al., "Unsupervised monocular depth estimation with left-right consistency", CVPR 2017, equation 2.
+
+    Raises:
+        Vo3dError: the window is even or not positive.
+    """
+    if window < 1 or window % 2 == 0:
+        raise Vo3dError(f"an SSIM window of {window} pixels: expected an odd number")
+    similarity = ssim(image.flatten(0, -4), other.flatten(0, -4), window)
+    error = ((1 - similarity) / 2).clamp(0, 1).mean(1)  # b h w
+    return error.reshape(*image.shape[:-3], *image.shape[-2:])
+
+
+@full_precision
+def photometric_error(
+    image: Float[Tensor, "*b c h w"],
+    other: Float[Tensor, "*b c h w"],
+    valid: Bool[Tensor, "*b h w"] | None = None,
+    ssim_weight: float = 0.85,
+    window: int = 3,
+) -> Float[Tensor, "*b h w"]:
+    """Compute ssim_weight (1 - SSIM) / 2 + (1 - ssim_weight) |image - other|, the mean over the channels.
+
+    Where `valid` is False the error is 0: `other` is replaced by the image there, so that the windows at the edge of
+    what is valid do not see the emptiness behind it.
+
+    Source: Godard et al., CVPR 2017, equation 2, with 0.85; Li et al., "UnDeepVO", ICRA 2018, section III-C.
+
+    Raises:
+        Vo3dError: `ssim_weight` is not in [0, 1]; the window is even or not positive.
+    """
+    if not 0 <= ssim_weight <= 1:
+        raise Vo3dError(f"ssim_weight is {ssim_weight}: expected a share from 0 to 1")
+    if valid is not None:
+        other = torch.where(valid[..., None, :, :], other, image)
+    error = (1 - ssim_weight) * (image - other).abs().mean(-3)
+    if ssim_weight > 0:
+        error = error + ssim_weight * structural_error(image, other, window)
+    return error if valid is None else torch.where(valid, error, 0.0)
+
+
+def masked_mean(values: Float[Tensor, "*b"], valid: Bool[Tensor, "*b"]) -> Float[Tensor, ""]:
+    """Compute the mean of the values that are valid; 0, with gradients of 0, where none is."""
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
