@@ -95,7 +95,7 @@ def test_maps_at_every_fourth_pixel_see_the_whole_image(clip: Sample) -> None:
 
 def test_a_view_is_made_from_the_frame_before_too(clip: Sample) -> None:
     assert clip.depth is not None
-    found = synthesise(clip, clip.depth[1], view=1, source=0, source_T_view=steps(clip)[0])
+    found = synthesise(clip, clip.depth[1], view=1, source=0, source_T_view=steps(clip)[0], after=False)
     before = found.made[-1]
     assert (before.key, before.source) == ("before", "the frame before")
     assert before.means()[0] < 0.1 * before.means()[1]

@@ -93,6 +93,7 @@ def synthesise(
     view: int = 0,
     source: int | None = None,
     source_T_view: Float[Tensor, "4 4"] | None = None,
+    after: bool = True,
     stride: int = 1,
     name: str = "",
 ) -> ViewSynthesis:
@@ -104,6 +105,7 @@ def synthesise(
         view: Its place in the clip.
         source: The place of the other view; None for none.
         source_T_view: The motion from the view to that one.
+        after: Whether that one is later in time.
         stride: Of the depth's pixels.
         name: Of the view.
 
@@ -122,7 +124,7 @@ def synthesise(
         disparity = depth_from_disparity(depth, K, sample.left_T_right.float())  # one formula for both ways
         others.append(("right", "the right image", sample.right[view], K, se3.inverse(sample.left_T_right)))
     if source is not None and source_T_view is not None:
-        key, words = ("next", "the next frame") if source > view else ("before", "the frame before")
+        key, words = ("next", "the next frame") if after else ("before", "the frame before")
         others.append((key, words, sample.image[source], sample.K[source].float(), source_T_view.detach().cpu()))
     made = []
     for key, words, other, K_other, other_T_view in others:

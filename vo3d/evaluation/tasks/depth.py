@@ -9,6 +9,7 @@ import torch
 
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.synthesis import synthesis_sections, write_motion
 from vo3d.evaluation.task import Metric, Part, Seen, Task, defined, frames_sha256
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.pfm import read_pfm
@@ -191,6 +192,7 @@ class Depth(Task):
             rows.append(metrics if recording.metric else without_lengths(metrics))
             if not scored and len(seen.frames) < MOST_MAPS:
                 write_maps(out / MAPS / recording.name, Path(view.name).name, view)
+                write_motion(out / MAPS / recording.name, Path(view.name).name, answer, row)
             scored.append(recording.frames[index])
             seen.note_size(sample.image.shape[-2:])
             seen.note("num_views", len(sample.image))
@@ -233,6 +235,7 @@ class Depth(Task):
     ) -> Iterator[Section]:
         """Show one sheet of maps for each model."""
         yield Section("Depth maps", [*_sheets(models, recordings, figures)])
+        yield from synthesis_sections(models, recordings, MAPS, figures)
 
 
 def share_in_words(models: Mapping[str, Scored], comparable: bool, key: str, what: str, plainly: str) -> str:
