@@ -194,14 +194,15 @@ class PhotometricJitter(Transform):
 
 
 class RandomGrey(_Sometimes):
-    """Take the colour out of all views, and of the right camera's, with `probability`: networks meet grey cameras too."""
+    """Take the colour out of all views, of either camera, with `probability`: networks meet grey cameras too."""
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the clip in colour, or grey in all three channels."""
         if _uniform(generator) >= self.probability:
             return sample
         return replace(
-            sample, **changed(sample, ("image", "right"), lambda image: rgb_to_grayscale(image).expand_as(image).clone())
+            sample,
+            **changed(sample, ("image", "right"), lambda image: rgb_to_grayscale(image).expand_as(image).clone()),
         )
 
 

@@ -67,9 +67,7 @@ class DepthNet(nn.Module):
         skips = (0, *channels[:-1])
         outputs = (max(1, channels[0] // 2), *channels[:-1])
         self.up = nn.ModuleList(_keeping(before, after) for before, after in zip(channels, outputs, strict=True))
-        self.merge = nn.ModuleList(
-            _keeping(after + skip, after) for after, skip in zip(outputs, skips, strict=True)
-        )
+        self.merge = nn.ModuleList(_keeping(after + skip, after) for after, skip in zip(outputs, skips, strict=True))
         self.head = nn.Conv2d(outputs[0], 1, 3, padding=1)
         # faster on a CPU; shapes stay what they are
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -158,7 +156,7 @@ class UnDeepVO(DepthModel):
         focal: the canonical focal length, as a share of the image's width; KITTI's cameras have 0.58.
         motion_scale: factor of the motion network's output, so that a training begins near standing still.
         ssim_weight: share of structural similarity in the photometric errors, the rest is L1.
-        window: pixels of its windows.
+        ssim_window: pixels of its windows, an odd number.
         temporal: weight of the photometric errors between frames; that between left and right has 1.
         disparity: weight of the disagreement of left and right disparities, as shares of the image's width.
         position, rotation: weights of the disagreement of the two cameras' motions, in metres and radians.
@@ -195,7 +193,7 @@ class UnDeepVO(DepthModel):
         focal: float = 0.58,
         motion_scale: float = 0.01,
         ssim_weight: float = 0.85,
-        window: int = 3,
+        ssim_window: int = 3,
         temporal: float = 1.0,
         disparity: float = 1.0,
         position: float = 0.1,
@@ -221,14 +219,14 @@ class UnDeepVO(DepthModel):
         weights = (temporal, disparity, position, rotation, registration, smoothness, edge_weight)
         if min(weights) < 0 or not 0 <= ssim_weight <= 1 or not 0 <= spatial_share < 1:
             raise Vo3dError(
-                f"weights {weights}, {ssim_weight=}, {spatial_share=}: expected numbers of at least 0, and the last two "
-                "at most 1 and below 1"
+                f"weights {weights}, {ssim_weight=}, {spatial_share=}: expected at least 0, and of the last two "
+                "at most 1 and less than 1"
             )
         if output not in {"depth", "inverse_depth"}:
             raise Vo3dError(f"{output=} is unknown: expected depth or inverse_depth")
         self.size, self.output, self.pool = (size[0], size[1]), output, pool
         self.min_depth, self.max_depth, self.focal, self.motion_scale = min_depth, max_depth, focal, motion_scale
-        self.ssim_weight, self.window, self.edge_weight = ssim_weight, window, edge_weight
+        self.ssim_weight, self.ssim_window, self.edge_weight = ssim_weight, ssim_window, edge_weight
         self.temporal, self.disparity, self.position, self.rotation = temporal, disparity, position, rotation
         self.registration, self.smoothness, self.spatial_share = registration, smoothness, spatial_share
         self.needs_progress = spatial_share > 0  # type: ignore[misc]
@@ -265,8 +263,8 @@ class UnDeepVO(DepthModel):
         b, s, _, *size = image.shape
         if tuple(size) != self.size:
             raise Vo3dError(
-                f"UnDeepVO was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} and "
-                f"{size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
+                f"UnDeepVO was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} "
+                f"and {size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
             )
         if K is None:
             raise Vo3dError("UnDeepVO needs K, whose focal length makes its depths metres: give the dataset intrinsics")
@@ -331,11 +329,11 @@ class UnDeepVO(DepthModel):
         photometric = disparity = depths[0].new_zeros(())
         for this, other, other_T_this in ((0, 1, right_T_left), (1, 0, left_T_right[:, None])):
             pixels, _ = reproject(depths[this], K, other_T_this)
-            layers = torch.cat((images[other], disparities[other][:, :, None]), dim=2)
-            made, valid = sample_image(layers, pixels)  # b s 4 h w
-            error = losses.photometric_error(images[this], made[:, :, :3], valid, self.ssim_weight, self.window)
+            made, valid = sample_image(images[other], pixels)  # b s 3 h w
+            error = losses.photometric_error(images[this], made, valid, self.ssim_weight, self.ssim_window)
             photometric = photometric + losses.masked_mean(error, valid)
-            disparity = disparity + losses.masked_mean((disparities[this] - made[:, :, 3]).abs(), valid)
+            apart = losses.disparity_consistency(disparities[this], disparities[other], pixels)
+            disparity = disparity + losses.masked_mean(*apart)
         return {"stereo": photometric, "disparity": self.disparity * disparity}
 
     def _temporal(
@@ -348,7 +346,7 @@ class UnDeepVO(DepthModel):
             for this, other, other_T_this in ((earlier, later, se3.inverse(prev_T_cam)), (later, earlier, prev_T_cam)):
                 pixels, _ = reproject(depth[:, this], K[:, this], other_T_this, K[:, other])
                 made, valid = sample_image(image[:, other], pixels)
-                error = losses.photometric_error(image[:, this], made, valid, self.ssim_weight, self.window)
+                error = losses.photometric_error(image[:, this], made, valid, self.ssim_weight, self.ssim_window)
                 photometric = photometric + losses.masked_mean(error, valid)
                 if self.registration > 0:
                     apart, valid = losses.registration_error(
@@ -363,9 +361,17 @@ class UnDeepVO(DepthModel):
         return across.mean() + down.mean()
 
     def reset_parameters(self) -> None:
-        """Draw new weights: He et al. (2015) with biases of 0; the depths begin in the nearer part of their range."""
-        for module in self.modules():
+        """Draw new weights: Glorot and Bengio (2010) for depth, He et al. (2015) for motion, with biases of 0.
+
+        Depths begin nearly even, in the nearer part of their range, where the last function is not saturated.
+        """
+        for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if name.startswith("depth_net"):
+                    nn.init.xavier_uniform_(module.weight)
+                else:
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.depth_net.head.weight.mul_(0.1)
         nn.init.constant_(self.depth_net.head.bias, 2.0 if self.output == "inverse_depth" else -2.0)

@@ -44,6 +44,7 @@ CHOICES = {
 SMOKES = {
     "smoke_deepvo": ("nag", "lbfgs"),
     "smoke_mvsnet": ("noise", "cg"),
+    "smoke_undeepvo": ("adamax", "lbfgs"),
     "smoke_rmvsnet": ("adadelta", "newton_cg"),
 }
 # On 110 parameters and 38 clips, other rates and batches than for large networks: options, epochs.

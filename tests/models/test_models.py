@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samples import SIZE, make_sample
+from samples import SIZE, between, make_sample
 from vo3d.formats.weights import load_weights, save_weights
 from vo3d.model import DepthModel, Model, Prediction, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
@@ -17,6 +17,7 @@ from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.models.rmvsnet import RMVSNet
+from vo3d.models.undeepvo import UnDeepVO
 from vo3d.sample import Sample
 
 
@@ -36,6 +37,21 @@ class Case:
 
 CASES = [
     Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), poses=True, overfit_steps=150),
+    Case(
+        "UnDeepVO",
+        lambda size: UnDeepVO(
+            size=size,
+            channels=(8, 16, 16),
+            motion_channels=(8, 16, 16, 16),
+            hidden=16,
+            output="inverse_depth",
+            max_depth=10.0,
+        ),
+        poses=True,
+        overfit_steps=100,
+        overfit_rate=3e-3,
+        overfit_to=0.5,
+    ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(
         "RMVSNet",
@@ -98,7 +114,7 @@ def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
     size = SIZE if stride is None else (-(-SIZE[0] // stride), -(-SIZE[1] // stride))
     for key in model.gives:
         tensor = prediction[key]
-        expected = SHAPES[key](2, 3 if stride is None else 1, *size)
+        expected = SHAPES[key](2, 1 if model.window.reference else 3, *size)
         assert len(tensor.shape) == len(expected), key
         assert all(want in (None, got) for want, got in zip(expected, tensor.shape, strict=True)), key
         assert tensor.isfinite().all(), key
@@ -145,7 +161,7 @@ def test_a_stream_predicts_every_clip(case: Case) -> None:
     views = [(0, 3), (2, 5), (4, 7)]  # each begins with the last view of the one before
 
     with torch.no_grad():
-        clips = (sample.map(lambda tensor, a=a, z=z: tensor[:, a:z]) for a, z in views)
+        clips = (between(sample, a, z) for a, z in views)
         predictions = list(model.stream(clips))
 
     assert len(predictions) == 3

@@ -1,5 +1,7 @@
 """Batches of clips for tests of models."""
 
+from dataclasses import replace
+
 import torch
 from torch.nn.functional import interpolate
 
@@ -7,6 +9,13 @@ from vo3d.geometry import se3
 from vo3d.sample import Sample
 
 SIZE = (64, 96)  # rows and columns
+
+
+def between(sample: Sample, first: int, last: int) -> Sample:
+    """The views from `first` to `last` (exclusive) of a batch of clips, with what belongs to the whole clip."""
+    whole = ("left_T_right", "cam_T_imu")
+    kept = {name: getattr(sample, name) for name in whole}
+    return replace(replace(sample, **dict.fromkeys(whole)).map(lambda tensor: tensor[:, first:last]), **kept)
 
 
 def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int = 0) -> Sample:
@@ -24,6 +33,8 @@ def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int 
         poses.append(poses[-1] @ steps[:, view])
     K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]], dtype=torch.float32).expand(b, s, 3, 3)
     index = torch.arange(s).expand(b, s)
+    left_T_right = torch.eye(4).repeat(b, 1, 1)
+    left_T_right[:, 0, 3] = 0.25
     bumps = torch.rand(b * s, 1, h // 16 + 1, w // 16 + 1, generator=generator)
     depth = 4 + 2 * interpolate(bumps, size=(h, w), mode="bilinear", align_corners=True).reshape(b, s, h, w)
     return Sample(
@@ -34,5 +45,7 @@ def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int 
         depth_range=torch.tensor([3.0, 8.0]).expand(b, s, 2),
         time=0.1 * index.double(),
         index=index,
+        right=image.roll(-round(0.05 * w), -1),
+        left_T_right=left_T_right,
         scene=["x"] * b,
     )

@@ -1,4 +1,4 @@
-"""Losses before any mean or sum: one value a residual, a pose or a pixel; the method decides what to do with the axes."""
+"""Losses before any mean or sum: one value a residual, pose or pixel; the method decides what to do with the axes."""
 
 from vo3d.losses.consistency import disparity_consistency, registration_error, round_trip_error
 from vo3d.losses.motion import pose_consistency, squared_euler_error, squared_translation_error, wrap_angle

@@ -34,8 +34,8 @@ def second_order_smoothness(
 
     Inverse depth is linear over any plane. The mixed term counts once; Zhou et al. count it twice.
 
-    Source: Zhou et al., "Unsupervised learning of depth and ego-motion from video", CVPR 2017, section 3.4; Vijayanarasimhan
-    et al., "SfM-Net", 2017, section 3.3 (on depth and flow).
+    Source: Zhou et al., "Unsupervised learning of depth and ego-motion from video", CVPR 2017, section 3.4;
+    Vijayanarasimhan et al., "SfM-Net", 2017, section 3.3 (on depth and flow).
     """
     across, down = values.diff(dim=-1), values.diff(dim=-2)
     return across.diff(dim=-1).abs(), across.diff(dim=-2).abs(), down.diff(dim=-2).abs()
