@@ -220,9 +220,10 @@ def recognises(path: Path) -> bool:
 
 
 def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> KITTIRecording:
-    """Open a sequence by its folder, in colour where it has colour."""
+    """Open a sequence by its folder, in colour where it has images of camera 2 and its calibration, else in grey."""
     path = path.absolute()
-    return KITTIRecording(path.parents[1], path.name, colour=(path / "image_2").is_dir(), frames=frames, size=size)
+    colour = (path / "image_2").is_dir() and "P2" in read_calib(path / "calib.txt")
+    return KITTIRecording(path.parents[1], path.name, colour=colour, frames=frames, size=size)
 
 
 SEQUENCE_LAYOUT = SequenceLayout("a sequence of KITTI odometry (sequences/06)", recognises, sequence, rank=1)

@@ -17,6 +17,7 @@ from vo3d.geometry.camera import subsample
 from vo3d.inference.loop import Answer
 from vo3d.recording import Recording
 from vo3d.report.canvas import save_figure
+from vo3d.report.depth import depth_limits, known
 from vo3d.report.html import Picture, Section
 from vo3d.report.scored import Scored
 from vo3d.report.synthesis import plot_view_synthesis, synthesise
@@ -91,7 +92,9 @@ def _pictures(name: str, recording: Recording, path: Path, stride: int, file: Pa
     if not found.made:
         return
     parts = " and from ".join(made.source for made in found.made)
-    figure = plot_view_synthesis(found, unit="m" if recording.metric else "")
+    truth = [] if sample.depth is None else [sample.depth[0]]  # its colours: what is wrong must not look right
+    limits = depth_limits(truth) if truth and known(truth[0]).any() else None
+    figure = plot_view_synthesis(found, unit="m" if recording.metric else "", limits=limits)
     caption = (
         f"{name}: {recording.name}, {stem}, with its depth, made from {parts} by what the model predicts. The residual "
         "is what differs from the view; beside it, that of the other image as it is, over the same pixels. Grey pixels "
