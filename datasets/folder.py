@@ -1,4 +1,4 @@
-"""The material that users have: a folder of images or a video file, with known intrinsics."""
+"""The material that users have: a folder of images or a video file, or two of a stereo rig, with known intrinsics."""
 
 import math
 import os
@@ -16,11 +16,19 @@ from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
 from vo3d.datasets.views import FileRecording, given_name, image_files, read_camera_path, read_views
 from vo3d.errors import Vo3dError
-from vo3d.formats.candidates import check_stems
+from vo3d.formats.candidates import check_stems, visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size, orientation_notes
 from vo3d.formats.trajectory_rows import TrajectoryFormat
+from vo3d.geometry.stereo import check_pair
 from vo3d.recording import SequenceLayout
 from vo3d.sample import Sample
+
+TWINS = (  # names of the folders of stereo rigs
+    *(("left", "right"), ("image_0", "image_1"), ("image_2", "image_3"), ("image_00", "image_01")),
+    *(("image_02", "image_03"), ("image_l", "image_r"), ("cam0", "cam1")),
+)
+LONG_BASELINE = 5.0  # metres: few rigs are wider, and millimetres would be
+CHECKED = 3  # pairs of a recording that are looked at when it is opened
 
 
 class ImageFolder(ClipDataset):
@@ -37,10 +45,17 @@ class ImageFolder(ClipDataset):
         trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
         trajectory_format: "auto" tells it from the file; one with time stamps also gives `time` where there is no fps.
         size: height and width to resize to at load.
+        right: the folder or the video of the right camera, of as many images as `source`, for `right` and
+            `left_T_right`. Images pair by their names; where no name is in both folders, in natural order. The pairs
+            must be rectified: one K for both, and a point in the same row of both images.
+        side_by_side: each image of the source holds a pair, the left half and the right half; then all the other
+            arguments are for a half.
+        baseline: metres between the cameras of a pair, more than 0.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Raises Vo3dError when there is no image, the video cannot be read, neither or both of `intrinsics` and
-    `field_of_view` are given, or the trajectory has another length than the source.
+    `field_of_view` are given, the trajectory or the right images have another length than the source, or a few pairs
+    that are looked at contradict the baseline (see `vo3d.geometry.stereo.check_pair`).
     """
 
     def __init__(
@@ -54,6 +69,9 @@ class ImageFolder(ClipDataset):
         trajectory: str | Path | None = None,
         trajectory_format: TrajectoryFormat | Literal["auto"] = "auto",
         size: Size | None = None,
+        right: str | Path | None = None,
+        side_by_side: bool = False,
+        baseline: float | None = None,
         **clips: Any,
     ) -> None:
         recording = FolderRecording(
@@ -65,6 +83,9 @@ class ImageFolder(ClipDataset):
             trajectory=None if trajectory is None else Path(trajectory),
             trajectory_format=trajectory_format,
             size=size,
+            right=None if right is None else Path(right),
+            side_by_side=side_by_side,
+            baseline=baseline,
         )
         super().__init__([recording], **clips)
 
@@ -86,24 +107,32 @@ class FolderRecording(FileRecording):
         trajectory: Path | None = None,
         trajectory_format: TrajectoryFormat | Literal["auto"] = "auto",
         size: Size | None = None,
+        right: Path | None = None,
+        side_by_side: bool = False,
+        baseline: float | None = None,
     ) -> None:
         super().__init__(Path(given_name(source)).stem if source.is_file() else given_name(source), frames, size)
         if (intrinsics is None) == (field_of_view is None):
             raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
         if fps is not None and not fps > 0:
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
-        self._source = _Video(source, frames) if source.is_file() else _Images(source, upright=intrinsics is None)
-        if isinstance(self._source, _Images) and intrinsics is not None:
-            self.notes = orientation_notes(self._source.files)
+        _check_baseline(source, right, side_by_side, baseline)
+        self._left_T_right = None if baseline is None else _shift(baseline)
+        self._side_by_side = side_by_side
+        self._source = _open(source, frames, upright=intrinsics is None)
+        self._right = None if right is None else _open(right, frames, upright=intrinsics is None)
+        files = [path for one in (self._source, self._right) if isinstance(one, _Images) for path in one.files]
+        self.notes = orientation_notes(files) if intrinsics is not None else []
         total = len(self._source)
         last = total if frames is None else frames[1]
         if last > total:
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
         self._count = last - self.first_frame
-        K = _intrinsic_matrix(source, self._source.size, intrinsics, field_of_view)
-        check_centre(K, self._source.size, source)
-        self.notes = [*self.notes, *camera_notes([(source.name, K, self._source.size)])]
-        self._K = K if size is None else resize_intrinsics(K, self._source.size, size)
+        stored = _half(source, self._source.size) if side_by_side else self._source.size
+        K = _intrinsic_matrix(source, stored, intrinsics, field_of_view)
+        check_centre(K, stored, source)
+        self.notes = [*self.notes, *camera_notes([(source.name, K, stored)])]
+        self._K = K if size is None else resize_intrinsics(K, stored, size)
         fps = fps or self._source.fps
         self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
         if trajectory is not None:
@@ -116,6 +145,14 @@ class FolderRecording(FileRecording):
             self._poses = truth.world_T_cam[self.first_frame : last]
             if self._time is None and truth.time is not None:
                 self._time = truth.time[self.first_frame : last]
+        if right is not None and self._right is not None:
+            self.notes = [*self.notes, *_pairing(source, self._source, right, self._right)]
+        if baseline is not None:
+            if baseline > LONG_BASELINE:
+                self.notes = [*self.notes, f"the baseline is {baseline:g} m, which few rigs have: is it in metres?"]
+            looked_at = {self._count * (2 * part + 1) // (2 * CHECKED) for part in range(CHECKED)}
+            names = str(source) if right is None else f"{source} (left) and {right} (right)"
+            check_pair(*self._views(sorted(looked_at), None), K, self._left_T_right, names)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -123,8 +160,20 @@ class FolderRecording(FileRecording):
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """Read the views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
-        image = self._source.read([self.first_frame + index for index in indices], self._size)
-        return self.sample(indices, image, self._K)
+        image, right = self._views(indices, self._size)
+        left_T_right = None if self._left_T_right is None else self._left_T_right.clone()
+        return self.sample(indices, image, self._K, right=right, left_T_right=left_T_right)
+
+    def _views(
+        self, indices: Sequence[int], size: Size | None
+    ) -> tuple[Float32[Tensor, "s 3 h w"], Float32[Tensor, "s 3 h w"] | None]:
+        """Read the images at `indices`, and the right ones of a stereo rig."""
+        places = [self.first_frame + index for index in indices]
+        if self._side_by_side:
+            halves = self._source.read(places, None).chunk(2, dim=-1)
+            left, right = (half.contiguous() if size is None else resize_image(half, size) for half in halves)
+            return left, right
+        return self._source.read(places, size), None if self._right is None else self._right.read(places, size)
 
 
 class _Images:
@@ -137,6 +186,7 @@ class _Images:
             raise Vo3dError(f"{folder}: no such folder or video file")
         self.files = image_files(folder)
         if not self.files:
+            _check_twins(folder)
             raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
         check_stems(self.files)
         self.upright = upright
@@ -228,6 +278,79 @@ class _Video:
             return None
         # not cvtColor: its threads do not survive the fork of a loader's workers
         return torch.from_numpy(pixels).flip(-1).permute(2, 0, 1).float() / 255
+
+
+def _open(source: Path, frames: tuple[int, int] | None, *, upright: bool) -> _Images | _Video:
+    """Return the images of a folder, or the frames of a video."""
+    return _Video(source, frames) if source.is_file() else _Images(source, upright=upright)
+
+
+def _half(source: Path, size: Size) -> Size:
+    """Return the size of one half of images that hold a pair side by side."""
+    if size[1] % 2:
+        raise Vo3dError(f"{source}: is {size[1]} pixels wide: expected an even width, with side_by_side")
+    return size[0], size[1] // 2
+
+
+def _check_twins(folder: Path) -> None:
+    """Raise Vo3dError, which says what to give, for a folder that holds those of two cameras."""
+    inside = {path.name for path in visible_paths(folder) if path.is_dir()}
+    if found := next((pair for pair in TWINS if inside.issuperset(pair)), None):
+        left, right = (folder / name for name in found)
+        raise Vo3dError(
+            f"{folder}: holds no image but the folders of a stereo rig: give source: {left}, and for pairs right: "
+            f"{right} and baseline in metres"
+        )
+
+
+def _check_baseline(source: Path, right: Path | None, side_by_side: bool, baseline: float | None) -> None:
+    """Raise Vo3dError unless there are a baseline above 0 and one source of right images, or neither."""
+    if right is not None and side_by_side:
+        raise Vo3dError(f"{source}: both right and side_by_side are given: expected one, where the right images are")
+    if baseline is None:
+        if right is not None or side_by_side:
+            raise Vo3dError(f"{source}: stereo pairs without baseline: give the metres between the two cameras")
+        return
+    if right is None and not side_by_side:
+        raise Vo3dError(
+            f"{source}: baseline {baseline:g} without right images: give their folder or video as right, or "
+            "side_by_side: true where they are the right halves"
+        )
+    if not 0 < baseline < math.inf:
+        raise Vo3dError(
+            f"{source}: baseline is {baseline:g}: expected metres from the left camera to the right one, more than 0"
+        )
+
+
+def _shift(baseline: float) -> Float32[Tensor, "4 4"]:
+    """Return `left_T_right` of a rectified pair."""
+    left_T_right = torch.eye(4)
+    left_T_right[0, 3] = baseline
+    return left_T_right
+
+
+def _pairing(source: Path, left: _Images | _Video, folder: Path, right: _Images | _Video) -> list[str]:
+    """Say how the images pair where their names do not; Vo3dError where they cannot, or differ in size."""
+    names = [{path.stem for path in one.files} if isinstance(one, _Images) else set() for one in (left, right)]
+    alone = sorted(names[0] ^ names[1]) if names[0] & names[1] else []
+    hint = f": {alone[0]!r} is in one of them alone" if alone else ""
+    if len(left) != len(right):
+        raise Vo3dError(
+            f"{folder}: has {len(right)} images, and {source} has {len(left)}{hint}: expected pairs, as many in both"
+        )
+    if alone:
+        raise Vo3dError(
+            f"{folder}: has other names than {source}{hint}: expected the two images of a pair to have one name"
+        )
+    if left.size != right.size:
+        raise Vo3dError(
+            f"{folder}: is {right.size[1]}x{right.size[0]} pixels, and {source} is {left.size[1]}x{left.size[0]}: "
+            "expected left and right images of one size"
+        )
+    if not (isinstance(left, _Images) and isinstance(right, _Images)) or names[0] == names[1]:
+        return []
+    first, last = (f"{left.files[place].name} with {right.files[place].name}" for place in (0, -1))
+    return [f"no name is in both {source} and {folder}: they pair in natural order, {first} to {last}"]
 
 
 def _intrinsic_matrix(

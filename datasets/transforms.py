@@ -144,7 +144,8 @@ class PhotometricJitter(Transform):
 
     `brightness`, `contrast`, `saturation`: factors 1 - x .. 1 + x, the contrast about the mean grey of the whole clip;
     `hue`: turns of the colour circle, -x .. x, at most 0.5; `gamma`: exponents 1 / (1 + x) .. 1 + x;
-    `exposure`: a gain of its own for each view, (1 / (1 + x) .. 1 + x), as cameras with automatic exposure have.
+    `exposure`: a gain of its own for each view, (1 / (1 + x) .. 1 + x), as cameras with automatic exposure have;
+    `stereo_exposure`: a gain of the right camera against the left one, for all views, as two cameras of a rig have.
     """
 
     def __init__(
@@ -155,10 +156,12 @@ class PhotometricJitter(Transform):
         hue: float = 0.05,
         gamma: float = 0.0,
         exposure: float = 0.0,
+        stereo_exposure: float = 0.0,
     ) -> None:
-        limits = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "gamma": 10.0, "exposure": 10.0}
-        given = dict(zip(limits, (brightness, contrast, saturation, hue, gamma, exposure), strict=True))
-        for name, value in given.items():
+        limits = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}
+        limits |= {"gamma": 10.0, "exposure": 10.0, "stereo_exposure": 10.0}
+        given = (brightness, contrast, saturation, hue, gamma, exposure, stereo_exposure)
+        for name, value in zip(limits, given, strict=True):
             if not 0 <= value <= limits[name]:
                 raise Vo3dError(f"{name} {value} of PhotometricJitter: expected a number from 0 to {limits[name]:g}")
         self.brightness = brightness
@@ -167,6 +170,7 @@ class PhotometricJitter(Transform):
         self.hue = hue
         self.gamma = gamma
         self.exposure = exposure
+        self.stereo_exposure = stereo_exposure
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the clip in other colours, clipped to [0, 1]."""
@@ -190,7 +194,27 @@ class PhotometricJitter(Transform):
                 image = image**exponent
             return (image * gains[:, None, None, None]).clamp(0, 1)
 
-        return replace(sample, **changed(sample, ("image", "right"), recoloured))
+        changes = changed(sample, ("image", "right"), recoloured)
+        if self.stereo_exposure and "right" in changes:
+            gain = _log_uniform(generator, self.stereo_exposure)
+            changes["right"] = (changes["right"] * gain).clamp(0, 1)
+        return replace(sample, **changes)
+
+
+class RandomGrey(_Sometimes):
+    """Take the colours from all views, and from both cameras of a stereo pair, with `probability`.
+
+    Grey is 0.299 R + 0.587 G + 0.114 B in all three channels, as of a grey camera. A network that meets both learns not
+    to lean on colours.
+    """
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Return the clip in colour or in grey."""
+        if _uniform(generator) >= self.probability:
+            return sample
+        return replace(
+            sample, **changed(sample, ("image", "right"), lambda image: rgb_to_grayscale(image).repeat(1, 3, 1, 1))
+        )
 
 
 class RandomGrey(_Sometimes):

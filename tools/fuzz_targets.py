@@ -26,6 +26,14 @@ from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
+from vo3d.formats.kitti_raw import (
+    read_cameras,
+    read_motion,
+    read_oxts,
+    read_split,
+    read_timestamps,
+    read_velodyne,
+)
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene, write_cam, write_pairs
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import Mesh, PlyForm, PointCloud, read_cloud, read_mesh, write_cloud, write_mesh
@@ -237,6 +245,12 @@ def write_nerf(folder: Path) -> Path:
     return write_text(folder, name="transforms.json", text=text)
 
 
+def write_laser(folder: Path) -> Path:
+    """Write a laser scan of three points."""
+    np.arange(12, dtype="<f4").tofile(folder / "0000000000.bin")
+    return folder / "0000000000.bin"
+
+
 def write_video(folder: Path) -> Path:
     """Write a video of four frames."""
     writer = cv2.VideoWriter(str(folder / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -271,6 +285,9 @@ P = "30 0 4 0 0 30 3 0 0 0 1 0"
 CALIB = f"P0: {P}\nP1: {P}\nP2: {P}\nP3: {P}\nTr: 1 0 0 0 0 1 0 0 0 0 1 0\n"
 IMU = "# frame time wx wy wz ax ay az\n" + "".join(f"{1 + at // 2} {at / 20} 0.1 0 0 0 0 9.8\n" for at in range(4))
 SENSOR = "T_BS:\n  cols: 4\n  rows: 4\n  data: [0, -1, 0, 0.1, 1, 0, 0, 0.2, 0, 0, 1, 0.3, 0, 0, 0, 1]\n"
+ROTATION = "1 0 0 0 1 0 0 0 1"
+CAM_TO_CAM = f"calib_time: 09-Jan-2012 13:57:47\nS_rect_00: 8 6\nR_rect_00: {ROTATION}\nP_rect_00: {P}\n"
+SPLIT = "2011_09_26/2011_09_26_drive_0001_sync 0000000069 l\n2011_09_26/2011_09_26_drive_0001_sync 3 r\n"
 KITTI_13 = "".join(f"{index} 1 0 0 {index} 0 1 0 0 0 0 1 0\n" for index in (0, 2, 5))
 
 
@@ -284,6 +301,15 @@ def targets() -> Iterator[Target]:
         yield Target(f"imu, {kind}", partial(write_imu, packed=packed), read_imu)
         for name in ("ObsMask1_10.mat", "Plane1.mat"):
             yield Target(f"{name}, {kind}", partial(write_scan, name=name, packed=packed), read_scan)
+    for name, text, read in (
+        ("calib_cam_to_cam.txt", CAM_TO_CAM, read_cameras),
+        ("calib_velo_to_cam.txt", f"R: {ROTATION}\nT: 0 -0.1 0.3\ndelta_f: 0 0\n", read_motion),
+        ("oxts.txt", "49.01 8.43 112.8 0.02 -0.01 0.3" + " 0" * 24, read_oxts),
+        ("timestamps.txt", "2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.07\n", read_timestamps),
+        ("split.txt", SPLIT, read_split),
+    ):
+        yield Target(f"KITTI raw, {name}", partial(write_text, name=name, text=text), read)
+    yield Target("KITTI raw, laser", write_laser, read_velodyne)
     for format in get_args(TrajectoryFormat):
         yield Target(f"poses, {format}", partial(write_poses, format=format), partial(read_trajectory, format=format))
     yield Target(

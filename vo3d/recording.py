@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import trajectory
 from vo3d.sample import Sample
 
+Item = TypeVar("Item")
+
 
 class Recording(ABC):
     """Frames of one scene in time order, from which clips are taken; a clip never leaves its recording."""
@@ -27,7 +29,7 @@ class Recording(ABC):
     notes: Sequence[str] = ()  # one line each: what was chosen, left out or looks wrong when it was opened
 
     @property
-    def frames(self) -> range:
+    def frames(self) -> Sequence[int]:
         """Number the frames as in their source, by which results tell excerpts of one sequence apart."""
         return range(self.first_frame, self.first_frame + len(self))
 
@@ -280,6 +282,13 @@ def recordings_of(dataset: Dataset[Sample]) -> Sequence[Recording]:
 def notes_of(dataset: Dataset[Sample]) -> list[str]:
     """List what the recordings behind a dataset have to say, each line once and with the name of its recording."""
     return list(dict.fromkeys(f"{one.name}: {note}" for one in recordings_of(dataset) for note in one.notes))
+
+
+def evenly_spaced(items: Sequence[Item], num: int | None) -> list[Item]:
+    """Choose `num` of the items, from the middles of equal parts of the sequence; all where there are no more."""
+    if num is None or num >= len(items):
+        return list(items)
+    return [items[(2 * part + 1) * len(items) // (2 * num)] for part in range(num)]
 
 
 def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:

@@ -16,6 +16,7 @@ from vo3d.datasets.transforms import (
     HorizontalFlip,
     PhotometricJitter,
     RandomCrop,
+    RandomGrey,
     RandomResizedCrop,
     Resize,
     ReverseTime,
@@ -317,6 +318,45 @@ def test_brightness_and_exposure_are_the_factors_that_they_say(clip: Sample, gen
     assert 1.8 < exposed.max() <= 2.0
 
 
+def test_the_right_camera_has_a_gain_of_its_own(stereo: Sample, generator: torch.Generator) -> None:
+    assert stereo.right is not None
+    dark = replace(stereo, image=stereo.image * 0.4, right=stereo.right * 0.4)
+    gains = []
+    for _ in range(100):
+        found = PhotometricJitter(**NO_CHANGE | {"stereo_exposure": 0.25})(dark, generator)
+        assert torch.equal(found.image, dark.image)
+        assert found.right is not None
+        ratio = found.right / dark.right
+        assert torch.allclose(ratio, ratio[0, 0, 0, 0].expand_as(ratio), atol=1e-6)
+        gains.append(float(ratio[0, 0, 0, 0]))
+    assert 0.8 - 1e-6 <= min(gains) < 0.85
+    assert 1.18 < max(gains) <= 1.25 + 1e-6
+    assert 35 <= sum(gain > 1 for gain in gains) <= 65
+
+
+def test_a_gain_of_the_right_camera_leaves_other_clips_as_they_were(clip: Sample) -> None:
+    both = [
+        PhotometricJitter(stereo_exposure=gain)(clip, torch.Generator().manual_seed(1)).image for gain in (0.0, 0.5)
+    ]
+    assert torch.equal(*both)
+
+
+def test_grey_clips_have_the_luma_of_all_views_and_cameras(stereo: Sample, generator: torch.Generator) -> None:
+    grey = RandomGrey(probability=1.0)(stereo, generator)
+    for name in ("image", "right"):
+        colour, found = getattr(stereo, name), getattr(grey, name)
+        luma = (colour * colour.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+        assert found.shape == colour.shape
+        for channel in range(3):
+            assert torch.allclose(found[:, channel], luma, atol=1e-6)
+        assert not torch.allclose(found, colour, atol=0.01)
+    assert torch.equal(grey.K, stereo.K)
+    assert RandomGrey(probability=0.0)(stereo, generator) is stereo
+    turned = [not torch.equal(RandomGrey(0.25)(stereo, generator).image, stereo.image) for _ in range(400)]
+    assert 70 <= sum(turned) <= 130
+    assert RandomGrey.breaks == ()
+
+
 def test_grey_images_stay_grey(clip: Sample, generator: torch.Generator) -> None:
     grey = replace(clip, image=clip.image[:, :1].expand(-1, 3, -1, -1))
     image = PhotometricJitter(hue=0.5, saturation=1.0)(grey, generator).image
@@ -331,6 +371,8 @@ def test_grey_images_stay_grey(clip: Sample, generator: torch.Generator) -> None
         lambda: HorizontalFlip(1.5),
         lambda: ReverseTime(-0.1),
         lambda: PhotometricJitter(hue=0.6),
+        lambda: PhotometricJitter(stereo_exposure=-0.1),
+        lambda: RandomGrey(1.5),
     ],
 )
 def test_impossible_options_are_refused(make: Callable[[], Transform]) -> None:

@@ -58,15 +58,18 @@ def test_steps_and_depth_get_two_tables_and_one_page(steps_and_depth: Path, caps
     assert main(["evaluate", str(run), *OWN, "--weights", "last", "--lengths", "2", "4"]) == 0
     text = capsys.readouterr().out
     assert "Protocol: task odometry" in text
-    assert "Protocol: task depth" in text
+    assert "Protocol: task single_view_depth" in text
+    assert "depth not scored" not in text
     assert "flow not scored: there is no task for it" in text
-    odometry, depth = (Result.load(run / "evaluation/test/StepsAndDepth" / task) for task in ("odometry", "depth"))
+    folder = run / "evaluation/test/StepsAndDepth"
+    odometry, depth = (Result.load(folder / task) for task in ("odometry", "single_view_depth"))
     assert odometry.mean["t_rel_percent"] > 0  # type: ignore[operator]
-    assert depth.sequences["street-0000"]["num_references"] == 8  # each frame once
+    assert depth.sequences["street-0000"]["num_images"] == 8  # each frame once
     assert not any("confident" in key for key in depth.mean)
     page = (run / "evaluation/test/report.html").read_text()
     assert "no history.csv with losses" in page  # nothing was logged in two steps
-    for title in ("Odometry: result", "Odometry: paths from above", "Depth: result", "Depth: depth maps", "Protocol"):
+    depths = ("Single view depth: result", "Single view depth: depth maps")
+    for title in ("Odometry: result", "Odometry: paths from above", *depths, "Protocol"):
         assert f">{title}</h2>" in page
     assert main(["compare", str(run / "evaluation/test/StepsAndDepth")]) == 0  # the folder of a model: both tables
 
@@ -78,10 +81,11 @@ def test_a_key_without_a_truth_is_said(
     words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", *data]
     assert main(words) == 0
     assert "depth not scored: Rendered gives no depth to compare with: turn it on" in capsys.readouterr().out
-    assert not (tmp_path / "out/StepsAndDepth/depth").exists()
-    assert "gives no depth to compare with" in complaint(capsys, *words, "--tasks", "depth")
+    assert not (tmp_path / "out/StepsAndDepth/single_view_depth").exists()
+    assert "gives no depth to compare with" in complaint(capsys, *words, "--tasks", "single_view_depth")
+    assert "the task single_view_depth scores it" in complaint(capsys, *words, "--tasks", "depth")
     assert "there is no task 'flow'" in complaint(capsys, *words, "--tasks", "flow")
-    assert "--references is an option of depth, and odometry runs" in complaint(
+    assert "--references is an option of depth and single_view_depth, and odometry runs" in complaint(
         capsys, *words, "--tasks", "odometry", "--references", "1"
     )
 
@@ -90,7 +94,7 @@ def test_what_a_recording_has_to_say_is_said(
     steps_and_depth: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vo3d.recording.Recording.notes", ["1 of 9 images are missing"])
-    words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", "--tasks", "depth"]
+    words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", "--tasks", "single_view_depth"]
     assert main([*words, "--out", str(steps_and_depth / "said")]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if "are missing" in line] == [
         "street-0000: 1 of 9 images are missing"

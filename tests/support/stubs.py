@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import Part
-from vo3d.evaluation.tasks.depth import Depth
+from vo3d.evaluation.tasks.single_view_depth import SingleViewDepth
 from vo3d.formats.results import Metrics
 from vo3d.geometry import se3
 from vo3d.mapper import Map, Mapper, State
@@ -239,7 +239,7 @@ class TrivialMapper(Mapper):
         return Map(world_T_cam=torch.stack(self.poses), tracked=tracked, key_frames=frames, key_indices=keys)
 
 
-class Failing(Depth):
+class Failing(SingleViewDepth):
     """A task that understands no recording."""
 
     name = "failing"

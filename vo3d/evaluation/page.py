@@ -52,7 +52,7 @@ def write_report(
         whole = {name: model for name, model in models.items() if name not in broken}
         reasons = unlike(whole, task)
         leads.append(task.lead(whole, not reasons) if whole else "Nothing was scored on every recording.")
-        head = f"{task.name.capitalize()}: " if len(scored) > 1 else ""
+        head = f"{task.name.capitalize().replace('_', ' ')}: " if len(scored) > 1 else ""
         found = [
             Section("Result", [*_summary(models, task, reasons, broken)]),
             *task.sections(models, recordings, figures),

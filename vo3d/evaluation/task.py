@@ -87,7 +87,8 @@ class Task(ABC):
     A task is one file of `vo3d.evaluation.tasks` that bears its name, or a class anywhere that is named by its path.
 
     - `name`: in protocols and on the command line;
-    - `keys`: a model that gives one of these `Prediction` keys is scored by it; `reads`: keys that it looks at beside;
+    - `keys`: a model that gives one of these `Prediction` keys is scored by it, unless `suits` says otherwise; `reads`:
+      keys that it looks at beside;
     - `unasked`: whether `vo3d evaluate` runs it where nobody names tasks;
     - `must_agree`: terms of the protocol that must be equal for results to be compared: the question and the ruler.
       Other terms describe the method, and stand in tables where they differ;
@@ -106,6 +107,10 @@ class Task(ABC):
     always_shown: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]]
     things: ClassVar[str] = "recording"
+
+    def suits(self, model: Model) -> bool:
+        """Tell if the task is about what the model gives, whatever the data; nothing is said of those that are not."""
+        return bool(set(self.keys) & set(model.gives))
 
     @abstractmethod
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:

@@ -51,14 +51,15 @@ def read_calib(path: Path) -> dict[str, Float64[Tensor, "3 4"]]:
         if name == "Tr":
             check_poses(torch.cat([matrix, matrix.new_tensor([[0, 0, 0, 1]])])[None], path, [number])
         else:
-            _check_projection(matrix, f"{path}:{number}: {key}")
+            check_projection(matrix, f"{path}:{number}: {key}")
         calib[name] = matrix
     if not set(calib) - {"Tr"}:
         raise Vo3dError(f"{path}: holds no projection matrix: {_CALIB_FORM} a line")
     return calib
 
 
-def _check_projection(matrix: Float64[Tensor, "3 4"], place: str) -> None:
+def check_projection(matrix: Float64[Tensor, "3 4"], place: str) -> None:
+    """Raise Vo3dError, which begins with `place`, unless a matrix K [I | t] is that of a rectified camera."""
     (fx, skew, _, _), (lower, fy, _, _), last = matrix.tolist()
     if not (fx > 0 and fy > 0 and skew == lower == 0 and last[:3] == [0, 0, 1]):
         raise Vo3dError(

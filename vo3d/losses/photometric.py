@@ -23,7 +23,7 @@ def structural_error(
     """Compute (1 - SSIM) / 2 of images in [0, 1], the mean over the channels: 0 where equal, at most 1.
 
     The windows are Gaussian with a deviation of 1.5 pixels, `window` wide (odd), and mirrored at the border. The values
-    are those of kornia.metrics.ssim, whose convolutions take five times as long on a CPU and refuse torch's meta device.
+    are those of kornia.metrics.ssim, whose convolutions take five times as long on a CPU and refuse the meta device.
 
     Source: Wang et al., "Image quality assessment", IEEE Transactions on Image Processing 2004; as a loss in Godard et
     al., "Unsupervised monocular depth estimation with left-right consistency", CVPR 2017, equation 2.

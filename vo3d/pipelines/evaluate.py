@@ -268,7 +268,7 @@ def plan(contestant: _Contestant, tasks: Sequence[Task], *, asked: bool) -> tupl
     planned: list[Task] = []
     reasons: list[str] = []
     for task in tasks:
-        if not asked and not set(task.keys) & set(model.gives):
+        if not asked and not task.suits(model):
             continue
         reason = task.obstacle(model, dataset)
         if reason is None:

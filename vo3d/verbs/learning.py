@@ -34,14 +34,18 @@ def evaluate(
     lengths: list[float] = [],  # noqa: B006 (read only)
     references: int | None = None,
     min_confidence: float | None = None,
+    cap: list[float] = [],  # noqa: B006 (read only)
+    crop: Literal["none", "garg", "eigen"] | None = None,
+    scaling: Literal["none", "median"] | None = None,
     device: str = "auto",
     allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
     """Score the model of a run, and baselines, over whole recordings; print a table for each task and write a report.
 
     A model is scored by what it gives, where the data have the truth: steps or poses by their trajectories (odometry),
-    depth pixel by pixel (depth); point clouds only if asked for (clouds). What is not scored is said. Whoever fails has
-    a row of dashes with the reason, the others are scored, and the exit status is not 0.
+    depth pixel by pixel, of references with sources (depth) and of frames without given poses (single_view_depth);
+    point clouds only if asked for (clouds). What is not scored is said. Whoever fails has a row of dashes with the
+    reason, the others are scored, and the exit status is not 0.
 
     Example: vo3d evaluate runs/deepvo --baselines classic constant
 
@@ -49,20 +53,28 @@ def evaluate(
 
     Example: vo3d evaluate runs/mvsnet --tasks depth clouds
 
+    Example: vo3d evaluate runs/undeepvo --baselines constant_depth ground_plane --cap 1 80 --crop garg
+
     Args:
         run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
         weights: best, last, a file of weights, or a name that `vo3d info` lists.
         data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
-        baselines: classic, constant, plane_sweep, class paths, YAML files or JSON with class_path and init_args.
+        baselines: classic, constant, constant_depth, ground_plane, plane_sweep, semi_global, class paths, YAML files or
+            JSON with class_path and init_args.
         baseline_data: Arguments of the dataset that are other for baselines, such as '{"size": [128, 416]}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
         split: Which of the run's datasets.
-        tasks: odometry, depth, clouds, class paths, YAML files or JSON of tasks; without it, all that fit but clouds.
+        tasks: odometry, depth, single_view_depth, clouds, class paths, YAML files or JSON of tasks; without it, all
+            that fit but clouds.
         alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.
         clip_length: Frames that go through the model at once, where it takes any number; without it, 16.
         lengths: Of odometry, metres of the segments of the KITTI metric; without it the official 100 to 800.
         references: Of depth, views of each recording, evenly spaced; without it, all.
         min_confidence: Of depth and clouds, the least confidence of a depth; without it, what suits the model.
+        cap: Of single_view_depth, near and far in metres between which truths count; without it, 0.001 and 80.
+        crop: Of single_view_depth, the part of the image that counts; without it, all.
+        scaling: Of single_view_depth, median scales each image to its truth before the errors are taken; without it,
+            nothing is scaled.
         device: As torch names it; auto takes the accelerator where there is one.
         allow: Modules of your own that the files may name, such as that of the model of the run.
     """
@@ -75,6 +87,9 @@ def evaluate(
         "lengths": lengths or None,
         "references": references,
         "min_confidence": min_confidence,
+        "cap": cap or None,
+        "crop": crop,
+        "scaling": scaling,
     }
     with allowing(allow, typed=[data, baselines, baseline_data, tasks]):
         evaluate_run(

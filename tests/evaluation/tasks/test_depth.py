@@ -1,7 +1,7 @@
 """Depth maps of whole test sets: an oracle is perfect, errors are those that were made, protocols are compared."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -18,12 +18,12 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.compare import print_comparison
 from vo3d.evaluation.page import write_report
 from vo3d.evaluation.task import RecordingsFailed
-from vo3d.evaluation.tasks.depth import Depth, evenly_spaced
+from vo3d.evaluation.tasks.depth import Depth
 from vo3d.formats.pfm import read_pfm
 from vo3d.formats.results import Result
 from vo3d.model import DepthModel, Prediction, Window
 from vo3d.pipelines.evaluate import evaluate_run
-from vo3d.recording import MultiViewScene
+from vo3d.recording import MultiViewScene, evenly_spaced
 from vo3d.sample import Sample
 
 
@@ -204,39 +204,6 @@ def test_some_references_of_each_scene(tmp_path: Path) -> None:
         print_comparison([tmp_path / "few", tmp_path / "all"], console=Console(file=io.StringIO()))
 
 
-def test_the_same_frames_are_scored_whatever_windows_a_model_wants(tmp_path: Path) -> None:
-    class Frame(DepthModel):
-        needs = ("image",)
-        gives: ClassVar[tuple[str, ...]] = ("depth",)
-
-        def forward(self, sample: Sample) -> Prediction:
-            return {"depth": sample.image[:, :, 0] + 2}
-
-        def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
-            return {}
-
-    class Alone(Frame):
-        window = Window(views=1, overlap=0)
-
-    class Streamed(Frame):
-        def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-            return map(self, samples)
-
-    class Unnumbered(TinyRecording):
-        def clip(self, indices: Sequence[int]) -> Sample:
-            found = super().clip(indices)
-            near = torch.full((len(indices), *found.image.shape[-2:]), 2.0)
-            return replace(found, index=None, depth=near * (torch.tensor(list(indices)) % 7 > 0)[:, None, None])
-
-    data = Whole([Unnumbered(frames=40)])
-    results = [
-        Depth(references=5, clip_length=6).run(model, data, tmp_path, protocol=PROTOCOL, progress=False)
-        for model in (Frame(), Alone(), Streamed())
-    ]
-    assert [result.sequences["tiny-0"]["num_references"] for result in results] == [4, 4, 4]  # frame 28 has no truth
-    assert len({str(result.protocol["frames_sha256"]) for result in results}) == 1
-
-
 def test_recordings_without_truth_do_not_hide_those_with_it(tmp_path: Path) -> None:
     class Blind(Wall):
         def clip(self, indices: Sequence[int]) -> Sample:
@@ -310,12 +277,16 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         def forward(self, sample: Sample) -> Prediction:
             return {key: value.expand(-1, 2, -1, -1) for key, value in super().forward(sample).items()}  # type: ignore[attr-defined, return-value]
 
+    class Alone(Guess):
+        window = Window(views=1, overlap=0)
+
     class Mad(Guess):
         def forward(self, sample: Sample) -> Prediction:
             return {key: value / 0 for key, value in super().forward(sample).items()}  # type: ignore[operator, return-value]
 
     for model, scenes, options, message in (
         (Blind(), [Wall("a")], {}, "Blind gives prev_T_cam: expected a model of depth"),
+        (Alone(), [Wall("a")], {}, "Alone sees a view without the poses of others: the task single_view_depth scores"),
         (Guess(), [Wall("a")], {"references": 0}, "references 0"),
         (Guess(), [Wall("a"), Wall("a")], {}, "two scenes are called a"),
         (Moving(), [Wall("a")], {}, "Moving needs imu"),
@@ -324,6 +295,8 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(Vo3dError, match=message):
             evaluate(model, scenes, tmp_path, **options)
+    with pytest.raises(Vo3dError, match="Guess matches a view with its sources, and tiny-0 holds frames in time order"):
+        Depth().run(Guess(), Whole([TinyRecording()]), tmp_path, progress=False)
     with pytest.raises(TypeError, match=r"Coarse gave depth of the shape \(1, 1, 3, 3\): expected \(1, 1, 5, 6\)"):
         evaluate(Coarse(), [Wall("a")], tmp_path)
     with pytest.raises(TypeError, match=r"Double gave depth of the shape \(1, 2, 5, 6\): expected \(1, 1, 5, 6\)"):

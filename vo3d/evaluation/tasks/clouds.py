@@ -10,8 +10,9 @@ import torch
 
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.depth_task import share_in_words
 from vo3d.evaluation.task import Metric, Part, Seen
-from vo3d.evaluation.tasks.depth import Depth, share_in_words
+from vo3d.evaluation.tasks.depth import Depth
 from vo3d.formats.files import make_folder
 from vo3d.formats.images import write_image
 from vo3d.formats.ply import read_cloud, write_cloud
@@ -112,6 +113,10 @@ class Clouds(Depth):
         if len(distances) != 3 or list(distances) != sorted(distances) or not 0 <= thin < float("inf"):
             raise Vo3dError(f"distances {list(distances)}, thin {thin}: expected three that ascend, and 0 or more")
         self.distances, self.thin, self.min_consistent = tuple(distances), thin, min_consistent
+
+    def suits(self, model: Model) -> bool:
+        """Take any model of depth, also one that sees each view alone."""
+        return "depth" in model.gives
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
         """Give None for a model of depth on scenes of views with true depth."""
