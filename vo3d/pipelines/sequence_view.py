@@ -73,7 +73,8 @@ def view_sequence(
     for note in opened.notes:
         _say(console, "note", visible(note))
     by = f"{type(depth).__name__} ({net.name}), on {chosen}"
-    some = f"points of 1 in {kept.every} frames and 1 in {kept.every_pixel} rows and columns of it"
+    frames_of, pixels_of = (f"1 in {n}" if n > 1 else "all" for n in (kept.every, kept.every_pixel))
+    some = f"points of {pixels_of} rows and columns of {frames_of} frames"
     _say(console, "plan", f"{some}, at most {kept.max_depth:g} m away, by {by}")
     with evaluating(depth, chosen), progress_bar() as bar:
         line = bar.add_task(name, total=len(opened))

@@ -227,7 +227,7 @@ def view(
     """Show a point cloud or a mesh: in rerun or a window where that can be, else as pictures and a page.
 
     With --weights also a sequence, as a cloud that a model of depth and poses makes of it: a video, a folder of images,
-    a sequence of KITTI, or a recording of a configuration or run.
+    a sequence or a raw drive of KITTI, or a recording of a configuration or run.
 
     Example: vo3d view temple.ply
 
