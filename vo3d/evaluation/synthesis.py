@@ -52,7 +52,7 @@ def synthesis_sections(
 
     Raises Vo3dError for a map or a motion that cannot be read, or is of other images than those of the recording.
     """
-    pictures = []
+    pictures: list[Picture] = []
     for number, (name, model) in enumerate(models.items(), start=1):
         there = {recording.name: recording for recording in recordings.get(name, ())}
         shown = [there[one] for one in model.sequences if one in there and (model.folder / maps / one).is_dir()]
