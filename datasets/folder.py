@@ -20,6 +20,7 @@ from vo3d.formats.candidates import check_stems, visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size, orientation_notes
 from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.geometry.stereo import check_pair
+from vo3d.recording import SequenceLayout
 from vo3d.sample import Sample
 
 TWINS = (  # names of the folders of stereo rigs
@@ -369,3 +370,18 @@ def _intrinsic_matrix(
             f"{source}: intrinsics {fx:g}, {fy:g}, {cx:g}, {cy:g}: expected fx, fy > 0 and cx, cy, in pixels"
         )
     return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+
+
+def sequence(
+    source: Path,
+    *,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    field_of_view: float | None = None,
+    frames: tuple[int, int] | None = None,
+    size: Size | None = None,
+) -> FolderRecording:
+    """Open a folder of images or a video file; see `ImageFolder`."""
+    return FolderRecording(source, intrinsics=intrinsics, field_of_view=field_of_view, frames=frames, size=size)
+
+
+SEQUENCE_LAYOUT = SequenceLayout("a folder of images or a video file", Path.exists, sequence, rank=9)

@@ -18,6 +18,7 @@ from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import image_size, orientation_notes
 from vo3d.formats.kitti import ImuReadings, check_imu_time, read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
+from vo3d.recording import SequenceLayout
 from vo3d.sample import Sample
 
 LAYOUT = "expected sequences/<name>/{image_0..image_3, calib.txt, times.txt} and poses/<name>.txt"
@@ -211,3 +212,18 @@ def _imu_steps(
         check_imu_time(time, frame_times, path)
     left_out = [f"the readings are those of {path}; left out: {there[1]}"] if len(there) > 1 else []
     return replace(found, imu=imu, time=time, notes=(*left_out, *found.notes))
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a path is a sequence of KITTI odometry."""
+    return path.is_dir() and path.absolute().parent.name == "sequences" and (path / "calib.txt").is_file()
+
+
+def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> KITTIRecording:
+    """Open a sequence by its folder, in colour where it has images of camera 2 and its calibration, else in grey."""
+    path = path.absolute()
+    colour = (path / "image_2").is_dir() and "P2" in read_calib(path / "calib.txt")
+    return KITTIRecording(path.parents[1], path.name, colour=colour, frames=frames, size=size)
+
+
+SEQUENCE_LAYOUT = SequenceLayout("a sequence of KITTI odometry (sequences/06)", recognises, sequence, rank=1)

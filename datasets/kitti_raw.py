@@ -26,7 +26,7 @@ from vo3d.formats.kitti_raw import (
     read_velodyne,
 )
 from vo3d.geometry import se3
-from vo3d.recording import Recording, Transform
+from vo3d.recording import Recording, SequenceLayout, Transform
 from vo3d.sample import Sample
 
 LAYOUT = "expected <date>/<date>_drive_<number>_sync/{image_02, image_03, ...} and <date>/calib_*.txt"
@@ -383,3 +383,17 @@ def _camera(cameras: RawCameras, camera: int, day: Path) -> tuple[Float64[Tensor
     return P[:, :3], se3.from_rotation_translation(
         torch.eye(3, dtype=torch.float64), -torch.linalg.solve(P[:, :3], P[:, 3])
     )
+
+
+def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> RawDrive:
+    """Open a drive by its folder, seen by the left camera, in colour where it has colour."""
+    path = path.absolute()
+    return RawDrive(path.parents[1], path.name, 2 if (path / "image_02").is_dir() else 0, frames=frames, size=size)
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a path is a drive."""
+    return "_drive_" in path.absolute().name and (path / "../calib_cam_to_cam.txt").is_file()
+
+
+SEQUENCE_LAYOUT = SequenceLayout("a drive of KITTI raw", recognises, sequence, rank=2)

@@ -93,6 +93,23 @@ class Layout:
         return self.scene.__module__.rpartition(".")[2]
 
 
+@dataclass(frozen=True)
+class SequenceLayout:
+    """The way frames in time order lie on a disk; a loader that declares one is found by the path of them alone.
+
+    Args:
+        words: what the path holds, for people.
+        recognises: tells whether a path is of this layout.
+        recording: opens the frames at a path; its other parameters are the options that this layout has a use for.
+        rank: layouts of smaller ones are asked first.
+    """
+
+    words: str
+    recognises: Callable[[Path], bool]
+    recording: Callable[..., Recording]
+    rank: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Matches:
     """The rule by which a source says which images show one place; exactly one of the three is given.

@@ -1,6 +1,7 @@
 """KITTI raw: the official layout written here, scans of known points, GPS tracks, public lists, and every refusal."""
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from vo3d.formats.images import write_image
 from vo3d.formats.kitti_raw import oxts_poses, read_cameras, read_motion, read_oxts, read_timestamps
 from vo3d.geometry import axis_rotation, se3
 from vo3d.sample import Sample
+from vo3d.settings.layouts import open_sequence
 
 
 @pytest.fixture
@@ -502,3 +504,15 @@ def test_the_published_calibration_is_read(shared_data: Path) -> None:
         read_motion(folder / "calib_cam_to_cam.txt")
     with pytest.raises(Vo3dError, match="expected one line of 30 numbers"):
         read_oxts(folder / "calib_imu_to_velo.txt")
+
+
+def test_a_drive_is_opened_by_its_folder_alone(root: Path) -> None:
+    layout, found = open_sequence(root / DAY / DRIVE, {"frames": (1, 3)})
+    assert layout.words == "a drive of KITTI raw"
+    assert (found.name, len(found)) == (DRIVE, 2)
+    expected = KITTIRaw(root, [DRIVE]).recordings[0].clip([1, 2])
+    assert torch.equal(found.clip([0, 1]).image, expected.image)  # in colour
+    for camera in (2, 3):
+        shutil.rmtree(root / DAY / DRIVE / f"image_{camera:02d}")
+    grey = KITTIRaw(root, [DRIVE], colour=False).recordings[0].clip([0])
+    assert torch.equal(open_sequence(root / DAY / DRIVE, {})[1].clip([0]).image, grey.image)

@@ -47,6 +47,26 @@ class StepsAndDepth(DepthModel):
         return {"pose": (prediction["prev_T_cam"] - truth).square().mean(), "depth": 1e-3 * far.square().mean()}
 
 
+class Restless(StepsAndDepth):
+    """The same by chance: it draws random numbers wherever it can, and its mode is told apart by what it gives."""
+
+    drawn: ClassVar[list[bool]] = []  # of each answer, whether it was one of inference
+
+    def forward(self, sample: Sample) -> Prediction:
+        """Somewhat wrong, whether it is trained or not."""
+        self.drawn.append(not self.training)
+        found = super().forward(sample)
+        return {**found, "depth": found["depth"] * (1 + 0.1 * torch.rand_like(found["depth"]))}
+
+
+class Unable(StepsAndDepth):
+    """It can be trained, and predicts nothing."""
+
+    def predict(self, sample: Sample) -> Prediction:
+        """Fail."""
+        raise Vo3dError("no prediction today")
+
+
 class Places(Model):
     """Poses in the world, each of one image alone: the mean of the training poses, moved a little by the colours."""
 

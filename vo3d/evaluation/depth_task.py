@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.synthesis import synthesis_sections, write_motion
 from vo3d.evaluation.task import Part, Seen, Task, defined, frames_sha256
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.pfm import read_pfm
@@ -137,6 +138,7 @@ class DepthTask(Task):
             rows.append(metrics if recording.metric else without_lengths(metrics))
             if not scored and len(seen.frames) < MOST_MAPS:
                 write_maps(out / MAPS / recording.name, Path(view.name).name, view)
+                write_motion(out / MAPS / recording.name, Path(view.name).name, answer, row)
             scored.append(recording.frames[index])
             seen.note_size(sample.image.shape[-2:])
             seen.note("num_views", len(sample.image))
@@ -205,8 +207,9 @@ class DepthTask(Task):
     def sections(
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
-        """Show one sheet of maps for each model."""
+        """Show one sheet of maps for each model, and views that are made again by depth and motion."""
         yield Section("Depth maps", [*self._sheets(models, recordings, figures)])
+        yield from synthesis_sections(models, recordings, MAPS, figures)
 
     def as_scored(self, view: DepthMap, protocol: Mapping[str, object]) -> DepthMap:
         """Make of a map and its truth what was compared under a protocol: both as they are."""

@@ -13,7 +13,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry import rotations
 from vo3d.geometry.trajectory import chain
-from vo3d.inference.loop import answers
+from vo3d.inference.loop import Answer, answers
 from vo3d.mapper import Mapper
 from vo3d.model import Frames, Model, check_needs
 from vo3d.recording import Recording
@@ -70,40 +70,68 @@ def _predicted(
     advance: Callable[[int], object],
 ) -> Track:
     """Make a track out of steps or poses, window after window."""
+    key = trajectory_key(model, windows)
+    poses: list[Tensor] = []
+    times: list[Tensor] = []
+    seconds, size = 0.0, (0, 0)
+    for answer in answers(model, recording, windows, device=device):
+        counted = list(answer.frames.counted)
+        poses.append(poses_of(model, key, answer))
+        if answer.sample.time is not None:
+            times.append(answer.sample.time[counted])
+        seconds, size = seconds + answer.seconds, (answer.sample.image.shape[-2], answer.sample.image.shape[-1])
+        advance(len(counted))
+    return Track(
+        world_T_cam=join_poses(model, key, poses, recording.name),
+        known=None,
+        time=torch.cat(times) if times else None,
+        size=size,
+        seconds=seconds,
+    )
+
+
+def trajectory_key(model: Model, windows: Sequence[Frames]) -> str:
+    """Choose the key of `KEYS` that a trajectory is made of; raises Vo3dError where steps between windows are missing.
+
+    The model gives one of them.
+    """
     key = next(key for key in KEYS if key in model.gives)
     if key == "prev_T_cam" and any(frames.views[0] > 0 and 0 in frames.counted for frames in windows):
         raise Vo3dError(
             f"{type(model).__name__} gives steps in windows that share no frame, so that the step between two windows "
             "is missing: its window must overlap by 1 at least"
         )
-    poses: list[Tensor] = []
-    times: list[Tensor] = []
-    seconds, size = 0.0, (0, 0)
-    for answer in answers(model, recording, windows, device=device):
-        counted = list(answer.frames.counted)
-        rows = counted if key == "world_T_cam" else [view - 1 for view in counted if answer.frames.views[view] > 0]
-        given = answer.prediction[key][0].double()  # type: ignore[literal-required]
-        expected = len(answer.frames.views) - (key == "prev_T_cam")
-        if len(given) != expected:
-            raise TypeError(
-                f"{type(model).__name__} gave {len(given)} of {key} for {len(answer.frames.views)} frames of "
-                f"{recording.name}: expected {expected}"
-            )
-        poses.append(given[rows])
-        if answer.sample.time is not None:
-            times.append(answer.sample.time[counted])
-        seconds, size = seconds + answer.seconds, (answer.sample.image.shape[-2], answer.sample.image.shape[-1])
-        advance(len(counted))
-    found = torch.cat(poses)
-    check_poses(found, Path(f"{key} of {type(model).__name__} on {recording.name}"))
+    return key
+
+
+def poses_of(model: Model, key: str, answer: Answer) -> Float64[Tensor, "n 4 4"]:
+    """Take out of an answer the poses, or the steps, of the views that count; the first frame has no step.
+
+    Raises TypeError where there is not one step a frame but the first, or one pose a frame: a defect of the model.
+    """
+    counted = list(answer.frames.counted)
+    rows = counted if key == "world_T_cam" else [view - 1 for view in counted if answer.frames.views[view] > 0]
+    given: Tensor = answer.prediction[key][0].double()  # type: ignore[literal-required]
+    expected = len(answer.frames.views) - (key == "prev_T_cam")
+    if len(given) != expected:
+        raise TypeError(
+            f"{type(model).__name__} gave {len(given)} of {key} for {len(answer.frames.views)} frames of "
+            f"{answer.sample.scene}: expected {expected}"
+        )
+    return given[rows]
+
+
+def join_poses(
+    model: Model, key: str, poses: Sequence[Float64[Tensor, "_ 4 4"]], name: str
+) -> Float64[Tensor, "n 4 4"]:
+    """Join what `poses_of` took out of all answers to `world_T_cam` of each frame, by chaining where they are steps.
+
+    Raises Vo3dError for a pose that is none; `name` is that of the recording, for messages.
+    """
+    found = torch.cat(list(poses))
+    check_poses(found, Path(f"{key} of {type(model).__name__} on {name}"))
     found = _orthonormal(found)
-    return Track(
-        world_T_cam=chain(found) if key == "prev_T_cam" else found,
-        known=None,
-        time=torch.cat(times) if times else None,
-        size=size,
-        seconds=seconds,
-    )
+    return chain(found) if key == "prev_T_cam" else found
 
 
 def _mapped(model: Mapper, recording: Recording, device: torch.device | str, advance: Callable[[int], object]) -> Track:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from vo3d.model import Model
-from vo3d.recording import Layout
+from vo3d.recording import Layout, SequenceLayout
 
 
 def names_in(package: str) -> Iterator[tuple[str, object]]:
@@ -17,6 +17,12 @@ def names_in(package: str) -> Iterator[tuple[str, object]]:
 def known_layouts() -> list[Layout]:
     """List the layouts of scenes that the datasets declare, in the order in which a folder is held against them."""
     declared = {id(value): value for _, value in names_in("vo3d.datasets") if isinstance(value, Layout)}
+    return sorted(declared.values(), key=lambda layout: layout.rank)
+
+
+def known_sequence_layouts() -> list[SequenceLayout]:
+    """List the layouts of frames in time order that the datasets declare, in the order in which they are tried."""
+    declared = {id(value): value for _, value in names_in("vo3d.datasets") if isinstance(value, SequenceLayout)}
     return sorted(declared.values(), key=lambda layout: layout.rank)
 
 

@@ -1,13 +1,13 @@
-"""Scenes for multi-view stereo by their path alone, whatever layout they are in."""
+"""Scenes for multi-view stereo, and frames in time order, by their path alone, whatever layout they are in."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError
-from vo3d.recording import Layout, MultiViewScene
-from vo3d.settings.discovery import known_layouts
+from vo3d.recording import Layout, MultiViewScene, Recording, SequenceLayout
+from vo3d.settings.discovery import known_layouts, known_sequence_layouts
 
 MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, that of MVSNet's published results
 
@@ -25,9 +25,7 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
     layout = next((one for one in layouts if one.recognises(path) or one.asked_by in given), None)
     if layout is None:
         raise Vo3dError(f"{path}: no scene: expected {'; or '.join(one.words for one in layouts)}")
-    known = inspect.signature(layout.scene).parameters
-    if strange := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
-        raise Vo3dError(f"{path}: is {layout.words}, which has no use for {', '.join(strange)}: leave them out")
+    known = _check_options(path, layout.words, layout.scene, given)
     if "max_side" in known and not {"size", "max_side"} & set(given):
         given["max_side"] = MAX_SIDE
     opened = layout.scene(path, **given)
@@ -35,3 +33,27 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
     if others:
         opened.notes = [*opened.notes, f"{path} is read as {layout.words}; left out: {'; '.join(others)}"]
     return layout, opened
+
+
+def open_sequence(path: Path, options: Mapping[str, Any]) -> tuple[SequenceLayout, Recording]:
+    """Open frames in time order by the first layout that recognises them; options that are None are left out.
+
+    Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
+    """
+    if not path.exists():
+        raise Vo3dError(f"{path}: no such file or folder: expected frames in time order")
+    given = {name: value for name, value in options.items() if value is not None}
+    layouts = known_sequence_layouts()
+    layout = next((one for one in layouts if one.recognises(path)), None)
+    if layout is None:
+        raise Vo3dError(f"{path}: no frames in time order: expected {'; or '.join(one.words for one in layouts)}")
+    _check_options(path, layout.words, layout.recording, given)
+    return layout, layout.recording(path, **given)
+
+
+def _check_options(path: Path, words: str, opens: Callable[..., Recording], given: Mapping[str, Any]) -> set[str]:
+    """Return the options that a layout takes; raise Vo3dError where others are given."""
+    known = {*inspect.signature(opens).parameters}
+    if strange := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
+        raise Vo3dError(f"{path}: is {words}, which has no use for {', '.join(strange)}: leave them out")
+    return known

@@ -204,26 +204,100 @@ def reconstruct(
 
 
 def view(
-    cloud: Path,
+    source: Path,
+    weights: str | None = None,
+    model: str | None = None,
     out: Path | None = None,
     viewer: Literal["auto", "rerun", "open3d", "pictures"] = "auto",
     frames: int = 36,
     up: list[float] = [],  # noqa: B006 (read only)
+    ply: Path | None = None,
+    intrinsics: list[float] = [],  # noqa: B006 (read only)
+    field_of_view: float | None = None,
+    range: list[int] = [],  # noqa: B006 (read only)
+    size: str | None = None,
+    recording: str | None = None,
+    every: int | None = None,
+    every_pixel: int | None = None,
+    max_depth: float | None = None,
+    max_step: float | None = None,
+    device: str | None = None,
+    allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
     """Show a point cloud or a mesh: in rerun or a window where that can be, else as pictures and a page.
 
+    With --weights also a sequence, as a cloud that a model of depth and poses makes of it: a video, a folder of images,
+    a sequence or a raw drive of KITTI, or a recording of a configuration or run.
+
     Example: vo3d view temple.ply
 
+    Example: vo3d view data/sequences/06 --weights runs/undeepvo --range 0 200 --ply drive.ply
+
+    Example: vo3d view drive.mp4 --weights runs/undeepvo --intrinsics 721.5 721.5 609.6 172.9
+
     Args:
-        cloud: A PLY file.
+        source: A PLY file; with --weights a sequence.
+        weights: Of a model of depth and poses: a name that `vo3d info` lists, a file, or the folder of a run.
+        model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
         out: A folder for pictures, a moving one, and a page in which the cloud can be turned.
         viewer: What to show it in; auto takes the first that works.
         frames: Number of pictures around the cloud.
         up: The upright direction, three numbers; without it what the file says, else -y.
+        ply: Of a sequence, the file for its cloud; without it the sequence's name in --out, or here.
+        intrinsics: Of a video or images: fx, fy, cx, cy in pixels.
+        field_of_view: Instead of --intrinsics: the horizontal one, degrees.
+        range: Of a sequence, its first and last (exclusive) frame; without it, all.
+        size: Rows and columns that frames are resized to, such as 128x416; without it those of the model.
+        recording: Of a configuration or run, the name of one of its test recordings; without it the first.
+        every: Take points of every so many-th frame; without it 5. The motion is found from all.
+        every_pixel: Take every so many-th row and column of their depth; without it 2.
+        max_depth: Metres; what is farther away is left out; without it 30.
+        max_step: Share of the depth by which neighbours may differ; more is an edge, left out; without it 0.1.
+        device: As torch names it; without it, the accelerator where there is one.
+        allow: Modules of your own that weights, a run or a YAML file may name.
     """
-    from vo3d.report.viewer import view_cloud
+    reading: dict[str, Any] = {
+        "intrinsics": tuple(intrinsics) or None,
+        "field_of_view": field_of_view,
+        "frames": tuple(range) or None,
+        "size": None if size is None else _rows_and_columns(size),
+    }
+    rules = {"every": every, "every_pixel": every_pixel, "max_depth": max_depth, "max_step": max_step}
+    rules = {name: value for name, value in rules.items() if value is not None}
+    show: dict[str, Any] = {"out": out, "viewer": viewer, "frames": frames, "up": up or None}
+    if weights is None and model is None:
+        from vo3d.report.viewer import view_cloud
 
-    sys.stdout.write(view_cloud(cloud, out=out, viewer=viewer, frames=frames, up=up or None) + "\n")
+        others = {"range": range or None, "ply": ply, "recording": recording, "device": device, "allow": allow or None}
+        given = [name for name, value in {**reading, **rules, **others}.items() if value is not None]
+        if words := [f"--{name.replace('_', '-')}" for name in given if name != "frames"]:
+            raise Vo3dError(f"{', '.join(words)}: of a sequence: add --weights of a model of depth and poses")
+        if source.is_dir() or (source.is_file() and source.suffix.lower() != ".ply"):
+            raise Vo3dError(
+                f"{source}: expected a PLY file; or, for the cloud of a video or a folder of images, add --weights of "
+                "a model of depth and poses"
+            )
+        sys.stdout.write(view_cloud(source, **show) + "\n")
+        return
+    from vo3d.pipelines.sequence_view import view_sequence
+    from vo3d.settings.trust import allowing
+
+    for option, numbers, count in (("intrinsics", intrinsics, 4), ("range", range, 2)):
+        if len(numbers) not in {0, count}:
+            raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
+    with allowing(allow):
+        line = view_sequence(
+            source,
+            weights=weights,
+            model=model,
+            recording=recording,
+            reading=reading,
+            rules=rules,
+            ply=ply,
+            device=device or "auto",
+            **show,
+        )
+    sys.stdout.write(line + "\n")
 
 
 def cloud(

@@ -78,12 +78,12 @@ def beside(cloud: Path, rest: str) -> Path:
     return cloud.with_name(f"{cloud.stem}_{rest}")
 
 
-def check_writable(out: Path) -> Path:
-    """Return `out`; raise Vo3dError unless it can be written."""
+def check_writable(out: Path, option: str = "--out") -> Path:
+    """Return `out`, which `option` gives; raise Vo3dError unless it is a PLY file that can be written."""
     if out.suffix.lower() != ".ply":
-        raise Vo3dError(f"--out {out}: expected a name that ends in .ply")
+        raise Vo3dError(f"{option} {out}: expected a name that ends in .ply")
     if out.is_dir():
-        raise Vo3dError(f"--out {out}: is a folder: expected the name of a file, such as {out / 'cloud.ply'}")
+        raise Vo3dError(f"{option} {out}: is a folder: expected the name of a file, such as {out / 'cloud.ply'}")
     probe = out.with_name(f".{out.name}.probe")
     with atomic_path(probe) as temporary:
         temporary.touch()

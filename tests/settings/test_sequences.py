@@ -1,0 +1,68 @@
+"""Frames in time order are opened by their path alone, as what they are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny import TinyRecording
+from vo3d.errors import Vo3dError
+from vo3d.formats.images import write_image
+from vo3d.formats.kitti import write_sequence
+from vo3d.settings.layouts import open_sequence
+
+FRAMES = 4
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Path:
+    """A sequence in KITTI's layout, in colour."""
+    write_sequence(tmp_path, "06", [TinyRecording(frames=FRAMES).clip([index]) for index in range(FRAMES)])
+    return tmp_path / "sequences" / "06"
+
+
+def test_a_sequence_of_kitti_brings_its_camera(sequence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, found = open_sequence(sequence, {"frames": (1, 3), "size": (2, 3), "intrinsics": None})
+    assert layout.words == "a sequence of KITTI odometry (sequences/06)"
+    assert (found.name, len(found)) == ("06", 2)
+    sample = found.clip([0])
+    assert sample.image.shape == (1, 3, 2, 3)
+    assert sample.K is not None
+    torch.testing.assert_close(sample.K[0].diag(), torch.tensor([0.5, 0.5, 1]))
+    monkeypatch.chdir(sequence)
+    assert len(open_sequence(Path(), {})[1]) == FRAMES
+    with pytest.raises(Vo3dError, match=r"is a sequence of KITTI odometry .*, which has no use for --field-of-view"):
+        open_sequence(sequence, {"field_of_view": 80.0})
+
+
+def test_a_sequence_without_the_calibration_of_colour_is_grey(sequence: Path) -> None:
+    grey = torch.full((3, 4, 6), 0.5)
+    for index in range(FRAMES):
+        write_image(sequence / "image_0" / f"{index:06d}.png", grey)
+    calib = sequence / "calib.txt"
+    assert (open_sequence(sequence, {})[1].clip([0]).image[0] - grey).abs().max() > 0.1
+    calib.write_text("\n".join(line for line in calib.read_text().splitlines() if line[:2] in {"P0", "P1"}) + "\n")
+    assert (open_sequence(sequence, {})[1].clip([0]).image[0] - grey).abs().max() < 0.01
+
+
+def test_any_other_folder_holds_images_and_a_file_is_a_video(sequence: Path, tmp_path: Path) -> None:
+    layout, found = open_sequence(sequence / "image_2", {"field_of_view": 80.0})
+    assert layout.words == "a folder of images or a video file"
+    assert (found.name, len(found)) == ("image_2", FRAMES)
+    with pytest.raises(Vo3dError, match=f"{tmp_path}: holds no image"):
+        open_sequence(tmp_path, {"field_of_view": 80.0})
+    with pytest.raises(Vo3dError, match="not a video that OpenCV can open"):
+        open_sequence(sequence / "times.txt", {"field_of_view": 80.0})
+    with pytest.raises(Vo3dError, match="nowhere: no such file or folder: expected frames in time order"):
+        open_sequence(tmp_path / "nowhere", {})
+
+
+@pytest.mark.real
+def test_the_excerpt_is_grey(shared_data: Path) -> None:
+    folder = shared_data / "kitti_odometry" / "sequences" / "06"
+    with pytest.raises(Vo3dError, match="read an excerpt with"):
+        open_sequence(folder, {})
+    _, found = open_sequence(folder, {"frames": (0, 51), "size": (96, 312)})
+    image = found.clip([0]).image
+    assert torch.equal(image[:, 0], image[:, 1])
+    assert len(found) == 51
