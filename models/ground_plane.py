@@ -147,7 +147,7 @@ def fit_plane(points: Float64[Tensor, "n 3"]) -> Float64[Tensor, "3"]:
 
 def _below(planes: Float64[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
     """Mark planes that lie below an upright camera; false of what is not finite."""
-    return planes[..., 1] > cos(STEEPEST) * planes.norm(dim=-1)
+    return planes[..., 1] > cos(STEEPEST) * planes.norm(dim=-1)  # type: ignore[no-any-return]
 
 
 def _on(points: Float64[Tensor, "n 3"], plane: Float64[Tensor, "3"]) -> Bool[Tensor, " n"]:

@@ -32,7 +32,8 @@ Output = Literal["depth", "inverse_depth"]
 
 def _halved(maps: Float[Tensor, "b s c h w"]) -> Float[Tensor, "b s c rows columns"]:
     """Average maps over blocks of 2 x 2 pixels."""
-    return avg_pool2d(maps.flatten(0, 1), 2).unflatten(0, maps.shape[:2])
+    small = avg_pool2d(maps.flatten(0, 1), 2)
+    return small.reshape(*maps.shape[:3], *small.shape[-2:])
 
 
 class UnDeepVO(DepthModel):
@@ -337,4 +338,4 @@ class UnDeepVO(DepthModel):
                     nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.depth_net.head.weight.mul_(0.1)
-        nn.init.constant_(self.depth_net.head.bias, 2.0 if self.output == "inverse_depth" else -2.0)
+            self.depth_net.head.bias.fill_(2.0 if self.output == "inverse_depth" else -2.0)  # type: ignore[union-attr]

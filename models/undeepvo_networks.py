@@ -26,8 +26,8 @@ def _convolution(
     if batch_norm:
         layers.append(nn.BatchNorm2d(outputs))
     layers.append(activation())
-    if halve_by not in {None, "stride"}:
-        layers.append(pooling_layer(halve_by, 2, ceil_mode=True))  # type: ignore[arg-type]
+    if halve_by is not None and halve_by != "stride":
+        layers.append(pooling_layer(halve_by, 2, ceil_mode=True))
     return nn.Sequential(*layers)
 
 

@@ -74,6 +74,45 @@ def test_steps_and_depth_get_two_tables_and_one_page(steps_and_depth: Path, caps
     assert main(["compare", str(run / "evaluation/test/StepsAndDepth")]) == 0  # the folder of a model: both tables
 
 
+def test_the_rules_of_single_views_are_options(
+    steps_and_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(steps_and_depth), *OWN, "--weights", "last", "--out", str(tmp_path)]
+    rules = ["--cap", "1", "50", "--crop", "garg", "--scaling", "median", "--references", "2"]
+    assert main([*words, "--tasks", "single_view_depth", *rules]) == 0
+    assert "cap 1 50; crop garg; scaling median" in capsys.readouterr().out
+    result = Result.load(tmp_path / "StepsAndDepth/single_view_depth")
+    assert (result.protocol["cap"], result.mean["num_images"]) == ([1.0, 50.0], 2)
+    assert result.mean["depth_scale"] > 0  # type: ignore[operator]
+    for options, line in (
+        (["--cap", "50"], "cap of 1 numbers: expected two, near and far in metres"),
+        (["--cap", "50", "1"], "cap 50 to 1 m: expected a near and a larger far"),
+        (["--crop", "middle"], "crop"),
+        (["--scaling", "mean"], "scaling"),
+        (["--tasks", "odometry", "--cap", "1", "50"], "--cap is an option of single_view_depth, and odometry runs"),
+    ):
+        assert line in complaint(capsys, *words, *options)
+
+
+def test_baselines_of_depth_are_fitted_to_truths_that_the_model_never_saw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind = {**STREET, "init_args": {**STREET["init_args"], "depth": False}}
+    test = {**STREET, "init_args": {**STREET["init_args"], "stereo": True}}
+    net = {"class_path": "vo3d.models.semi_global.SemiGlobalStereo", "init_args": {"near": 20.0}}
+    config = {"model": {"net": net}, "data": {"train": blind, "test": test}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    words = ["evaluate", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out"), "--references", "2"]
+    words += ["--baselines", "constant_depth", "ground_plane"]
+    told = "street-0000 gives no depth: a baseline is fitted to true depths; turn depth on"
+    assert told in complaint(capsys, *words)
+    assert main([*words, "--baseline_data", '{"depth": true}']) == 0
+    found = {name: Result.load(tmp_path / f"out/{name}/single_view_depth") for name in ("ConstantDepth", "GroundPlane")}
+    assert found["GroundPlane"].mean["depth_delta1_percent"] > found["ConstantDepth"].mean["depth_delta1_percent"]  # type: ignore[operator]
+    assert found["GroundPlane"].provenance["data"] == {"depth": True}
+    assert "coverage" in capsys.readouterr().out
+
+
 def test_a_key_without_a_truth_is_said(
     steps_and_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -185,7 +185,8 @@ def _seen_in_source(
     second = (second - skew * first) / fy
     known = (depth > 0) & (depth < math.inf)
     depth = torch.where(known, depth, 1.0)  # a substitute: an unknown depth must not spoil gradients
-    columns, rows = _columns_and_rows(*depth.shape[-2:], first)
+    h, w = depth.shape[-2:]
+    columns, rows = _columns_and_rows(h, w, first)
     rays = _mapped(torch.stack((first, second, third), dim=-1), columns - cx, rows - cy)
     x, y, z = (
         torch.addcmul(start, depth, ray) for start, ray in zip(offset[..., None, None].unbind(-3), rays, strict=True)
