@@ -26,7 +26,9 @@ from vo3d.settings.run_folder import VERSIONS, find_checkpoint, read_run
 WEIGHTS = Path(__file__).resolve().parents[1] / "vo3d" / "weights"
 
 
-def ship(run: Path, name: str, about: str, figures: str, weights: str = "best", notes: str = "") -> Path:
+def ship(
+    run: Path, name: str, about: str, figures: str, weights: str = "best", notes: str = "", half: bool = False
+) -> Path:
     """Write the weights of `run` and their card into the package.
 
     Args:
@@ -35,6 +37,7 @@ def ship(run: Path, name: str, about: str, figures: str, weights: str = "best", 
         about: one line on what they are.
         figures: a JSON file, a colon, and the name of the row that is about these weights.
         weights: best, last, or a checkpoint.
+        half: write numbers of 16 bits, which load into any model.
         notes: what else there is to say about the training, such as what it started from and how long it took.
     """
     config = read_run(run)
@@ -42,6 +45,8 @@ def ship(run: Path, name: str, about: str, figures: str, weights: str = "best", 
     model: Model = build(Model, spec, str(run))
     checkpoint = find_checkpoint(weights, run)
     load_weights(model, checkpoint)
+    if half:
+        model.half()
     path = WEIGHTS / f"{name}.safetensors"
     init_args = spec.get("init_args", {})
     made = read_settings(run / VERSIONS)
