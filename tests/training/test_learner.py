@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from places import TINY
 from vo3d.cli import main
@@ -156,3 +157,20 @@ def test_frozen_normalisation_keeps_its_statistics_in_training(tmp_path: Path) -
     assert torch.equal(weights(tmp_path / "frozen")["normed.running_mean"], torch.zeros(3))
     assert fit(tmp_path / "free", *rules[:2]) == 0
     assert weights(tmp_path / "free")["normed.num_batches_tracked"] == 9
+
+
+def test_a_run_folder_and_a_name_stand_for_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fit(tmp_path / "a") == 0
+    best = torch.load(tmp_path / "a" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    (tmp_path / "named").mkdir()
+    save_file(
+        {name.removeprefix("net."): value for name, value in best.items()}, tmp_path / "named" / "mine.safetensors"
+    )
+    monkeypatch.setenv("VO3D_WEIGHTS", str(tmp_path / "named"))
+    still = ["--trainer.max_steps", "1", "--monitor", "null", "-c", "optim_sgd.yaml", "--model.optimizer.lr", "1e-12"]
+
+    for number, source in enumerate((str(tmp_path / "a"), "mine")):
+        out = tmp_path / str(number)
+        assert fit(out, "--model.init_weights", source, *still) == 0
+        state = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert all(torch.allclose(state[name], best[name], atol=1e-6) for name in best)

@@ -101,6 +101,17 @@ def load_pretrained(
     )
 
 
+def weights_file(weights: str) -> Path:
+    """Find the file of the weights that a name, a path or the folder of a run stands for, as `load_pretrained` does.
+
+    Raises Vo3dError where there is none.
+    """
+    path, card = find_pretrained(weights)
+    if path is None:
+        raise Vo3dError(f"{weights} is a {card.class_path if card else 'model'} without weights: name others")
+    return find_checkpoint("best", path) if path.is_dir() else path
+
+
 def _recognised(path: Path) -> dict[str, Any]:
     """Tell the model that a file of weights without a card is for.
 

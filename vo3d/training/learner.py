@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import FINISHED_KEY
-from vo3d.inference.pretrained import load_into
+from vo3d.inference.pretrained import load_into, weights_file
 from vo3d.layers.initialisation import Scheme, initialise
 from vo3d.model import Model, check_gives, check_needs, has_own
 from vo3d.optim import Adam
@@ -55,7 +55,8 @@ class Learner(LightningModule):
         l1: Weight of the penalty l1 * sum |w| over all weights that learn, without biases and normalisation layers;
             added to the training loss alone, and logged as train/l1.
         init: Scheme of `vo3d.layers.initialisation` for the weights at the start; None: as the method initialises them.
-        init_weights: A file of weights to start from; it brings no optimiser state and no settings with it.
+        init_weights: Weights to start from: a name, a file or the folder of a run; they bring no optimiser state and no
+            settings with them.
         partial: Take from init_weights what fits the method by name and shape, say what that was, and leave the rest.
     """
 
@@ -86,7 +87,7 @@ class Learner(LightningModule):
             _say(f"init {init}: no rule knows {', '.join(left)}; they begin as {type(net).__name__} sets them")
         self.fresh = True  # some of the method begins from nothing
         if init_weights is not None:
-            report = load_into(net, init_weights, partial=partial)
+            report = load_into(net, weights_file(str(init_weights)), partial=partial)
             self.fresh = bool(report.kept)
             if partial or report.published:
                 _say("\n".join(report.lines))
