@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.cut import at_size
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
 from vo3d.datasets.views import FileRecording, given_name, image_files, read_camera_path, read_views
@@ -20,7 +21,7 @@ from vo3d.formats.candidates import check_stems, visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size, orientation_notes
 from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.geometry.stereo import check_pair
-from vo3d.recording import SequenceLayout
+from vo3d.recording import Recording, SequenceLayout
 from vo3d.sample import Sample
 
 TWINS = (  # names of the folders of stereo rigs
@@ -379,9 +380,10 @@ def sequence(
     field_of_view: float | None = None,
     frames: tuple[int, int] | None = None,
     size: Size | None = None,
-) -> FolderRecording:
-    """Open a folder of images or a video file; see `ImageFolder`."""
-    return FolderRecording(source, intrinsics=intrinsics, field_of_view=field_of_view, frames=frames, size=size)
+) -> Recording:
+    """Open a folder of images or a video file, cut to a size; see `ImageFolder`."""
+    opened = FolderRecording(source, intrinsics=intrinsics, field_of_view=field_of_view, frames=frames)
+    return at_size(opened, size)
 
 
 SEQUENCE_LAYOUT = SequenceLayout("a folder of images or a video file", Path.exists, sequence, rank=9)

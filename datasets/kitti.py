@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.cut import at_size
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_intrinsics
 from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views, readings_between
@@ -18,7 +19,7 @@ from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import image_size, orientation_notes
 from vo3d.formats.kitti import ImuReadings, check_imu_time, read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
-from vo3d.recording import SequenceLayout
+from vo3d.recording import Recording, SequenceLayout
 from vo3d.sample import Sample
 
 LAYOUT = "expected sequences/<name>/{image_0..image_3, calib.txt, times.txt} and poses/<name>.txt"
@@ -219,11 +220,11 @@ def recognises(path: Path) -> bool:
     return path.is_dir() and path.absolute().parent.name == "sequences" and (path / "calib.txt").is_file()
 
 
-def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> KITTIRecording:
-    """Open a sequence by its folder, in colour where it has images of camera 2 and its calibration, else in grey."""
+def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
+    """Open a sequence by its folder, cut to a size; in colour where camera 2 is there, else in grey."""
     path = path.absolute()
     colour = (path / "image_2").is_dir() and "P2" in read_calib(path / "calib.txt")
-    return KITTIRecording(path.parents[1], path.name, colour=colour, frames=frames, size=size)
+    return at_size(KITTIRecording(path.parents[1], path.name, colour=colour, frames=frames), size)
 
 
 SEQUENCE_LAYOUT = SequenceLayout("a sequence of KITTI odometry (sequences/06)", recognises, sequence, rank=1)

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset, NumberedDataset
+from vo3d.datasets.cut import at_size
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
 from vo3d.datasets.views import FileRecording, check_folder, frame_files, read_views
@@ -380,15 +381,14 @@ def _camera(cameras: RawCameras, camera: int, day: Path) -> tuple[Float64[Tensor
     if camera not in cameras.P:
         raise Vo3dError(f"{day / 'calib_cam_to_cam.txt'}: has no P_rect_{camera:02d}: download the file again")
     P = cameras.P[camera]
-    return P[:, :3], se3.from_rotation_translation(
-        torch.eye(3, dtype=torch.float64), -torch.linalg.solve(P[:, :3], P[:, 3])
-    )
+    eye = torch.eye(3, dtype=torch.float64)
+    return P[:, :3], se3.from_rotation_translation(eye, -torch.linalg.solve(P[:, :3], P[:, 3]))
 
 
-def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> RawDrive:
-    """Open a drive by its folder, seen by the left camera, in colour where it has colour."""
+def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
+    """Open a drive by its folder, cut to a size, seen by the left camera, in colour where it has colour."""
     path = path.absolute()
-    return RawDrive(path.parents[1], path.name, 2 if (path / "image_02").is_dir() else 0, frames=frames, size=size)
+    return at_size(RawDrive(path.parents[1], path.name, 2 if (path / "image_02").is_dir() else 0, frames=frames), size)
 
 
 def recognises(path: Path) -> bool:

@@ -247,7 +247,7 @@ def view(
         intrinsics: Of a video or images: fx, fy, cx, cy in pixels.
         field_of_view: Instead of --intrinsics: the horizontal one, degrees.
         range: Of a sequence, its first and last (exclusive) frame; without it, all.
-        size: Rows and columns that frames are resized to, such as 128x416; without it those of the model.
+        size: Rows and columns that frames are resized and cut to, such as 128x416; without it those of the model.
         recording: Of a configuration or run, the name of one of its test recordings; without it the first.
         every: Take points of every so many-th frame; without it 5. The motion is found from all.
         every_pixel: Take every so many-th row and column of their depth; without it 2.
