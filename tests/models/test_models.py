@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samples import SIZE, between, make_sample
 from vo3d.formats.weights import load_weights, save_weights
-from vo3d.model import DepthModel, Model, Prediction, check_gives, check_needs
+from vo3d.model import DepthModel, Model, Prediction, Window, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
 from vo3d.models.constant_depth import ConstantDepth
 from vo3d.models.constant_motion import ConstantMotion
@@ -112,6 +112,7 @@ def predict(model: Model, sample: Sample) -> Prediction:
 @every_model
 def test_it_gives_what_it_declares_in_the_right_shapes(case: Case) -> None:
     model, sample = build(case), make_sample(b=2, s=3)
+    assert isinstance(model.window, Window)  # no argument of a method may take its place
     check_needs(model, sample, "the test")
 
     prediction = predict(model, sample)
