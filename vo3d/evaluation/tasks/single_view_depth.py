@@ -220,7 +220,11 @@ class SingleViewDepth(DepthTask):
         errors = {name: model.mean.get(HEADLINE) for name, model in models.items()}
         if not comparable or any(error is None for error in errors.values()):
             return f"{', '.join(models)} on {recordings}."
-        told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
+        known = {name: model.mean.get("depth_coverage_percent") or 0.0 for name, model in models.items()}
+        told = ", ".join(
+            f"{name} {error:.3f}{f' (on {known[name]:.0f} % of the truth)' if known[name] < 99.5 else ''}"
+            for name, error in errors.items()
+        )
         rules = _of_protocol(next(iter(models.values())).protocol)
         return f"Mean error over true depth (abs rel), mean over {recordings}: {told}; {rules}."
 
