@@ -299,7 +299,7 @@ class UnDeepVO(DepthModel):
                 )
                 if self.registration > 0:
                     apart = losses.registration_error(
-                        near[:, this], near[:, other], K[:, this], other_T_this, K[:, other]
+                        near[:, this], near[:, other], pixels, K[:, this], other_T_this, K[:, other]
                     )
                     registration = registration + losses.masked_mean(*apart)
         return {"temporal": self.temporal * photometric, "registration": self.registration * registration}

@@ -20,6 +20,14 @@ MOTION = se3.exp(torch.tensor([0.3, -0.1, 0.2, 0.03, -0.05, 0.04], dtype=torch.f
 UNKNOWN = (0.0, -1.0, math.nan, math.inf)
 
 
+def _registered(
+    depth: Tensor, other: Tensor, K: Tensor, other_T_cam: Tensor, K_other: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The error of registration where the depth's points lie in the other view."""
+    pixels, _ = reproject(depth, K, other_T_cam, K_other)
+    return registration_error(depth, other, pixels, K, other_T_cam, K_other)
+
+
 def _bilinear(maps: Tensor, x: float, y: float) -> list[float] | None:
     """The channels of maps c h w between four pixels; None outside, for NaN coordinates, or beside a NaN.
 
@@ -97,7 +105,7 @@ def test_registration_error_equals_a_loop(own: bool, generator: torch.Generator)
             apart = point - (back[:3, :3] @ torch.tensor(seen, dtype=torch.float64) + back[:3, 3])
             expected[y][x] = sum(abs(float(a)) for a in apart)
 
-    _compare(registration_error(depth, other, K, MOTION, K_OTHER if own else None), expected)
+    _compare(_registered(depth, other, K, MOTION, K_OTHER if own else None), expected)
 
 
 def test_round_trip_error_equals_a_loop(generator: torch.Generator) -> None:
@@ -124,7 +132,7 @@ def test_a_gap_beside_a_pixel_that_is_met_exactly_does_no_harm() -> None:
     identity, camera = torch.eye(4), K.float()
 
     for error, valid in (
-        registration_error(torch.full((H, W), 5.0), gaps, camera, identity),
+        _registered(torch.full((H, W), 5.0), gaps, camera, identity),
         disparity_consistency(torch.full((H, W), 5.0), gaps, pixel_grid(H, W)),
         round_trip_error(still, broken),
     ):
@@ -155,10 +163,10 @@ def test_points_outside_behind_and_unknown_are_left_out(generator: torch.Generat
     _left_out(disparity_consistency(half, other, grid), columns=slice(4))
     _left_out(disparity_consistency(depth, half, grid), columns=slice(4))
     _left_out(disparity_consistency(depth, other, reproject(depth, K, back_away)[0]))
-    _left_out(registration_error(half, other, K, standing), columns=slice(4))
-    _left_out(registration_error(depth, half, K, standing), columns=slice(4))
-    _left_out(registration_error(depth, other, K, back_away))
-    _left_out(registration_error(depth, other, K, turned))
+    _left_out(_registered(half, other, K, standing), columns=slice(4))
+    _left_out(_registered(depth, half, K, standing), columns=slice(4))
+    _left_out(_registered(depth, other, K, back_away))
+    _left_out(_registered(depth, other, K, turned))
     _left_out(round_trip_error(flow, -flow), columns=slice(W - 3, None))
     assert round_trip_error(flow, -flow)[0].max() == 0
 
@@ -173,7 +181,7 @@ def test_any_batch_axes(batch: tuple[int, ...], generator: torch.Generator) -> N
 
     calls = (
         (disparity_consistency, (depth, other, pixels)),
-        (registration_error, (depth, other, cameras, other_T_cam)),
+        (registration_error, (depth, other, pixels, cameras, other_T_cam)),
         (round_trip_error, (flow[0], flow[1])),
     )
     for call, arguments in calls:
@@ -199,7 +207,7 @@ def test_gradients_are_finite_wherever_points_lie(step: float, level: float) -> 
     camera = K.float().requires_grad_()
     pixels, _ = reproject(depth, camera, se3.exp(xi))
 
-    registered, registered_valid = registration_error(depth, other, camera, se3.exp(xi))
+    registered, registered_valid = _registered(depth, other, camera, se3.exp(xi))
     apart, apart_valid = disparity_consistency(depth, other, pixels)
     (registered.sum() + apart.sum()).backward()
 
@@ -221,7 +229,7 @@ def test_gradients_are_finite_beside_gaps(generator: torch.Generator) -> None:
     pixels, _ = reproject(depth, camera, motion)
     terms = (
         disparity_consistency(depth, other, pixels),
-        registration_error(depth, other, camera, motion),
+        _registered(depth, other, camera, motion),
         round_trip_error(flow, back),
     )
     sum(error.sum() for error, _ in terms).backward()
@@ -236,7 +244,7 @@ def test_masks_without_a_pixel_give_zero() -> None:
 
     terms = (
         disparity_consistency(depth, depth, nowhere.movedim(0, -1)),
-        registration_error(depth, torch.zeros(H, W), K.float(), torch.eye(4)),
+        _registered(depth, torch.zeros(H, W), K.float(), torch.eye(4)),
         round_trip_error(nowhere, nowhere),
     )
     means = [masked_mean(*term) for term in terms]
@@ -255,7 +263,7 @@ def test_gradients_equal_finite_differences(generator: torch.Generator) -> None:
         return disparity_consistency(3 / depth, 3 / other, reproject(depth, K, se3.exp(xi))[0])[0]
 
     assert torch.autograd.gradcheck(disparities, (depth, other, xi))
-    assert torch.autograd.gradcheck(lambda d, o, x: registration_error(d, o, K, se3.exp(x))[0], (depth, other, xi))
+    assert torch.autograd.gradcheck(lambda d, o, x: _registered(d, o, K, se3.exp(x))[0], (depth, other, xi))
     flow = (3.7 / depth.detach())[None].expand(2, H, W).clone().requires_grad_()
     back = (-3.1 / other.detach())[None].expand(2, H, W).clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda f, b: round_trip_error(f, b)[0], (flow, back))
@@ -276,7 +284,7 @@ def _disparity_error(scene: StereoScene, *, scale: float = 1.0, baseline: float 
 def _registration(scene: StereoScene, next_T_cam: Tensor, *, scale: float = 1.0) -> float:
     """The mean distance of points to those of the next frame, of which the depths are wrong, metres."""
     depth, cameras = scene.sample.depth, scene.sample.K
-    apart = registration_error(depth[:, :-1], scale * depth[:, 1:], cameras[:, :-1], next_T_cam, cameras[:, 1:])
+    apart = _registered(depth[:, :-1], scale * depth[:, 1:], cameras[:, :-1], next_T_cam, cameras[:, 1:])
     assert apart[1].float().mean() > 0.4
     return masked_mean(*apart).item()
 
@@ -320,7 +328,7 @@ def test_points_of_a_street_meet_except_where_something_hides_them() -> None:
     depth, cameras = scene.sample.depth, scene.sample.K
     near = torch.where(depth < 50, depth, 0.0)
 
-    error, valid = registration_error(near[:, :-1], near[:, 1:], cameras[:, :-1], se3.inverse(scene.prev_T_cam))
+    error, valid = _registered(near[:, :-1], near[:, 1:], cameras[:, :-1], se3.inverse(scene.prev_T_cam))
 
     assert error[valid].quantile(0.9) < 0.1  # metres; the rest lies at edges
     assert error[valid].median() < 0.005

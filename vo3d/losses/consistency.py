@@ -12,7 +12,7 @@ from torch import Tensor
 from vo3d.geometry import se3
 from vo3d.geometry.camera import backproject, pixel_grid
 from vo3d.geometry.precision import full_precision
-from vo3d.geometry.warp import reproject, sample_image
+from vo3d.geometry.warp import sample_image
 
 
 @full_precision
@@ -37,6 +37,7 @@ def disparity_consistency(
 def registration_error(
     depth: Float[Tensor, "*b h w"],
     other: Float[Tensor, "*b h w"],
+    pixels: Float[Tensor, "*b h w 2"],
     K: Float[Tensor, "*b 3 3"],
     other_T_cam: Float[Tensor, "*b 4 4"],
     K_other: Float[Tensor, "*b 3 3"] | None = None,
@@ -44,16 +45,17 @@ def registration_error(
     """Compute the distance, in metres (L1 over x, y, z), of each point to that which the other view has in its place.
 
     P(p) are the points of `depth`, P_o those of the other view's depth map, sampled where P(p) lies in it and brought
-    back: |P(p) - inverse(other_T_cam) P_o(proj(p))|.
+    back: |P(p) - inverse(other_T_cam) P_o(proj(p))|. `pixels` are proj(p), as `vo3d.geometry.warp.reproject` finds them
+    (NaN: nowhere).
 
     Source: Li et al., "UnDeepVO", ICRA 2018, section III-C (3D geometric registration loss), whose text leaves the
     sampling open.
     """
     K_other = K if K_other is None else K_other
-    pixels, _ = reproject(depth, K, other_T_cam, K_other)
     known = _is_known(other)
     points = backproject(K_other, torch.where(known, other, 0.0)).movedim(-1, -3)  # *b 3 h w
     seen, valid = _sample_known(points, known, pixels)
+    valid = valid & _is_known(depth)
     back = se3.transform(se3.inverse(other_T_cam), seen.movedim(-3, -1))  # *b h w 3
     apart = (backproject(K, torch.where(valid, depth, 1.0)) - back).abs().sum(-1)
     return torch.where(valid, apart, 0.0), valid
