@@ -298,6 +298,7 @@ class UnDeepVO(DepthModel):
                     image[:, this], image[:, other], depth[:, this], other_T_this, K[:, this], K[:, other]
                 )
                 if self.registration > 0:
+                    pixels, _ = reproject(near[:, this], K[:, this], other_T_this, K[:, other])
                     apart = losses.registration_error(
                         near[:, this], near[:, other], pixels, K[:, this], other_T_this, K[:, other]
                     )
