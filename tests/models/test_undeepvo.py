@@ -85,8 +85,8 @@ def test_maps_halve_and_round_up_as_in_the_figure() -> None:
 @pytest.mark.parametrize("pool", ["stride", "max", "ada"])
 def test_odd_sizes_round_up_with_every_pool(pool: str) -> None:
     size = (13, 21)
-    depth_net = DepthNet((4, 4, 4), (5,), pool)
-    motion_net = MotionNet(size, (4, 4, 4), (5,), 4, pool)
+    depth_net = DepthNet((4, 4, 4), (5,), batch_norm=True, pool=pool)
+    motion_net = MotionNet(size, (4, 4, 4), (5,), 4, batch_norm=True, pool=pool)
 
     assert depth_net(torch.rand(2, 3, *size)).shape == (2, *size)
     assert motion_net(torch.rand(2, 6, *size)).shape == (2, 6)

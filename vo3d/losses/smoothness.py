@@ -45,6 +45,6 @@ def second_order_smoothness(
 def normalised_by_mean(values: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """Divide maps by their means, so that no smoothness can be had by shrinking them.
 
-    Source: Wang et al., "Learning depth from monocular videos using direct methods", CVPR 2018, section 3.3.
+    Source: Wang et al., "Learning depth from monocular videos using direct methods", CVPR 2018.
     """
     return values / values.mean((-2, -1), keepdim=True).clamp(min=1e-7)
