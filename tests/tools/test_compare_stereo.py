@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import compare_stereo
 from vo3d.inference.pretrained import Pretrained
-from vo3d.model import Prediction
+from vo3d.model import DepthModel, Prediction
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.sample import Sample
 from vo3d.world.drive_files import render_to_kitti
@@ -17,17 +17,24 @@ from vo3d.world.drive_files import render_to_kitti
 SIZE = (96, 312)
 
 
-class Knowing(nn.Module):
-    """Gives the true depths of the frames that it is shown, one after the other, times a factor."""
+class Knowing(DepthModel):
+    """Gives the true depths of the frames that it is shown, times a factor."""
+
+    needs = ("image",)
+    gives = ("depth",)
 
     def __init__(self, depths: Tensor, factor: float) -> None:
         super().__init__()
         self.depths, self.factor, self.size = depths, factor, SIZE
 
-    def predict(self, sample: Sample) -> Prediction:
+    def forward(self, sample: Sample) -> Prediction:
         """The depth of the frame that its index names."""
         assert sample.index is not None
         return {"depth": self.factor * self.depths[sample.index]}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        return {}
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +66,15 @@ def test_true_depth_comes_out_best(
     monkeypatch.setattr(
         compare_stereo,
         "load_pretrained",
-        lambda name: Pretrained(model=models[name], name=name, class_path="", init_args={}),  # type: ignore[arg-type]
+        lambda name: Pretrained(model=models[name], name=name, class_path="", init_args={}),
     )
 
     table = rows(drive, tmp_path, capsys)
 
     assert list(table) == ["OpenCV", "right", "double", "no disparity"]
     errors = {name: row["photometric"] for name, row in table.items()}
-    assert errors["right"] < 1.1 * errors["OpenCV"]
+    # OpenCV's depths are those that make the images agree best, where it gives any
+    assert errors["OpenCV"] < errors["right"] < 1.4 * errors["OpenCV"]
     assert errors["right"] < 0.7 * errors["double"] < errors["no disparity"]
     assert table["right"]["median"] < 0.03
     assert table["right"]["ratio"] == pytest.approx(1, abs=0.03)
