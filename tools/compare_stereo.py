@@ -33,6 +33,7 @@ from vo3d.report.depth import plot_contact_sheet
 from vo3d.sample import Sample
 
 FAR = 1e6  # metres: no disparity
+STEPS = (0.0, 2.0, 5.0, 10.0, 25.0, 50.0)  # percent, of errors in pictures
 
 
 def compare(
@@ -85,7 +86,12 @@ def compare(
             sums.setdefault(name, []).append(row)
         if index % 5 == 0:
             views += [
-                DepthMap(name=f"{name}, {small.names[index]}", image=sample.image[0, 0], depth=depth, truth=truth)
+                DepthMap(
+                    name=f"{Path(name).name}, {small.names[index]}",
+                    image=sample.image[0, 0],
+                    depth=depth.clamp(max=cap[1]),
+                    truth=torch.where(near, truth, 0.0),
+                )
                 for name, depth in answers.items()
             ]
     table = {name: _mean(rows) for name, rows in sums.items()}
@@ -93,7 +99,7 @@ def compare(
     if out is not None:
         out.write_text(json.dumps({"frames": list(frames), "sequence": sequence, "rows": table}, indent=1) + "\n")
     if picture is not None:
-        save_figure(plot_contact_sheet(views), picture)
+        save_figure(plot_contact_sheet(views, steps=STEPS, within=25.0), picture)
 
 
 def _matched(sample: Sample, small: Sample) -> Float[Tensor, "h w"]:
