@@ -1,7 +1,7 @@
 """Compare depths of a single view with OpenCV's stereo matching on real pairs, where there is no true depth.
 
-    python tools/compare_stereo.py --root data/kitti_odometry --sequence 06 --frames 40 51 \
-        --weights runs/undeepvo_pairs undeepvo_streets --picture stereo.png
+    python tools/compare_stereo.py --root data/kitti_odometry --sequence 06 --frames "[40,51]" \
+        --weights "[runs/undeepvo_pairs/checkpoints/last.ckpt]" --picture stereo.png
 
 The left image is made from the right one by the depth of each model, by OpenCV's (semi-global matching at the size of
 the files, brought to the model's by the nearest pixel), and by no disparity at all. The photometric error is
@@ -87,7 +87,7 @@ def compare(
         if index % 5 == 0:
             views += [
                 DepthMap(
-                    name=f"{Path(name).name}, {small.names[index]}",
+                    name=f"{name}, {small.names[index]}",
                     image=sample.image[0, 0],
                     depth=depth.clamp(max=cap[1]),
                     truth=torch.where(near, truth, 0.0),
