@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -71,7 +72,7 @@ class CutRecording(Recording):
         views = [cut_to(self.recording.clip([index]), self.size) for index in indices]
         whole = ("left_T_right", "cam_T_imu")  # have no axis of views
         per_view = [name for name in views[0].given() if name not in {*whole, "scene"}]
-        joined = {name: torch.cat([getattr(view, name) for view in views]) for name in per_view}
+        joined: dict[str, Any] = {name: torch.cat([getattr(view, name) for view in views]) for name in per_view}
         return replace(views[0], **joined)
 
     def poses(self) -> Float64[Tensor, "n 4 4"] | None:

@@ -27,7 +27,7 @@ from vo3d.datasets.tabletop import Tabletop
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.compare import print_comparison
-from vo3d.evaluation.tasks.depth import Depth, evenly_spaced
+from vo3d.evaluation.tasks.depth import Depth
 from vo3d.formats.files import atomic_path, make_folder
 from vo3d.formats.results import Result
 from vo3d.geometry import subsample
@@ -36,7 +36,7 @@ from vo3d.inference.pretrained import load_pretrained
 from vo3d.model import Model
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.provenance import provenance
-from vo3d.recording import Recording, RecordingDataset
+from vo3d.recording import Recording, RecordingDataset, evenly_spaced
 from vo3d.report.canvas import INK, WIDTH, new_figure, save_figure
 from vo3d.report.depth import MAPS, STEPS, colour_depth, depth_error, depth_limits, percent_within
 from vo3d.sample import Sample

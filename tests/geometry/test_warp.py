@@ -460,3 +460,20 @@ def test_real_depth_and_poses_make_the_other_real_view(shared_data: Path, first:
 
     assert difference(later_T_now) < 0.5 * difference(EYE)
     assert difference(later_T_now) < 0.4 * difference(se3.inverse(later_T_now))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("size", [(8, 12), (96, 128)])
+def test_a_motion_that_is_not_finite_shows_nothing(value: float, size: tuple[int, int]) -> None:
+    """A network that has diverged must not have `grid_sample` read beyond the image, which ends the process."""
+    motion = torch.eye(4).repeat(2, 1, 1)
+    motion[0, 0, 3] = value
+    K = torch.tensor([[100.0, 0, size[1] / 2], [0, 100, size[0] / 2], [0, 0, 1]]).repeat(2, 1, 1)
+    depth = torch.full((2, *size), 4.0).requires_grad_()
+
+    image, valid = warp_by_depth(torch.rand(2, 3, *size), depth, K, motion)
+    image.sum().backward()
+
+    assert not valid[0].any()
+    assert (image[0] == 0).all()
+    assert valid[1].all()

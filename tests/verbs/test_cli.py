@@ -102,9 +102,9 @@ def test_evaluate_scores_a_run_beside_baselines(
 def test_a_method_without_parameters_is_evaluated_from_a_file(tmp_path: Path) -> None:
     """`--data` replaces arguments of the test set, `--baseline_data` those that only the baselines see."""
     config = tmp_path / "standing.yaml"
-    clips = {"class_path": "tiny.TinyClips", "init_args": {"seeds": [1], "frames": 6}}
+    train, test = ({"class_path": "tiny.TinyClips", "init_args": {"seeds": [1], "frames": frames}} for frames in (9, 6))
     net = {"class_path": "vo3d.models.constant_motion.ConstantMotion"}
-    config.write_text(yaml.safe_dump({"model": {"net": net}, "data": {"train": clips, "test": clips}}))
+    config.write_text(yaml.safe_dump({"model": {"net": net}, "data": {"train": train, "test": test}}))
     words = ["--allow", "tiny", "--out", str(tmp_path / "out"), "--lengths", "1"]
     words += ["--data", '{"frames": 9, "seeds": [2]}']
     assert main(["evaluate", str(config), *words, "--baselines", "constant", "--baseline_data", '{"frames": 9}']) == 0

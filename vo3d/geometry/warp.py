@@ -235,6 +235,7 @@ def _sampled(image: Tensor, x: Tensor, y: Tensor, known: Tensor, mode: str = "bi
     x, y, known = (positions.expand(*batch, *size) for positions in (x, y, known))
     x_limit, y_limit = (((extent - 1) / 2 + BORDER_SLACK) * _per_pixel(extent) for extent in (w, h))
     valid = known & (x.abs() <= x_limit) & (y.abs() <= y_limit)
+    x, y = (torch.where(valid, positions, 0.0) for positions in (x, y))  # NaN lets grid_sample read beyond the image
     maps = (math.prod(batch), math.prod(size[:-1]), size[-1])  # 4-D grids even for a sweep: exporters refuse 5-D ones
     values = torch.nn.functional.grid_sample(
         image.expand(*batch, c, h, w).reshape(-1, c, h, w),
