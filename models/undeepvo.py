@@ -58,8 +58,8 @@ class UnDeepVO(DepthModel):
         motion_channels: of the convolutions of the motion network.
         kernels: of the first stages of either network, odd; the others have 3.
         hidden: width of the heads of the motion network.
-        batch_norm: batch normalisation after each convolution; the paper tells of none, and small networks learn in
-            half the steps with it. Of the paper's networks; those of the port always have some.
+        batch_norm: batch normalisation after each convolution; the paper tells of none. Of the paper's networks; those
+            of the port always have some.
         network: the paper's networks, or those of the port MisterMap/undeepvo, with the same channels, kernels and
             hidden; they pool. Its weights also need `pool` "max" and `focal` None.
         output: whether the last number is spread over depth, as the paper has it, or over inverse depth.

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.layers.downsampling import Pool, pooling_layer
+from vo3d.layers.pose import motion_head
 
 LAST = 32  # channels before the last convolution of the depth network, whatever the others have
 GRID = 7  # rows and columns of averages that the heads of the motion network read
@@ -117,16 +118,7 @@ class PortMotionNet(nn.Module):
                 convolution = nn.Conv2d(inputs, after, kernel, padding=kernel // 2)
                 self.encoder.append(nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(), *halving))
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
-        self.translation, self.rotation = (
-            nn.Sequential(
-                nn.Linear(GRID**2 * channels[-1], hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, 3),
-            )
-            for _ in range(2)
-        )
+        self.translation, self.rotation = (motion_head(GRID**2 * channels[-1], hidden) for _ in range(2))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pairs: Float[Tensor, "n 6 h w"]) -> Float[Tensor, "n 6"]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from vo3d.layers.downsampling import Pool, pooling_layer
+from vo3d.layers.pose import motion_head
 
 
 def _convolution(
@@ -115,16 +116,7 @@ class MotionNet(nn.Module):
             nn.Flatten(),
         )
         rows, columns = (-(-side // 2 ** len(channels)) for side in size)
-        self.translation, self.rotation = (
-            nn.Sequential(
-                nn.Linear(rows * columns * channels[-1], hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, 3),
-            )
-            for _ in range(2)
-        )
+        self.translation, self.rotation = (motion_head(rows * columns * channels[-1], hidden) for _ in range(2))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pairs: Float[Tensor, "n 6 h w"]) -> Float[Tensor, "n 6"]:

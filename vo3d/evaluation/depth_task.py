@@ -1,4 +1,4 @@
-"""What the tasks of depth maps share: which views are scored, the run over a recording, and the sheets of maps."""
+"""Score depth maps: the choice of views, the run over a recording and the sheets of maps that all such tasks share."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence

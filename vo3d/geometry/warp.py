@@ -167,7 +167,7 @@ def warp_homography(
 def _seen_in_source(
     depth: Tensor, K: Tensor, source_T_target: Tensor, K_source: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `reproject` finds, as maps `*b h w`: x, y and z in the source, and where they mean something.
+    """Find what `reproject` gives, as maps `*b h w`: x, y and z in the source, and where they mean something.
 
     A pixel p at depth d is seen at d K_source R K^-1 p + K_source t, up to scale. Matrix (the homography of infinitely
     far planes) and vector are made once an image, from the five numbers of a camera that are not constant. Pixels count

@@ -18,7 +18,7 @@ from vo3d.recording import Recording
 
 @dataclass(frozen=True)
 class CloudRules:
-    """Which pixels of which frames become points.
+    """Choose the pixels of the frames that become points.
 
     Args:
         every: so many-th frame.

@@ -2,12 +2,21 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vo3d.geometry import rotations, se3
 
 # Yaw, the camera's y axis, comes first: the order is singular only at a pitch of 90 degrees, which no car meets.
 EULER_ORDER: rotations.EulerOrder = "yxz"
+
+
+def motion_head(inputs: int, hidden: int) -> nn.Sequential:
+    """Make the three linear layers, rectified between, that give three numbers of a motion from `inputs` features.
+
+    Source: the separate heads for translation and angles of Li et al., "UnDeepVO", ICRA 2018, figure 2.
+    """
+    rectified = (nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+    return nn.Sequential(*rectified, nn.Linear(hidden, 3))
 
 
 def pose_from_vector(vector: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
