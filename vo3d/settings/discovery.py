@@ -3,9 +3,12 @@
 import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
+from typing import TypeVar
 
 from vo3d.model import Model
 from vo3d.recording import Layout, SequenceLayout
+
+Kind = TypeVar("Kind", Layout, SequenceLayout)
 
 
 def names_in(package: str) -> Iterator[tuple[str, object]]:
@@ -16,13 +19,17 @@ def names_in(package: str) -> Iterator[tuple[str, object]]:
 
 def known_layouts() -> list[Layout]:
     """List the layouts of scenes that the datasets declare, in the order in which a folder is held against them."""
-    declared = {id(value): value for _, value in names_in("vo3d.datasets") if isinstance(value, Layout)}
-    return sorted(declared.values(), key=lambda layout: layout.rank)
+    return _declared(Layout)
 
 
 def known_sequence_layouts() -> list[SequenceLayout]:
     """List the layouts of frames in time order that the datasets declare, in the order in which they are tried."""
-    declared = {id(value): value for _, value in names_in("vo3d.datasets") if isinstance(value, SequenceLayout)}
+    return _declared(SequenceLayout)
+
+
+def _declared(kind: type[Kind]) -> list[Kind]:
+    """List what the datasets declare of a kind, by rank."""
+    declared = {id(value): value for _, value in names_in("vo3d.datasets") if isinstance(value, kind)}
     return sorted(declared.values(), key=lambda layout: layout.rank)
 
 
