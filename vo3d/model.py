@@ -23,8 +23,8 @@ class Prediction(TypedDict, total=False):
     confidence: Tensor  # *b s h w, in [0, 1]
     log_probability: Tensor  # *b d h w, of each depth hypothesis
     flow: Tensor  # *b s-1 2 h w, pixels
-    mask: Tensor  # *b s-1 k h w, membership of k moving objects
-    object_motion: Tensor  # *b s-1 k 4 4, rigid motion of each mask
+    mask: Tensor  # *b s-1 k h w, membership in [0, 1] of k moving objects, in the earlier view
+    object_motion: Tensor  # *b s-1 k 4 4, rigid motion of each mask to the next view, in the earlier camera's axes
     descriptor: Tensor  # *b s c, of unit length
     log_variance: Tensor  # *b s 6, of metres x 3 and radians x 3
     occupancy: Tensor  # *b d d d, probability, axes x y z of the grid
