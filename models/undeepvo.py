@@ -10,13 +10,12 @@ from typing import ClassVar, Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from vo3d import losses
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.geometry import rotations, se3
-from vo3d.geometry.camera import scale_intrinsics
+from vo3d.geometry.camera import flip_intrinsics, scale_intrinsics
 from vo3d.geometry.stereo import check_pair
 from vo3d.geometry.warp import reproject, warp_by_depth
 from vo3d.layers.downsampling import Pool
@@ -28,12 +27,6 @@ from vo3d.sample import Sample
 
 Network = Literal["paper", "mistermap"]
 Output = Literal["depth", "inverse_depth"]
-
-
-def _halved(maps: Float[Tensor, "b s c h w"]) -> Float[Tensor, "b s c rows columns"]:
-    """Average maps over blocks of 2 x 2 pixels."""
-    small = avg_pool2d(maps.flatten(0, 1), 2)
-    return small.reshape(*maps.shape[:3], *small.shape[-2:])
 
 
 class UnDeepVO(DepthModel):
@@ -77,6 +70,8 @@ class UnDeepVO(DepthModel):
         registration: weight of the distance of the points of two frames, metres; where both are within `max_depth`.
         smoothness: weight of the edge-aware smoothness of inverse depth over its mean.
         edge_weight: how much an edge of the image lets inverse depth jump.
+        mirror_right: show the networks the right view in a mirror, and mirror what they say. What only one camera sees
+            then lies on the same side of things in all that they see; else no image tells on which.
         spatial_share: share of the training in which only the terms between left and right count; motions learnt from
             depths that mean nothing yet are lost work. The motion network rests meanwhile.
         image_mean, image_std: RGB in [0, 1], of the training frames; kept with the weights.
@@ -119,6 +114,7 @@ class UnDeepVO(DepthModel):
         registration: float = 0.001,
         smoothness: float = 0.02,
         edge_weight: float = 10.0,
+        mirror_right: bool = False,
         spatial_share: float = 0.0,
         image_mean: tuple[float, float, float] = (0.45, 0.45, 0.45),
         image_std: tuple[float, float, float] = (0.25, 0.25, 0.25),
@@ -160,6 +156,7 @@ class UnDeepVO(DepthModel):
             smoothness,
             spatial_share,
         )
+        self.mirror_right = mirror_right
         self.needs_progress = spatial_share > 0  # type: ignore[misc]
         self.register_buffer("image_mean", torch.tensor(image_mean).reshape(3, 1, 1))
         self.register_buffer("image_std", torch.tensor(image_std).reshape(3, 1, 1))
@@ -185,7 +182,12 @@ class UnDeepVO(DepthModel):
         depth, prev_T_cam = self._answer(sample.image, sample.K)
         if sample.right is None:
             return {"depth": depth, "prev_T_cam": prev_T_cam}
-        right_depth, right_prev_T_cam = self._answer(sample.right, sample.K)
+        if self.mirror_right:
+            K = None if sample.K is None else flip_intrinsics(sample.K, self.size[1])
+            right_depth, right_prev_T_cam = self._answer(sample.right.flip(-1), K)
+            right_depth, right_prev_T_cam = right_depth.flip(-1), se3.mirror(right_prev_T_cam)
+        else:
+            right_depth, right_prev_T_cam = self._answer(sample.right, sample.K)
         aux = {"right_depth": right_depth, "right_prev_T_cam": right_prev_T_cam}
         return {"depth": depth, "prev_T_cam": prev_T_cam, "aux": aux}
 
@@ -312,7 +314,7 @@ class UnDeepVO(DepthModel):
         inverse, means = 1 / depth, []
         for level in range(self.scales):
             if level > 0:
-                image, other, inverse = _halved(image), _halved(other), _halved(inverse[:, :, None])[:, :, 0]
+                image, other, inverse = (losses.halved(maps) for maps in (image, other, inverse))
                 K, K_other = scale_intrinsics(K, 0.5, 0.5), scale_intrinsics(K_other, 0.5, 0.5)
             made, valid = warp_by_depth(other, 1 / inverse, K, other_T_this, K_other)  # b s 3 h w
             error = losses.photometric_error(image, made, valid, self.ssim_weight, self.ssim_window)

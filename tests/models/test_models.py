@@ -20,6 +20,7 @@ from vo3d.models.mvsnet import MVSNet
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.semi_global import SemiGlobalStereo
+from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.sample import Sample
 
@@ -54,6 +55,14 @@ CASES = [
         overfit_steps=100,
         overfit_rate=3e-3,
         overfit_to=0.5,
+    ),
+    Case(
+        "SfMNet",
+        lambda size: SfMNet(size=size, channels=(8, 16, 16), hidden=16, output="inverse_depth", max_depth=10.0),
+        poses=True,
+        overfit_steps=100,
+        overfit_rate=3e-3,
+        overfit_to=0.7,
     ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(

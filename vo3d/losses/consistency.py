@@ -62,6 +62,24 @@ def registration_error(
 
 
 @full_precision
+def moved_depth_error(
+    moved: Float[Tensor, "*b h w"], other: Float[Tensor, "*b h w"], pixels: Float[Tensor, "*b h w 2"]
+) -> tuple[Float[Tensor, "*b h w"], Bool[Tensor, "*b h w"]]:
+    """Compute |z - D'(p)|, in metres: the depth that a point has moved to, and that of the other view in its place.
+
+    `moved` is z of the points of this view at the other instant, in the other camera; `pixels` are where they lie in it
+    (NaN: nowhere). Depths of 0 and below are unknown.
+
+    Source: the forward-backward constraint of Vijayanarasimhan et al., "SfM-Net", 2017, section 3.3, where z is written
+    as the depth before plus the z of the scene flow.
+    """
+    known = _is_known(other)
+    seen, valid = _sample_known(other[..., None, :, :], known, pixels)
+    valid = valid & _is_known(moved)
+    return torch.where(valid, (torch.where(valid, moved, 0.0) - seen[..., 0, :, :]).abs(), 0.0), valid
+
+
+@full_precision
 def round_trip_error(
     flow: Float[Tensor, "*b 2 h w"], back: Float[Tensor, "*b 2 h w"]
 ) -> tuple[Float[Tensor, "*b h w"], Bool[Tensor, "*b h w"]]:

@@ -33,6 +33,19 @@ def squared_euler_error(estimate: Float[Tensor, "*b 3"], target: Float[Tensor, "
     return wrap_angle(estimate - target).square().sum(dim=-1)
 
 
+def pose_error(
+    estimate: Float[Tensor, "*b 4 4"], truth: Float[Tensor, "*b 4 4"]
+) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """Compute how far motions are from true ones: ||R'^-1 (t - t')|| in metres, and the angle of R'^-1 R in radians.
+
+    The angle is acos((trace - 1) / 2), taken of both sine and cosine: an arc cosine alone has no gradient at 0.
+
+    Source: the supervision of the camera in Vijayanarasimhan et al., "SfM-Net", 2017, section 3.3.
+    """
+    left = se3.relative(estimate, truth)
+    return left[..., :3, 3].norm(dim=-1), rotations.so3_log(left[..., :3, :3]).norm(dim=-1)
+
+
 def pose_consistency(
     left_motion: Float[Tensor, "*b 4 4"],
     right_motion: Float[Tensor, "*b 4 4"],

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from kornia.filters import get_gaussian_kernel1d
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import avg_pool2d, pad
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry.precision import full_precision
@@ -85,6 +85,12 @@ def photometric_error(
     if ssim_weight > 0:
         error = error + ssim_weight * structural_error(image, other, window)
     return error if valid is None else torch.where(valid, error, 0.0)
+
+
+def halved(maps: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b c rows columns"]:
+    """Average maps over blocks of 2 x 2 pixels, for errors at several scales; an odd last row or column is left out."""
+    small = avg_pool2d(maps.reshape(-1, *maps.shape[-3:]), 2)
+    return small.reshape(*maps.shape[:-2], *small.shape[-2:])
 
 
 def masked_mean(values: Float[Tensor, "*b"], valid: Bool[Tensor, "*b"]) -> Float[Tensor, ""]:
