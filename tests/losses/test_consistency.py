@@ -11,7 +11,7 @@ from stereo_scenes import StereoScene, street_scene, wall_scene
 from textured_plane import textured_plane
 from vo3d.geometry import reproject, se3
 from vo3d.geometry.camera import pixel_grid
-from vo3d.losses import disparity_consistency, masked_mean, registration_error, round_trip_error
+from vo3d.losses import disparity_consistency, masked_mean, moved_depth_error, registration_error, round_trip_error
 
 H, W = 6, 8
 K = torch.tensor([[7.0, 0.3, 3.4], [0, 6.0, 2.6], [0, 0, 1]], dtype=torch.float64)
@@ -108,6 +108,20 @@ def test_registration_error_equals_a_loop(own: bool, generator: torch.Generator)
     _compare(_registered(depth, other, K, MOTION, K_OTHER if own else None), expected)
 
 
+def test_moved_depth_error_equals_a_loop(generator: torch.Generator) -> None:
+    moved, other = _depths(generator, holes=True).flip(-2), _depths(generator, holes=True).flip(-1)
+    pixels = pixel_grid(H, W, dtype=torch.float64) + 2 * torch.randn(H, W, 2, generator=generator, dtype=torch.float64)
+    pixels[1, 5] = torch.nan
+
+    expected: list[list[float | None]] = [[None] * W for _ in range(H)]
+    for y, x in product(range(H), range(W)):
+        seen = _bilinear(_known(other)[None], *pixels[y, x].tolist())
+        if seen is not None and math.isfinite(_known(moved)[y, x]):
+            expected[y][x] = abs(float(moved[y, x]) - seen[0])
+
+    _compare(moved_depth_error(moved, other, pixels), expected)
+
+
 def test_round_trip_error_equals_a_loop(generator: torch.Generator) -> None:
     flow, back = 4 * torch.rand(2, 2, H, W, generator=generator, dtype=torch.float64) - 2
     flow[:, 2, 3] = torch.nan
@@ -182,6 +196,7 @@ def test_any_batch_axes(batch: tuple[int, ...], generator: torch.Generator) -> N
     calls = (
         (disparity_consistency, (depth, other, pixels)),
         (registration_error, (depth, other, pixels, cameras, other_T_cam)),
+        (moved_depth_error, (depth, other, pixels)),
         (round_trip_error, (flow[0], flow[1])),
     )
     for call, arguments in calls:
@@ -230,6 +245,7 @@ def test_gradients_are_finite_beside_gaps(generator: torch.Generator) -> None:
     terms = (
         disparity_consistency(depth, other, pixels),
         _registered(depth, other, camera, motion),
+        moved_depth_error(depth, other, pixels),
         round_trip_error(flow, back),
     )
     sum(error.sum() for error, _ in terms).backward()
@@ -245,12 +261,13 @@ def test_masks_without_a_pixel_give_zero() -> None:
     terms = (
         disparity_consistency(depth, depth, nowhere.movedim(0, -1)),
         _registered(depth, torch.zeros(H, W), K.float(), torch.eye(4)),
+        moved_depth_error(depth, depth, nowhere.movedim(0, -1)),
         round_trip_error(nowhere, nowhere),
     )
     means = [masked_mean(*term) for term in terms]
     sum(means).backward()
 
-    assert [mean.item() for mean in means] == [0, 0, 0]
+    assert [mean.item() for mean in means] == [0, 0, 0, 0]
     assert depth.grad.tolist() == torch.zeros(H, W).tolist()
     assert nowhere.grad.tolist() == torch.zeros(2, H, W).tolist()
 
@@ -363,3 +380,20 @@ def test_flow_of_a_street_is_that_of_its_depth_and_motion() -> None:
     assert error[valid].mean() < 1
     wrong, wrong_valid = round_trip_error(-sample.flow, (back - grid).movedim(-1, -3))
     assert wrong[wrong_valid].median() > 1
+
+
+def test_moved_depths_of_a_street_are_those_of_the_next_frame() -> None:
+    scene = street_scene(views=3)
+    sample = scene.sample
+    depth, K = sample.depth, sample.K
+    next_T_cam = se3.inverse(scene.prev_T_cam)
+
+    def errors(scale: float, next_T_cam: Tensor) -> Tensor:
+        pixels, moved = reproject(depth[:, :-1], K[:, :-1], next_T_cam, K[:, 1:])
+        error, valid = moved_depth_error(moved, scale * depth[:, 1:], pixels)
+        assert valid.float().mean() > 0.4
+        return error[valid]
+
+    assert errors(1.0, next_T_cam).median() < 0.01  # metres
+    for wrong in (errors(1.2, next_T_cam), errors(1.0, scene.prev_T_cam)):
+        assert wrong.median() > 0.3

@@ -7,7 +7,7 @@ import torch
 
 from stereo_scenes import wall_scene
 from vo3d.geometry import se3
-from vo3d.losses import pose_consistency, squared_euler_error, squared_translation_error, wrap_angle
+from vo3d.losses import pose_consistency, pose_error, squared_euler_error, squared_translation_error, wrap_angle
 
 
 def test_translation_error_is_the_squared_norm() -> None:
@@ -166,3 +166,28 @@ def test_one_rig_serves_all_pairs_of_its_clip(generator: torch.Generator) -> Non
 
     assert apart.shape == turn.shape == (2, 3)
     assert apart.max() < 1e-12
+
+
+def test_pose_error_is_the_length_and_the_angle_of_what_is_left(generator: torch.Generator) -> None:
+    truth = se3.exp(torch.randn(5, 6, generator=generator, dtype=torch.float64))
+    left = se3.exp(torch.tensor([0.3, -0.4, 1.2, 0.2, -0.1, 0.2], dtype=torch.float64))
+
+    apart, turn = pose_error(truth @ torch.linalg.inv(left), truth)
+
+    R, t = left[:3, :3], left[:3, 3]
+    torch.testing.assert_close(apart, t.norm().expand(5))
+    torch.testing.assert_close(turn, torch.arccos((R.trace() - 1) / 2).expand(5))
+    assert turn[0].item() == pytest.approx(0.3)
+    assert max(value.max() for value in pose_error(truth, truth)) < 1e-7
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 1.0, math.pi])
+def test_gradients_of_pose_error_are_finite(angle: float) -> None:
+    estimate = torch.eye(4, requires_grad=True)
+    truth = se3.exp(torch.tensor([0.0, 0, 0, 0, angle, 0]))
+
+    apart, turn = pose_error(estimate, truth)
+    (apart + turn).backward()
+
+    assert turn.item() == pytest.approx(angle, abs=1e-3)
+    assert estimate.grad.isfinite().all()

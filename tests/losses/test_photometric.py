@@ -11,7 +11,7 @@ from torch import Tensor
 from stereo_scenes import StereoScene, street_scene, wall_scene
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3, warp_by_depth
-from vo3d.losses import masked_mean, photometric_error, structural_error
+from vo3d.losses import halved, masked_mean, photometric_error, structural_error
 
 
 def _images(generator: torch.Generator, *shape: int) -> tuple[Tensor, Tensor]:
@@ -214,6 +214,16 @@ def test_a_window_as_large_as_images_allow() -> None:
     image = torch.zeros(3, 6, 9)
     assert structural_error(image, image, 11).max() == 0
     assert photometric_error(image[..., :1, :], image[..., :1, :], ssim_weight=0.0).max() == 0  # no window at all
+
+
+def test_halved_maps_are_means_of_four_pixels(generator: torch.Generator) -> None:
+    maps = torch.rand(2, 3, 2, 5, 7, generator=generator)
+
+    small = halved(maps)
+
+    assert small.shape == (2, 3, 2, 2, 3)
+    for y, x in product(range(2), range(3)):
+        torch.testing.assert_close(small[..., y, x], maps[..., 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((-2, -1)))
 
 
 def _stereo(scene: StereoScene, *, scale: float = 1.0, baseline: float = 1.0) -> float:
