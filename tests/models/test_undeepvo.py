@@ -11,6 +11,7 @@ from vo3d import losses
 from vo3d.datasets.transforms import HorizontalFlip
 from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, pixel_grid, project, rotations, se3, warp_by_disparity
+from vo3d.geometry.camera import flip_intrinsics
 from vo3d.model import Prediction
 from vo3d.models.undeepvo import DepthNet, MotionNet, UnDeepVO
 from vo3d.sample import Sample
@@ -170,6 +171,24 @@ def test_the_right_stream_is_the_same_networks_on_the_right_images() -> None:
 
     assert torch.equal(aux["right_depth"], swapped["depth"])
     assert torch.equal(aux["right_prev_T_cam"], swapped["prev_T_cam"])
+
+
+def test_a_mirrored_right_stream_is_what_the_networks_say_of_a_mirror() -> None:
+    sample = wall_scene(views=3).sample
+    model = _model(mirror_right=True)
+
+    prediction = model(sample)
+    mirror = replace(
+        sample, image=sample.right.flip(-1), K=flip_intrinsics(sample.K, sample.image.shape[-1]), right=None
+    )
+    seen = model(mirror)
+
+    aux = prediction["aux"]
+    assert torch.equal(aux["right_depth"], seen["depth"].flip(-1))
+    assert torch.equal(aux["right_prev_T_cam"], se3.mirror(seen["prev_T_cam"]))
+    plain = _model()(sample)
+    assert torch.equal(prediction["depth"], plain["depth"])  # the left stream is as it was
+    assert not torch.equal(aux["right_depth"], plain["aux"]["right_depth"])
 
 
 # The loss of the truth, and of what is not true
