@@ -16,7 +16,7 @@ from vo3d.formats.weights import KeyMap
 from vo3d.geometry import rotations, se3
 from vo3d.geometry.camera import backproject, pixel_grid
 from vo3d.geometry.scene_flow import flow_of_points, object_displacement, transform_maps
-from vo3d.geometry.warp import sample_image
+from vo3d.geometry.warp import warp_by_flow
 from vo3d.layers.downsampling import Pool
 from vo3d.model import DepthModel, Prediction
 from vo3d.models.sfmnet_networks import PIVOTS, MotionNet, Motions, StructureNet, Up
@@ -314,9 +314,7 @@ class SfMNet(DepthModel):
                 image, other, flow = (losses.halved(maps) for maps in (image, other, flow))
                 flow = flow / 2
                 visible = losses.halved(visible.float()) == 1
-            grid = pixel_grid(*image.shape[-2:], device=flow.device)
-            pixels = torch.where(visible[..., None], grid + flow.movedim(-3, -1), torch.nan)
-            made, valid = sample_image(other, pixels)
+            made, valid = warp_by_flow(other, torch.where(visible[..., None, :, :], flow, torch.nan))
             error = losses.photometric_error(image, made, valid, self.ssim_weight)
             means.append(losses.masked_mean(error, valid))
         return torch.stack(means).mean()

@@ -7,12 +7,15 @@ The left image is made from the right one by the depth of each model, by OpenCV'
 the files, brought to the model's by the nearest pixel), and by no disparity at all. The photometric error is
 0.85 (1 - SSIM) / 2 + 0.15 L1, averaged over the pixels that OpenCV knows and that lie in the right image by every
 depth; the difference of depth is |z - z_OpenCV| / z_OpenCV over the pixels that OpenCV puts within `cap` metres.
+
+Models of motion or flow also make each frame from the next one (the last from the one before), whose photometric error
+stands beside that of the next frame as it is, both over the pixels that lie in it.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,9 +27,11 @@ from vo3d.datasets.resize import resize_labels
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
-from vo3d.geometry.warp import warp_by_depth
+from vo3d.geometry.camera import pixel_grid
+from vo3d.geometry.warp import reproject, warp_by_depth, warp_by_flow
 from vo3d.inference.pretrained import load_pretrained
 from vo3d.losses import masked_mean, photometric_error
+from vo3d.model import Prediction
 from vo3d.models.semi_global import SemiGlobalStereo
 from vo3d.report.canvas import save_figure
 from vo3d.report.depth import plot_contact_sheet
@@ -43,6 +48,7 @@ def compare(
     frames: tuple[int, int] = (40, 51),
     colour: bool = False,
     cap: tuple[float, float] = (1.0, 60.0),
+    scaling: Literal["none", "median"] = "none",
     picture: Path | None = None,
     out: Path | None = None,
 ) -> None:
@@ -55,6 +61,7 @@ def compare(
         frames: first and last (exclusive) frame.
         colour: take the colour cameras.
         cap: metres between which differences of depth are counted.
+        scaling: "median" multiplies each depth map by the median of OpenCV's over its own, within the cap.
         picture: a file for the images and depths of a few frames.
         out: a file for the numbers, JSON.
     """
@@ -69,13 +76,17 @@ def compare(
     sums: dict[str, list[dict[str, float]]] = {}
     views: list[DepthMap] = []
     for index in range(len(small)):
-        sample = Sample.collate([small.clip([index])])
+        beside = index + 1 if index + 1 < len(small) else index - 1
+        sample = Sample.collate([small.clip([index, beside])])
         truth = _matched(whole.clip([index]), sample)
-        answers = {name: model.predict(sample)["depth"][0, 0] for name, model in models.items()}
+        near = (truth > cap[0]) & (truth < cap[1])
+        predictions = {name: model.predict(sample) for name, model in models.items()}
+        answers = {name: prediction["depth"][0, 0] for name, prediction in predictions.items()}
+        if scaling == "median":
+            answers = {name: depth * (truth[near].median() / depth[near].median()) for name, depth in answers.items()}
         depths = {"OpenCV": truth, **answers, "no disparity": torch.full_like(truth, FAR)}
         made = {name: _made(sample, depth) for name, depth in depths.items()}
         common = torch.stack([valid for _, valid in made.values()]).all(0) & (truth > 0)
-        near = (truth > cap[0]) & (truth < cap[1])
         for name, (image, _) in made.items():
             error = photometric_error(sample.image[0, 0], image, common)
             row = {"photometric": float(masked_mean(error, common)), "counted": float(common.float().mean())}
@@ -83,6 +94,7 @@ def compare(
                 apart = ((depths[name] - truth).abs() / truth)[near]
                 row |= {"median": float(apart.median()), "mean": float(apart.mean())}
                 row["ratio"] = float((depths[name] / truth)[near].median())
+                row |= _from_beside(sample, predictions[name])
             sums.setdefault(name, []).append(row)
         if index % 5 == 0:
             views += [
@@ -116,6 +128,21 @@ def _made(sample: Sample, depth: Float[Tensor, "h w"]) -> tuple[Float[Tensor, "3
     return warp_by_depth(sample.right[0, 0], depth, sample.K[0, 0], right_T_left)
 
 
+def _from_beside(sample: Sample, prediction: Prediction) -> dict[str, float]:
+    """Compute the photometric error of the first frame made from the second one, and of that one as it is."""
+    image, other = sample.image[0]
+    if "flow" in prediction:
+        flow = prediction["flow"][0, 0]
+    elif "prev_T_cam" in prediction and sample.K is not None:
+        pixels, _ = reproject(prediction["depth"][0, 0], sample.K[0, 0], se3.inverse(prediction["prev_T_cam"][0, 0]))
+        flow = (pixels - pixel_grid(*image.shape[-2:])).movedim(-1, -3)
+    else:
+        return {}
+    made, valid = warp_by_flow(other, flow)
+    errors = {"next": made, "next_as_it_is": other}
+    return {name: float(masked_mean(photometric_error(image, one, valid), valid)) for name, one in errors.items()}
+
+
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
@@ -124,12 +151,14 @@ def _print(table: dict[str, dict[str, float]], num: int) -> None:
     """Print the table, means over the frames."""
     reference = table["OpenCV"]["photometric"]
     lines = [
-        "| depth of | photometric error | over OpenCV's | median difference | mean difference | median ratio |",
-        "|---|---|---|---|---|---|",
+        "| depth of | photometric error | over OpenCV's | median difference | mean difference | median ratio "
+        "| from the next frame | next frame as it is |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in table.items():
         given: list[Any] = [f"{row['photometric']:.4f}", f"{row['photometric'] / reference:.2f}"]
         given += [f"{row[key]:.3f}" if key in row else "" for key in ("median", "mean", "ratio")]
+        given += [f"{row[key]:.4f}" if key in row else "" for key in ("next", "next_as_it_is")]
         lines.append(f"| {' | '.join([name, *given])} |")
     share = 100 * table["OpenCV"]["counted"]
     sys.stdout.write("\n".join([*lines, f"means over {num} frames; {share:.0f} % of the pixels counted"]) + "\n")

@@ -25,6 +25,7 @@ from vo3d.geometry import (
     se3,
     warp_by_depth,
     warp_by_disparity,
+    warp_by_flow,
     warp_homography,
 )
 
@@ -394,6 +395,22 @@ def test_a_rectified_pair_by_depth_and_by_disparity(seed):
     by_disparity, valid_disparity = warp_by_disparity(right, -disparity)
     assert torch.equal(valid, valid_disparity)
     assert_same(by_depth, by_disparity)
+
+
+@properties
+@given(SEEDS)
+def test_a_static_scene_by_depth_and_by_its_flow(seed):
+    motion = se3.exp(torch.tensor([0.3, -0.1, 0.2, 0.03, -0.05, 0.04], dtype=torch.float64))
+    source, depth = noise(2, 3, H, W, seed=seed), 5 * noise(2, H, W, seed=seed + 1) + 1
+    depth[0, 3, 4] = 0.0  # unknown, so is its flow
+    pixels, _ = reproject(depth, K.expand(2, 3, 3), motion.expand(2, 4, 4))
+    flow = (pixels - pixel_grid(H, W, dtype=torch.float64)).movedim(-1, -3)
+    by_depth, valid = warp_by_depth(source, depth, K.expand(2, 3, 3), motion.expand(2, 4, 4))
+    by_flow, valid_flow = warp_by_flow(source, flow)
+    assert torch.equal(valid, valid_flow)
+    assert not valid[0, 3, 4]
+    assert_same(by_depth, by_flow)
+    assert_same(warp_by_flow(source, torch.zeros_like(flow))[0], source)
 
 
 def test_stereo_finds_the_shifted_image():

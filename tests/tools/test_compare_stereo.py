@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 import compare_stereo
+from vo3d.datasets.rendered import Rendered
+from vo3d.geometry import se3
 from vo3d.inference.pretrained import Pretrained
 from vo3d.model import DepthModel, Prediction
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.sample import Sample
 from vo3d.world.drive_files import render_to_kitti
+from vo3d.world.visit import Visit
 
 SIZE = (96, 312)
 
@@ -45,8 +48,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def rows(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, float]]:
-    arguments = ["--root", str(root), "--sequence", "05", "--frames", "[0,3]", "--colour", "true"]
+def rows(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, dict[str, float]]:
+    arguments = ["--root", str(root), "--sequence", "05", "--frames", "[0,3]", "--colour", "true", *more]
     given = ["--weights", "[right,double]", "--out", str(tmp_path / "t.json"), "--picture", str(tmp_path / "p.png")]
     assert compare_stereo.main([*arguments, *given]) == 0
     assert "means over 3 frames" in capsys.readouterr().out
@@ -54,11 +57,9 @@ def rows(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict
     return json.loads((tmp_path / "t.json").read_text())["rows"]  # type: ignore[no-any-return]
 
 
-def test_true_depth_comes_out_best(
-    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vo3d.datasets.rendered import Rendered
-
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the weights "right" and "double" models that know the true depths, and their double."""
     truth = Rendered(seeds=[5], frames=3, size=SIZE, depth=True).recordings[0].clip(range(3)).depth
     assert truth is not None
     truth = torch.where(truth > 0, truth, 1e4)
@@ -69,6 +70,9 @@ def test_true_depth_comes_out_best(
         lambda name: Pretrained(model=models[name], name=name, class_path="", init_args={}),
     )
 
+
+@pytest.mark.usefixtures("two_models")
+def test_true_depth_comes_out_best(drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = rows(drive, tmp_path, capsys)
 
     assert list(table) == ["OpenCV", "right", "double", "no disparity"]
@@ -79,7 +83,36 @@ def test_true_depth_comes_out_best(
     assert table["right"]["median"] < 0.06
     assert table["right"]["ratio"] == pytest.approx(1, abs=0.03)
     assert table["double"]["median"] == pytest.approx(1, abs=0.05)
+    assert "next" not in table["right"]  # it tells no motion
     assert 0.2 < table["OpenCV"]["counted"] == table["no disparity"]["counted"] <= 1
+
+
+@pytest.mark.usefixtures("two_models")
+def test_depths_without_a_scale_are_compared_after_scaling(
+    drive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = rows(drive, tmp_path, capsys, "--scaling", "median")
+
+    assert table["double"] == pytest.approx(table["right"])
+    assert table["double"]["ratio"] == pytest.approx(1, abs=0.1)  # the mean over frames of medians of ratios
+
+
+def test_frames_are_made_again_by_flow_or_by_depth_and_motion() -> None:
+    still = Visit(traffic=0.0)
+    recording = Rendered(seeds=[5], frames=3, size=SIZE, depth=True, flow=True, visit=still).recordings[0]
+    sample = Sample.collate([recording.clip([0, 1])])
+    assert sample.depth is not None
+    assert sample.world_T_cam is not None
+    prev_T_cam = se3.relative(sample.world_T_cam[:, :-1], sample.world_T_cam[:, 1:]).float()
+    depth = torch.where(sample.depth > 0, sample.depth, 1e4)
+
+    by_motion = compare_stereo._from_beside(sample, {"depth": depth, "prev_T_cam": prev_T_cam})
+    by_flow = compare_stereo._from_beside(sample, {"depth": depth, "flow": sample.flow})
+    wrong = compare_stereo._from_beside(sample, {"depth": depth, "flow": -sample.flow})
+
+    assert by_flow["next"] == pytest.approx(by_motion["next"], abs=0.005)
+    assert by_flow["next"] < 0.6 * by_flow["next_as_it_is"]
+    assert wrong["next"] > wrong["next_as_it_is"]
 
 
 def test_models_of_two_sizes_are_refused(

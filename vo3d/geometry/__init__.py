@@ -50,6 +50,7 @@ from vo3d.geometry.warp import (
     sample_image,
     warp_by_depth,
     warp_by_disparity,
+    warp_by_flow,
     warp_homography,
 )
 
@@ -91,6 +92,7 @@ __all__ = [
     "variance_slabs",
     "warp_by_depth",
     "warp_by_disparity",
+    "warp_by_flow",
     "warp_homography",
     "warp_to_planes",
 ]

@@ -100,6 +100,15 @@ def warp_by_disparity(
 
 
 @full_precision
+def warp_by_flow(
+    source: Float[Tensor, "*#b c h w"], flow: Float[Tensor, "*#b 2 h w"]
+) -> tuple[Float[Tensor, "*#b c h w"], Bool[Tensor, "*#b h w"]]:
+    """The target view, made from the source image by the flow of the target's pixels to it; NaN marks unknown flow."""
+    grid = pixel_grid(*flow.shape[-2:], dtype=flow.dtype, device=flow.device)
+    return _sample_view(source, grid + flow.movedim(-3, -1))
+
+
+@full_precision
 def depth_from_disparity(
     disparity: Float[Tensor, "*b h w"], K: Float[Tensor, "*b 3 3"], left_T_right: Float[Tensor, "*b 4 4"]
 ) -> Float[Tensor, "*b h w"]:
