@@ -24,6 +24,7 @@ from vo3d.model import Model
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.rmvsnet import RMVSNet
+from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.sample import Sample
 
@@ -44,6 +45,7 @@ class Row:
 ROWS = {
     "DeepVO": Row(lambda size: DeepVO(size=size), (384, 1280), (64, 128), views=5),
     "UnDeepVO": Row(lambda size: UnDeepVO(size=size), (128, 416), (64, 128), batch=4),
+    "SfMNet": Row(lambda size: SfMNet(size=size), (128, 384), (64, 128), batch=4),
     "MVSNet": Row(lambda _: MVSNet(num_depths=192), (512, 640), (64, 80), views=3),
     "RMVSNet": Row(lambda _: RMVSNet(num_depths=192), (512, 640), (64, 80), views=3),
 }
