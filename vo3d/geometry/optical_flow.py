@@ -70,7 +70,7 @@ def dense_flow(image: Float[Tensor, "*b s 3 h w"], preset: Preset = "medium") ->
     for flows, clip in zip(found, image.reshape(len(found), views, 3, h, w), strict=True):
         grey = [_grey(view) for view in clip]
         for flow, view, following in zip(flows, grey, grey[1:], strict=False):
-            flow.copy_(torch.from_numpy(search.calc(view, following, None)))
+            flow.copy_(torch.from_numpy(search.calc(view, following, None)))  # type: ignore[call-overload]  # no None
     return found.movedim(-1, -3).reshape(*batch, views - 1, 2, h, w).to(image)
 
 
