@@ -64,6 +64,14 @@ def test_it_is_projected_motion() -> None:
             torch.testing.assert_close(flow[row, view], expected, rtol=0, atol=1e-9)
 
 
+def test_half_precision_is_lifted() -> None:
+    depth = torch.full((2, H, W), 4.0)  # a number that bfloat16 holds
+    world_T_cam = poses([0.0] * 6, [0.013, 0.027, 0.91, 0.003, 0.007, 0.0])
+    flow = rigid_flow(depth.bfloat16(), K.expand(2, 3, 3), world_T_cam)
+    assert flow.dtype == torch.float32
+    torch.testing.assert_close(flow, rigid_flow(depth, K.expand(2, 3, 3), world_T_cam), rtol=0, atol=0)
+
+
 def test_a_camera_that_does_not_move_sees_no_flow() -> None:
     depth = torch.rand(2, H, W, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with zeros
     assert (depth == 0).any()

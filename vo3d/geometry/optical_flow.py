@@ -16,6 +16,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import pixel_grid
+from vo3d.geometry.precision import full_precision
 from vo3d.geometry.warp import reproject
 
 Preset = Literal["ultrafast", "fast", "medium"]
@@ -27,6 +28,7 @@ PRESETS: dict[str, int] = {
 }
 
 
+@full_precision
 def rigid_flow(
     depth: Float[Tensor, "*b s h w"], K: Float[Tensor, "*b s 3 3"], world_T_cam: Float[Tensor, "*b s 4 4"]
 ) -> Float[Tensor, "*b s-1 2 h w"]:
