@@ -15,9 +15,13 @@ from vo3d.models.classic import ClassicOdometry
 from vo3d.models.constant_depth import ConstantDepth
 from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
+from vo3d.models.dense_flow import DenseFlow
 from vo3d.models.ground_plane import GroundPlane
 from vo3d.models.mvsnet import MVSNet
+from vo3d.models.no_motion import NoMotion
 from vo3d.models.plane_sweep import PlaneSweep
+from vo3d.models.residual_masks import ResidualMasks
+from vo3d.models.rigid_flow import RigidFlow
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.semi_global import SemiGlobalStereo
 from vo3d.models.sfmnet import SfMNet
@@ -76,6 +80,10 @@ CASES = [
     Case("ConstantDepth", lambda size: ConstantDepth(depth=5.0), learns=False),
     Case("GroundPlane", lambda size: GroundPlane(height=1.65), learns=False),
     Case("SemiGlobalStereo", lambda size: SemiGlobalStereo(), learns=False, any_device=False),
+    Case("NoMotion", lambda size: NoMotion(), learns=False),
+    Case("RigidFlow", lambda size: RigidFlow(), learns=False),
+    Case("DenseFlow", lambda size: DenseFlow(), learns=False, any_device=False),
+    Case("ResidualMasks", lambda size: ResidualMasks(), learns=False, any_device=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
     Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
 ]

@@ -59,8 +59,8 @@ def evaluate(
         run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
         weights: best, last, a file of weights, or a name that `vo3d info` lists.
         data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
-        baselines: classic, constant, constant_depth, ground_plane, plane_sweep, semi_global, class paths, YAML files or
-            JSON with class_path and init_args.
+        baselines: classic, constant, constant_depth, dense_flow, ground_plane, no_motion, plane_sweep, residual_masks,
+            rigid_flow, semi_global, class paths, YAML files or JSON with class_path and init_args.
         baseline_data: Arguments of the datasets that are other for baselines, of that which they are fitted to as
             well, such as '{"size": [128, 416]}' or '{"depth": true}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
