@@ -134,7 +134,7 @@ class FolderTruth:
         assert self._motions is not None  # noqa: S101  by the callers
         assert self._mask is not None  # noqa: S101
         k, motion = self._motions.k, self._motions.at(frame)
-        ids = mask.unique()
+        ids = torch.unique(mask)
         shown, path = ids[ids > 0], self._mask[frame]
         if len(shown) and int(shown[-1]) > k:
             raise Vo3dError(

@@ -120,7 +120,7 @@ def read_counts(path: Path) -> Shaped[np.ndarray, "h w *c"]:
         raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
     if pixels.ndim == 3:
         pixels = np.concatenate([pixels[..., 2::-1], pixels[..., 3:]], axis=-1)  # OpenCV has blue first, opacity last
-    return pixels // pixels.dtype.type(step)
+    return np.asarray(pixels // pixels.dtype.type(step))
 
 
 def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
