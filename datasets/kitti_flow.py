@@ -61,12 +61,12 @@ class KITTIFlow(ClipDataset):
 
     Arguments:
         root: the folder that holds `training`.
-        year: of the benchmark, 2015 (200 scenes) or 2012 (194, in which little moves but the camera).
+        year: of the benchmark, 2015 (200 scenes) or 2012 (194 scenes, without masks).
         numbers: of the scenes, such as 0; None: all.
         occluded: flow and disparity also of points that the other image does not show (`flow_occ`), which the tables
             of the benchmark count; otherwise without these (`flow_noc`).
-        colour: of 2012, the colour images, which most publications take; otherwise the grey ones, of which the
-            development kit says that the truth is measured for them.
+        colour: of 2012, the colour images, as torchvision and mmflow read them; otherwise the grey ones, whose left
+            image the development kit calls the reference of the truth. Either way depth is that of the grey pair.
         stereo: also give the right camera, as `right` and `left_T_right`.
         size: height and width to resize to at load. Scenes differ by some pixels: batches of several need one size.
             Flow, depth and mask are taken from the nearest pixel, and flow is scaled.
