@@ -1,33 +1,28 @@
 """The material that users have: a folder of images or a video file, or two of a stereo rig, with known intrinsics."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.cut import at_size
+from vo3d.datasets.folder_frames import FolderImages, Video, open_frames
+from vo3d.datasets.folder_truth import FolderTruth
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
-from vo3d.datasets.views import FileRecording, given_name, image_files, read_camera_path, read_views
+from vo3d.datasets.views import FileRecording, given_name, read_camera_path
 from vo3d.errors import Vo3dError
-from vo3d.formats.candidates import check_stems, visible_paths
-from vo3d.formats.images import IMAGE_SUFFIXES, image_size, orientation_notes
+from vo3d.formats.images import orientation_notes
 from vo3d.formats.trajectory_rows import TrajectoryFormat
 from vo3d.geometry.stereo import check_pair
 from vo3d.recording import Recording, SequenceLayout
 from vo3d.sample import Sample
 
-TWINS = (  # names of the folders of stereo rigs
-    *(("left", "right"), ("image_0", "image_1"), ("image_2", "image_3"), ("image_00", "image_01")),
-    *(("image_02", "image_03"), ("image_l", "image_r"), ("cam0", "cam1")),
-)
 LONG_BASELINE = 5.0  # metres: few rigs are wider, and millimetres would be
 CHECKED = 3  # pairs of a recording that are looked at when it is opened
 
@@ -52,11 +47,16 @@ class ImageFolder(ClipDataset):
         side_by_side: each image of the source holds a pair, the left half and the right half; then all the other
             arguments are for a half.
         baseline: metres between the cameras of a pair, more than 0.
+        flow: folder of the flow from each image to the next, .flo or KITTI's 16-bit PNG; as many files as images, or
+            one fewer. Here as for `mask`, files go with the images of their names, or else in natural order.
+        mask: folder of PNG of the ids of what moves, 0 = static, grey or with a palette; as many as images.
+        object_motion: the file of that name that `vo3d render` writes, how each id of `mask` moves from each image to
+            the next; k of `Sample.object_motion` is the largest id in it. Like flow, it wants a frame_stride of 1.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Raises Vo3dError when there is no image, the video cannot be read, neither or both of `intrinsics` and
-    `field_of_view` are given, the trajectory or the right images have another length than the source, or a few pairs
-    that are looked at contradict the baseline (see `vo3d.geometry.stereo.check_pair`).
+    `field_of_view` are given, the trajectory, the right images or the truth have another length or size than the
+    source, or a few pairs that are looked at contradict the baseline (see `vo3d.geometry.stereo.check_pair`).
     """
 
     def __init__(
@@ -73,6 +73,9 @@ class ImageFolder(ClipDataset):
         right: str | Path | None = None,
         side_by_side: bool = False,
         baseline: float | None = None,
+        flow: str | Path | None = None,
+        mask: str | Path | None = None,
+        object_motion: str | Path | None = None,
         **clips: Any,
     ) -> None:
         recording = FolderRecording(
@@ -87,6 +90,9 @@ class ImageFolder(ClipDataset):
             right=None if right is None else Path(right),
             side_by_side=side_by_side,
             baseline=baseline,
+            flow=None if flow is None else Path(flow),
+            mask=None if mask is None else Path(mask),
+            object_motion=None if object_motion is None else Path(object_motion),
         )
         super().__init__([recording], **clips)
 
@@ -111,6 +117,9 @@ class FolderRecording(FileRecording):
         right: Path | None = None,
         side_by_side: bool = False,
         baseline: float | None = None,
+        flow: Path | None = None,
+        mask: Path | None = None,
+        object_motion: Path | None = None,
     ) -> None:
         super().__init__(Path(given_name(source)).stem if source.is_file() else given_name(source), frames, size)
         if (intrinsics is None) == (field_of_view is None):
@@ -120,9 +129,9 @@ class FolderRecording(FileRecording):
         _check_baseline(source, right, side_by_side, baseline)
         self._left_T_right = None if baseline is None else _shift(baseline)
         self._side_by_side = side_by_side
-        self._source = _open(source, frames, upright=intrinsics is None)
-        self._right = None if right is None else _open(right, frames, upright=intrinsics is None)
-        files = [path for one in (self._source, self._right) if isinstance(one, _Images) for path in one.files]
+        self._source = open_frames(source, frames, upright=intrinsics is None)
+        self._right = None if right is None else open_frames(right, frames, upright=intrinsics is None)
+        files = [path for one in (self._source, self._right) if isinstance(one, FolderImages) for path in one.files]
         self.notes = orientation_notes(files) if intrinsics is not None else []
         total = len(self._source)
         last = total if frames is None else frames[1]
@@ -148,6 +157,16 @@ class FolderRecording(FileRecording):
                 self._time = truth.time[self.first_frame : last]
         if right is not None and self._right is not None:
             self.notes = [*self.notes, *_pairing(source, self._source, right, self._right)]
+        self._truth = FolderTruth(
+            source,
+            [path.stem for path in self._source.files] if isinstance(self._source, FolderImages) else [],
+            total,
+            stored,
+            flow=flow,
+            mask=mask,
+            object_motion=object_motion,
+        )
+        self.notes = [*self.notes, *self._truth.notes]
         if baseline is not None:
             if baseline > LONG_BASELINE:
                 self.notes = [*self.notes, f"the baseline is {baseline:g} m, which few rigs have: is it in metres?"]
@@ -163,7 +182,8 @@ class FolderRecording(FileRecording):
         """Read the views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
         image, right = self._views(indices, self._size)
         left_T_right = None if self._left_T_right is None else self._left_T_right.clone()
-        return self.sample(indices, image, self._K, right=right, left_T_right=left_T_right)
+        truth = self._truth.fields([self.first_frame + index for index in indices], self._size)
+        return self.sample(indices, image, self._K, right=right, left_T_right=left_T_right, **truth)
 
     def _views(
         self, indices: Sequence[int], size: Size | None
@@ -177,131 +197,11 @@ class FolderRecording(FileRecording):
         return self._source.read(places, size), None if self._right is None else self._right.read(places, size)
 
 
-class _Images:
-    """The images of a folder, in natural order."""
-
-    fps: float | None = None
-
-    def __init__(self, folder: Path, *, upright: bool) -> None:
-        if not folder.is_dir():
-            raise Vo3dError(f"{folder}: no such folder or video file")
-        self.files = image_files(folder)
-        if not self.files:
-            _check_twins(folder)
-            raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-        check_stems(self.files)
-        self.upright = upright
-        self.size = image_size(self.files[0], upright=upright)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
-        """Read the frames at `indices`; one that differs in size from the first of the folder is refused."""
-        files = [self.files[index] for index in indices]
-        views, original = read_views(files, size, upright=self.upright)
-        if original != self.size:
-            raise Vo3dError(
-                f"{files[0]}: is {original[1]}x{original[0]} pixels and {self.files[0].name} is {self.size[1]}x"
-                f"{self.size[0]}: expected one size in a folder"
-            )
-        return views
-
-
-class _Video:
-    """The frames of a video file; each process opens the file for itself."""
-
-    def __init__(self, path: Path, frames: tuple[int, int] | None) -> None:
-        self._path = path
-        self._capture: cv2.VideoCapture | None = None
-        self._inherited: cv2.VideoCapture | None = None
-        self._process = -1
-        self._next = 0
-        capture = self._opened()
-        self.fps: float | None = capture.get(cv2.CAP_PROP_FPS) or None
-        stated = self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        # containers state the number of frames loosely: unless the last one is there, count by decoding them all
-        if stated < 1 or self._frame(stated - 1) is None:
-            self._capture = None
-            self._count = sum(1 for _ in iter(self._opened().grab, False))
-            self._capture = None
-        first = self._frame(0) if self._count else None
-        if first is None:
-            raise Vo3dError(f"{path}: holds no frame that can be decoded: expected a video, or give a folder of images")
-        if self._count < stated and frames is None:
-            raise Vo3dError(
-                f"{path}: states {stated} frames, but only {self._count} can be decoded: copy the video again, or read "
-                f"what is there with frames=(0, {self._count})"
-            )
-        self.size: Size = (first.shape[1], first.shape[2])
-        self._capture = None  # nothing that cannot be sent to another process stays
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getstate__(self) -> dict[str, object]:
-        """Give another process everything but the open file."""
-        return self.__dict__ | {"_capture": None, "_inherited": None, "_process": -1}
-
-    def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
-        """Decode the frames at `indices`; going forward by one costs no seek."""
-        views: list[Tensor] = []
-        for index in indices:
-            view = self._frame(index)
-            if view is None:
-                raise Vo3dError(
-                    f"{self._path}: frame {index} of {self._count} cannot be decoded: encode the video again"
-                )
-            views.append(view if size is None else resize_image(view, size))
-        return torch.stack(views)
-
-    def _opened(self) -> cv2.VideoCapture:
-        """Return the file, opened by this process: a forked decoder would share its position with the parent."""
-        if self._capture is not None and self._process != os.getpid():
-            # closing it here would wait for ever for decoder threads, which exist in the parent only
-            self._inherited, self._capture = self._capture, None
-        if self._capture is None:
-            self._capture, self._process, self._next = cv2.VideoCapture(str(self._path)), os.getpid(), 0
-            if not self._capture.isOpened():
-                raise Vo3dError(
-                    f"{self._path}: not a video that OpenCV can open: convert it, or give a folder of images"
-                )
-        return self._capture
-
-    def _frame(self, index: int) -> Float32[Tensor, "3 h w"] | None:
-        """Decode one frame, or None where the file does not give it."""
-        capture = self._opened()
-        if index != self._next:
-            capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        there, pixels = capture.read()
-        self._next = index + 1 if there else -1
-        if not there:
-            return None
-        # not cvtColor: its threads do not survive the fork of a loader's workers
-        return torch.from_numpy(pixels).flip(-1).permute(2, 0, 1).float() / 255
-
-
-def _open(source: Path, frames: tuple[int, int] | None, *, upright: bool) -> _Images | _Video:
-    """Return the images of a folder, or the frames of a video."""
-    return _Video(source, frames) if source.is_file() else _Images(source, upright=upright)
-
-
 def _half(source: Path, size: Size) -> Size:
     """Return the size of one half of images that hold a pair side by side."""
     if size[1] % 2:
         raise Vo3dError(f"{source}: is {size[1]} pixels wide: expected an even width, with side_by_side")
     return size[0], size[1] // 2
-
-
-def _check_twins(folder: Path) -> None:
-    """Raise Vo3dError, which says what to give, for a folder that holds those of two cameras."""
-    inside = {path.name for path in visible_paths(folder) if path.is_dir()}
-    if found := next((pair for pair in TWINS if inside.issuperset(pair)), None):
-        left, right = (folder / name for name in found)
-        raise Vo3dError(
-            f"{folder}: holds no image but the folders of a stereo rig: give source: {left}, and for pairs right: "
-            f"{right} and baseline in metres"
-        )
 
 
 def _check_baseline(source: Path, right: Path | None, side_by_side: bool, baseline: float | None) -> None:
@@ -330,9 +230,9 @@ def _shift(baseline: float) -> Float32[Tensor, "4 4"]:
     return left_T_right
 
 
-def _pairing(source: Path, left: _Images | _Video, folder: Path, right: _Images | _Video) -> list[str]:
+def _pairing(source: Path, left: FolderImages | Video, folder: Path, right: FolderImages | Video) -> list[str]:
     """Say how the images pair where their names do not; Vo3dError where they cannot, or differ in size."""
-    names = [{path.stem for path in one.files} if isinstance(one, _Images) else set() for one in (left, right)]
+    names = [{path.stem for path in one.files} if isinstance(one, FolderImages) else set() for one in (left, right)]
     alone = sorted(names[0] ^ names[1]) if names[0] & names[1] else []
     hint = f": {alone[0]!r} is in one of them alone" if alone else ""
     if len(left) != len(right):
@@ -348,7 +248,7 @@ def _pairing(source: Path, left: _Images | _Video, folder: Path, right: _Images 
             f"{folder}: is {right.size[1]}x{right.size[0]} pixels, and {source} is {left.size[1]}x{left.size[0]}: "
             "expected left and right images of one size"
         )
-    if not (isinstance(left, _Images) and isinstance(right, _Images)) or names[0] == names[1]:
+    if not (isinstance(left, FolderImages) and isinstance(right, FolderImages)) or names[0] == names[1]:
         return []
     first, last = (f"{left.files[place].name} with {right.files[place].name}" for place in (0, -1))
     return [f"no name is in both {source} and {folder}: they pair in natural order, {first} to {last}"]

@@ -44,6 +44,12 @@ def resize_labels(labels: Shaped[Tensor, "*b h w"], size: Size) -> Shaped[Tensor
     return labels[..., rows[:, None], columns]
 
 
+def resize_flow(flow: Float[Tensor, "*b 2 h w"], size: Size) -> Float[Tensor, "*b 2 new_h new_w"]:
+    """Resize flow in pixels as `resize_labels` does, because known and unknown have no mean, and scale it alike."""
+    stretch = torch.tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]], dtype=torch.float64)[:, None, None]
+    return resize_labels(flow, size) * stretch.to(flow)
+
+
 def resize_intrinsics(K: Float[Tensor, "*b 3 3"], old: Size, new: Size) -> Float[Tensor, "*b 3 3"]:
     """Return K of images of the size `old` once they are resized to `new`."""
     return scale_intrinsics(K, new[1] / old[1], new[0] / old[0])
@@ -61,12 +67,11 @@ def resize(sample: Sample, size: Size) -> Sample:
     old = (sample.image.shape[-2], sample.image.shape[-1])
     if old == tuple(size):
         return sample
-    stretch = torch.tensor([size[1] / old[1], size[0] / old[0]], dtype=torch.float64)[:, None, None]
     return replace(
         sample,
         **changed(sample, ("image", "right"), lambda image: resize_image(image, size)),
         **changed(sample, ("depth", "mask", "label"), lambda labels: resize_labels(labels, size)),
-        **changed(sample, ("flow",), lambda flow: resize_labels(flow, size) * stretch.to(flow)),
+        **changed(sample, ("flow",), lambda flow: resize_flow(flow, size)),
         **changed(sample, ("K",), lambda K: resize_intrinsics(K, old, size)),
     )
 

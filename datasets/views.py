@@ -187,9 +187,9 @@ def check_indices(indices: Sequence[int], recording: Recording, what: str) -> No
         raise Vo3dError(f"{what} {strange[0]} of {recording.name!r}: expected 0 to {len(recording) - 1}")
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the images of a folder in natural order: frame2 before frame10; hidden ones are left out."""
-    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in IMAGE_SUFFIXES), key=_natural_key)
+    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in suffixes), key=_natural_key)
 
 
 def given_and_target(path: Path) -> list[Path]:

@@ -24,7 +24,8 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
-from vo3d.formats.images import image_size, read_depth_png, read_image, write_image
+from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_kitti_disparity, write_kitti_flow
+from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.kitti_raw import (
     read_cameras,
@@ -34,6 +35,7 @@ from vo3d.formats.kitti_raw import (
     read_timestamps,
     read_velodyne,
 )
+from vo3d.formats.moving_objects import read_mask, read_object_motion
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene, write_cam, write_pairs
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import Mesh, PlyForm, PointCloud, read_cloud, read_mesh, write_cloud, write_mesh
@@ -103,6 +105,31 @@ def write_map(folder: Path) -> Path:
     """Write a float map."""
     write_pfm(folder / "depth.pfm", torch.arange(12.0).reshape(3, 4))
     return folder / "depth.pfm"
+
+
+def write_motion(folder: Path, *, suffix: str) -> Path:
+    """Write a map of flow."""
+    write = write_flo if suffix == ".flo" else write_kitti_flow
+    write(folder / f"flow{suffix}", torch.arange(24.0).reshape(2, 3, 4))
+    return folder / f"flow{suffix}"
+
+
+def write_disparity(folder: Path) -> Path:
+    """Write a map of disparity."""
+    write_kitti_disparity(folder / "disparity.png", torch.arange(12.0).reshape(3, 4))
+    return folder / "disparity.png"
+
+
+def write_palette(folder: Path) -> Path:
+    """Write a mask of ids with a palette of two colours."""
+    path = folder / "mask.png"
+    write_counts(path, torch.eye(4).long(), bits=8)
+    content = bytearray(path.read_bytes())
+    content[25] = 3  # the colour type, in the header, which ends at byte 33
+    colours = bytes([0, 0, 0, 128, 0, 0])
+    content[33:33] = struct.pack(">I", len(colours)) + b"PLTE" + colours + bytes(4)
+    path.write_bytes(seal_png(bytes(content)))
+    return path
 
 
 def write_camera(folder: Path) -> Path:
@@ -288,6 +315,7 @@ SENSOR = "T_BS:\n  cols: 4\n  rows: 4\n  data: [0, -1, 0, 0.1, 1, 0, 0, 0.2, 0, 
 ROTATION = "1 0 0 0 1 0 0 0 1"
 CAM_TO_CAM = f"calib_time: 09-Jan-2012 13:57:47\nS_rect_00: 8 6\nR_rect_00: {ROTATION}\nP_rect_00: {P}\n"
 SPLIT = "2011_09_26/2011_09_26_drive_0001_sync 0000000069 l\n2011_09_26/2011_09_26_drive_0001_sync 3 r\n"
+MOTIONS = "# frame id r11 r12 r13 t1\n" + "".join(f"{step} {step + 1} 0 -1 0 2 1 0 0 3 0 0 1 4\n" for step in range(3))
 KITTI_13 = "".join(f"{index} 1 0 0 {index} 0 1 0 0 0 0 1 0\n" for index in (0, 2, 5))
 
 
@@ -321,6 +349,15 @@ def targets() -> Iterator[Target]:
         yield Target(f"image{suffix}", partial(write_picture, suffix=suffix), read_picture, seal)
     yield Target("image, turned", write_turned, read_picture)
     yield Target("depth.png", write_depth, read_depth_png, seal_png)
+    yield Target("flo", partial(write_motion, suffix=".flo"), read_flow)
+    yield Target("KITTI's flow", partial(write_motion, suffix=".png"), read_flow, seal_png)
+    yield Target("KITTI's disparity", write_disparity, read_kitti_disparity, seal_png)
+    yield Target("mask with a palette", write_palette, read_mask, seal_png)
+    yield Target(
+        "object_motion.txt",
+        partial(write_text, name="object_motion.txt", text=MOTIONS),
+        partial(read_object_motion, frames=4),
+    )
     yield Target("pfm", write_map, read_pfm)
     yield Target("cam.txt", write_camera, read_cam)
     yield Target("pair.txt", write_scene, read_pairs)

@@ -16,6 +16,7 @@ import yaml
 from torch.utils.data import Dataset
 
 import vo3d.datasets.rendered
+from kitti_flow_tree import write_scenes
 from kitti_raw_tree import DAY, DRIVE, HEIGHT, OTHER, WIDTH, small_K, write_calibration, write_drive, write_list
 from places import ROOT
 from vo3d.cli import main
@@ -163,6 +164,7 @@ def data_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_calibration(tmp_path / "kitti_raw" / DAY, small_K(), (HEIGHT, WIDTH))
     for drive in (DRIVE, OTHER):
         write_drive(tmp_path / "kitti_raw" / DAY, drive)
+    write_scenes(tmp_path / "kitti_2015", 2015, (HEIGHT, WIDTH), count=2)
     write_list(tmp_path / "train_files.txt", f"{DAY}/{DRIVE} 2 l", f"{DAY}/{DRIVE} 3 r")
     write_list(tmp_path / "test_files.txt", f"{DAY}/{DRIVE} 0000000004 l", f"{DAY}/{OTHER} 0000000001 l")
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,9 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 JPEG_SCAN = 0xDA
 _JPEG_APP1 = 0xE1
 _PNG_TAIL = 2**16  # bytes behind the pixels of a PNG file
+_PNG_HEADER_END = 33
+_GREY, _PALETTE = 0, 3  # colour types of PNG
+_STRETCHED = {1: 255, 2: 85, 4: 17}  # the number 1 of so many bits, once it is unpacked to 8
 _EXIF = b"Exif\0\0"  # before the tags; some writers put it into the chunks of PNG and WebP too
 _JPEG_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a frame
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,18})(?:\s+|#[^\n]*\n)+(\d{1,18})\s")
@@ -59,6 +62,25 @@ def upright_tiff(content: bytes) -> bytes:
                 if tag == _ORIENTATION:
                     struct.pack_into("<H" if content[:1] == b"I" else ">H", changed, place, 1)
     return bytes(changed)
+
+
+def grey_png(content: bytes) -> tuple[bytes, int]:
+    """Return a PNG with the places of a palette as its grey values, and what a reader makes of the number 1 in it.
+
+    A palette's image becomes one of grey values by its header alone; any other file is returned as it is. Numbers of
+    less than 8 bits are stretched to 0..255 when they are unpacked: 1 is then 255, 85 or 17.
+
+    Source: ISO/IEC 15948, sections 11.2.2 (colour types) and 13.12 (scaling of sample depths).
+    """
+    if not content.startswith(PNG_SIGNATURE) or content[12:16] != b"IHDR" or len(content) < _PNG_HEADER_END:
+        return content, 1
+    step = _STRETCHED.get(content[24], 1)
+    pixels = next(_png_chunks(content, b"IDAT"), None)
+    if content[25] != _PALETTE or pixels is None:
+        return content, step
+    header = content[12:25] + bytes([_GREY]) + content[26:29]
+    start = content[: len(PNG_SIGNATURE) + 4] + header + struct.pack(">I", zlib.crc32(header))
+    return start + content[pixels[0] - 8 :], step  # without the palette, which grey images have not
 
 
 def _exif_blocks(content: Content) -> Iterator[Content]:

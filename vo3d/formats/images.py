@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Shaped
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -22,6 +22,7 @@ from vo3d.formats.image_headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
     exif_orientation,
+    grey_png,
     header_size,
     upright_tiff,
 )
@@ -107,6 +108,21 @@ def read_depth_png(
     return torch.from_numpy(depth.astype(np.float32))
 
 
+def read_counts(path: Path) -> Shaped[np.ndarray, "h w *c"]:
+    """Read the whole numbers of an image as they are stored, 8 or 16 bits: (h, w), or (h, w, c) with red first.
+
+    Of a PNG with a palette they are the places in the palette, (h, w): not colours but what `write_counts` would write.
+    Raises Vo3dError naming the file when it is missing, truncated, damaged, or of other numbers.
+    """
+    content, step = grey_png(_whole_content(path))
+    pixels = _decode(path, content, cv2.IMREAD_UNCHANGED)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
+    if pixels.ndim == 3:
+        pixels = np.concatenate([pixels[..., 2::-1], pixels[..., 3:]], axis=-1)  # OpenCV has blue first, opacity last
+    return np.asarray(pixels // pixels.dtype.type(step))
+
+
 def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     """Write an image in [0, 1], (h, w), (1, h, w) or (3, h, w) RGB, as 8 bits in the format of the path's suffix.
 
@@ -129,8 +145,8 @@ def write_image(path: Path, image: Float[Tensor, "*c h w"]) -> None:
     write_whole(path, encoded.tobytes())
 
 
-def write_counts(path: Path, counts: Int[Tensor, "h w"], *, bits: Literal[8, 16]) -> None:
-    """Write whole numbers, such as classes or millimetres, as a grey PNG of 8 or 16 bits.
+def write_counts(path: Path, counts: Int[Tensor, "*c h w"], *, bits: Literal[8, 16]) -> None:
+    """Write whole numbers, such as classes or millimetres, as a PNG of 8 or 16 bits: grey (h, w) or RGB (3, h, w).
 
     The file is whole or absent. Raises Vo3dError for a number that does not fit.
     """
@@ -138,6 +154,7 @@ def write_counts(path: Path, counts: Int[Tensor, "h w"], *, bits: Literal[8, 16]
         raise Vo3dError(f"{path}: numbers from {counts.min()} to {counts.max()}: expected 0 to {(1 << bits) - 1}")
     numbers = counts.detach().cpu().numpy()
     pixels = numbers.astype(np.uint8) if bits == 8 else numbers.astype(np.uint16)
+    pixels = pixels if pixels.ndim == 2 else pixels[::-1].transpose(1, 2, 0)  # blue first, channels last
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
     write_whole(path, encoded.tobytes())
 
