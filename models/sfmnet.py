@@ -66,6 +66,8 @@ class SfMNet(DepthModel):
             where the focal length is 1, as the paper's heat map over its locations; its ports have (30, 20).
         sharpness: factor of the masks' logits at the start of the training and at its end; it grows with the square of
             the progress. Kept with the weights, for inference.
+        swap_from: share of the training after which pairs are seen in both orders, as the paper has it from the start;
+            before, in the order of time alone, of which the last layers' biases learn the mean motion at once.
         photometric: weight of the difference of a frame and the other one, warped.
         ssim_weight: share of structural similarity in it; 0 as the paper has it: L1.
         scales: sizes at which frames are compared, each half of the one before; 1 as the paper has it.
@@ -110,6 +112,7 @@ class SfMNet(DepthModel):
         rotation: Rotation = "sines",
         pivot_extent: tuple[float, float] = (0.5, 0.5),
         sharpness: tuple[float, float] = (1.0, 10.0),
+        swap_from: float = 0.0,
         photometric: float = 1.0,
         ssim_weight: float = 0.0,
         scales: int = 1,
@@ -152,6 +155,7 @@ class SfMNet(DepthModel):
         self.supervision, self.intrinsics, self.output, self.rotation = supervision, intrinsics, output, rotation
         self.min_depth, self.max_depth = min_depth, max_depth
         self.pivot_extent, self.ends = (pivot_extent[0], pivot_extent[1]), (sharpness[0], sharpness[1])
+        self.swap_from = swap_from
         self.photometric, self.ssim_weight, self.scales = photometric, ssim_weight, scales
         self.consistency, self.smoothness, self.edge_weight = consistency, smoothness, edge_weight
         self.flow_smoothness, self.motion_smoothness = flow_smoothness, motion_smoothness
@@ -182,15 +186,15 @@ class SfMNet(DepthModel):
         if self.training:
             first, last = self.ends
             self.sharpness.fill_(first + (last - first) * self.progress**2)
-        return self._answer(sample, both=True)
+        return self._answer(sample, both=not self.training or self.progress >= self.swap_from, aux=True)
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> Prediction:
         """Compute the same of each view and the next one alone, without `aux`."""
-        return self._answer(sample, both=False)
+        return self._answer(sample, both=False, aux=False)
 
-    def _answer(self, sample: Sample, *, both: bool) -> Prediction:
-        """Compute everything; of pairs in both orders if asked to."""
+    def _answer(self, sample: Sample, *, both: bool, aux: bool) -> Prediction:
+        """Compute everything; of pairs in both orders, and with what the loss reads, if asked to."""
         _, s, _, *size = sample.image.shape
         if s < 2:
             raise Vo3dError("one frame: SfMNet takes a pair apart; give clips of at least 2 frames")
@@ -218,7 +222,7 @@ class SfMNet(DepthModel):
             "mask": mask[:, : s - 1],
             "object_motion": object_motion[:, : s - 1],
         }
-        if both:
+        if aux:
             prediction["aux"] = {
                 "next_T_cam": next_T_cam,
                 "flow": flow,
@@ -285,7 +289,8 @@ class SfMNet(DepthModel):
             Vo3dError: the sample lacks the truth of the supervision.
         """
         aux, depth, image = prediction["aux"], prediction["depth"], sample.image
-        this, other = _pairs(image.shape[1], both=True)
+        both = aux["flow"].shape[1] > image.shape[1] - 1
+        this, other = _pairs(image.shape[1], both=both)
         flow, visible = aux["flow"], aux["visible"]
         h, w = self.size
         grid = pixel_grid(h, w, device=flow.device)
@@ -325,8 +330,9 @@ class SfMNet(DepthModel):
             if sample.world_T_cam is None:
                 raise Vo3dError("supervision: motion needs world_T_cam: choose data with true poses, or none")
             steps = se3.relative(sample.world_T_cam[:, :-1], sample.world_T_cam[:, 1:])  # b s-1 4 4: prev_T_cam
-            truth = torch.cat((se3.inverse(steps), steps), dim=1).to(prediction["aux"]["next_T_cam"].dtype)
-            apart, turn = losses.pose_error(prediction["aux"]["next_T_cam"], truth)
+            found = prediction["aux"]["next_T_cam"]
+            truth = torch.cat((se3.inverse(steps), steps), dim=1)[:, : found.shape[1]].to(found)
+            apart, turn = losses.pose_error(found, truth)
             return {"translation": self.camera * apart.mean(), "rotation": self.camera * turn.mean()}
         if self.supervision == "depth":
             if sample.depth is None:
