@@ -33,7 +33,7 @@ class PairTask(Task):
     """
 
     weights: ClassVar[Mapping[str, str]]  # a mean: the count that it is over
-    method_terms = {"clip_length": "frames at once"}  # noqa: RUF012 (read only)
+    method_terms: ClassVar[Mapping[str, str]] = {"clip_length": "frames at once"}
 
     def __init__(self, references: int | None = None, clip_length: int = 16) -> None:
         if references is not None and references < 1:

@@ -43,7 +43,7 @@ def score_masks(mask: Float[Tensor, "k h w"], ids: Int[Tensor, "h w"], *, least:
         raise Vo3dError(f"{bad} of {mask.numel()} memberships in masks are outside of [0, 1] or NaN: expected shares")
     if bool((ids < 0).any()):
         raise Vo3dError(f"an object has the id {int(ids.min())}: expected ids from 1 on, 0 for the static world")
-    present, pixels = ids[ids > 0].unique(return_counts=True)
+    present, pixels = torch.unique(ids[ids > 0], return_counts=True)
     objects = present[pixels >= least]
     counted = ((ids == 0) | torch.isin(ids, objects)).flatten()  # p = h w
     true = (ids.flatten() == objects[:, None]).double()  # n p
