@@ -163,6 +163,19 @@ def test_files_of_the_first_pair_are_left_for_the_report(tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "flow/tiny-0").iterdir()] == ["000000_flow.flo"]  # the old one is gone
 
 
+def test_what_such_files_do_not_hold_is_scored_all_the_same(tmp_path: Path) -> None:
+    class Wild(Still):
+        def forward(self, sample: Sample) -> Prediction:
+            flow = super().forward(sample)["flow"]
+            flow[..., 0, 0] = 4e9
+            return {"flow": flow}
+
+    found = evaluate(Wild(), [Slides()], tmp_path).sequences["tiny-0"]
+    assert found["flow_epe_px"] == pytest.approx(2**0.5 * 4e9 / (H * W))
+    written = read_flo(tmp_path / "flow/tiny-0/000000_flow.flo")
+    assert written.isnan().nonzero().tolist() == [[0, 0, 0], [1, 0, 0]]
+
+
 def tables(*folders: Path) -> str:
     output = io.StringIO()
     print_comparison(folders, console=Console(file=output, width=250))

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.depth_task import numbers
 from vo3d.evaluation.flow_pictures import flow_sections
@@ -20,6 +22,7 @@ from vo3d.report.scored import Scored
 from vo3d.report.sections import count, scored_names
 
 HEADLINE = "flow_epe_px"
+MOST_PX = 1e9  # such files hold no longer flow: to them it is not defined
 KINDS = ("", "static_", "moving_")  # all pixels, and those of the two kinds where the data have masks
 
 
@@ -100,7 +103,8 @@ class Flow(PairTask):
         """Write the flow as `<name>_flow.flo`."""
         for old in folder.glob("*_flow.flo"):
             old.unlink()
-        write_flo(folder / f"{name}_flow.flo", answer.prediction["flow"][0, pair].float())
+        flow = answer.prediction["flow"][0, pair].float()
+        write_flo(folder / f"{name}_flow.flo", flow.where(flow.abs() < MOST_PX, torch.nan))
 
     def check(self, recording: Recording, found: Metrics) -> None:
         """Want a flow at one pixel at least."""
