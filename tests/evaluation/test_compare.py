@@ -103,7 +103,7 @@ def test_results_with_failed_recordings_are_refused(tmp_path: Path) -> None:
 
 
 def test_results_of_an_unknown_task_say_what_must_agree(tmp_path: Path) -> None:
-    own = {"task": "flow", "dataset": "KITTI", "split": "test", "clip": 8}
+    own = {"task": "tracking", "dataset": "KITTI", "split": "test", "clip": 8}
     first = Result("A", own, {}, {"epe": 1.0}, {"must_agree": ["task", "dataset", "split"]})
     other = replace(first, model="B", protocol={**own, "clip": 4})
     assert "B" in printed(tmp_path, first, other)

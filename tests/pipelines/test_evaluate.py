@@ -60,7 +60,7 @@ def test_steps_and_depth_get_two_tables_and_one_page(steps_and_depth: Path, caps
     assert "Protocol: task odometry" in text
     assert "Protocol: task single_view_depth" in text
     assert "depth not scored" not in text
-    assert "flow not scored: there is no task for it" in text
+    assert "flow not scored: Rendered gives no flow to compare with: turn it on" in text
     folder = run / "evaluation/test/StepsAndDepth"
     odometry, depth = (Result.load(folder / task) for task in ("odometry", "single_view_depth"))
     assert odometry.mean["t_rel_percent"] > 0  # type: ignore[operator]
@@ -123,10 +123,52 @@ def test_a_key_without_a_truth_is_said(
     assert not (tmp_path / "out/StepsAndDepth/single_view_depth").exists()
     assert "gives no depth to compare with" in complaint(capsys, *words, "--tasks", "single_view_depth")
     assert "the task single_view_depth scores it" in complaint(capsys, *words, "--tasks", "depth")
-    assert "there is no task 'flow'" in complaint(capsys, *words, "--tasks", "flow")
-    assert "--references is an option of depth and single_view_depth, and odometry runs" in complaint(
-        capsys, *words, "--tasks", "odometry", "--references", "1"
+    assert "there is no task 'flows'" in complaint(capsys, *words, "--tasks", "flows")
+    assert (
+        "--references is an option of depth and flow and masks and single_view_depth, and odometry runs"
+        in complaint(capsys, *words, "--tasks", "odometry", "--references", "1")
     )
+
+
+def test_flow_and_masks_are_scored_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"flow": True, "mask": True, "object_motion": True, "clip_length": 2}
+    data = {**STREET, "init_args": {**STREET["init_args"], "seeds": [3], "frames": 5, "size": [24, 48], **fields}}
+    net = {"class_path": "true_pairs.TruePairs", "init_args": {"shift": 1.5, "num_masks": 3}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"net": net}, "data": {"test": data}}))
+    words = ["evaluate", str(tmp_path / "own.yaml"), "--allow", "true_pairs", "--out", str(tmp_path / "out")]
+    words += ["--baselines", "true_pairs.Blank"]
+    assert main([*words, "--tasks", "flow", "masks", "--references", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "Protocol: task flow" in text
+    assert "Protocol: task masks" in text
+    for column in ("moving EPE", "background IoU", "rotation", "still"):
+        assert column in text, column
+    flow, masks = (Result.load(tmp_path / f"out/TruePairs/{task}") for task in ("flow", "masks"))
+    assert flow.mean["flow_epe_px"] == pytest.approx(1.5, rel=1e-5)
+    assert (flow.mean["num_pairs"], masks.mean["num_pairs"]) == (2, 2)
+    assert masks.mean["mask_iou_percent"] == masks.mean["mask_found_percent"] == 100
+    assert Result.load(tmp_path / "out/Blank/masks").mean["mask_iou_percent"] == 0
+    page = (tmp_path / "out/report.html").read_text()
+    for title in ("Flow: result", "Masks: result"):
+        assert f">{title}</h2>" in page
+    assert main(words) == 0  # nobody asked: the same tasks
+    assert "not scored" not in capsys.readouterr().out
+    task = '{"class_path": "vo3d.evaluation.tasks.masks.Masks", "init_args": {"least": 2000}}'
+    assert main([*words, "--tasks", task]) == 0
+    assert Result.load(tmp_path / "out/TruePairs/masks").mean["mask_iou_percent"] is None
+    for more, line in (
+        (["--tasks", "flow", "--data", '{"flow": false}'], "Rendered gives no flow to compare with: turn it on"),
+        (
+            ["--tasks", "masks", "--data", '{"mask": false}'],
+            "Rendered gives no mask to compare with: turn it on",
+        ),
+        (["--tasks", "masks", "--clip-length", "1"], "clip_length 1: expected at least 2 frames, for one pair"),
+        (["--tasks", "flow", "--references", "0"], "references 0: expected at least 1 of each recording"),
+        (["--tasks", "flow", "--crop", "garg"], "--crop is an option of single_view_depth, and flow runs"),
+        (["--tasks", "masks", "--data", '{"frames": 1}'], "expected at least 2"),
+        (["--tasks", task.replace("2000", "0")], "least 0: expected at least 1 pixel"),
+    ):
+        assert line in complaint(capsys, *words, *more), more
 
 
 def test_what_a_recording_has_to_say_is_said(

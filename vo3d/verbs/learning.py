@@ -44,7 +44,8 @@ def evaluate(
 
     A model is scored by what it gives, where the data have the truth: steps or poses by their trajectories (odometry),
     depth pixel by pixel, of references with sources (depth) and of frames without given poses (single_view_depth);
-    point clouds only if asked for (clouds). What is not scored is said. Whoever fails has a row of dashes with the
+    optical flow (flow), masks of moving objects and their motions (masks) pair by pair; point clouds only if asked for
+    (clouds). What is not scored is said. Whoever fails has a row of dashes with the
     reason, the others are scored, and the exit status is not 0.
 
     Example: vo3d evaluate runs/deepvo --baselines classic constant
@@ -65,12 +66,12 @@ def evaluate(
             well, such as '{"size": [128, 416]}' or '{"depth": true}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
         split: Which of the run's datasets.
-        tasks: odometry, depth, single_view_depth, clouds, class paths, YAML files or JSON of tasks; without it, all
-            that fit but clouds.
+        tasks: odometry, depth, single_view_depth, flow, masks, clouds, class paths, YAML files or JSON of tasks;
+            without it, all that fit but clouds.
         alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.
         clip_length: Frames that go through the model at once, where it takes any number; without it, 16.
         lengths: Of odometry, metres of the segments of the KITTI metric; without it the official 100 to 800.
-        references: Of depth, views of each recording, evenly spaced; without it, all.
+        references: Of depth, views of each recording, of flow and masks pairs, evenly spaced; without it, all.
         min_confidence: Of depth and clouds, the least confidence of a depth; without it, what suits the model.
         cap: Of single_view_depth, near and far in metres between which truths count; without it, 0.001 and 80.
         crop: Of single_view_depth, the part of the image that counts; without it, all.
