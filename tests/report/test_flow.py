@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
@@ -75,13 +74,14 @@ def test_the_wheel_shows_the_flow_from_its_middle() -> None:
         torch.testing.assert_close(wheel[:, middle + y * middle, middle + x * middle], torch.tensor(to_rgb(colour)))
 
 
-def test_the_limit_leaves_a_tenth_out() -> None:
-    flow = torch.zeros(2, 10, 10)
-    flow[0] = torch.arange(100).reshape(10, 10)
-    assert flow_limit([flow]) == pytest.approx(np.quantile(np.arange(100), 0.9))
-    assert flow_limit([flow, torch.full((2, 5, 5), math.nan)]) == flow_limit([flow])
+def test_the_limit_is_that_of_what_stays_in_the_image() -> None:
+    flow = torch.zeros(2, 1, 201)
+    flow[0, 0, :101] = torch.arange(101)  # 100 pixels from x = 100 is the last one
+    flow[0, 0, 101:] = 150.0  # all of these leave
+    assert flow_limit([flow]) == pytest.approx(90)
+    assert flow_limit([-flow.flip(2), torch.full((2, 5, 5), math.nan)]) == pytest.approx(90)
     assert flow_limit([0.001 * flow]) == 1  # what hardly moves must not glare
-    assert flow_limit([]) == flow_limit([torch.full((2, 3, 3), math.nan)]) == 1
+    assert flow_limit([]) == flow_limit([torch.full((2, 3, 3), math.nan)]) == flow_limit([flow[..., 101:]]) == 1
 
 
 def test_the_true_flow_makes_the_view_again(pair: FlowPair) -> None:

@@ -172,13 +172,29 @@ def test_the_figure_tells_how_each_object_and_the_camera_moves(clip: Sample, tmp
         if way is not None
     ]
     assert [text.split(": ")[1] for text in told] == [text.get_text().split(": ")[1] for text in left.texts]
-    assert sum(isinstance(patch, FancyArrowPatch) for patch in right.patches) == len(large)
     assert truth.camera is not None
     metres = f"{truth.camera[:3, 3].norm():.2f} m"
     (line,) = [text.get_text() for text in figure.texts if "camera" in text.get_text()]
     assert line.startswith(f"The camera moves: predicted {metres}, ")
     assert f"; true {metres}, " in line
     assert read_image(save_figure(figure, tmp_path / "figure.png")).shape[0] == 3
+
+
+@pytest.mark.parametrize(("metres", "drawn"), [(0.5, [[13.5, 13.5], [18.5, 13.5]]), (0.01, None)])
+def test_an_arrow_is_drawn_where_it_can_be_seen(metres: float, drawn: list[list[float]] | None) -> None:
+    motion = torch.eye(4)
+    motion[0, 3] = metres
+    masks = MovingMasks(mask=square(10, 10)[None], motion=motion[None])
+    axes = plot_masks(torch.rand(3, *SIZE), masks, depth=torch.full(SIZE, 5.0), K=K).axes[1]
+    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == (drawn is not None)
+    for one in arrows:
+        ends = axes.transData.inverted().transform(one.get_transform().transform(one.get_path().vertices))
+        assert ends[0] == pytest.approx(drawn[0], abs=0.3)  # type: ignore[index]
+        assert abs(ends[:, 0].max() - drawn[1][0]) < 0.5  # type: ignore[index]
+    (dots,) = axes.collections
+    assert dots.get_offsets().tolist() == [[13.5, 13.5]]
+    assert axes.get_xlim() == (-0.5, 59.5)
 
 
 def test_labels_lie_within_the_panel_and_apart(clip: Sample) -> None:

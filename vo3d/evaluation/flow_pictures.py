@@ -150,7 +150,8 @@ def _mask_picture(name: str, recording: Recording, path: Path, file: Path) -> Pi
     caption = (
         f"{name}: {recording.name}, {stem}, with the masks of what moves{beside}; opacity is membership. Arrows lead "
         f"from the middles of the {MOST_ARROWS} largest masks of at least {LEAST_PIXELS} pixels, at their true depths, "
-        "to where their motions put these, the motion of the camera left out; the numbers are its length and the turn."
+        "to where their motions put these, the motion of the camera left out (a dot alone hardly moves in the image); "
+        "the numbers are their lengths and the turns."
     )
     return Picture(save_figure(figure, file), caption, caption)
 

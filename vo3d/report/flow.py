@@ -19,7 +19,7 @@ from torch import Tensor
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
 from vo3d.report.canvas import new_figure
-from vo3d.report.depth import MAPS
+from vo3d.report.depth import HOLE, MAPS
 from vo3d.report.synthesis import (
     BAR,
     COLUMNS,
@@ -38,7 +38,7 @@ RIM = {0: "#D55E00", 90: "#F0E442", 135: "#56B4E9", 180: "#0072B2", 270: "#CC79A
 STEPS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)  # of the error, pixels; what is above is one more
 WRONG = 3.0  # the step that the title counts: KITTI's
 LEAST = 1.0  # pixels; the least flow that the full colour stands for: noise of a still camera must not glare
-FULL = 0.9  # the quantile of the lengths that has the full colour: near things move many times as far as most
+FULL = 0.9  # the quantile of the lengths that has the full colour
 DISC = 201  # pixels of the wheel
 
 
@@ -82,10 +82,19 @@ def colour_flow(flow: Float[Tensor, "2 h w"], limit: float) -> Float[Tensor, "3 
 
 
 def flow_limit(flows: Sequence[Float[Tensor, "2 _ _"]]) -> float:
-    """Find the length, pixels, below which are 90 % of the flow in the maps; at least 1, also where there is none."""
-    lengths = torch.cat([flow.norm(dim=0).flatten() for flow in flows]).double().cpu().numpy() if flows else np.empty(0)
-    lengths = lengths[np.isfinite(lengths)]
+    """Find the length, pixels, below which are 90 % of the flow that ends within the image; at least 1.
+
+    What leaves the image, as near things do, would leave no colour for the rest.
+    """
+    lengths = torch.cat([_staying(flow) for flow in flows]).double().numpy() if flows else np.empty(0)
     return max(LEAST, float(np.quantile(lengths, FULL)) if len(lengths) else LEAST)
+
+
+def _staying(flow: Float[Tensor, "2 h w"]) -> Float[Tensor, " n"]:
+    """List the lengths of the flow that ends within the image."""
+    h, w = flow.shape[-2:]
+    x, y = flow.detach().cpu() + pixel_grid(h, w).permute(2, 0, 1)
+    return flow.detach().cpu().norm(dim=0)[(x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)]
 
 
 def colour_wheel() -> Float[Tensor, "3 n n"]:
@@ -135,6 +144,7 @@ def _draw_flow(axes: "matplotlib.axes.Axes", flow: Float[Tensor, "2 h w"], name:
     there = flow.isfinite().all(0)
     title = f"{name}: mean {flow.norm(dim=0)[there].mean().item():.2f} pixels" if there.any() else f"{name}: none"
     draw_panel(axes, colour_flow(flow, limit), title, grey=not there.all())
+    axes.spines[:].set(visible=True, color=HOLE, linewidth=0.6)  # the paper is as white as no motion
 
 
 def _draw_wheel(axes: "matplotlib.axes.Axes", limit: float) -> None:

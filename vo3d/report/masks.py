@@ -29,6 +29,7 @@ MATCH = 0.1  # intersection over union from which on a true mask has the colour 
 LEAST_PIXELS = 20  # of a mask with an arrow
 MOST_ARROWS = 12  # of the largest masks
 COLUMNS = 2
+SHORTEST = 2.0  # points of an arrow that is drawn; else it is a dot
 SMALL = FONT - 1.5  # points, of the words beside an arrow
 
 
@@ -235,7 +236,7 @@ def _draw_masks(
     draw_panel(axes, paint_masks(image, masks.mask, masks.colours), f"{title}: {count}{told}")
     limits = axes.get_xlim(), axes.get_ylim()
     for way in arrows.values():
-        _draw_arrow(axes, way)
+        _draw_arrow(axes, way, image)
     words = {one: f"{masks.name(one)}: {_words(way.length, way.degrees, unit)}" for one, way in arrows.items()}
     places = _label_places(list(arrows.values()), list(words.values()), image)
     for (one, way), place in zip(arrows.items(), places, strict=True):
@@ -258,16 +259,24 @@ def _draw_masks(
     axes.set(xlim=limits[0], ylim=limits[1])
 
 
-def _draw_arrow(axes: "matplotlib.axes.Axes", way: Arrow) -> None:
-    """Draw an arrow with a white rim, so that it is seen on every colour."""
+def _draw_arrow(axes: "matplotlib.axes.Axes", way: Arrow, image: Float[Tensor, "3 h w"]) -> None:
+    """Draw an arrow with a white rim, so that it is seen on every colour; a short one has a small head."""
     from matplotlib.patches import FancyArrowPatch  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.patheffects import withStroke  # noqa: PLC0415
 
-    axes.scatter(*way.start, s=12, color="white", edgecolors=INK, linewidths=1, zorder=4)
-    if way.end is not None and dist(way.start, way.end) > 0:
-        look = {"arrowstyle": "-|>", "mutation_scale": 8, "shrinkA": 0, "shrinkB": 0, "color": INK, "linewidth": 1.4}
-        rim = [withStroke(linewidth=3.4, foreground="white")]
-        axes.add_patch(FancyArrowPatch(way.start, way.end, path_effects=rim, zorder=3, **look))
+    rim = [withStroke(linewidth=3.0, foreground="white")]
+    axes.scatter(*way.start, s=6, color=INK, path_effects=rim, linewidths=0, zorder=3)
+    points = 0.0 if way.end is None else 72 * dist(way.start, way.end) / _pixels_per_inch(image)
+    if points >= SHORTEST:
+        look = {"arrowstyle": "-|>", "mutation_scale": min(8.0, 2 * points), "shrinkA": 0, "shrinkB": 0}
+        axes.add_patch(
+            FancyArrowPatch(way.start, way.end, color=INK, linewidth=1.2, path_effects=rim, zorder=3, **look)
+        )
+
+
+def _pixels_per_inch(image: Float[Tensor, "3 h w"]) -> float:
+    """Compute how many pixels of the image are an inch of the figure."""
+    return image.shape[-2] / panel_height(image, COLUMNS)
 
 
 def _label_places(
@@ -278,7 +287,7 @@ def _label_places(
     They cover arrows only where there is no other room.
     """
     height, width = image.shape[-2:]
-    inch = height / panel_height(image, COLUMNS)  # pixels
+    inch = _pixels_per_inch(image)
     ways = [torch.tensor([way.start, way.end or way.start]) for way in arrows]
     steps = torch.linspace(0, 1, 9)[:, None]
     taken = torch.cat([torch.lerp(start, end, steps) for start, end in ways]) if ways else torch.zeros(0, 2)
