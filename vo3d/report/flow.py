@@ -94,7 +94,8 @@ def _staying(flow: Float[Tensor, "2 h w"]) -> Float[Tensor, " n"]:
     """List the lengths of the flow that ends within the image."""
     h, w = flow.shape[-2:]
     x, y = flow.detach().cpu() + pixel_grid(h, w).permute(2, 0, 1)
-    return flow.detach().cpu().norm(dim=0)[(x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)]
+    lengths: Tensor = flow.detach().cpu().norm(dim=0)
+    return lengths[(x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)]
 
 
 def colour_wheel() -> Float[Tensor, "3 n n"]:

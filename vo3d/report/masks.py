@@ -9,6 +9,7 @@ in a line by itself.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import degrees, dist
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -82,7 +83,7 @@ def true_masks(
     Raises:
         Vo3dError: an id that is seen has no motion.
     """
-    ids = [one for one in mask.unique().tolist() if one != 0]
+    ids = sorted(set(mask.flatten().tolist()) - {0})
     camera = None if world_T_cam is None else se3.relative(world_T_cam[0], world_T_cam[1])
     motion = None
     if object_motion is not None and world_T_cam is not None:
@@ -268,7 +269,7 @@ def _draw_arrow(axes: "matplotlib.axes.Axes", way: Arrow, image: Float[Tensor, "
     axes.scatter(*way.start, s=6, color=INK, path_effects=rim, linewidths=0, zorder=3)
     points = 0.0 if way.end is None else 72 * dist(way.start, way.end) / _pixels_per_inch(image)
     if points >= SHORTEST:
-        look = {"arrowstyle": "-|>", "mutation_scale": min(8.0, 2 * points), "shrinkA": 0, "shrinkB": 0}
+        look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": min(8.0, 2 * points), "shrinkA": 0, "shrinkB": 0}
         axes.add_patch(
             FancyArrowPatch(way.start, way.end, color=INK, linewidth=1.2, path_effects=rim, zorder=3, **look)
         )

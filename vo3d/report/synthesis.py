@@ -270,7 +270,7 @@ def draw_panel(
         grey = not there.all()
         shown = torch.where(there, values, torch.nan).numpy()
         cmap = colormaps[colours].with_extremes(bad=HOLE)
-        norm = BoundaryNorm(ends, cmap.N, extend="max") if len(ends) > 2 else Normalize(*ends)
+        norm = BoundaryNorm(ends, cmap.N, extend="max") if len(ends) > 2 else Normalize(ends[0], ends[1])
         axes.imshow(shown, cmap=cmap, norm=norm, interpolation="nearest")
     if grey:
         axes.scatter([], [], marker="s", s=60, color=HOLE, label="no value")
