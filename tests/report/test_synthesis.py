@@ -127,10 +127,10 @@ def test_pictures_are_grey_where_nothing_is_seen_and_share_one_scale(clip: Sampl
     for name in ("right", "right_residual", "right_identity"):
         assert (pictures[name][:, ~made.seen] == grey[:, None]).all()
     torch.testing.assert_close(pictures["right"][:, made.seen], made.image[:, made.seen])
-    shade = colormaps["magma"]((made.identity / residual_limit(found)).clamp(max=1).numpy())[..., :3]
+    shade = colormaps["magma"]((made.identity / residual_limit(found.made)).clamp(max=1).numpy())[..., :3]
     expected = torch.from_numpy(shade).permute(2, 0, 1).float()
     torch.testing.assert_close(pictures["right_identity"][:, made.seen], expected[:, made.seen])
-    assert residual_limit(true(clip, 2.0)) == residual_limit(found)  # it does not depend on the prediction
+    assert residual_limit(true(clip, 2.0).made) == residual_limit(found.made)  # it does not depend on the prediction
 
 
 def test_the_figure_tells_the_means_and_the_shares(clip: Sample, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_figure_tells_the_means_and_the_shares(clip: Sample, tmp_path: Path)
     assert f"residual: mean {residual:.4f}" in titles
     assert f"the right image as it is: mean {identity:.4f}" in titles
     scales = [axes.get_images()[0].get_clim() for axes in figure.axes if axes.get_title(loc="left")[:8] == "residual"]
-    assert scales == [(0.0, residual_limit(found))] * 2
+    assert scales == [(0.0, residual_limit(found.made))] * 2
     assert read_image(save_figure(figure, tmp_path / "figure.png")).shape[0] == 3
 
 

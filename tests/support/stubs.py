@@ -59,6 +59,29 @@ class Restless(StepsAndDepth):
         return {**found, "depth": found["depth"] * (1 + 0.1 * torch.rand_like(found["depth"]))}
 
 
+class FlowAndMasks(Model):
+    """Flow of 3 and 4 pixels everywhere, and two masks: the left half, and what a weight says of all pixels."""
+
+    needs = ("image",)
+    gives = ("flow", "mask")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, sample: Sample) -> Prediction:
+        """The same for all."""
+        b, s, _, h, w = sample.image.shape
+        left = torch.arange(w, device=sample.image.device) < w // 2
+        mask = torch.stack((left.float().expand(h, w), self.share.sigmoid().expand(h, w)))
+        flow = sample.image.new_tensor([3.0, 4.0])[:, None, None].expand(b, s - 1, 2, h, w)
+        return {"flow": flow, "mask": mask.expand(b, s - 1, 2, h, w)}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Less of the second mask."""
+        return {"mask": self.share.sigmoid()}
+
+
 class Unable(StepsAndDepth):
     """It can be trained, and predicts nothing."""
 

@@ -15,11 +15,15 @@ from stubs import Restless
 from vo3d.cli import main
 from vo3d.datasets.rendered import Rendered
 from vo3d.report.depth import colour_depth, depth_limits
-from vo3d.training.pictures import DepthPictures
+from vo3d.report.flow import colour_flow, flow_limit
+from vo3d.report.masks import paint_masks
+from vo3d.training.pictures import ValidationPictures
 
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 STREET = {"seeds": [1], "frames": 6, "size": [24, 80], "clip_length": 3, "stereo": True, "depth": True, "cache": True}
+OF_FLOW = {"flow", "flow_next", "flow_next_residual", "flow_next_identity"}
 OF_ALL = {
+    *OF_FLOW,
     "depth",
     "disparity",
     *(f"{key}{kind}" for key in ("right", "next") for kind in ("", "_residual", "_identity")),
@@ -70,13 +74,54 @@ def test_the_event_file_holds_pictures_of_each_validation(tmp_path: Path) -> Non
 def test_what_the_data_lack_is_left_out(tmp_path: Path) -> None:
     assert fit(tmp_path, "StepsAndDepth", stereo=False) == 0
     names = set(events(tmp_path).Tags()["images"])
-    assert {"val/image", "val/depth", "val/true_depth", "val/next", "val/next_residual", "val/next_identity"} == names
+    of_depth = {"image", "depth", "true_depth", "next", "next_residual", "next_identity"}
+    assert {f"val/{name}" for name in of_depth | OF_FLOW} == names
+
+
+def test_flow_and_masks_are_drawn_of_a_model_without_depth(tmp_path: Path) -> None:
+    truths = {"flow": True, "mask": True, "depth": False}
+    assert fit(tmp_path, "FlowAndMasks", **truths) == 0
+    found = events(tmp_path)
+    once = {"image", "true_flow", "true_masks"}
+    assert set(found.Tags()["images"]) == {f"val/{name}" for name in {*OF_FLOW, *once, "masks"}}
+    for name in {*OF_FLOW, "masks"}:
+        assert [event.step for event in found.Images(f"val/{name}")] == [1, 2, 3], name
+    clips = Rendered(**{**STREET, **truths, "size": (24, 80)})
+    clip = clips[len(clips) // 2]
+    assert clip.flow is not None
+    assert clip.mask is not None
+    limit = flow_limit([clip.flow[0]])
+    flow = torch.tensor([3.0, 4.0])[:, None, None].expand(2, 24, 80)
+    ids = [one for one in clip.mask[0].unique().tolist() if one]
+    masks = torch.stack([(clip.mask[0] == one).float() for one in ids]) if ids else torch.zeros(0, 24, 80)
+    for name, drawn in {
+        "flow": colour_flow(flow, limit),
+        "true_flow": colour_flow(clip.flow[0], limit),
+        "true_masks": paint_masks(clip.image[0], masks),
+    }.items():
+        for event in found.Images(f"val/{name}"):
+            assert np.abs(picture(event) - (drawn * 255).permute(1, 2, 0).numpy()).max() <= 1, name
+
+
+def test_flow_without_a_truth_has_one_scale(tmp_path: Path) -> None:
+    assert fit(tmp_path, "FlowAndMasks", depth=False) == 0
+    found = events(tmp_path)
+    assert set(found.Tags()["images"]) == {f"val/{name}" for name in {*OF_FLOW, "image", "masks"}}
+    (drawn,) = colour_flow(torch.tensor([3.0, 4.0])[:, None, None], limit=80 / 16).permute(1, 2, 0)
+    for event in found.Images("val/flow"):
+        assert np.abs(picture(event) - 255 * drawn.numpy()).max() <= 1
+
+
+def test_a_single_view_has_neither_flow_nor_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(tmp_path, "FlowAndMasks", depth=False, clip_length=1) == 0
+    assert events(tmp_path).Tags()["images"] == ["val/image"]
+    assert "no more pictures" not in capsys.readouterr().err
 
 
 def test_a_training_leaves_no_trace_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner, seen = DepthPictures.on_validation_end, []
+    inner, seen = ValidationPictures.on_validation_end, []
 
-    def watched(self: DepthPictures, trainer: Any, module: Any) -> None:
+    def watched(self: ValidationPictures, trainer: Any, module: Any) -> None:
         before, modes = torch.get_rng_state(), [part.training for part in module.modules()]
         random = np.random.get_state()[1].tolist()  # noqa: NPY002
         inner(self, trainer, module)
@@ -85,12 +130,12 @@ def test_a_training_leaves_no_trace_of_them(tmp_path: Path, monkeypatch: pytest.
         assert [part.training for part in module.modules()] == modes
         seen.append(trainer.global_step)
 
-    monkeypatch.setattr(DepthPictures, "on_validation_end", watched)
+    monkeypatch.setattr(ValidationPictures, "on_validation_end", watched)
     Restless.drawn.clear()
     assert fit(tmp_path / "with", "Restless") == 0
     assert seen == [0, 1, 2, 3]  # the first is that of the trial before the training
     assert Restless.drawn.count(False) == 3  # steps: all else is in evaluation
-    monkeypatch.setattr(DepthPictures, "on_validation_end", lambda *_: None)
+    monkeypatch.setattr(ValidationPictures, "on_validation_end", lambda *_: None)
     assert fit(tmp_path / "without", "Restless") == 0
     assert not events(tmp_path / "without").Tags()["images"]
     ours, theirs = (
@@ -108,7 +153,7 @@ def test_a_failure_is_said_once_and_training_goes_on(tmp_path: Path, capsys: pyt
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
-def test_a_model_without_depth_has_none(tmp_path: Path) -> None:
+def test_a_model_of_motion_alone_has_none(tmp_path: Path) -> None:
     assert main(["fit", "-c", str(TINY), "--out", str(tmp_path), "--trainer.max_epochs", "1", *QUIET]) == 0
     found = events(tmp_path)
     assert not found.Tags()["images"]

@@ -131,18 +131,22 @@ def synthesise(
         again, seen = warp_by_depth(
             other.float(), depth, subsample_intrinsics(K, stride), other_T_view.float(), K_other
         )
-        residual = (again - image).abs().mean(0)
-        made.append(
-            MadeView(
-                key=key,
-                source=words,
-                image=again,
-                seen=seen,
-                residual=torch.where(seen, residual, torch.nan),
-                identity=(subsample(other.float(), stride) - image).abs().mean(0),
-            )
-        )
+        made.append(compare_view(key, words, image, subsample(other.float(), stride), again, seen))
     return ViewSynthesis(name=name, image=image, depth=depth, disparity=disparity, made=made)
+
+
+def compare_view(
+    key: str,
+    source: str,
+    image: Float[Tensor, "3 h w"],
+    other: Float[Tensor, "3 h w"],
+    again: Float[Tensor, "3 h w"],
+    seen: Bool[Tensor, "h w"],
+) -> MadeView:
+    """Hold a view against itself made `again` from an `other` image, where that is `seen`, and against that image."""
+    residual = torch.where(seen, (again - image).abs().mean(0), torch.nan)
+    identity = (other - image).abs().mean(0)
+    return MadeView(key=key, source=source, image=again, seen=seen, residual=residual, identity=identity)
 
 
 def synthesis_pictures(
@@ -153,23 +157,29 @@ def synthesis_pictures(
     `limits` are the depths of the first and the last colour. Residuals of one view have one scale, from 0 on; it
     depends on the images alone, so that pictures of one clip in the course of a training can be compared.
     """
-    from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
-
-    pictures = {"image": found.image, "depth": colour_depth(found.depth, limits)}
+    pictures = {"image": found.image.clamp(0, 1), "depth": colour_depth(found.depth, limits)}
     if found.disparity is not None:
         pictures["disparity"] = colour_depth(found.disparity)
-    top = residual_limit(found)
-    for made in found.made:
-        pictures[made.key] = _greyed(made.image, made.seen)
+    return pictures | view_pictures(found.made)
+
+
+def view_pictures(views: Sequence[MadeView]) -> dict[str, Float[Tensor, "3 h w"]]:
+    """Draw each view and its residuals, as `synthesis_pictures` does, by the key of the view."""
+    from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
+
+    pictures = {}
+    top = residual_limit(views)
+    for made in views:
+        pictures[made.key] = greyed(made.image.clamp(0, 1), made.seen)
         for kind, values in (("residual", made.residual), ("identity", made.identity)):
             shade = torch.from_numpy(colormaps[RESIDUAL]((values / top).clamp(0, 1).nan_to_num().numpy())[..., :3])
-            pictures[f"{made.key}_{kind}"] = _greyed(shade.float().permute(2, 0, 1), made.seen)
-    return {name: picture.clamp(0, 1) for name, picture in pictures.items()}
+            pictures[f"{made.key}_{kind}"] = greyed(shade.float().permute(2, 0, 1), made.seen)
+    return pictures
 
 
-def residual_limit(found: ViewSynthesis) -> float:
+def residual_limit(views: Sequence[MadeView]) -> float:
     """Choose the residual of the last colour: 99 % of those of doing nothing are below it."""
-    residuals = [torch.quantile(made.identity.flatten(), 0.99).item() for made in found.made]
+    residuals = [torch.quantile(made.identity.flatten(), 0.99).item() for made in views]
     return max([LEAST, *residuals])
 
 
@@ -181,54 +191,74 @@ def plot_view_synthesis(
     Titles tell the mean residuals, over the pixels seen, and how many these are. `limits` are the depths of the first
     and the last colour, `unit` is that of the depth.
     """
-    height = min(2.6, (WIDTH / COLUMNS - 0.1) * found.image.shape[-2] / found.image.shape[-1])
+    height = panel_height(found.image)
     rows = 1 + len(found.made)
     figure = new_figure(rows * (height + 0.22) + BAR * (2 if found.made else 1))
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
-    _draw(grid[0, 0], found.image, found.name or "image")
+    draw_panel(grid[0, 0], found.image, found.name or "image")
     share = f"{100 * known(found.depth).float().mean().item():.0f} % of pixels"
-    _draw(grid[0, 1], found.depth, f"depth: {share}", limits or depth_limits([found.depth]))
-    _bar(figure, grid[0, 1:2], f"depth ({unit})" if unit else "depth")
+    draw_panel(grid[0, 1], found.depth, f"depth: {share}", limits or depth_limits([found.depth]))
+    add_bar(figure, grid[0, 1:2], f"depth ({unit})" if unit else "depth")
     if found.disparity is None:
         grid[0, 2].set_axis_off()
     else:
-        _draw(grid[0, 2], found.disparity, f"disparity: {share}", depth_limits([found.disparity]))
-        _bar(figure, grid[0, 2:], "disparity (pixels)")
-    top = residual_limit(found)
-    for row, made in zip(grid[1:], found.made, strict=True):
+        draw_panel(grid[0, 2], found.disparity, f"disparity: {share}", depth_limits([found.disparity]))
+        add_bar(figure, grid[0, 2:], "disparity (pixels)")
+    draw_views(figure, grid[1:], found.made)
+    explain_grey(figure)
+    return figure
+
+
+def panel_height(image: Float[Tensor, "3 h w"], columns: int = COLUMNS) -> float:
+    """Compute how high a picture is in a figure of so many columns, inches."""
+    return min(2.6, (WIDTH / columns - 0.1) * image.shape[-2] / image.shape[-1])
+
+
+def draw_views(figure: "matplotlib.figure.Figure", rows: Any, views: Sequence[MadeView]) -> None:
+    """Draw each view into a row of three axes, beside its residual and that of doing nothing, with one colour bar."""
+    top = residual_limit(views)
+    for row, made in zip(rows, views, strict=True):
         residual, identity = (f"mean {mean:.4f}" if made.seen.any() else "nothing to compare" for mean in made.means())
         inside = f"{100 * made.share:.0f} % of pixels lie in it"
-        _draw(row[0], _greyed(made.image, made.seen), f"made from {made.source}: {inside}", grey=not made.seen.all())
+        title = f"made from {made.source}: {inside}"
+        draw_panel(row[0], greyed(made.image, made.seen), title, grey=not made.seen.all())
         nothing = f"{made.source} as it is: {identity}"
         for axes, values, title in zip(
             row[1:], (made.residual, made.identity), (f"residual: {residual}", nothing), strict=True
         ):
-            _draw(axes, torch.where(made.seen, values, torch.nan), title, (0.0, top), RESIDUAL)
-    if found.made:
-        _bar(figure, grid[-1, 1:], "mean absolute difference of the colours, which are in [0, 1]")
-    if any(axes.get_legend_handles_labels()[1] for axes in figure.axes):  # there is grey to be explained
+            draw_panel(axes, torch.where(made.seen, values, torch.nan), title, (0.0, top), RESIDUAL)
+    if views:
+        add_bar(figure, rows[-1][1:], "mean absolute difference of the colours, which are in [0, 1]")
+
+
+def explain_grey(figure: "matplotlib.figure.Figure") -> None:
+    """Add a legend that explains the grey, where there is some."""
+    if any(axes.get_legend_handles_labels()[1] for axes in figure.axes):
         add_legend(figure)
-    return figure
 
 
-def _greyed(image: Float[Tensor, "3 h w"], seen: Bool[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
+def greyed(image: Float[Tensor, "3 h w"], seen: Bool[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
     """Paint the pixels that are not seen in the grey of what has no value."""
     from matplotlib.colors import to_rgb  # noqa: PLC0415  matplotlib is imported late
 
     return torch.where(seen, image, torch.tensor(to_rgb(HOLE))[:, None, None])
 
 
-def _draw(
+def draw_panel(
     axes: "matplotlib.axes.Axes",
     values: Float[Tensor, "*c h w"],
     title: str,
-    ends: tuple[float, float] | None = None,
+    ends: Sequence[float] | None = None,
     colours: str = MAPS["depth"],
     *,
     grey: bool = False,
 ) -> None:
-    """Draw an image, or values with the first and the last that have a colour; what is 0 of depths, or NaN, is grey."""
+    """Draw an image, or values with the first and the last that have a colour; what is 0 of depths, or NaN, is grey.
+
+    More than two `ends` are steps of one colour each; what lies beyond the last is one more.
+    """
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
+    from matplotlib.colors import BoundaryNorm, Normalize  # noqa: PLC0415
 
     axes.set(xticks=[], yticks=[], anchor="N")
     axes.spines[:].set_visible(False)
@@ -236,20 +266,29 @@ def _draw(
     if ends is None:
         axes.imshow(values.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
     else:
-        there = values.isfinite() if colours == RESIDUAL else known(values)
+        there = known(values) if colours == MAPS["depth"] else values.isfinite()
         grey = not there.all()
         shown = torch.where(there, values, torch.nan).numpy()
         cmap = colormaps[colours].with_extremes(bad=HOLE)
-        axes.imshow(shown, cmap=cmap, vmin=ends[0], vmax=ends[1], interpolation="nearest")
+        norm = BoundaryNorm(ends, cmap.N, extend="max") if len(ends) > 2 else Normalize(ends[0], ends[1])
+        axes.imshow(shown, cmap=cmap, norm=norm, interpolation="nearest")
     if grey:
         axes.scatter([], [], marker="s", s=60, color=HOLE, label="no value")
 
 
-def _bar(figure: "matplotlib.figure.Figure", panels: Any, label: str) -> None:
-    """Add a colour bar below the panels."""
+def add_bar(figure: "matplotlib.figure.Figure", panels: Any, label: str, ticks: Sequence[float] | None = None) -> None:
+    """Add a colour bar below the panels, with ticks of one's own or those that matplotlib finds."""
     bar = figure.colorbar(
-        panels[0].get_images()[0], ax=list(panels), location="bottom", fraction=0.06, aspect=30 * len(panels), pad=0.03
+        panels[0].get_images()[0],
+        ax=list(panels),
+        location="bottom",
+        fraction=0.06,
+        aspect=30 * len(panels),
+        pad=0.03,
+        panchor=False,
     )
     bar.set_label(label, fontsize=FONT, color=INK)
     bar.ax.tick_params(labelsize=FONT - 1, colors=SOFT, length=2)
     bar.outline.set_visible(False)
+    if ticks is not None:
+        bar.set_ticks(list(ticks), labels=[f"{tick:g}" for tick in ticks])

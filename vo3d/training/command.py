@@ -42,7 +42,7 @@ from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFo
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
 from vo3d.training.loops import install, is_resumable
-from vo3d.training.pictures import DepthPictures
+from vo3d.training.pictures import ValidationPictures
 
 EXAMPLES = {
     "fit": "train a model; example: vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml --out runs/deepvo",
@@ -189,7 +189,7 @@ class TrainingCLI(LightningCLI):
                 bar=options["enable_progress_bar"] is not False,
                 **{name: config[name] for name in ("checkpoint_every", "patience", "min_delta", "patience_after")},
             )
-            callbacks.append(DepthPictures())
+            callbacks.append(ValidationPictures())
             if options["logger"] is None:
                 board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
                 options["logger"] = [board, History(folder)]

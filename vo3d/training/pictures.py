@@ -1,8 +1,9 @@
-"""Pictures in TensorBoard: what predicted depth and motion make of one clip of the validation set."""
+"""Pictures in TensorBoard: what predicted depth, motion, flow and masks make of one clip of the validation set."""
 
 import sys
 from typing import Any, cast
 
+from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -12,18 +13,24 @@ from torch.utils.tensorboard import SummaryWriter
 from vo3d.inference.loop import evaluating
 from vo3d.model import Model, Prediction
 from vo3d.report.depth import colour_depth, depth_limits, known
+from vo3d.report.flow import FlowPair, colour_flow, flow_limit, flow_pictures
+from vo3d.report.masks import paint_masks, true_masks
 from vo3d.report.synthesis import synthesis_pictures, synthesise_first
 from vo3d.sample import Sample
 from vo3d.settings.complaints import one_line
 
+DRAWN = ("depth", "flow", "mask")  # what pictures are made of
+SHARE = 1 / 16  # of the width: the flow that has the full colour where no true one is known
 
-class DepthPictures(Callback):
-    """Draws, after each validation, what a model of depth gives of the clip in the middle of the validation set.
 
-    For the pictures see `vo3d.report.synthesis`; those of one clip at several steps share the scale of residuals, and
-    that of depth where there is a true one. They go to TensorBoard's logger, from the first process; without that
-    logger, or with a model without depth, nothing is done. The training goes on as it would without them: random
-    states and modes are put back, and where a picture cannot be made, that is said once.
+class ValidationPictures(Callback):
+    """Draws, after each validation, what a model gives of the clip in the middle of the validation set.
+
+    Depth, flow and masks are drawn, each where the model gives it (see `vo3d.report.synthesis`, `flow` and `masks`),
+    and once the image and what is true. Pictures of the clip at several steps share the scales of residuals and of
+    flow, and that of depth where there is a true one. They go to TensorBoard's logger, from the first process; without
+    that logger, or with a model that gives none of these, nothing is done. The training goes on as it would without
+    them: random states and modes are put back, and where a picture cannot be made, that is said once.
     """
 
     def __init__(self) -> None:
@@ -34,7 +41,7 @@ class DepthPictures(Callback):
         """Write the pictures of this step, unless validation is only tried out."""
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         net = getattr(pl_module, "net", None)
-        wanted = isinstance(net, Model) and "depth" in net.gives and boards and not self.failed
+        wanted = isinstance(net, Model) and bool(set(DRAWN) & set(net.gives)) and boards and not self.failed
         if not wanted or trainer.sanity_checking or not trainer.is_global_zero:
             return
         with isolate_rng():
@@ -59,13 +66,38 @@ class DepthPictures(Callback):
         clip, device = self.clip, trainer.strategy.root_device
         with evaluating(net, device), trainer.precision_plugin.val_step_context():
             found = net.predict(Sample.collate([clip]).to(device))
-        given: dict[str, Tensor] = {key: found[key][0] for key in net.gives if key in {"depth", "prev_T_cam"}}  # type: ignore[literal-required]
-        truth = None if clip.depth is None or not known(clip.depth[0]).any() else clip.depth[0]
-        limits = None if truth is None else depth_limits([truth])
-        stride = getattr(net, "stride", 1)
-        pictures = synthesis_pictures(synthesise_first(clip, cast(Prediction, given), stride=stride), limits)
-        if truth is not None and first:
-            pictures["true_depth"] = colour_depth(truth, limits)
-        if not first:
-            del pictures["image"]  # it does not change
-        return pictures
+        given = {key: found[key][0].detach().float().cpu() for key in net.gives if key in {*DRAWN, "prev_T_cam"}}  # type: ignore[literal-required]
+        pictures = {"image": clip.image[0].float().clamp(0, 1)}
+        if "depth" in given:
+            pictures |= _of_depth(clip, cast(Prediction, given), getattr(net, "stride", 1))
+        if "flow" in given and len(given["flow"]):  # a single view has no pair
+            pictures |= _of_flow(clip, given["flow"][0])
+        if "mask" in given and len(given["mask"]):
+            pictures |= _of_masks(clip, given["mask"][0])
+        changing = {name: one for name, one in pictures.items() if name != "image" and not name.startswith("true_")}
+        return pictures if first else changing
+
+
+def _of_depth(clip: Sample, given: Prediction, stride: int) -> dict[str, Tensor]:
+    """Draw the first view's depth and what it makes of other images, in the scale of the true depth if there is one."""
+    truth = None if clip.depth is None or not known(clip.depth[0]).any() else clip.depth[0]
+    limits = None if truth is None else depth_limits([truth])
+    pictures = synthesis_pictures(synthesise_first(clip, given, stride=stride), limits)
+    return pictures if truth is None else {**pictures, "true_depth": colour_depth(truth, limits)}
+
+
+def _of_flow(clip: Sample, flow: Float[Tensor, "2 h w"]) -> dict[str, Tensor]:
+    """Draw the flow of the first pair and what it leaves over, in the scale of the true flow if there is one."""
+    truth = None if clip.flow is None or not clip.flow[0].isfinite().any() else clip.flow[0].float()
+    limit = SHARE * flow.shape[-1] if truth is None else flow_limit([truth])
+    pair = FlowPair(name="", image=clip.image[0].float(), following=clip.image[1].float(), flow=flow, truth=truth)
+    pictures = flow_pictures(pair, limit)
+    return pictures if truth is None else {**pictures, "true_flow": colour_flow(truth, limit)}
+
+
+def _of_masks(clip: Sample, mask: Float[Tensor, "k h w"]) -> dict[str, Tensor]:
+    """Draw the masks of the first pair, and the true ones where they are known."""
+    pictures = {"masks": paint_masks(clip.image[0].float(), mask)}
+    if clip.mask is not None:
+        pictures["true_masks"] = paint_masks(clip.image[0].float(), true_masks(clip.mask[0]).mask)
+    return pictures
