@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.geometry.camera import pixel_grid
-from vo3d.geometry.warp import sample_image
+from vo3d.geometry.warp import warp_by_flow
 from vo3d.report.canvas import new_figure
 from vo3d.report.depth import HOLE, MAPS
 from vo3d.report.synthesis import (
@@ -60,8 +60,7 @@ class FlowPair:
     @cached_property
     def made(self) -> MadeView:
         """Make the first frame from the second by the flow; where the flow is NaN or leads outside nothing is seen."""
-        h, w = self.flow.shape[-2:]
-        again, seen = sample_image(self.following, pixel_grid(h, w) + self.flow.permute(1, 2, 0))
+        again, seen = warp_by_flow(self.following, self.flow)
         return compare_view("flow_next", "the next frame", self.image, self.following, again, seen)
 
 
