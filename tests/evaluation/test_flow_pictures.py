@@ -147,12 +147,31 @@ def test_masks_are_shown_with_their_motions(tmp_path: Path) -> None:
     ((_, found, truth, more),) = DRAWN
     assert torch.equal(found.mask, mask)
     torch.testing.assert_close(found.motion, motion)
+    assert found.camera is None
     clip = Street().clip([2, 3])
     assert clip.world_T_cam is not None
     assert len(truth.mask) == len(truth.motion) == len(truth.names) == 2
     torch.testing.assert_close(truth.camera, se3.relative(clip.world_T_cam[0], clip.world_T_cam[1]))
     assert torch.equal(more["depth"], clip.depth[0])  # type: ignore[index]
     assert more["unit"] == "m"
+
+
+def write_camera(folder: Path, source: int) -> torch.Tensor:
+    """The motion of the camera, as `write_motion` writes it."""
+    next_T_view = se3.exp(torch.tensor([0.1, 0.2, -1.1, 0.01, 0.02, 0.03]).double())
+    content = {"source": source, "source_T_view": next_T_view.tolist()}
+    (folder / "masks" / "street-0003" / f"{VIEW}_motion.json").write_text(json.dumps(content))
+    return se3.inverse(next_T_view)
+
+
+def test_the_predicted_motion_of_the_camera_is_told(tmp_path: Path) -> None:
+    write_masks(tmp_path)
+    prev_T_cam = write_camera(tmp_path, 3)
+    pictures(mask_sections(scored(tmp_path, "street-0003"), {"SfM": [Street()]}, tmp_path / "figures"), tmp_path)
+    ((_, found, _, _),) = DRAWN
+    torch.testing.assert_close(found.camera, prev_T_cam)
+    write_camera(tmp_path, 4)
+    refused(mask_sections, tmp_path, ".*_motion.json: a motion from frame 2 to 4: expected 3: evaluate the model again")
 
 
 def test_masks_are_shown_without_motions_and_truth(tmp_path: Path) -> None:

@@ -139,6 +139,16 @@ def test_the_figure_without_a_truth(pair: FlowPair) -> None:
     assert "flow: white 0, rim 7 pixels or more" in titles(changed(pair, truth=None), 7.0)
 
 
+def test_a_long_name_stays_in_its_column(pair: FlowPair) -> None:
+    named = FlowPair(name=40 * "long", image=pair.image, following=pair.following, flow=pair.flow)
+    figure = plot_flow(named)
+    figure.draw_without_rendering()
+    first, second = figure.axes[:2]
+    title = first._left_title
+    assert "\N{HORIZONTAL ELLIPSIS}" in title.get_text()
+    assert title.get_window_extent().x1 < second.get_window_extent().x0
+
+
 def test_the_figure_of_no_flow_at_all(pair: FlowPair) -> None:
     found = titles(changed(pair, flow=torch.full_like(pair.flow, math.nan)))
     assert "flow: none" in found

@@ -13,10 +13,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.evaluation.synthesis import MOTION, read_motion
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.flow import read_flo
 from vo3d.formats.pfm import read_pfm
 from vo3d.formats.text import read_json
+from vo3d.geometry import se3
 from vo3d.recording import Recording
 from vo3d.report.canvas import save_figure
 from vo3d.report.flow import FlowPair, plot_flow
@@ -56,7 +58,7 @@ def mask_sections(
 
     Args:
         models: The result of each by its name, with `masks/<recording>/<view>_mask_<number>.pfm`, and with
-            `<view>_motions.json` or without.
+            `<view>_motions.json` and, of the camera, `<view>_motion.json` (see `write_motion`) or without.
         recordings: Those that each model saw, by its name.
         figures: The folder of the pictures.
 
@@ -88,8 +90,11 @@ def _pictures(
             yield Text(f"No {kind} of {name}: no recording of such files was given to this report.", "note")
 
 
-def _pair(recording: Recording, path: Path, stem: str, shape: Sequence[int]) -> Sample:
-    """Read the two views of a pair, of which the first is called `stem`; `shape` is that of what was predicted."""
+def _pair(recording: Recording, path: Path, stem: str, shape: Sequence[int]) -> tuple[int, Sample]:
+    """Read the two views of a pair, of which the first is called `stem`, and the place of that in the recording.
+
+    `shape` is that of what was predicted.
+    """
     views = [index for index, one in enumerate(recording.names) if Path(one).name == stem]
     if not views or views[0] + 1 == len(recording):
         missing = "view after it" if views else "such view"
@@ -100,13 +105,13 @@ def _pair(recording: Recording, path: Path, stem: str, shape: Sequence[int]) -> 
             f"{path}: of {shape[-1]}x{shape[-2]} pixels: expected {sample.image.shape[-1]}x{sample.image.shape[-2]}, "
             f"as {recording.name} has now: evaluate the model again"
         )
-    return sample
+    return views[0], sample
 
 
 def _flow_picture(name: str, recording: Recording, path: Path, file: Path) -> Picture:
     """Draw the flow in a file."""
     flow, stem = read_flo(path), path.name.removesuffix(FLOW_END)
-    sample = _pair(recording, path, stem, flow.shape)
+    _, sample = _pair(recording, path, stem, flow.shape)
     pair = FlowPair(
         name=f"{recording.name}, {stem}",
         image=sample.image[0],
@@ -131,8 +136,12 @@ def _mask_picture(name: str, recording: Recording, path: Path, file: Path) -> Pi
     stem = match[1]
     mask = _read_masks(path.parent, stem)
     motions = path.with_name(f"{stem}{MOTIONS_END}")
-    sample = _pair(recording, path, stem, mask.shape)
-    found = MovingMasks(mask=mask, motion=_read_motions(motions, len(mask)) if motions.is_file() else None)
+    view, sample = _pair(recording, path, stem, mask.shape)
+    found = MovingMasks(
+        mask=mask,
+        motion=_read_motions(motions, len(mask)) if motions.is_file() else None,
+        camera=_read_camera(path.with_name(f"{stem}{MOTION}"), recording, view),
+    )
     truth = None
     if sample.mask is not None:
         moving = None if sample.object_motion is None else sample.object_motion[0]
@@ -170,6 +179,18 @@ def _read_masks(folder: Path, stem: str) -> Float[Tensor, "k h w"]:
                 "others have: evaluate the model again"
             )
     return torch.stack(masks)
+
+
+def _read_camera(path: Path, recording: Recording, view: int) -> Float64[Tensor, "4 4"] | None:
+    """Read the pose of the next view in the frame of a view; None where the model gave no motion of the camera."""
+    if not path.is_file():
+        return None
+    source, source_T_view = read_motion(path, len(recording))
+    if source != view + 1:
+        raise Vo3dError(
+            f"{path}: a motion from frame {view} to {source}: expected {view + 1}: evaluate the model again"
+        )
+    return se3.inverse(source_T_view)
 
 
 def _read_motions(path: Path, num_masks: int) -> Float64[Tensor, "k 4 4"]:

@@ -70,7 +70,7 @@ def _pictures(name: str, recording: Recording, path: Path, stride: int, file: Pa
     stem = path.name.removesuffix(DEPTH)
     view = next((index for index, one in enumerate(recording.names) if Path(one).name == stem), None)
     motion = path.with_name(f"{stem}{MOTION}")
-    source, source_T_view = _read_motion(motion, len(recording)) if motion.is_file() else (None, None)
+    source, source_T_view = read_motion(motion, len(recording)) if motion.is_file() else (None, None)
     if view is None:
         return
     sample, depth = recording.clip([view] if source is None else [view, source]), read_pfm(path)
@@ -103,7 +103,7 @@ def _pictures(name: str, recording: Recording, path: Path, stride: int, file: Pa
     yield Picture(save_figure(figure, file), caption, caption)
 
 
-def _read_motion(path: Path, num_frames: int) -> tuple[int, Float[Tensor, "4 4"]]:
+def read_motion(path: Path, num_frames: int) -> tuple[int, Float[Tensor, "4 4"]]:
     """Read what `write_motion` wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -171,7 +171,7 @@ def _draw(
     axes.spines[:].set_visible(False)
     if kind == "image":
         axes.imshow(view.image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy())
-        _entitle(axes, view.name)
+        entitle(axes, view.name)
         return None
     values = _values(view, kind)
     if values is None:
@@ -182,7 +182,7 @@ def _draw(
         axes.scatter([], [], marker="s", s=60, color=HOLE, label="no value")
     # blocks where pixels are enlarged, and the nearest pixel where they are shrunk: depths of an edge must not be mixed
     drawn = axes.imshow(np.ma.masked_invalid(shown), interpolation="nearest", **scales[kind])
-    _entitle(axes, _title(view, kind, shown, min_confidence, within))
+    entitle(axes, _title(view, kind, shown, min_confidence, within))
     return drawn
 
 
@@ -200,11 +200,11 @@ def _title(view: DepthMap, kind: str, shown: NDArray[Any], min_confidence: float
     return f"{kind}: {100 * np.isfinite(shown).mean():.0f} % of pixels"
 
 
-def _entitle(axes: "matplotlib.axes.Axes", text: str) -> None:
-    """Set a title that stays within its panel: the middle of a long one is left out."""
+def entitle(axes: "matplotlib.axes.Axes", text: str, share: float = 0.85) -> None:
+    """Set a title that stays within a share of its column: the middle of a long one is left out."""
     title = axes.set_title(text, fontsize=FONT, color=INK, loc="left", pad=3)
     figure = axes.get_figure()
-    room = 0.85 * WIDTH * figure.dpi / axes.get_subplotspec().get_gridspec().ncols
+    room = share * WIDTH * figure.dpi / axes.get_subplotspec().get_gridspec().ncols
     kept = len(text)
     while title.get_window_extent(figure.canvas.get_renderer()).width > room and kept > 2:
         kept -= 1

@@ -150,7 +150,6 @@ def _draw_flow(axes: "matplotlib.axes.Axes", flow: Float[Tensor, "2 h w"], name:
 def _draw_wheel(axes: "matplotlib.axes.Axes", limit: float) -> None:
     """Draw the wheel as a legend, with the length of the flow that its rim stands for."""
     draw_panel(axes, colour_wheel(), f"flow: white 0, rim {limit:.3g} pixels or more")
-    axes.set_anchor("NW")
 
 
 def _error_title(error: Float[Tensor, "h w"]) -> str:

@@ -18,7 +18,7 @@ from vo3d.geometry.camera import subsample, subsample_intrinsics
 from vo3d.geometry.warp import depth_from_disparity, warp_by_depth
 from vo3d.model import Prediction
 from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, new_figure, spelled
-from vo3d.report.depth import FONT, HOLE, MAPS, colour_depth, depth_limits, known
+from vo3d.report.depth import FONT, HOLE, MAPS, colour_depth, depth_limits, entitle, known
 from vo3d.sample import Sample
 
 RESIDUAL = "magma"  # its black is no difference
@@ -260,9 +260,9 @@ def draw_panel(
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.colors import BoundaryNorm, Normalize  # noqa: PLC0415
 
-    axes.set(xticks=[], yticks=[], anchor="N")
+    axes.set(xticks=[], yticks=[], anchor="NW")  # a title has the whole column
     axes.spines[:].set_visible(False)
-    axes.set_title(spelled(title), fontsize=FONT, color=INK, loc="left", pad=3)
+    entitle(axes, spelled(title), 0.95)
     if ends is None:
         axes.imshow(values.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
     else:
