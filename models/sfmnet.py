@@ -312,7 +312,10 @@ class SfMNet(DepthModel):
         return terms | self._supervised(prediction, sample)
 
     def _photometric(self, image: Tensor, other: Tensor, flow: Tensor, visible: Tensor) -> Float[Tensor, ""]:
-        """Compute the mean difference of frames (b n 3 h w) and the others, warped by flow, over pixels and scales."""
+        """Compute the mean difference of frames (b n 3 h w) and the others, warped by flow, over pixels and scales.
+
+        Pixels that have left the other image count as if they had not moved: nothing is won by moving out.
+        """
         means = []
         for level in range(self.scales):
             if level > 0:
@@ -321,7 +324,8 @@ class SfMNet(DepthModel):
                 visible = losses.halved(visible.float()) == 1
             made, valid = warp_by_flow(other, torch.where(visible[..., None, :, :], flow, torch.nan))
             error = losses.photometric_error(image, made, valid, self.ssim_weight)
-            means.append(losses.masked_mean(error, valid))
+            still = losses.photometric_error(image, other, ssim_weight=self.ssim_weight)
+            means.append(torch.where(valid, error, still).mean())
         return torch.stack(means).mean()
 
     def _supervised(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:

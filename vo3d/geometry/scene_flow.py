@@ -40,14 +40,14 @@ def flow_of_points(
 ) -> tuple[Float[Tensor, "*b 2 h w"], Bool[Tensor, "*b h w"]]:
     """Compute the optical flow, in pixels, of pixels whose points are now at `points`, and which of them are visible.
 
-    A point behind the camera has no pixel: it is not visible, and its flow is that of a point just before the camera,
-    finite and without meaning.
+    A point behind the camera has no pixel: it is not visible, and its flow is 0, with no gradient.
     """
     x, y, z = points.unbind(-3)
     fx, fy, cx, cy, skew = intrinsics(K, z.ndim)
     front = z >= NEAR
-    z = torch.where(front, z, NEAR)
+    z = torch.where(front, z, 1.0)  # the divisor is substituted, not the quotient, whose gradient would be NaN
     h, w = z.shape[-2:]
     x, y = x / z, y / z
     columns, rows = torch.arange(w).to(z), torch.arange(h).to(z)[:, None]
-    return torch.stack((fx * x + skew * y + (cx - columns), fy * y + (cy - rows)), dim=-3), front
+    flow = torch.stack((fx * x + skew * y + (cx - columns), fy * y + (cy - rows)), dim=-3)
+    return torch.where(front[..., None, :, :], flow, 0.0), front

@@ -10,6 +10,7 @@ import torch
 from vo3d.errors import Vo3dError
 from vo3d.evaluation.flow_pictures import mask_sections
 from vo3d.evaluation.pair_task import PairTask, compare_first
+from vo3d.evaluation.synthesis import write_motion
 from vo3d.evaluation.task import Metric, Seen
 from vo3d.formats.files import write_whole
 from vo3d.formats.pfm import write_pfm
@@ -165,7 +166,10 @@ class Masks(PairTask):
         return row
 
     def keep(self, folder: Path, name: str, answer: Answer, pair: int) -> None:
-        """Write each mask as `<name>_mask_<k>.pfm`, k from 0 on, and the motions as `<name>_motions.json` (k 4x4)."""
+        """Write each mask as `<name>_mask_<k>.pfm`, k from 0 on, and the motions as `<name>_motions.json` (k 4x4).
+
+        The motion of the camera is written as that of a depth map is.
+        """
         for old in (*folder.glob("*_mask_*.pfm"), *folder.glob("*_motions.json")):
             old.unlink()
         for k, mask in enumerate(answer.prediction["mask"][0, pair]):
@@ -173,6 +177,7 @@ class Masks(PairTask):
         motions = answer.prediction.get("object_motion")
         if motions is not None:
             write_whole(folder / f"{name}_motions.json", json.dumps(motions[0, pair].double().tolist()) + "\n")
+        write_motion(folder, name, answer, pair)
 
     def protocol(self, model: Model, seen: Seen) -> dict[str, object]:
         """Describe the rules, and how many masks the model has."""
