@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
+from vo3d.geometry.grey import grey_image
 from vo3d.model import Model, Prediction
 from vo3d.recording import Recording, known_steps
 from vo3d.sample import Sample
@@ -308,15 +309,9 @@ def _views(clip: Sample) -> Iterator[Frame]:
         raise Vo3dError(f"{clip.scene!r} has no K, which the classic pipeline needs: give intrinsics")
     for index in range(len(clip.image)):
         yield Frame(
-            image=_grey(clip.image[index]),
+            image=grey_image(clip.image[index]),
             K=clip.K[index].double().cpu().numpy(),
-            right=None if clip.right is None else _grey(clip.right[index]),
+            right=None if clip.right is None else grey_image(clip.right[index]),
             right_T_left=right_T_left,
             world_T_cam=None if clip.world_T_cam is None else clip.world_T_cam[index].double().cpu().numpy(),
         )
-
-
-def _grey(image: Tensor) -> Grey:
-    """Eight-bit grey of an RGB image (3 h w) in [0, 1]."""
-    rgb = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

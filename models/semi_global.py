@@ -11,6 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.geometry.grey import grey_image
 from vo3d.model import DepthModel, Prediction, Window
 from vo3d.sample import Sample
 
@@ -66,7 +67,7 @@ class SemiGlobalStereo(DepthModel):
                 )
             for view in range(s):
                 scale = float(sample.K[row, view, 0, 0]) * baseline
-                pair = _grey(sample.image[row, view]), _grey(sample.right[row, view])
+                pair = grey_image(sample.image[row, view]), grey_image(sample.right[row, view])
                 disparity = torch.from_numpy(self._match(*pair, ceil(scale / self.near)))
                 depth[row, view] = torch.where(disparity > 0, scale / disparity.clamp(min=1 / SIXTEENTHS), 0)
         return {"depth": depth.to(sample.image)}
@@ -95,9 +96,3 @@ class SemiGlobalStereo(DepthModel):
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Raise Vo3dError: nothing here learns by gradients."""
         raise Vo3dError("SemiGlobalStereo has no parameters to train: evaluate it instead")
-
-
-def _grey(image: Tensor) -> UInt8[ndarray, "h w"]:
-    """Turn RGB in [0, 1] (3 h w) into 8 bits of grey, as OpenCV weighs colours."""
-    rgb = (255 * image.detach().clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))

@@ -7,15 +7,14 @@ from math import prod
 from typing import Literal
 
 import cv2
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from numpy import ndarray
+from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import pixel_grid
+from vo3d.geometry.grey import grey_image
 from vo3d.geometry.precision import full_precision
 from vo3d.geometry.warp import reproject
 
@@ -70,7 +69,7 @@ def dense_flow(image: Float[Tensor, "*b s 3 h w"], preset: Preset = "medium") ->
         )
     found = torch.empty(prod(batch), views - 1, h, w, 2)
     for flows, clip in zip(found, image.reshape(len(found), views, 3, h, w), strict=True):
-        grey = [_grey(view) for view in clip]
+        grey = [grey_image(view) for view in clip]
         for flow, view, following in zip(flows, grey, grey[1:], strict=False):
             flow.copy_(torch.from_numpy(search.calc(view, following, None)))  # type: ignore[call-overload]  # no None
     return found.movedim(-1, -3).reshape(*batch, views - 1, 2, h, w).to(image)
@@ -80,9 +79,3 @@ def check_preset(preset: str) -> None:
     """Raise Vo3dError unless OpenCV's search has the preset."""
     if preset not in PRESETS:
         raise Vo3dError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
-
-
-def _grey(image: Float[Tensor, "3 h w"]) -> UInt8[ndarray, "h w"]:
-    """Turn RGB in [0, 1] into 8 bits of grey, as OpenCV weighs colours."""
-    rgb = (255 * image.detach().float().clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
