@@ -34,8 +34,8 @@ class RenderedRecording(Recording):
         frames: length.
         size: height and width in pixels.
         stereo, depth, flow, mask, label, object_motion, imu: fields to give beside image, K, poses and time.
-        cache: keep rendered images (not depth, flow or masks) in memory; a loader's workers each have their own cache,
-            which lasts for more than one epoch only if they do (`persistent_workers`).
+        cache: keep rendered frames in memory, with the maps that are given; a loader's workers each have their own
+            cache, which lasts for more than one epoch only if they do (`persistent_workers`).
         sensor: the camera (`vo3d.world.sensor`), or "drawn" for one that the seed draws. The distortion of a lens is
             undone: image, right, K, depth, flow and mask are those of one ideal pinhole.
         visit: light and weather, motion, traffic, and seeds of the place, the time, what moves and the path.
@@ -73,7 +73,8 @@ class RenderedRecording(Recording):
         given = {"depth": depth, "flow": flow, "mask": mask, "label": label}
         self._give = [name for name, wanted in given.items() if wanted]
         self._stereo, self._imu, self._label, self._object_motion = stereo, imu, label, object_motion
-        self._cache: dict[tuple[int, bool], UInt8[Tensor, "3 h w"]] | None = {} if cache else None
+        # Of each frame, or its right view, or the frame with a flow to a later one: the image and the maps given.
+        self._cache: dict[tuple[int, bool, int | None], dict[str, Tensor]] | None = {} if cache else None
         self._imu_readings, self._imu_errors = imu_readings, imu_errors_of(imu_errors)
 
     def __len__(self) -> int:
@@ -96,16 +97,9 @@ class RenderedRecording(Recording):
         check_indices(indices, self, "frame")
         recorder = self._recorder
         fields: dict[str, Tensor] = {}
-        if self._give:
-            following = [*list(indices)[1:], None] if "flow" in self._give else [None] * len(indices)
-            frames = [
-                recorder.frame(index, later=later, label=self._label)
-                for index, later in zip(indices, following, strict=True)
-            ]
-            images = [frame.image for frame in frames]
-            fields |= {name: torch.stack([getattr(frame, name) for frame in frames]) for name in self._give}
-        else:  # a cached image costs nothing
-            images = [self._image(index, right=False) for index in indices]
+        following = [*list(indices)[1:], None] if "flow" in self._give else [None] * len(indices)
+        frames = [self._frame(index, later=later) for index, later in zip(indices, following, strict=True)]
+        fields |= {name: torch.stack([frame[name] for frame in frames]) for name in self._give}
         if "flow" in fields:
             fields["flow"] = fields["flow"][:-1]
         if self._object_motion:
@@ -116,10 +110,10 @@ class RenderedRecording(Recording):
             fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
             fields["cam_T_imu"] = torch.eye(4)
         if self._stereo:
-            fields["right"] = self._ideal([self._image(index, right=True) for index in indices])
+            fields["right"] = self._ideal([self._frame(index, right=True)["image"] for index in indices])
             fields["left_T_right"] = recorder.left_T_right.float()
         return Sample(
-            image=self._ideal(images),
+            image=self._ideal([frame["image"] for frame in frames]),
             K=recorder.camera.K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=self.poses()[list(indices)],
             time=recorder.times()[list(indices)],
@@ -132,12 +126,15 @@ class RenderedRecording(Recording):
         """Make images of floats, without the distortion of the lens."""
         return torch.stack([undo_lens(self._camera, image.float() / 255) for image in images])
 
-    def _image(self, index: int, *, right: bool) -> UInt8[Tensor, "3 h w"]:
-        if self._cache is None:
-            return self._recorder.frame(index, right=right).image
-        if (index, right) not in self._cache:
-            self._cache[index, right] = self._recorder.frame(index, right=right).image
-        return self._cache[index, right]
+    def _frame(self, index: int, *, right: bool = False, later: int | None = None) -> dict[str, Tensor]:
+        """Render the image and the maps that are given of a frame, or the image of its right view; or recall them."""
+        if self._cache is not None and (index, right, later) in self._cache:
+            return self._cache[index, right, later]
+        frame = self._recorder.frame(index, right=right, later=later, label=self._label and not right)
+        found = {name: getattr(frame, name) for name in ("image", *([] if right else self._give))}
+        if self._cache is not None:
+            self._cache[index, right, later] = found
+        return found
 
 
 class Rendered(ClipDataset):

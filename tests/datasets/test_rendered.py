@@ -57,8 +57,9 @@ def test_cached_clips_equal_fresh_ones(fields):
             assert_equal(cached[index], fresh[index])
 
 
-def test_the_cache_renders_a_frame_once(monkeypatch):
-    recording = RenderedRecording("street", 3, 4, SIZE, cache=True)
+@pytest.mark.parametrize("fields", [{}, {"depth": True, "flow": True, "stereo": True}])
+def test_the_cache_renders_a_frame_once(fields, monkeypatch):
+    recording = RenderedRecording("street", 3, 4, SIZE, cache=True, **fields)
     expected = recording.clip([0, 1])
     monkeypatch.setattr(type(recording._recorder), "frame", lambda *args, **kwargs: pytest.fail("rendered twice"))
     assert_equal(recording.clip([0, 1]), expected)
