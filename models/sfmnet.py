@@ -208,8 +208,8 @@ class SfMNet(DepthModel):
         this, other = _pairs(s, both=both)
         K = self._K(sample)
         said = self.motion(torch.cat((image[:, this], image[:, other]), dim=2).flatten(0, 1))
-        motion = self._motions(said).unflatten(0, (-1, len(this)))  # b n 1+k 4 4
-        mask = torch.sigmoid(self.sharpness * said.masks).unflatten(0, (-1, len(this)))  # b n k h w
+        motion = self._motions(said).reshape(-1, len(this), 1 + self.num_masks, 4, 4)
+        mask = torch.sigmoid(self.sharpness * said.masks).reshape(-1, len(this), self.num_masks, *size)
         next_T_cam, object_motion = motion[:, :, 0], motion[:, :, 1:]
         points = backproject(K[:, this], depth[:, this]).movedim(-1, -3)  # b n 3 h w
         displacement = object_displacement(points, mask, object_motion)
@@ -235,7 +235,7 @@ class SfMNet(DepthModel):
 
     def _depth(self, image: Float[Tensor, "b s 3 h w"]) -> Float[Tensor, "b s h w"]:
         """Compute depth of each frame."""
-        number = self.structure(image.flatten(0, 1)).unflatten(0, image.shape[:2])
+        number: Tensor = self.structure(image.flatten(0, 1)).reshape(*image.shape[:2], *self.size)
         if self.output == "relu":
             return number.relu().clamp(max=self.max_depth)
         share = torch.sigmoid(number)
@@ -258,7 +258,7 @@ class SfMNet(DepthModel):
         if self.rotation == "sines":
             angles = torch.asin(said.rotation.clamp(-MOST_SINE, MOST_SINE))
         else:
-            camera, objects = said.rotation.split((1, self.num_masks), dim=1)
+            camera, objects = said.rotation[:, :1], said.rotation[:, 1:]
             angles = torch.pi * torch.cat((torch.tanh(camera), objects), dim=1)
         R = rotations.matrix_from_euler(angles, "zyx")
         pivot = (said.pivot[..., None] * self.places).sum(-2)  # n m 3; not a matmul, which may round to TF32
@@ -350,18 +350,17 @@ class SfMNet(DepthModel):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        even = {"relu": 1.0, "depth": -2.0, "inverse_depth": 2.0}[self.output]
         with torch.no_grad():
-            self.structure.head.weight.mul_(0.1)
-            self.structure.head.bias.fill_({"relu": 1.0, "depth": -2.0, "inverse_depth": 2.0}[self.output])
-            self.motion.mask_head.weight.mul_(0.1)
-            self.motion.mask_head.bias.fill_(-2.0)
-            for heads in (self.motion.camera, self.motion.objects):
-                for name, head in heads.items():
-                    last = head[-1] if isinstance(head, nn.Sequential) else head
-                    last.weight.mul_(0.01)
-                    if name == "translation":  # the pivot, without which nothing stands still
-                        last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]).repeat(len(last.bias) // 3))
+            for head, bias in ((self.structure.head, even), (self.motion.mask_head, -2.0)):
+                head.weight.mul_(0.1)
+                nn.init.constant_(head.bias, bias)  # type: ignore[arg-type]
+            for name, last in self.motion.last_layers():
+                last.weight.mul_(0.01)
+                if name == "translation":  # the pivot, without which nothing stands still
+                    last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]).repeat(len(last.bias) // 3))
 
 
 def _pairs(num_frames: int, *, both: bool) -> tuple[list[int], list[int]]:

@@ -1,6 +1,6 @@
 """The networks of SfM-Net: depth from one image; masks, their motions and the camera's from two."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -117,7 +117,8 @@ class StructureNet(nn.Module):
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
         """Compute the numbers, before any bound."""
-        return self.head(self.trunk(image)[0]).float()[:, 0]
+        numbers: Tensor = self.head(self.trunk(image)[0]).float()
+        return numbers[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +191,12 @@ class MotionNet(nn.Module):
             translation=parts["translation"],
             pivot=parts["pivot"].softmax(-1),
         )
+
+    def last_layers(self) -> Iterator[tuple[str, nn.Linear]]:
+        """List the layers that give motions, by the names of what they give."""
+        for heads in (self.camera, self.objects):
+            for name, head in heads.items():
+                yield name, [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
 
 
 def _layers(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:

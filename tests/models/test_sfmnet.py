@@ -28,10 +28,8 @@ def _model(**arguments: object) -> SfMNet:
 def _still(model: SfMNet) -> SfMNet:
     """The model with motions that are exactly the identity, whatever it sees."""
     with torch.no_grad():
-        for heads in (model.motion.camera, model.motion.objects):
-            for head in heads.values():
-                last = head[-1] if isinstance(head, nn.Sequential) else head
-                last.weight.zero_()
+        for _, last in model.motion.last_layers():
+            last.weight.zero_()
     return model
 
 
