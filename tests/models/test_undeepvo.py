@@ -191,6 +191,24 @@ def test_a_mirrored_right_stream_is_what_the_networks_say_of_a_mirror() -> None:
     assert not torch.equal(aux["right_depth"], plain["aux"]["right_depth"])
 
 
+def test_depths_of_a_frame_and_its_mirror_image_are_blended() -> None:
+    sample = wall_scene(views=2).sample
+    width = sample.image.shape[-1]
+    mirror = replace(sample, image=sample.image.flip(-1), K=flip_intrinsics(sample.K, width), right=None)
+    model, plain = _model(flip_blend=True).eval(), _model().eval()
+
+    found = model.predict(sample)
+
+    own, other = 1 / plain.predict(sample)["depth"], 1 / plain.predict(mirror)["depth"].flip(-1)
+    assert (own - other).abs().max() > 1e-4  # they do not agree of themselves
+    share = torch.tensor([min(max(20 * (x / (width - 1) - 0.05), 0), 1) for x in range(width)])  # rises from the left
+    far = 1 - share.flip(0)  # the part of the right border
+    expected = far * own + (1 - share) * other + (share - far) * (own + other) / 2
+    torch.testing.assert_close(1 / found["depth"], expected)
+    assert torch.equal(found["prev_T_cam"], plain.predict(sample)["prev_T_cam"])
+    assert torch.equal(model(sample)["depth"], plain(sample)["depth"])  # a training sees each frame once
+
+
 # The loss of the truth, and of what is not true
 
 
