@@ -346,7 +346,7 @@ class SfMNet(DepthModel):
         return {}
 
     def reset_parameters(self) -> None:
-        """Draw new weights, He et al. (2015): depth near 1 or even, motions near the identity, masks nearly empty."""
+        """Draw new weights, He et al. (2015): depth near 1 or even, motions near the identity, masks half full."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -354,7 +354,7 @@ class SfMNet(DepthModel):
                     nn.init.zeros_(module.bias)
         even = {"relu": 1.0, "depth": -2.0, "inverse_depth": 2.0}[self.output]
         with torch.no_grad():
-            for head, bias in ((self.structure.head, even), (self.motion.mask_head, -2.0)):
+            for head, bias in ((self.structure.head, even), (self.motion.mask_head, 0.0)):
                 head.weight.mul_(0.1)
                 nn.init.constant_(head.bias, bias)  # type: ignore[arg-type]
             for name, last in self.motion.last_layers():

@@ -62,11 +62,13 @@ CASES = [
     ),
     Case(
         "SfMNet",
-        lambda size: SfMNet(size=size, channels=(8, 16, 16), hidden=16, output="inverse_depth", max_depth=10.0),
+        lambda size: SfMNet(
+            size=size, channels=(8, 16, 16), hidden=16, output="inverse_depth", max_depth=10.0, swap_from=0.5
+        ),
         poses=True,
         overfit_steps=100,
         overfit_rate=3e-3,
-        overfit_to=0.7,
+        overfit_to=0.3,
     ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(
