@@ -68,6 +68,8 @@ class SfMNet(DepthModel):
             the progress. Kept with the weights, for inference.
         swap_from: share of the training after which pairs are seen in both orders, as the paper has it from the start;
             before, in the order of time alone, of which the last layers' biases learn the mean motion at once.
+        masks_from: share of the training after which masks count; before, the world is static, so that the motion of
+            the camera is not learnt as one of masks that are everywhere.
         photometric: weight of the difference of a frame and the other one, warped.
         ssim_weight: share of structural similarity in it; 0 as the paper has it: L1.
         scales: sizes at which frames are compared, each half of the one before; 1 as the paper has it.
@@ -113,6 +115,7 @@ class SfMNet(DepthModel):
         pivot_extent: tuple[float, float] = (0.5, 0.5),
         sharpness: tuple[float, float] = (1.0, 10.0),
         swap_from: float = 0.0,
+        masks_from: float = 0.0,
         photometric: float = 1.0,
         ssim_weight: float = 0.0,
         scales: int = 1,
@@ -149,13 +152,17 @@ class SfMNet(DepthModel):
                 "the first below the second, positive deviations, and otherwise numbers of at least 0"
             )
         weights = (photometric, consistency, smoothness, flow_smoothness, motion_smoothness, edge_weight, camera, depth)
-        if not (all(weight >= 0 for weight in weights) and 0 <= ssim_weight <= 1):
-            raise Vo3dError(f"weights {weights}, {ssim_weight=}: expected at least 0, and of the last at most 1")
+        shares = (ssim_weight, swap_from, masks_from)
+        if min(weights) < 0 or not all(0 <= share <= 1 for share in shares):
+            raise Vo3dError(
+                f"weights {weights}, {ssim_weight=}, {swap_from=}, {masks_from=}: expected at least 0, and of the last "
+                "three at most 1"
+            )
         self.size, self.num_masks, self.up, self.pool = (size[0], size[1]), num_masks, up, pool
         self.supervision, self.intrinsics, self.output, self.rotation = supervision, intrinsics, output, rotation
         self.min_depth, self.max_depth = min_depth, max_depth
         self.pivot_extent, self.ends = (pivot_extent[0], pivot_extent[1]), (sharpness[0], sharpness[1])
-        self.swap_from = swap_from
+        self.swap_from, self.masks_from = swap_from, masks_from
         self.photometric, self.ssim_weight, self.scales = photometric, ssim_weight, scales
         self.consistency, self.smoothness, self.edge_weight = consistency, smoothness, edge_weight
         self.flow_smoothness, self.motion_smoothness = flow_smoothness, motion_smoothness
@@ -213,6 +220,8 @@ class SfMNet(DepthModel):
         next_T_cam, object_motion = motion[:, :, 0], motion[:, :, 1:]
         points = backproject(K[:, this], depth[:, this]).movedim(-1, -3)  # b n 3 h w
         displacement = object_displacement(points, mask, object_motion)
+        if self.training and self.progress < self.masks_from:
+            displacement = 0 * displacement  # so that parallel training finds a gradient of every parameter
         moved = transform_maps(next_T_cam, points + displacement)
         flow, visible = flow_of_points(moved, K[:, other])
         prediction: Prediction = {

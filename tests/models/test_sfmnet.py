@@ -128,6 +128,33 @@ def test_both_orders_are_seen_in_training_and_one_in_use() -> None:
     assert "aux" not in back
 
 
+def test_pairs_are_seen_in_the_order_of_time_alone_until_their_share_of_the_training_is_over() -> None:
+    model, sample = _model(swap_from=0.5).train(), make_sample()
+    model.progress = 0.4
+    alone = model(sample)
+    model.progress = 0.5
+    both = model(sample)
+
+    assert alone["aux"]["flow"].shape[1] == 2
+    assert both["aux"]["flow"].shape[1] == 4
+    assert all(term.isfinite() for term in model.loss(alone, sample).values())
+    assert model.eval()(sample)["aux"]["flow"].shape[1] == 4  # a validation is the same at all times
+
+
+def test_the_world_is_static_until_masks_count() -> None:
+    model, sample = _model(masks_from=0.5).train(), make_sample()
+    with torch.no_grad():
+        model.motion.objects["translation"].bias.add_(0.5)  # objects that move
+    model.progress = 0.4
+    static = model(sample)
+    model.progress = 0.5
+    moving = model(sample)
+
+    assert static["aux"]["displacement"].abs().max() == 0
+    assert moving["aux"]["displacement"].abs().max() > 0.1
+    assert model.eval().predict(sample)["flow"].sub(static["flow"]).abs().max() > 0.1
+
+
 def test_unknown_intrinsics_are_those_of_the_paper() -> None:
     sample = make_sample()
     h, w = SIZE
@@ -243,7 +270,8 @@ def test_supervision_without_its_truth_is_refused() -> None:
         ({"scales": 7}, "at least 2 pixels at the last"),
         ({"min_depth": 3.0, "max_depth": 2.0}, "the first below the second"),
         ({"camera": -1.0}, "expected at least 0"),
-        ({"ssim_weight": 2.0}, "of the last at most 1"),
+        ({"ssim_weight": 2.0}, "of the last three at most 1"),
+        ({"swap_from": -0.5}, "of the last three at most 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, object], words: str) -> None:
