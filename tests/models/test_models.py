@@ -56,9 +56,9 @@ CASES = [
             max_depth=10.0,
         ),
         poses=True,
-        overfit_steps=100,
+        overfit_steps=30,
         overfit_rate=3e-3,
-        overfit_to=0.5,
+        overfit_to=0.1,
     ),
     Case(
         "SfMNet",
@@ -66,7 +66,7 @@ CASES = [
             size=size, channels=(8, 16, 16), hidden=16, output="inverse_depth", max_depth=10.0, swap_from=0.5
         ),
         poses=True,
-        overfit_steps=100,
+        overfit_steps=50,
         overfit_rate=3e-3,
         overfit_to=0.3,
     ),
