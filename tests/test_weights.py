@@ -61,5 +61,5 @@ def test_brought_weights_know_a_street_they_never_saw() -> None:
     assert (step - truth[:, :3, 3]).norm() < 0.3 * truth[:, :3, 3].norm()
     assert found.card is not None
     assert found.card.recipe["steps"] == 3330
-    assert found.card.figures["depth_abs_rel"] < 0.08
+    assert found.card.figures["depth_abs_rel"] < 0.09
     assert found.card.licence == "Apache-2.0"
