@@ -1,4 +1,4 @@
-"""What is known of the frames of a folder beside their images, in files: flow, masks of ids, motions of objects."""
+"""Read the truth that lies in files beside the images of a folder: flow, masks of ids, motions of objects."""
 
 from collections.abc import Sequence
 from itertools import pairwise

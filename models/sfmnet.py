@@ -17,6 +17,7 @@ from vo3d.geometry import rotations, se3
 from vo3d.geometry.camera import backproject, pixel_grid
 from vo3d.geometry.scene_flow import flow_of_points, object_displacement, transform_maps
 from vo3d.geometry.warp import warp_by_flow
+from vo3d.layers.depth import spread_depth
 from vo3d.layers.downsampling import Pool
 from vo3d.model import DepthModel, Prediction
 from vo3d.models.sfmnet_networks import PIVOTS, MotionNet, Motions, StructureNet, Up
@@ -248,9 +249,7 @@ class SfMNet(DepthModel):
         if self.output == "relu":
             return number.relu().clamp(max=self.max_depth)
         share = torch.sigmoid(number)
-        if self.output == "depth":
-            return self.min_depth + share * (self.max_depth - self.min_depth)
-        return 1 / ((1 - share) / self.min_depth + share / self.max_depth)  # exact at both ends
+        return spread_depth(share, self.min_depth, self.max_depth, inverse=self.output == "inverse_depth")
 
     def _K(self, sample: Sample) -> Float[Tensor, "b s 3 3"]:
         """Return the intrinsics, of the sample or those by which the paper replaces unknown ones."""

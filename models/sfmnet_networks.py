@@ -123,7 +123,7 @@ class StructureNet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Motions:
-    """What the motion network says of n pairs: 1 + k motions each, the camera's first."""
+    """Holds the answer of the motion network for n pairs: 1 + k motions each, the camera's first."""
 
     masks: Float[Tensor, "n k h w"]  # logits
     rotation: Float[Tensor, "n m 3"]  # as the last layers give them

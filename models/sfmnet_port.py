@@ -1,4 +1,4 @@
-"""Where the keys of a public port's checkpoints belong.
+"""Map the keys of a public port's checkpoints to those of our networks.
 
 Its networks are those of `up` "deconv"; the first layers of the camera's rotation and translation are its own. Its
 geometry exchanges rows and columns, and does not warp: weights that it trained say little.

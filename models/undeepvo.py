@@ -17,6 +17,7 @@ from vo3d.geometry import rotations, se3
 from vo3d.geometry.camera import flip_intrinsics, scale_intrinsics
 from vo3d.geometry.stereo import check_pair
 from vo3d.geometry.warp import reproject, warp_by_depth
+from vo3d.layers.depth import spread_depth
 from vo3d.layers.downsampling import Pool
 from vo3d.model import DepthModel, Prediction
 from vo3d.models import undeepvo_mistermap as port
@@ -201,9 +202,7 @@ class UnDeepVO(DepthModel):
         if sample.right is None:
             return {"depth": depth, "prev_T_cam": prev_T_cam}
         if self.mirror_right:
-            K = None if sample.K is None else flip_intrinsics(sample.K, self.size[1])
-            right_depth, right_prev_T_cam = self._answer(sample.right.flip(-1), K)
-            right_depth, right_prev_T_cam = right_depth.flip(-1), se3.mirror(right_prev_T_cam)
+            right_depth, right_prev_T_cam = self._answer_in_mirror(sample.right, sample.K)
         else:
             right_depth, right_prev_T_cam = self._answer(sample.right, sample.K)
         aux = {"right_depth": right_depth, "right_prev_T_cam": right_prev_T_cam}
@@ -214,9 +213,7 @@ class UnDeepVO(DepthModel):
         """Compute the same of the left view alone; with `flip_blend` its depth also from its mirror image."""
         depth, prev_T_cam = self._answer(sample.image, sample.K)
         if self.flip_blend:
-            K = None if sample.K is None else flip_intrinsics(sample.K, self.size[1])
-            mirrored, _ = self._answer(sample.image.flip(-1), K)
-            depth = _blended(depth, mirrored.flip(-1))
+            depth = _blended(depth, self._answer_in_mirror(sample.image, sample.K)[0])
         return {"depth": depth, "prev_T_cam": prev_T_cam}
 
     def _answer(
@@ -238,7 +235,8 @@ class UnDeepVO(DepthModel):
             longer = (K[..., 0, 0] / canonical).float(), (K[..., 1, 1] / canonical).float()  # b s
         image = (image - self.image_mean) / self.image_std
         share = self.depth_net(image.flatten(0, 1)).reshape(b, s, *size)  # of the way from near to far
-        depth = self._spread(share) * longer[0][..., None, None]
+        metres = spread_depth(share, self.min_depth, self.max_depth, inverse=self.output == "inverse_depth")
+        depth = metres * longer[0][..., None, None]
         if s < 2:
             return depth, torch.eye(4, device=image.device).expand(b, 0, 4, 4)
         pairs = torch.cat((image[:, :-1], image[:, 1:]), dim=2)  # b s-1 6 h w
@@ -250,11 +248,13 @@ class UnDeepVO(DepthModel):
         motion = se3.from_rotation_translation(rotations.matrix_from_euler(angles, "xyz"), step)
         return depth, motion if self.network == "mistermap" else se3.inverse(motion)
 
-    def _spread(self, share: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
-        """Turn shares of the way from near to far into metres at the canonical focal length."""
-        if self.output == "depth":
-            return self.min_depth + share * (self.max_depth - self.min_depth)
-        return 1 / ((1 - share) / self.min_depth + share / self.max_depth)  # exact at both ends
+    def _answer_in_mirror(
+        self, image: Float[Tensor, "b s 3 h w"], K: Float[Tensor, "b s 3 3"] | None
+    ) -> tuple[Float[Tensor, "b s h w"], Float[Tensor, "b pairs 4 4"]]:
+        """Compute the same of the mirror image, turned back."""
+        K = None if K is None else flip_intrinsics(K, self.size[1])
+        depth, prev_T_cam = self._answer(image.flip(-1), K)
+        return depth.flip(-1), se3.mirror(prev_T_cam)
 
     def check(self, recordings: Sequence[Recording]) -> None:
         """Refuse pairs that are swapped, not rectified, or without a baseline: Vo3dError names the recording.

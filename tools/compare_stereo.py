@@ -27,8 +27,8 @@ from vo3d.datasets.resize import resize_labels
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
-from vo3d.geometry.camera import pixel_grid
-from vo3d.geometry.warp import reproject, warp_by_depth, warp_by_flow
+from vo3d.geometry.optical_flow import rigid_flow
+from vo3d.geometry.warp import warp_by_depth, warp_by_flow
 from vo3d.inference.pretrained import load_pretrained
 from vo3d.losses import masked_mean, photometric_error
 from vo3d.model import Prediction
@@ -134,8 +134,8 @@ def _from_beside(sample: Sample, prediction: Prediction) -> dict[str, float]:
     if "flow" in prediction:
         flow = prediction["flow"][0, 0]
     elif "prev_T_cam" in prediction and sample.K is not None:
-        pixels, _ = reproject(prediction["depth"][0, 0], sample.K[0, 0], se3.inverse(prediction["prev_T_cam"][0, 0]))
-        flow = (pixels - pixel_grid(*image.shape[-2:])).movedim(-1, -3)
+        step = prediction["prev_T_cam"][0, 0]
+        flow = rigid_flow(prediction["depth"][0], sample.K[0], torch.stack((torch.eye(4).to(step), step)))[0]
     else:
         return {}
     made, valid = warp_by_flow(other, flow)

@@ -1,4 +1,4 @@
-"""How near optical flow is to the truth: end-point errors, and shares of gross errors by KITTI's rule."""
+"""Measure optical flow against the truth: end-point errors, and shares of gross errors by KITTI's rule."""
 
 import torch
 from jaxtyping import Float, Float64, Int

@@ -1,4 +1,4 @@
-"""How near masks of moving objects, and their rigid motions, are to the truth."""
+"""Measure masks of moving objects, and their rigid motions, against the truth."""
 
 from dataclasses import dataclass
 
