@@ -18,7 +18,7 @@ from vo3d.layers.downsampling import Pool
 from vo3d.layers.flownet import FlowNetSEncoder
 from vo3d.layers.pose import pose_from_vector, vector_from_pose
 from vo3d.losses import squared_euler_error, squared_translation_error
-from vo3d.model import Model, Prediction
+from vo3d.model import Model, Prediction, check_size
 from vo3d.sample import Sample
 
 _TRUNK_KEYS = {
@@ -155,7 +155,7 @@ class DeepVO(Model):
             raise Vo3dError(
                 f"image_std {image_std} and step_std {step_std} must be positive, kappa {kappa} not negative"
             )
-        self.size = tuple(size)
+        self.size = (size[0], size[1])
         self.leaky_slope, self.conv6_activation, self.pool = leaky_slope, conv6_activation, pool
         self.grid = None if grid is None else tuple(grid)
         self.kappa = kappa
@@ -198,12 +198,8 @@ class DeepVO(Model):
 
     def encode(self, image: Float[Tensor, "b s 3 h w"]) -> Float[Tensor, "b pairs features"]:
         """Flattened features of each pair of successive frames, the earlier frame in the first three channels."""
-        b, s, _, *size = image.shape
-        if tuple(size) != self.size:
-            raise Vo3dError(
-                f"DeepVO was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} and "
-                f"{size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
-            )
+        b, s = image.shape[:2]
+        check_size(self, image, self.size)
         if s < 2:
             raise Vo3dError(f"a motion lies between two frames but the clip has {s}: set clip_length to 2 or more")
         image = (image - self.image_mean) / self.image_std

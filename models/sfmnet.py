@@ -19,7 +19,7 @@ from vo3d.geometry.scene_flow import flow_of_points, object_displacement, transf
 from vo3d.geometry.warp import warp_by_flow
 from vo3d.layers.depth import spread_depth
 from vo3d.layers.downsampling import Pool
-from vo3d.model import DepthModel, Prediction
+from vo3d.model import DepthModel, Prediction, check_size
 from vo3d.models.sfmnet_networks import PIVOTS, MotionNet, Motions, StructureNet, Up
 from vo3d.models.sfmnet_port import TROYZGU
 from vo3d.recording import Recording
@@ -206,11 +206,7 @@ class SfMNet(DepthModel):
         _, s, _, *size = sample.image.shape
         if s < 2:
             raise Vo3dError("one frame: SfMNet takes a pair apart; give clips of at least 2 frames")
-        if tuple(size) != self.size:
-            raise Vo3dError(
-                f"SfMNet was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} and "
-                f"{size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
-            )
+        check_size(self, sample.image, self.size)
         image = (sample.image - self.image_mean) / self.image_std
         depth = self._depth(image)  # b s h w
         this, other = _pairs(s, both=both)

@@ -19,7 +19,7 @@ from vo3d.geometry.stereo import check_pair
 from vo3d.geometry.warp import reproject, warp_by_depth
 from vo3d.layers.depth import spread_depth
 from vo3d.layers.downsampling import Pool
-from vo3d.model import DepthModel, Prediction
+from vo3d.model import DepthModel, Prediction, check_size
 from vo3d.models import undeepvo_mistermap as port
 from vo3d.models.undeepvo_networks import DepthNet, MotionNet
 from vo3d.recording import Recording
@@ -221,11 +221,7 @@ class UnDeepVO(DepthModel):
     ) -> tuple[Float[Tensor, "b s h w"], Float[Tensor, "b pairs 4 4"]]:
         """Compute depths and motions of one camera."""
         b, s, _, *size = image.shape
-        if tuple(size) != self.size:
-            raise Vo3dError(
-                f"UnDeepVO was built for frames of {self.size[0]} rows and {self.size[1]} columns but got {size[0]} "
-                f"and {size[1]}: give the dataset the model's size, or the model (untrained) the dataset's"
-            )
+        check_size(self, image, self.size)
         if self.focal is None:
             longer = image.new_ones(b, s), image.new_ones(b, s)
         elif K is None:

@@ -213,6 +213,16 @@ def check_needs(model: Model, sample: Sample, source: str, *, learning: bool = F
         )
 
 
+def check_size(model: Model, image: Float[Tensor, "*b 3 h w"], size: tuple[int, int]) -> None:
+    """Raise Vo3dError unless images have the rows and columns that `model` was built for."""
+    if tuple(image.shape[-2:]) != tuple(size):
+        raise Vo3dError(
+            f"{type(model).__name__} was built for frames of {size[0]} rows and {size[1]} columns but got "
+            f"{image.shape[-2]} and {image.shape[-1]}: give the dataset the model's size, or the model (untrained) the "
+            "dataset's"
+        )
+
+
 def check_gives(model: Model, prediction: Prediction) -> None:
     """Raise TypeError unless the keys of `prediction` are those that `model` declares: a defect of the model."""
     if set(prediction) - {"aux"} != set(model.gives):
