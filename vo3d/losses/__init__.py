@@ -4,6 +4,7 @@ from vo3d.losses.consistency import disparity_consistency, moved_depth_error, re
 from vo3d.losses.motion import pose_consistency, pose_error, squared_euler_error, squared_translation_error, wrap_angle
 from vo3d.losses.penalties import absolute, charbonnier, huber, squared
 from vo3d.losses.photometric import halved, masked_mean, photometric_error, structural_error
+from vo3d.losses.regression import vector_error, weighted_by_uncertainty
 from vo3d.losses.smoothness import edge_aware_smoothness, normalised_by_mean, second_order_smoothness
 
 __all__ = [
@@ -26,5 +27,7 @@ __all__ = [
     "squared_euler_error",
     "squared_translation_error",
     "structural_error",
+    "vector_error",
+    "weighted_by_uncertainty",
     "wrap_angle",
 ]
