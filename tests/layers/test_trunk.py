@@ -1,0 +1,103 @@
+"""What every trunk must be: sizes, gradients, images of any size, a state dict that carries its normalisation."""
+
+import re
+from typing import get_args
+
+import pytest
+import torch
+
+from vo3d.errors import Vo3dError
+from vo3d.layers.downsampling import Pool
+from vo3d.layers.trunk import Trunk, TrunkName, check_trunk, make_trunk
+
+CHANNELS: dict[TrunkName, int] = {"efficientnet_lite0": 1280}
+every_trunk = pytest.mark.parametrize("name", CHANNELS)
+every_pool = pytest.mark.parametrize("pool", [None, "ada", "avg"])
+
+
+def _trunk(name: TrunkName, pool: Pool | None = None) -> Trunk:
+    torch.manual_seed(0)
+    return make_trunk(name, pool=pool)
+
+
+@every_trunk
+@every_pool
+@pytest.mark.parametrize("size", [(224, 224), (97, 131), (33, 64)])
+def test_maps_have_a_32nd_of_the_size_whatever_pools(name: TrunkName, pool: Pool | None, size: tuple[int, int]) -> None:
+    trunk = _trunk(name, pool).eval()
+
+    with torch.no_grad():
+        maps = trunk(torch.rand(1, 3, *size))
+
+    assert trunk.out_channels == CHANNELS[name]
+    assert maps.shape == (1, CHANNELS[name], *(-(-n // 32) for n in size))
+    assert maps.isfinite().all()
+
+
+@every_trunk
+@every_pool
+def test_every_parameter_gets_a_gradient(name: TrunkName, pool: Pool | None, generator: torch.Generator) -> None:
+    trunk = _trunk(name, pool)
+
+    trunk(torch.rand(2, 3, 97, 131, generator=generator)).square().sum().backward()
+
+    without = [key for key, p in trunk.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+    assert all(p.grad.isfinite().all() for p in trunk.parameters() if p.grad is not None)
+
+
+@every_trunk
+def test_an_image_is_seen_alike_alone_and_among_others(name: TrunkName, generator: torch.Generator) -> None:
+    trunk, images = _trunk(name).eval(), torch.rand(3, 3, 64, 97, generator=generator)
+
+    with torch.no_grad():
+        together = trunk(images)
+        alone = torch.cat([trunk(image[None]) for image in images])
+
+    assert together.std(0).max() > 0
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5 * together.abs().max().item())
+
+
+@every_trunk
+def test_the_state_dict_carries_how_images_are_normalised(name: TrunkName) -> None:
+    trunk = _trunk(name).eval()
+    state = trunk.state_dict()
+    assert state["image_mean"].shape == state["image_std"].shape == (3, 1, 1)
+    image = torch.rand(1, 3, 64, 64)
+
+    with torch.no_grad():
+        before = trunk(image)
+        trunk.load_state_dict({**state, "image_mean": state["image_mean"] + 0.25})
+        shifted = trunk(image + 0.25)
+
+    torch.testing.assert_close(shifted, before, rtol=1e-3, atol=1e-4 * before.abs().max().item())
+
+
+@every_trunk
+def test_an_image_is_left_as_it_was(name: TrunkName) -> None:
+    image = torch.rand(2, 3, 64, 64)
+    kept = image.clone()
+
+    _trunk(name)(image)
+
+    assert torch.equal(image, kept)
+
+
+@every_trunk
+def test_starting_weights_come_from_the_seed(name: TrunkName) -> None:
+    first, second = _trunk(name).state_dict(), _trunk(name).state_dict()
+
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_an_unknown_name_is_refused_in_one_line() -> None:
+    for name in get_args(TrunkName):
+        check_trunk(name)
+    with pytest.raises(Vo3dError, match=r"^trunk 'vgg' is unknown: expected one of googlenet, .*lite0$"):
+        check_trunk("vgg")
+
+
+@pytest.mark.parametrize("name", sorted(set(get_args(TrunkName)) - {"efficientnet_lite0"}))
+def test_weights_from_imagenet_are_not_promised_where_there_are_none(name: TrunkName) -> None:
+    with pytest.raises(Vo3dError, match=f"no package brings weights .* {re.escape(name)}: choose efficientnet_lite0"):
+        make_trunk(name, pretrained=True)

@@ -1,0 +1,47 @@
+"""Trunks by name: networks from an image to its last maps, of which methods for single images are built."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from vo3d.errors import Vo3dError
+from vo3d.formats.weights import import_weights
+from vo3d.layers.downsampling import Pool
+from vo3d.layers.efficientnet import PYTORCH_MODEL, EfficientNetLite0
+from vo3d.layers.image_trunk import Trunk
+from vo3d.layers.imagenet import efficientnet_lite0_weights
+
+TrunkName = Literal["googlenet", "googlenet_bn", "resnet18", "resnet34", "efficientnet_lite0"]
+_TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
+    "efficientnet_lite0": EfficientNetLite0,
+}
+__all__ = ["Trunk", "TrunkName", "check_trunk", "make_trunk"]
+
+
+def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = False) -> Trunk:
+    """Make a trunk with random weights, or with those from ImageNet.
+
+    Args:
+        name: "googlenet" as in Caffe, "googlenet_bn" as in torchvision, "resnet18", "resnet34", "efficientnet_lite0".
+        pool: what halves the maps after the first convolution, see `vo3d.layers.downsampling`; None: as published.
+        pretrained: load weights from ImageNet out of the package that the extra `imagenet` brings; there are some of
+            efficientnet_lite0 alone.
+
+    Raises:
+        Vo3dError: the name or the pool is unknown, or there are no such weights.
+    """
+    check_trunk(name)
+    if pretrained and name != "efficientnet_lite0":
+        raise Vo3dError(
+            f"no package brings weights from ImageNet for the trunk {name}: choose efficientnet_lite0, or load a "
+            "checkpoint of your own (`init_weights`)"
+        )
+    trunk = _TRUNKS[name](pool)
+    if pretrained:
+        import_weights(trunk, efficientnet_lite0_weights(), PYTORCH_MODEL)
+    return trunk
+
+
+def check_trunk(name: str) -> None:
+    """Raise Vo3dError unless `name` is one of `TrunkName`."""
+    if name not in get_args(TrunkName):
+        raise Vo3dError(f"trunk {name!r} is unknown: expected one of {', '.join(get_args(TrunkName))}")
