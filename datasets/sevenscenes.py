@@ -13,7 +13,7 @@ from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
-from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
+from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels, wanted_size
 from vo3d.datasets.sevenscenes_splits import sequence_folders
 from vo3d.datasets.views import DepthChoice, FileRecording, Frames, check_folder, frame_files, named_ranges, read_views
 from vo3d.errors import Vo3dError, quoted
@@ -51,6 +51,7 @@ class SevenScenes(ClipDataset):
             is given as it was measured, in the pixels of the depth camera: take focal=585 to back-project it.
         depth: "none"; "required", a missing depth file is an error; "where present", a view without one has depth 0.
         size: height and width to resize to at load.
+        short_side: instead of it, pixels of the shorter side: 256 makes 341x256.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Convention: the files hold world_T_cam in metres, x right, y down, z forward; their rotations, which are off by up
@@ -69,8 +70,10 @@ class SevenScenes(ClipDataset):
         depth_focal: float | None = None,
         depth: DepthChoice = "none",
         size: Size | None = None,
+        short_side: int | None = None,
         **clips: Any,
     ) -> None:
+        size = wanted_size(_ORIGINAL, size, short_side)
         folders, notes = sequence_folders(Path(root) / scene, split)
         recordings = [
             SevenScenesRecording(

@@ -210,7 +210,7 @@ def check_indices(indices: Sequence[int], recording: Recording, what: str) -> No
 
 def image_files(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the images of a folder in natural order: frame2 before frame10; hidden ones are left out."""
-    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in suffixes), key=_natural_key)
+    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in suffixes), key=natural_key)
 
 
 def given_and_target(path: Path) -> list[Path]:
@@ -224,7 +224,7 @@ def given_name(path: Path) -> str:
     return given_and_target(path)[0].name
 
 
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    """Return a key for sorting by which digits compare as numbers."""
-    parts = re.split(r"(\d+)", path.name.lower())
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Return a key for sorting paths by which digits compare as numbers."""
+    parts = re.split(r"(\d+)", path.as_posix().lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

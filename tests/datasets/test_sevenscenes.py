@@ -146,6 +146,14 @@ def test_a_range_and_a_size(root: Path) -> None:
     assert found == pytest.approx([146.25, 146.25, 320.5 / 4 - 0.5, 240.5 / 4 - 0.5])
 
 
+def test_a_short_side_keeps_the_shape(root: Path) -> None:
+    sample = SevenScenes(root, "desk", short_side=256, depth="required")[0]
+    assert sample.image.shape == (2, 3, 256, 341)
+    assert sample.depth is not None
+    assert sample.depth.shape == (2, 256, 341)
+    assert torch.equal(sample.K, SevenScenes(root, "desk", size=(256, 341))[0].K)
+
+
 def test_png_wins_where_both_are_there(root: Path) -> None:
     cv2.imwrite(str(root / "desk/seq-01/frame-000000.color.jpg"), np.zeros((480, 640, 3), np.uint8))
     assert SevenScenes(root, "desk")[0].image[0, 0, 0, 0] == pytest.approx(40 / 255)
@@ -190,6 +198,7 @@ POSE = "desk/seq-01/frame-000002.pose.txt"
         (lambda root: None, {"frames": [(0, 2), (1, 3)]}, "desk_seq-01: the frames 0 to 2 and 1 to 3 (exclusive) over"),
         (lambda root: None, {"frames": []}, "desk_seq-01: frames is an empty list: expected ranges"),
         (lambda root: None, {"frames": [(0, 2), (3, 3)]}, "frames 3 to 3 is no range"),
+        (lambda root: None, {"short_side": 9, "size": (9, 9)}, "size (9, 9) and short_side 9: give one of the two"),
         (lambda root: None, {"depth_focal": 0.0}, "depth_focal is 0.0: expected pixels"),
         (lambda root: (root / POSE).unlink(), {}, "frame-000002.pose.txt: no such file"),
         (lambda root: (root / POSE).write_text("1 0 0 0\n"), {}, "frame-000002.pose.txt: has 1 rows"),
