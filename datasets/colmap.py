@@ -7,17 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vo3d.datasets.lenses import StoredCamera, fit_to_images, pinhole
+from vo3d.datasets.lenses import pinhole
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
+from vo3d.datasets.registered import registered_images
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import as_spelled, first_of, given_and_target, is_there, missing_note, named_folder
-from vo3d.errors import Vo3dError, shown
-from vo3d.formats.candidates import fullest
-from vo3d.formats.colmap import ColmapCamera, ColmapModel, find_model, observations, read_model
-from vo3d.formats.colmap_check import check_reprojection
-from vo3d.formats.images import image_size
-from vo3d.geometry import se3, view_selection
+from vo3d.datasets.views import named_folder
+from vo3d.errors import Vo3dError
+from vo3d.formats.colmap import ColmapModel, find_model, observations
+from vo3d.geometry import view_selection
 from vo3d.recording import Layout
 
 
@@ -115,26 +113,9 @@ class ColmapScene(Photographs):
             raise Vo3dError(
                 f"num_sources {num_sources}, widen {widen:g}, min_points {min_points}: expected at least 1, 0 and 2"
             )
-        whole = read_model(folder)
-        notes = [*whole.notes, *filter(None, [check_reprojection(whole)])]
-        image_folder, chosen = (images, []) if images is not None else _image_folder(whole)
-        notes += chosen
-        places = {image.name: as_spelled(image_folder / image.name) for image in whole.images}
-        model = whole.with_images([image for image in whole.images if is_there(places[image.name])])
-        missing = [name for name, place in places.items() if not is_there(place)]
-        if not model.images:
-            raise Vo3dError(
-                f"{image_folder}: holds none of the {len(missing)} images that {whole.folder} has registered, such as "
-                f"{shown(missing[0])}: add them, or give their folder"
-            )
-        notes += missing_note(missing, len(whole.images), f"of {whole.folder}")
-        files = [places[image.name] for image in model.images]
-        owners = {camera.id: stored_camera(camera, model.folder) for camera in model.cameras.values()}
-        cameras, resized = fit_to_images(
-            [owners[image.camera_id] for image in model.images], files, list(map(image_size, files))
-        )
-        notes += resized
-        world_T_cam = torch.stack([se3.inverse(image.cam_T_world) for image in model.images])
+        found = registered_images(folder, images)
+        model, files, cameras, world_T_cam = found.model, found.files, found.cameras, found.world_T_cam
+        notes = list(found.notes)
         if depth_range is not None and not len(model.points.point):
             notes.append("no sparse points of these images: views are paired by their poses and the depth range")
             views = posed_photographs(files, cameras, world_T_cam, depth_range, num_sources=num_sources)
@@ -153,19 +134,13 @@ class ColmapScene(Photographs):
                 for index, (path, camera, (near, far)) in enumerate(zip(files, cameras, ranges, strict=True))
             ]
         super().__init__(
-            _project_name(whole.folder),
+            found.name,
             views,
             size=size,
             max_side=max_side,
             max_depths=max_depths,
             notes=notes,
         )
-
-
-def stored_camera(camera: ColmapCamera, model: Path) -> StoredCamera:
-    """Return a camera of the `model` as the loaders have them."""
-    words = f"camera {camera.id} ({camera.model} {' '.join(f'{value:g}' for value in camera.params)}) of {model}"
-    return StoredCamera(name=words, size=(camera.height, camera.width), K=camera.K, lens=camera.lens)
 
 
 def recognises(path: Path) -> bool:
@@ -226,27 +201,3 @@ def _ranges(
     ranges = torch.stack((near.min(), far.max())).repeat(count, 1)
     ranges[known] = torch.stack((near, far), dim=-1)
     return ranges, known
-
-
-def _project_name(model: Path) -> str:
-    """Return the name of the folder that holds a model as COLMAP puts it, in sparse/ or sparse/0/ or itself."""
-    place = given_and_target(model)[0]
-    if place.name == "0" or (place.name.isdecimal() and place.parent.name == "sparse"):
-        place = place.parent
-    return (place.parent if place.name == "sparse" else place).name
-
-
-def _image_folder(model: ColmapModel) -> tuple[Path, list[str]]:
-    """Find the folder that holds the most images of a model, and a line where there was a choice or a link."""
-    given, *target = given_and_target(model.folder)
-    without: list[Path] = []
-    for place in (given, *target):
-        folders = [path for above in (place, *place.parents[:2]) if (path := above / "images").is_dir()]
-        counts = {path: sum(is_there(as_spelled(path / image.name)) for image in model.images) for path in folders}
-        if held := {path: count for path, count in counts.items() if count}:
-            folder, notes = fullest(held, f"of {len(model.images)} images")
-            linked = [f"{model.folder} is a link: the images are those in {folder}"] if place != given else []
-            return folder, [*linked, *notes]
-        without += folders
-    complaint = f"{model.folder}: no folder images/ beside the model or above it: give the folder of its images"
-    return first_of(without, complaint), []

@@ -23,6 +23,24 @@ def check_size(size: Size | None) -> None:
         raise Vo3dError(f"size {size} is no image size: expected height and width in pixels, each at least 1")
 
 
+def wanted_size(stored: Size, size: Size | None, short_side: int | None) -> Size | None:
+    """Return the size that images of the size `stored` get: `size`, or their own shape with a shorter side of pixels.
+
+    The longer side is rounded: with 256, 1920x1080 becomes 455x256 and 640x480 becomes 341x256. None for neither.
+
+    Raises Vo3dError when both are given, and for a side or a size that is none.
+    """
+    check_size(size)
+    if short_side is None:
+        return size
+    if size is not None:
+        raise Vo3dError(f"size {size} and short_side {short_side}: give one of the two")
+    if short_side < 1:
+        raise Vo3dError(f"short_side is {short_side}: expected pixels, at least 1")
+    height, width = (round(side * short_side / min(stored)) for side in stored)
+    return height, width
+
+
 def resize_image(image: Float[Tensor, "*b c h w"], size: Size) -> Float[Tensor, "*b c new_h new_w"]:
     """Resize images: bilinear, and going down averaged over the area that an output pixel covers (no aliasing).
 

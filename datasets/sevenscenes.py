@@ -1,7 +1,6 @@
 """Microsoft 7-Scenes (Shotton et al., CVPR 2013): hand-held RGB-D sequences of seven rooms, with poses."""
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +13,12 @@ from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
-from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
-from vo3d.datasets.views import DepthChoice, FileRecording, check_folder, frame_files, read_views
+from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels, wanted_size
+from vo3d.datasets.sevenscenes_splits import sequence_folders
+from vo3d.datasets.views import DepthChoice, FileRecording, Frames, check_folder, frame_files, named_ranges, read_views
 from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.images import orientation_notes, read_depth_png
-from vo3d.formats.text import parse_whole, read_lines
+from vo3d.formats.text import read_lines
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
@@ -36,18 +36,22 @@ class SevenScenes(ClipDataset):
     """Clips of one scene: `image`, `K`, `world_T_cam`, `index`, and `depth` on request. There are no time stamps.
 
     Layout: `root/<scene>/{TrainSplit.txt,TestSplit.txt}`, `root/<scene>/seq-01/frame-000000.{color.png,depth.png,
-    pose.txt}`; `.color.jpg` is read where there is no `.color.png`.
+    pose.txt}`; `.color.jpg` is read where there is no `.color.png`. Of the seven scenes the official split is known
+    where a file of it is missing.
 
     Arguments:
         root: the folder that holds the scenes.
         scene: such as "redkitchen".
         split: the sequences of the official "train" or "test" file, or a list of folders such as ["seq-01"].
-        frames: first and last (exclusive) frame to take of every sequence; without it, all.
-        focal: of the colour camera, pixels at 640x480. Colour and depth images are not registered: they come from two
-            cameras with focal lengths of 525 and about 585 pixels. `depth` is given as it was measured, in the pixels
-            of the depth camera: take focal=585 to back-project it.
+        frames: first and last (exclusive) frame to take of every sequence, or a list of such ranges, each of which is
+            then a recording of its own, named with its first frame; without it, all.
+        focal: of the colour camera, pixels at 640x480.
+        depth_focal: of the depth camera, about 585 pixels. Colour and depth images are not registered: with it `depth`
+            is moved into the pixels of the colour camera, see `SevenScenesScene`, so that `K` belongs to it. None: it
+            is given as it was measured, in the pixels of the depth camera: take focal=585 to back-project it.
         depth: "none"; "required", a missing depth file is an error; "where present", a view without one has depth 0.
         size: height and width to resize to at load.
+        short_side: instead of it, pixels of the shorter side: 256 makes 341x256.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
     Convention: the files hold world_T_cam in metres, x right, y down, z forward; their rotations, which are off by up
@@ -61,19 +65,26 @@ class SevenScenes(ClipDataset):
         scene: str,
         *,
         split: Literal["train", "test"] | list[str] = "train",
-        frames: tuple[int, int] | None = None,
+        frames: Frames = None,
         focal: float = 525.0,
+        depth_focal: float | None = None,
         depth: DepthChoice = "none",
         size: Size | None = None,
+        short_side: int | None = None,
         **clips: Any,
     ) -> None:
-        super().__init__(
-            [
-                SevenScenesRecording(folder, frames=frames, focal=focal, depth=depth, size=size)
-                for folder in sequence_folders(Path(root) / scene, split)
-            ],
-            **clips,
-        )
+        size = wanted_size(_ORIGINAL, size, short_side)
+        folders, notes = sequence_folders(Path(root) / scene, split)
+        recordings = [
+            SevenScenesRecording(
+                folder, name=name, frames=span, focal=focal, depth_focal=depth_focal, depth=depth, size=size
+            )
+            for folder in folders
+            for name, span in named_ranges(_name(folder), frames)
+        ]
+        for recording in recordings:
+            recording.notes = [*recording.notes, *notes]
+        super().__init__(recordings, **clips)
 
 
 class SevenScenesViews(MultiViewDataset):
@@ -103,51 +114,29 @@ class SevenScenesViews(MultiViewDataset):
         num_views: int = 5,
         **views: Any,
     ) -> None:
-        super().__init__(
-            [
-                SevenScenesScene(
-                    folder,
-                    frames=frames,
-                    every=every,
-                    depth_range=depth_range,
-                    num_sources=num_sources,
-                    focal=focal,
-                    depth_focal=depth_focal,
-                    depth=depth,
-                    size=size,
-                    max_side=max_side,
-                )
-                for folder in sequence_folders(Path(root) / scene, split)
-            ],
-            num_views=num_views,
-            **views,
-        )
-
-
-def sequence_folders(scene: Path, split: Literal["train", "test"] | list[str]) -> list[Path]:
-    """Return the folders of a split's sequences; `sequence1` in the file of an official split is the folder `seq-01`.
-
-    Raises Vo3dError when there is no such scene, and for a file with the line where one is wrong.
-    """
-    check_folder(scene, "scene")
-    if not isinstance(split, str):
-        return [scene / name for name in split]
-    path = scene / f"{split.capitalize()}Split.txt"
-    lines = read_lines(path, "the official split; or give a list of sequences as split")
-    folders = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        match = re.fullmatch(r"(sequence\s*(\d+))?", line)
-        if match is None:
-            raise Vo3dError(f"{path}:{number}: found {quoted(line)}: expected a line such as sequence1")
-        if line:
-            folders.append(scene / f"seq-{parse_whole(match[2], path, number, 'the number of a sequence'):02d}")
-    if not folders:
-        raise Vo3dError(f"{path}: names no sequence: expected lines such as sequence1")
-    return folders
+        folders, notes = sequence_folders(Path(root) / scene, split)
+        scenes = [
+            SevenScenesScene(
+                folder,
+                frames=frames,
+                every=every,
+                depth_range=depth_range,
+                num_sources=num_sources,
+                focal=focal,
+                depth_focal=depth_focal,
+                depth=depth,
+                size=size,
+                max_side=max_side,
+            )
+            for folder in folders
+        ]
+        for one in scenes:
+            one.notes = [*one.notes, *notes]
+        super().__init__(scenes, num_views=num_views, **views)
 
 
 class SevenScenesRecording(FileRecording):
-    """One sequence folder of 7-Scenes; arguments and errors as `SevenScenes` says.
+    """One sequence folder of 7-Scenes; arguments and errors as `SevenScenes` says; `name` None: of scene and sequence.
 
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the sequence.
     """
@@ -156,14 +145,18 @@ class SevenScenesRecording(FileRecording):
         self,
         folder: Path,
         *,
+        name: str | None = None,
         frames: tuple[int, int] | None = None,
         focal: float = 525.0,
+        depth_focal: float | None = None,
         depth: DepthChoice = "none",
         size: Size | None = None,
     ) -> None:
-        super().__init__(f"{folder.parent.name}_{folder.name}", frames, size)
-        if not focal > 0:
-            raise Vo3dError(f"focal is {focal}: expected pixels, more than 0")
+        super().__init__(name or _name(folder), frames, size)
+        for what, pixels in (("focal", focal), ("depth_focal", depth_focal)):
+            if pixels is not None and not 0 < pixels < math.inf:
+                raise Vo3dError(f"{what} is {pixels}: expected pixels, more than 0")
+        self._zoom = None if depth_focal is None else depth_focal / focal
         self._depth: DepthChoice = depth
         self.files, self.left_out = _colour_files(folder, frames)
         self.notes = [*self.left_out, *orientation_notes(self.files[:1])]  # and the others alike
@@ -192,7 +185,7 @@ class SevenScenesRecording(FileRecording):
         path = Path(f"{self.stems[index]}.depth.png")
         if self._depth == "where present" and not path.exists():
             return torch.zeros(self._size or _ORIGINAL)
-        depth = _read_depth(path)
+        depth = _read_depth(path, self._zoom)
         return depth if self._size is None else resize_labels(depth, self._size)
 
 
@@ -248,10 +241,7 @@ class SevenScenesScene(Photographs):
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
         """Read the depth of each pixel of the colour image, metres; the nearest measurement, none is mixed."""
-        centre = torch.tensor(_CENTRE)
-        pixels = centre + self._zoom * (pixel_grid(*_ORIGINAL) - centre)
-        moved, _ = sample_image(_read_depth(path)[None], pixels, mode="nearest")
-        return moved[0]
+        return _read_depth(path, self._zoom)
 
 
 def recognises(path: Path) -> bool:
@@ -292,12 +282,25 @@ def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Pa
     return files, left_out
 
 
-def _read_depth(path: Path) -> Float32[Tensor, "480 640"]:
-    """Read the depth map in a file, metres, as the depth camera saw it."""
+def _name(folder: Path) -> str:
+    """Name the recording of a sequence folder."""
+    return f"{folder.parent.name}_{folder.name}"
+
+
+def _read_depth(path: Path, zoom: float | None) -> Float32[Tensor, "480 640"]:
+    """Read the depth map in a file, metres, as the depth camera saw it.
+
+    With a `zoom`, its focal length in those of the colour camera, each pixel of the colour camera gets the nearest
+    measurement; none is mixed, and 0 is where the depth camera saw nothing.
+    """
     depth = read_depth_png(path, metres_per_count=0.001, invalid=_NO_DEPTH)
     if tuple(depth.shape) != _ORIGINAL:
         raise Vo3dError(f"{path}: is {depth.shape[1]}x{depth.shape[0]} pixels: those of 7-Scenes are 640x480")
-    return depth
+    if zoom is None:
+        return depth
+    centre = torch.tensor(_CENTRE)
+    moved, _ = sample_image(depth[None], centre + zoom * (pixel_grid(*_ORIGINAL) - centre), mode="nearest")
+    return moved[0]
 
 
 def _read_pose(path: Path) -> Float64[Tensor, "4 4"]:

@@ -21,6 +21,7 @@ from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 DepthChoice = Literal["none", "required", "where present"]
+Frames = tuple[int, int] | list[tuple[int, int]] | None  # first and last (exclusive): one range, several, or all
 
 
 class FileRecording(Recording):
@@ -59,6 +60,26 @@ class FileRecording(Recording):
             index=torch.tensor(indices),
             **fields,
         )
+
+
+def named_ranges(name: str, frames: Frames) -> list[tuple[str, tuple[int, int] | None]]:
+    """Return name and range of each recording that is cut out of the frames called `name`.
+
+    One range keeps the name; several bear the number of their first frame behind it: "chess_seq-01_000300".
+
+    Raises Vo3dError for no range and for ranges that have frames in common.
+    """
+    if frames is None or isinstance(frames, tuple):
+        return [(name, frames)]
+    if not frames:
+        raise Vo3dError(f"{name}: frames is an empty list: expected ranges [first, last (exclusive)], or null for all")
+    for (first, last), (later, end) in pairwise(sorted(frames)):
+        if later < last:
+            raise Vo3dError(
+                f"{name}: the frames {first} to {last} and {later} to {end} (exclusive) overlap: expected ranges that "
+                "have no frame in common"
+            )
+    return [(name if len(frames) == 1 else f"{name}_{first:06d}", (first, last)) for first, last in frames]
 
 
 def read_views(
@@ -189,7 +210,7 @@ def check_indices(indices: Sequence[int], recording: Recording, what: str) -> No
 
 def image_files(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the images of a folder in natural order: frame2 before frame10; hidden ones are left out."""
-    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in suffixes), key=_natural_key)
+    return sorted((path for path in visible_paths(folder) if path.suffix.lower() in suffixes), key=natural_key)
 
 
 def given_and_target(path: Path) -> list[Path]:
@@ -203,7 +224,7 @@ def given_name(path: Path) -> str:
     return given_and_target(path)[0].name
 
 
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    """Return a key for sorting by which digits compare as numbers."""
-    parts = re.split(r"(\d+)", path.name.lower())
+def natural_key(path: Path) -> list[tuple[int, str]]:
+    """Return a key for sorting paths by which digits compare as numbers."""
+    parts = re.split(r"(\d+)", path.as_posix().lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -85,7 +85,10 @@ def test_arrows_between_rooms_point_one_way() -> None:
 def test_one_method_a_file_and_one_source_a_file() -> None:
     shared = {
         f"vo3d.datasets.{name}"
-        for name in ("clips", "cut", "lenses", "multiview", "photographs", "resize", "transforms", "views")
+        for name in (
+            *("clips", "cut", "image_poses", "lenses", "multiview", "photographs"),
+            *("posed_views", "registered", "resize", "transforms", "views"),
+        )
     }
     wrong = [
         f"{path}:{line}: {name} imports {target}"

@@ -19,7 +19,8 @@ from fuzz_readers import Target
 from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.nerf import NeRFScene
 from vo3d.datasets.posed_images import PosedImagesScene
-from vo3d.datasets.sevenscenes import SevenScenesRecording, sequence_folders
+from vo3d.datasets.sevenscenes import SevenScenesRecording
+from vo3d.datasets.sevenscenes_splits import sequence_folders
 from vo3d.errors import Vo3dError
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model

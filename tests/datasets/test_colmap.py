@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import wall
-from vo3d.datasets.colmap import Colmap, ColmapScene, recognises, scene, stored_camera
+from vo3d.datasets.colmap import Colmap, ColmapScene, recognises, scene
 from vo3d.datasets.lenses import lens_pixels, pinhole
 from vo3d.datasets.photographs import unique_names
+from vo3d.datasets.registered import stored_camera
 from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import ColmapCamera, ColmapImage, ColmapModel, SparsePoints, read_model, write_model
 from vo3d.formats.colmap_model import CAMERA_MODELS

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vo3d.datasets.sevenscenes import SevenScenes, SevenScenesScene, SevenScenesViews, recognises, scene
+from vo3d.datasets.sevenscenes_splits import OFFICIAL
 from vo3d.errors import Vo3dError
 from vo3d.geometry import backproject, se3
 from vo3d.geometry.camera import project
@@ -71,6 +72,68 @@ def test_splits_are_the_official_ones_or_a_list(root: Path) -> None:
     assert names(split=["seq-03", "seq-01"]) == ["desk_seq-03", "desk_seq-01"]
 
 
+def test_ranges_are_recordings_of_their_own(root: Path) -> None:
+    def recordings(frames: object) -> list[tuple[str, list[int]]]:
+        dataset = SevenScenes(root, "desk", split=["seq-01", "seq-03"], frames=frames, clip_length=1)  # type: ignore[arg-type]
+        return [(one.name, list(one.frames)) for one in dataset.recordings]
+
+    assert recordings([(2, 4), (0, 1)]) == [
+        ("desk_seq-01_000002", [2, 3]),
+        ("desk_seq-01_000000", [0]),
+        ("desk_seq-03_000002", [2, 3]),
+        ("desk_seq-03_000000", [0]),
+    ]
+    assert recordings([(1, 3)]) == recordings((1, 3)) == [("desk_seq-01", [1, 2]), ("desk_seq-03", [1, 2])]
+    sample = SevenScenes(root, "desk", split=["seq-01"], frames=[(0, 1), (2, 4)], clip_length=1)[2]
+    assert (sample.scene, float(sample.image[0, 0, 0, 0])) == ("desk_seq-01_000002", pytest.approx(70 / 255))
+    assert sample.index is not None
+    assert sample.index.tolist() == [1]
+
+
+def test_the_official_split_stands_in_for_a_missing_file(root: Path) -> None:
+    scene = (root / "desk").rename(root / "pumpkin")
+    for number in (6, 7, 8):
+        (scene / f"seq-{number:02d}").symlink_to(scene / "seq-01")
+    (scene / "TestSplit.txt").unlink()
+    (scene / "TrainSplit.txt").unlink()
+    dataset = SevenScenes(root, "pumpkin", split="test", clip_length=1)
+    assert [one.name for one in dataset.recordings] == ["pumpkin_seq-01", "pumpkin_seq-07"]
+    note = f"{scene}/TestSplit.txt: no such file: the official test split is taken, seq-01, seq-07"
+    assert all(note in one.notes for one in dataset.recordings)
+    names = [one.name for one in SevenScenesViews(root, "pumpkin", every=1, num_views=2).recordings]
+    assert names == ["pumpkin_seq-02", "pumpkin_seq-03", "pumpkin_seq-06", "pumpkin_seq-08"]
+    (scene / "TrainSplit.txt").write_text("sequence1\n")
+    with pytest.raises(Vo3dError, match=r"the official test split and TrainSplit\.txt share seq-01"):
+        SevenScenes(root, "pumpkin", split="test")
+    (scene / "seq-02.zip").touch()
+    scene.joinpath("seq-02").rename(scene / "seq-20")
+    (scene / "TrainSplit.txt").unlink()
+    with pytest.raises(Vo3dError, match=r"train split names 4 .* 1 are not there \(seq-02\): unpack seq-02\.zip"):
+        SevenScenes(root, "pumpkin")
+
+
+def test_heads_says_which_way_round_its_split_is(root: Path) -> None:
+    scene = (root / "desk").rename(root / "heads")
+    (scene / "TrainSplit.txt").write_bytes(b"\xef\xbb\xbf# for training\r\nsequence2\r\n")  # as editors leave it
+    (scene / "TestSplit.txt").unlink()
+    for split, name in (("train", "seq-02"), ("test", "seq-01")):
+        (one,) = SevenScenes(root, "heads", split=split).recordings  # type: ignore[arg-type]
+        assert one.name == f"heads_{name}"
+        assert one.notes[-1].startswith(f"{split} is {name}: the lists that caffe-posenet released have train and test")
+    assert not SevenScenes(root, "heads", split=["seq-01"]).recordings[0].notes
+
+
+@pytest.mark.parametrize("scene", OFFICIAL)
+def test_the_table_has_the_published_numbers_of_frames(scene: str) -> None:
+    """Counts of frames that the released lists have; 1000 a sequence, of stairs 500."""
+    published = {"chess": (4000, 2000), "fire": (2000, 2000), "heads": (1000, 1000), "office": (6000, 4000)}
+    published |= {"pumpkin": (4000, 2000), "redkitchen": (7000, 5000), "stairs": (2000, 1000)}
+    each = 500 if scene == "stairs" else 1000
+    split = OFFICIAL[scene]
+    assert (each * len(split["train"]), each * len(split["test"])) == published[scene]
+    assert not set(split["train"]) & set(split["test"])
+
+
 def test_a_range_and_a_size(root: Path) -> None:
     dataset = SevenScenes(root, "desk", frames=(1, 3), size=(120, 160), depth="required", focal=585.0)
     assert [recording.frames for recording in dataset.recordings] == [range(1, 3), range(1, 3)]
@@ -81,6 +144,14 @@ def test_a_range_and_a_size(root: Path) -> None:
     assert sample.depth.shape == (2, 120, 160)
     found = [float(sample.K[0][place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2))]
     assert found == pytest.approx([146.25, 146.25, 320.5 / 4 - 0.5, 240.5 / 4 - 0.5])
+
+
+def test_a_short_side_keeps_the_shape(root: Path) -> None:
+    sample = SevenScenes(root, "desk", short_side=256, depth="required")[0]
+    assert sample.image.shape == (2, 3, 256, 341)
+    assert sample.depth is not None
+    assert sample.depth.shape == (2, 256, 341)
+    assert torch.equal(sample.K, SevenScenes(root, "desk", size=(256, 341))[0].K)
 
 
 def test_png_wins_where_both_are_there(root: Path) -> None:
@@ -114,6 +185,21 @@ POSE = "desk/seq-01/frame-000002.pose.txt"
         (lambda root: (root / "desk/TrainSplit.txt").unlink(), {}, "TrainSplit.txt: no such file"),
         (lambda root: rewrite(root / "desk/TrainSplit.txt", "sequence2", "2"), {}, "TrainSplit.txt:2: found '2'"),
         (lambda root: (root / "desk/TrainSplit.txt").write_text(""), {}, "TrainSplit.txt: names no sequence"),
+        (
+            lambda root: (root / "desk/TestSplit.txt").write_text("sequence2\nsequence3\n"),
+            {},
+            "TrainSplit.txt and TestSplit.txt share seq-02: expected splits without a common sequence",
+        ),
+        (
+            lambda root: rewrite(root / "desk/TrainSplit.txt", "2", "12"),
+            {},
+            "TrainSplit.txt names 2 sequences, of which 1 are not there (seq-12): there are seq-01, seq-02, seq-03",
+        ),
+        (lambda root: None, {"frames": [(0, 2), (1, 3)]}, "desk_seq-01: the frames 0 to 2 and 1 to 3 (exclusive) over"),
+        (lambda root: None, {"frames": []}, "desk_seq-01: frames is an empty list: expected ranges"),
+        (lambda root: None, {"frames": [(0, 2), (3, 3)]}, "frames 3 to 3 is no range"),
+        (lambda root: None, {"short_side": 9, "size": (9, 9)}, "size (9, 9) and short_side 9: give one of the two"),
+        (lambda root: None, {"depth_focal": 0.0}, "depth_focal is 0.0: expected pixels"),
         (lambda root: (root / POSE).unlink(), {}, "frame-000002.pose.txt: no such file"),
         (lambda root: (root / POSE).write_text("1 0 0 0\n"), {}, "frame-000002.pose.txt: has 1 rows"),
         (
@@ -168,12 +254,51 @@ def test_the_real_splits_of_stairs(shared_data: Path) -> None:
     root = shared_data / "7scenes"
     train = SevenScenes(root, "stairs", depth="required", clip_length=3)
     test = SevenScenes(root, "stairs", split="test")
+    assert not any("official" in note for one in [*train.recordings, *test.recordings] for note in one.notes)
     assert [recording.name for recording in train.recordings] == ["stairs_seq-02", "stairs_seq-03"]
     assert [recording.name for recording in test.recordings] == ["stairs_seq-01", "stairs_seq-04"]
     depth = train[0].depth
     assert depth is not None
     assert bool((depth == 0).any())
     assert depth.max() < 10  # metres; 65535 would be 65
+
+
+@pytest.mark.real
+def test_the_real_excerpt_of_redkitchen_has_a_split_to_train_on_alone(shared_data: Path) -> None:
+    root = shared_data / "7scenes"
+    train = SevenScenes(root, "redkitchen", frames=[(0, 200), (300, 500)], clip_length=1)
+    assert [(one.name, one.first_frame, len(one)) for one in train.recordings] == [
+        ("redkitchen_seq-01_000000", 0, 200),
+        ("redkitchen_seq-01_000300", 300, 200),
+    ]
+    with pytest.raises(Vo3dError, match=r"official test split names 5 sequences, of which 5 are not there \(seq-03"):
+        SevenScenes(root, "redkitchen", split="test")
+
+
+@pytest.mark.real
+def test_moved_real_depth_agrees_with_k_of_the_colour_camera(shared_data: Path) -> None:
+    """The depth of a view, moved by poses and K of the colour camera, is what the next view measured."""
+    found = {}
+    for depth_focal in (585.0, None):
+        dataset = SevenScenes(
+            shared_data / "7scenes",
+            "redkitchen",
+            depth="required",
+            depth_focal=depth_focal,
+            frames=(0, 1000),
+            clip_length=2,
+            frame_stride=10,
+        )
+        errors = []
+        for start in (0, 200, 600):
+            sample = dataset[start]
+            assert sample.depth is not None
+            assert sample.world_T_cam is not None
+            later_T_now = se3.relative(sample.world_T_cam[1], sample.world_T_cam[0])
+            errors.append(float(median_disagreement(sample.depth, sample.K[0], later_T_now)))
+        found[depth_focal] = errors
+    assert max(found[585.0]) < 0.01
+    assert sum(found[585.0]) < sum(found[None])  # depth in the pixels of another camera does not belong to K
 
 
 @pytest.mark.real
@@ -247,6 +372,12 @@ def test_depth_moves_into_the_colour_camera(root: Path) -> None:
         assert float(depth[0, y, x]) == pytest.approx(counts[row, column] / 1000)
     assert not depth[0, :, :32].any()  # the depth camera sees less
     assert not depth[0, :24].any()
+    clip = SevenScenes(root, "desk", split=["seq-01"], depth="required", depth_focal=585.0)[0]
+    assert clip.depth is not None
+    assert torch.equal(clip.depth[0], depth[0])
+    measured = SevenScenes(root, "desk", split=["seq-01"], depth="required")[0].depth
+    assert measured is not None
+    assert torch.allclose(measured[0], torch.from_numpy(counts / 1000).float())
     still = SevenScenesScene(root / "desk/seq-01", depth="required", depth_focal=525.0).clip([0]).depth
     assert still is not None
     assert torch.allclose(still[0], torch.from_numpy(counts / 1000).float())
