@@ -10,7 +10,10 @@ from vo3d.errors import Vo3dError
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.trunk import Trunk, TrunkName, check_trunk, make_trunk
 
-CHANNELS: dict[TrunkName, int] = {"efficientnet_lite0": 1280}
+CHANNELS: dict[TrunkName, int] = {
+    **{"googlenet": 1024, "googlenet_bn": 1024, "resnet18": 512, "resnet34": 512},
+    "efficientnet_lite0": 1280,
+}
 every_trunk = pytest.mark.parametrize("name", CHANNELS)
 every_pool = pytest.mark.parametrize("pool", [None, "ada", "avg"])
 
@@ -18,6 +21,15 @@ every_pool = pytest.mark.parametrize("pool", [None, "ada", "avg"])
 def _trunk(name: TrunkName, pool: Pool | None = None) -> Trunk:
     torch.manual_seed(0)
     return make_trunk(name, pool=pool)
+
+
+def _last(name: TrunkName, rows: int) -> int:
+    """Rows of the last maps of an image of `rows`: half five times, rounded up, but down by Caffe's windows of 3."""
+    rows = -(-rows // 2)
+    for step in range(4):
+        down = name == "googlenet" or (name == "googlenet_bn" and step < 3)
+        rows = max(rows // 2, 1) if down else -(-rows // 2)
+    return rows
 
 
 @every_trunk
@@ -30,7 +42,7 @@ def test_maps_have_a_32nd_of_the_size_whatever_pools(name: TrunkName, pool: Pool
         maps = trunk(torch.rand(1, 3, *size))
 
     assert trunk.out_channels == CHANNELS[name]
-    assert maps.shape == (1, CHANNELS[name], *(-(-n // 32) for n in size))
+    assert maps.shape == (1, CHANNELS[name], *(_last(name, n) for n in size))
     assert maps.isfinite().all()
 
 

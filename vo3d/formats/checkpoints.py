@@ -135,8 +135,8 @@ def _command(path: Path, pickled: bytes, *, scripted: bool = False) -> str:
         load = f'c = torch.load(f, "cpu", weights_only=False); {inner}'
         steps = f'{load}torch.save(getattr(c, "state_dict", lambda: c)(), '
     else:
-        load = 'import pickle; c = pickle.load(open(f, "rb")); '
-        steps = f"{load}torch.save({{k: torch.as_tensor(v) for k, v in c.items()}}, "
+        load = 'pickle.load(open(f, "rb"), encoding="L1")'  # Latin-1: Python 2 wrote names and arrays as strings
+        steps = f"import pickle; torch.save({{k: torch.as_tensor(v) for k, v in {load}.items()}}, "
     program = f'import torch; f = {json.dumps(str(path))}; {steps}f + "{CONVERTED}")'
     return f"python -c {quote(program)}"
 

@@ -111,8 +111,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k rows columns"]:
         """Transform maps."""
-        y = x if self.expand is None else self.expand(x)
-        y = self.project(self.depthwise(y))
+        wide = x if self.expand is None else self.expand(x)
+        y: Tensor = self.project(self.depthwise(wide))
         return y.add_(x) if self.adds else y
 
 

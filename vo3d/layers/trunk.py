@@ -1,17 +1,24 @@
 """Trunks by name: networks from an image to its last maps, of which methods for single images are built."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import import_weights
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.efficientnet import PYTORCH_MODEL, EfficientNetLite0
+from vo3d.layers.googlenet import GoogLeNet
 from vo3d.layers.image_trunk import Trunk
 from vo3d.layers.imagenet import efficientnet_lite0_weights
+from vo3d.layers.resnet import ResNet
 
 TrunkName = Literal["googlenet", "googlenet_bn", "resnet18", "resnet34", "efficientnet_lite0"]
 _TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
+    "googlenet": partial(GoogLeNet, False),
+    "googlenet_bn": partial(GoogLeNet, True),
+    "resnet18": partial(ResNet, 18),
+    "resnet34": partial(ResNet, 34),
     "efficientnet_lite0": EfficientNetLite0,
 }
 __all__ = ["Trunk", "TrunkName", "check_trunk", "make_trunk"]
