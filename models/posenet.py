@@ -8,7 +8,7 @@ CVPR 2018 (logarithms of quaternions).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Float64
@@ -25,7 +25,7 @@ from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import posenet_port as port
 from vo3d.models.posenet_heads import AuxiliaryHead, PoseHead
-from vo3d.recording import Recording
+from vo3d.recording import Recording, known_poses
 from vo3d.sample import Sample
 
 Rotation = Literal["quaternion", "log_quaternion"]
@@ -103,13 +103,6 @@ class PoseNet(Model):
         position_std: float = 0.5,
     ) -> None:
         super().__init__()
-        for name, value, known in (
-            ("rotation", rotation, Rotation),
-            ("norm", norm, Norm),
-            ("weighting", weighting, Weighting),
-        ):
-            if value not in get_args(known):
-                raise Vo3dError(f"{name}={value!r} is unknown: expected one of {', '.join(get_args(known))}")
         if min(*size, *grid, hidden, crops) < 1 or samples < 0 or samples == 1:
             raise Vo3dError(
                 f"size {size}, grid {grid}, hidden {hidden}, crops {crops}, samples {samples}: expected at least 1, "
@@ -228,6 +221,11 @@ class PoseNet(Model):
             )
         rows, columns = _spread(count, spare)
         return [image[..., y : y + height, x : x + width] for y in rows for x in columns]
+
+    @property
+    def pool_padding(self) -> int | None:
+        """Tell how GoogLeNet pads what it pools, on which published weights depend; None of other trunks."""
+        return self.trunk.pool_padding if isinstance(self.trunk, GoogLeNet) else None
 
     def _tap_sizes(self) -> list[tuple[int, int, int]]:
         """Find channels, rows and columns of the maps that auxiliary heads read."""

@@ -47,14 +47,14 @@ class PoseHead(nn.Module):
         """Average the maps on the grid."""
         return nn.functional.adaptive_avg_pool2d(maps, self.grid).flatten(1)
 
-    def forward(self, features: Float[Tensor, "n features"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n c"]]:
+    def forward(self, features: Float[Tensor, "n features"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n numbers"]]:
         """Regress position and rotation."""
         hidden = self.dropout(self.fc(self.feature_dropout(features)).relu())
         return self.xyz(hidden), self.rotation(hidden)
 
     def thinned(
         self, features: Float[Tensor, "n features"], generator: torch.Generator
-    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n c"]]:
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n numbers"]]:
         """Regress them by a network thinned out by dropout: one drawn mask of each layer for all images."""
         hidden = self.fc(features * _mask(features, self.feature_dropout.p, generator)).relu()
         hidden = hidden * _mask(hidden, self.dropout.p, generator)
@@ -86,7 +86,7 @@ class AuxiliaryHead(nn.Module):
         self.xyz = nn.Linear(AUXILIARY_HIDDEN, 3)
         self.rotation = nn.Linear(AUXILIARY_HIDDEN, numbers)
 
-    def forward(self, maps: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n c"]]:
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n numbers"]]:
         """Regress position and rotation."""
         features = self.conv(self.pool(maps)).relu().flatten(1)
         hidden = self.dropout(self.fc(features).relu())

@@ -13,10 +13,11 @@ from vo3d.layers.image_trunk import Trunk
 from vo3d.layers.imagenet import efficientnet_lite0_weights
 from vo3d.layers.resnet import ResNet
 
-TrunkName = Literal["googlenet", "googlenet_bn", "resnet18", "resnet34", "efficientnet_lite0"]
+TrunkName = Literal["googlenet", "googlenet_bn", "googlenet_poselstm", "resnet18", "resnet34", "efficientnet_lite0"]
 _TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
     "googlenet": partial(GoogLeNet, False),
     "googlenet_bn": partial(GoogLeNet, True),
+    "googlenet_poselstm": partial(GoogLeNet, False, pool_padding=1),
     "resnet18": partial(ResNet, 18),
     "resnet34": partial(ResNet, 34),
     "efficientnet_lite0": EfficientNetLite0,
@@ -28,7 +29,8 @@ def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = 
     """Make a trunk with random weights, or with those from ImageNet.
 
     Args:
-        name: "googlenet" as in Caffe, "googlenet_bn" as in torchvision, "resnet18", "resnet34", "efficientnet_lite0".
+        name: "googlenet" as in Caffe, "googlenet_bn" as in torchvision, "googlenet_poselstm" as in poselstm-pytorch, with
+            padded pooling; "resnet18", "resnet34", "efficientnet_lite0".
         pool: what halves the maps after the first convolution, see `vo3d.layers.downsampling`; None: as published.
         pretrained: load weights from ImageNet out of the package that the extra `imagenet` brings; there are some of
             efficientnet_lite0 alone.
