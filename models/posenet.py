@@ -266,7 +266,7 @@ class PoseNet(Model):
         self, features: Float[Tensor, "m f"], crops: int
     ) -> tuple[Float64[Tensor, "n 3"], Float64[Tensor, "n 3 3"], Float[Tensor, "n 6"]]:
         """Average what networks thinned out by dropout say of the crops of n images, with the variance among them."""
-        generator = torch.Generator(features.device).manual_seed(0)
+        generator = torch.Generator().manual_seed(0)  # the same masks on any device
         passes = [self.head.thinned(features, generator) for _ in range(self.samples)]
         found = [self._mean_pose(position, rotation, crops) for position, rotation in passes]
         position = torch.stack([one for one, _ in found])  # samples n 3

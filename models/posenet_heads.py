@@ -106,5 +106,5 @@ def _draw(head: PoseHead | AuxiliaryHead, position_std: float) -> None:
 
 def _mask(values: Float[Tensor, "n c"], rate: float, generator: torch.Generator) -> Float[Tensor, " c"]:
     """Draw which of c values stay, at 1 / (1 - rate), all of them at rate 0."""
-    kept = torch.rand(values.shape[1], generator=generator, device=values.device) >= rate
+    kept = torch.rand(values.shape[1], generator=generator) >= rate
     return kept.to(values) / (1 - rate)

@@ -1,7 +1,7 @@
 """Published checkpoints of PoseNet, and where their keys belong.
 
 Sources: alexgkendall/caffe-posenet (layers of posenet/models/train_posenet.prototxt); hazirbas/poselstm-pytorch
-(models/posenet.py); NVlabs/geomapnet (models/posenet.py); GoogLeNet on Places as poselstm-pytorch offers it to begin with.
+(models/posenet.py); NVlabs/geomapnet (models/posenet.py); GoogLeNet on Places, with which poselstm-pytorch begins.
 """
 
 from collections.abc import Callable, Mapping

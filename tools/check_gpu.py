@@ -23,6 +23,7 @@ from vo3d.inference.devices import choose_device
 from vo3d.model import Model
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
+from vo3d.models.posenet import PoseNet
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
@@ -46,6 +47,7 @@ ROWS = {
     "DeepVO": Row(lambda size: DeepVO(size=size), (384, 1280), (64, 128), views=5),
     "UnDeepVO": Row(lambda size: UnDeepVO(size=size), (128, 416), (64, 128), batch=4),
     "SfMNet": Row(lambda size: SfMNet(size=size), (128, 384), (64, 128), batch=4),
+    "PoseNet": Row(lambda size: PoseNet(size=size, samples=40), (224, 224), (96, 96), batch=32, views=1),
     "MVSNet": Row(lambda _: MVSNet(num_depths=192), (512, 640), (64, 80), views=3),
     "RMVSNet": Row(lambda _: RMVSNet(num_depths=192), (512, 640), (64, 80), views=3),
 }

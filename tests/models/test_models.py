@@ -20,6 +20,7 @@ from vo3d.models.ground_plane import GroundPlane
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.no_motion import NoMotion
 from vo3d.models.plane_sweep import PlaneSweep
+from vo3d.models.posenet import PoseNet
 from vo3d.models.residual_masks import ResidualMasks
 from vo3d.models.rigid_flow import RigidFlow
 from vo3d.models.rmvsnet import RMVSNet
@@ -68,6 +69,13 @@ CASES = [
         poses=True,
         overfit_steps=50,
         overfit_rate=3e-3,
+        overfit_to=0.3,
+    ),
+    Case(
+        "PoseNet",
+        lambda size: PoseNet(size=size, trunk="resnet18", hidden=16, dropout=0.0, feature_dropout=0.01, samples=3),
+        poses=True,
+        overfit_steps=80,
         overfit_to=0.3,
     ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
@@ -220,7 +228,7 @@ def test_mixed_precision_leaves_gradients_whole(case: Case) -> None:
     objective.backward()
 
     for key in POSES & set(prediction):
-        assert prediction[key].dtype == torch.float32
+        assert prediction[key].dtype in {torch.float32, torch.float64}
     assert objective.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 

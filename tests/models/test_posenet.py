@@ -65,7 +65,9 @@ def test_losses_of_heads_weigh_as_published() -> None:
     truth, weights = sample.world_T_cam, (0.3, 0.3, 1.0)
     assert truth is not None
     q = rotations.quaternion_from_matrix(truth[..., :3, :3])
-    expected = sum(w * (p - truth[..., :3, 3]).square().sum(-1).mean() / 2 for w, p in zip(weights, position, strict=True))
+    expected = sum(
+        w * (p - truth[..., :3, 3]).square().sum(-1).mean() / 2 for w, p in zip(weights, position, strict=True)
+    )
     turned = sum(w * (r - q).square().sum(-1).mean() / 2 for w, r in zip(weights, rotation, strict=True))
     found = model.loss(prediction, sample)
     assert found["position"].item() == pytest.approx(float(expected), rel=1e-5)

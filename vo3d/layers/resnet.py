@@ -101,13 +101,8 @@ class ResNet(Trunk):
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 512 rows columns"]:
         """Compute the last maps of images, RGB in [0, 1]."""
-<<<<<<< HEAD
-        x = functional.relu(self.bn1(self.conv1(self.normalised(image))), inplace=True)  # n 64 h/2 w/2
-        x = self.pool(x)  # n 64 h/4 w/4
-=======
         y = functional.relu(self.bn1(self.conv1(self.normalised(image))), inplace=True)  # n 64 h/2 w/2
         x: Tensor = self.pool(y)  # n 64 h/4 w/4
->>>>>>> w-trunks
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)  # n 64, 128, 256, 512, at 1/4, 1/8, 1/16, 1/32
         return x

@@ -29,8 +29,8 @@ def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = 
     """Make a trunk with random weights, or with those from ImageNet.
 
     Args:
-        name: "googlenet" as in Caffe, "googlenet_bn" as in torchvision, "googlenet_poselstm" as in poselstm-pytorch, with
-            padded pooling; "resnet18", "resnet34", "efficientnet_lite0".
+        name: "googlenet" as in Caffe, "googlenet_bn" as in torchvision, "googlenet_poselstm" as in poselstm-pytorch,
+            with padded pooling; "resnet18", "resnet34", "efficientnet_lite0".
         pool: what halves the maps after the first convolution, see `vo3d.layers.downsampling`; None: as published.
         pretrained: load weights from ImageNet out of the package that the extra `imagenet` brings; there are some of
             efficientnet_lite0 alone.
