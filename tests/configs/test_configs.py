@@ -185,7 +185,7 @@ def test_a_trainer_parses_over_a_base(name: str, printed: Callable[..., dict[str
 @pytest.mark.parametrize("base", [base for base in BASES if not base.startswith("classic")])
 def test_an_overlay_changes_its_own_line_alone(base: str, printed: Callable[..., dict[str, Any]]) -> None:
     before, after = printed(base), printed(base, "pool_ada.yaml")
-    assert before["model"]["net"]["init_args"].pop("pool") == "stride"
+    assert before["model"]["net"]["init_args"].pop("pool") in {"stride", None}  # None: as the trunk was published
     assert after["model"]["net"]["init_args"].pop("pool") == "ada"
     assert before == after
 
