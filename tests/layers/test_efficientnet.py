@@ -44,6 +44,33 @@ def test_features_equal_those_of_the_published_module() -> None:
     assert {channel: maps[channel].item() for channel in MAPS} == pytest.approx(MAPS, abs=1e-5)
 
 
+def test_sizes_at_each_stage(pretrained: Trunk) -> None:
+    shapes: dict[str, tuple[int, ...]] = {}
+    handles = [
+        pretrained.get_submodule(name).register_forward_hook(
+            lambda _, __, y, name=name: shapes.__setitem__(name, (*y.shape[1:],))
+        )
+        for name in ("stem", *(f"blocks.{last}" for last in (0, 2, 4, 7, 10, 14, 15)), "head")
+    ]
+    with torch.no_grad():
+        pretrained(torch.rand(1, 3, 224, 224))
+    for handle in handles:
+        handle.remove()
+
+    assert shapes == {
+        "stem": (32, 112, 112),
+        "blocks.0": (16, 112, 112),
+        "blocks.2": (24, 56, 56),
+        "blocks.4": (40, 28, 28),
+        "blocks.7": (80, 14, 14),
+        "blocks.10": (112, 14, 14),
+        "blocks.14": (192, 7, 7),
+        "blocks.15": (320, 7, 7),
+        "head": (1280, 7, 7),
+    }
+    assert sum(parameter.numel() for parameter in pretrained.parameters()) == 3_371_008
+
+
 def test_single_precision_rounds_little(pretrained: Trunk) -> None:
     with torch.no_grad():
         maps = pretrained(_levels() / 255).mean((0, 2, 3))

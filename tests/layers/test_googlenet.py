@@ -178,8 +178,8 @@ def test_a_pickle_with_names_of_bytes_loads_after_the_conversion_that_the_messag
     command = shlex.split(str(refusal.value).partition("if you trust it: python ")[2])
     subprocess.run([sys.executable, *command], check=True)
 
-    report = import_weights(trunk, read_weights(Path(f"{path}.plain.pth"))[0], BVLC)
-    assert len(report.matched) == 2 * 57
+    report = load_weights(trunk, Path(f"{path}.plain.pth"))
+    assert (report.source, len(report.matched), report.kept) == (BVLC.source, 2 * 57, ())
     assert torch.equal(trunk.inception_5b.pool_project.conv.bias, theirs["inception_5b/pool_proj_1"])
 
 
@@ -224,6 +224,15 @@ def test_weights_of_torchvision_load_with_their_normalisation(tmp_path: Path) ->
     names |= {"conv2.conv.weight": "reduction2.conv.weight", "conv3.bn.bias": "conv2.norm.bias"}
     _check_places(trunk, theirs, names)
     assert torch.equal(trunk.image_mean.flatten(), torch.full((3,), 0.5))
+
+
+def test_published_weights_are_a_start_for_adapool() -> None:
+    theirs, trunk = _bvlc(), GoogLeNet(pool="ada")
+
+    report = import_weights(trunk, theirs, BVLC)
+
+    assert set(report.kept) == {f"pool{number}.beta" for number in range(1, 5)}
+    assert torch.equal(trunk.inception_4d.conv_5x5.conv.weight, theirs["inception_4d/5x5_0"])
 
 
 @pytest.mark.parametrize(("key_map", "batch_norm"), [(BVLC, True), (POSELSTM, True), (TORCHVISION, False)])

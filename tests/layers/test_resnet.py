@@ -64,6 +64,16 @@ def test_files_of_before_batches_were_counted_load() -> None:
     assert all(name.endswith("num_batches_tracked") for name in report.kept)
 
 
+def test_published_weights_are_a_start_for_adapool() -> None:
+    theirs, trunk = _torchvision(18), ResNet(18, pool="ada")
+
+    report = import_weights(trunk, theirs, TORCHVISION)
+
+    halving = [f"layer{stage}.0.{name}.beta" for stage in (2, 3, 4) for name in ("pool", "shortcut_pool")]
+    assert set(report.kept) == {"pool.beta", *halving}
+    assert torch.equal(trunk.state_dict()["layer3.0.downsample.0.weight"], theirs["layer3.0.downsample.0.weight"])
+
+
 def test_the_other_depth_is_refused() -> None:
     with pytest.raises(
         Vo3dError, match=r"no value for: layer1\.2\.conv1\.weight.*build the model with the trunk resnet18 "

@@ -1,6 +1,7 @@
 """GoogLeNet up to its last maps: as in Caffe, or with batch normalisation as in torchvision."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import sqrt
 from typing import ClassVar, Literal
 
@@ -44,11 +45,11 @@ _TORCHVISION = {
     **{"branch1": "conv_1x1", "branch2.0": "reduce_3x3", "branch2.1": "conv_3x3"},
     **{"branch3.0": "reduce_5x5", "branch3.1": "conv_5x5", "branch4.1": "pool_project"},
 }
-_BYTES = ("(?:b')?", "'?")  # around a name that was bytes in a pickle of Python 2
+_BYTES = ("(?:b')?", "'?")  # around a name that was bytes in a pickle
 # Blobs of bvlc_googlenet and of GoogLeNet on Places (places-googlenet.pickle): BGR, hence the turned first convolution
 BVLC = KeyMap(
     source="blobs of Caffe's GoogLeNet",
-    signature=(),  # recognised by none, because the names may be bytes
+    signature=("conv1/7x7_s2_0", "inception_3a/1x1_0"),
     rename={
         f"{_BYTES[0]}{theirs}_{blob}{_BYTES[1]}": f"{ours}.conv.{part}"
         for theirs, ours in (
@@ -66,6 +67,7 @@ BVLC = KeyMap(
     settings=lambda _: {"pool_padding": 0},
     needs="the trunk googlenet",
 )
+BVLC_BYTES = replace(BVLC, signature=tuple(f"b'{name}'" for name in BVLC.signature))
 # Trained networks of poselstm-pytorch, which takes RGB less the mean image of a scene, and pools with padding
 POSELSTM = KeyMap(
     source="a PoseNet of poselstm-pytorch",
@@ -204,7 +206,9 @@ class GoogLeNet(Trunk):
     """
 
     tap_channels = TAP_CHANNELS
-    published: ClassVar[Mapping[str, KeyMap]] = {"poselstm": POSELSTM, "torchvision": TORCHVISION}
+    published: ClassVar[Mapping[str, KeyMap]] = {
+        **{"bvlc": BVLC, "bvlc_bytes": BVLC_BYTES, "poselstm": POSELSTM, "torchvision": TORCHVISION}
+    }
 
     def __init__(self, batch_norm: bool = False, pool: Pool | None = None, pool_padding: Literal[0, 1] = 0) -> None:
         mean, std = ([TORCHVISION_MEAN] * 3, TORCHVISION_STD) if batch_norm else (CAFFE_MEAN, CAFFE_STD)
