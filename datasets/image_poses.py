@@ -81,10 +81,7 @@ def posed_image_files(
     """
     if not folder.is_dir():
         raise Vo3dError(f"{folder}: no such folder")
-    if images is not None:
-        found, notes = image_files(images), []
-    else:
-        found, notes = image_files_in(folder)
+    found, notes = image_files_in(folder) if images is None else (image_files(images), list[str]())
     if not found:
         where = f"{folder}: holds no image, nor do images/, rgb/, image_2/, color/"
         raise Vo3dError(f"{where if images is None else f'{images}: holds no image'}: expected some")

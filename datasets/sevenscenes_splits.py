@@ -38,7 +38,7 @@ def sequence_folders(scene: Path, split: Literal["train", "test"] | list[str]) -
     known = OFFICIAL.get(scene.name.lower())
     notes = []
     if path.is_file():
-        numbers, source = _read_split(path), str(path)
+        numbers, source = read_sequences(path), str(path)
     elif known is not None:
         numbers, source = list(known[split]), f"{scene}: the official {split} split"
         notes.append(f"{path}: no such file: the official {split} split is taken, {_named(numbers)}")
@@ -47,7 +47,7 @@ def sequence_folders(scene: Path, split: Literal["train", "test"] | list[str]) -
             f"{path}: no such file, and {scene.name} is none of the scenes whose split is known ({', '.join(OFFICIAL)})"
             ": add the file, with lines such as sequence1, or give a list of sequences as split"
         )
-    apart = _read_split(other) if other.is_file() else []
+    apart = read_sequences(other) if other.is_file() else []
     if both := [number for number in numbers if number in apart]:
         raise Vo3dError(
             f"{source} and {other.name} share {_named(both)}: expected splits without a common sequence, as what is "
@@ -69,8 +69,11 @@ def sequence_folders(scene: Path, split: Literal["train", "test"] | list[str]) -
     return folders, notes
 
 
-def _read_split(path: Path) -> list[int]:
-    """Read the numbers of the sequences that a file names; lines that begin with # are comments."""
+def read_sequences(path: Path) -> list[int]:
+    """Read the numbers of the sequences that a file names; lines that begin with # are comments.
+
+    Raises Vo3dError with file and line for another line, and for a file that is missing, no text, or names none.
+    """
     numbers = []
     for number, line in read_content(path, "the official split; or give a list of sequences as split"):
         match = re.fullmatch(r"sequence\s*(\d+)", line.strip())

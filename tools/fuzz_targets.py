@@ -20,7 +20,7 @@ from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.nerf import NeRFScene
 from vo3d.datasets.posed_images import PosedImagesScene
 from vo3d.datasets.sevenscenes import SevenScenesRecording
-from vo3d.datasets.sevenscenes_splits import sequence_folders
+from vo3d.datasets.sevenscenes_splits import read_sequences
 from vo3d.errors import Vo3dError
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model
@@ -28,18 +28,13 @@ from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make
 from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_kitti_disparity, write_kitti_flow
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
-from vo3d.formats.kitti_raw import (
-    read_cameras,
-    read_motion,
-    read_oxts,
-    read_split,
-    read_timestamps,
-    read_velodyne,
-)
+from vo3d.formats.kitti_raw import read_cameras, read_motion, read_oxts, read_split, read_timestamps, read_velodyne
 from vo3d.formats.moving_objects import read_mask, read_object_motion
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene, write_cam, write_pairs
+from vo3d.formats.nvm import read_nvm_cameras
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import Mesh, PlyForm, PointCloud, read_cloud, read_mesh, write_cloud, write_mesh
+from vo3d.formats.pose_lists import read_pose_list
 from vo3d.formats.results import Result
 from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, read_trajectory, write_trajectory
 from vo3d.formats.weights import is_finished, read_metadata, read_weights, settings_of
@@ -318,6 +313,8 @@ CAM_TO_CAM = f"calib_time: 09-Jan-2012 13:57:47\nS_rect_00: 8 6\nR_rect_00: {ROT
 SPLIT = "2011_09_26/2011_09_26_drive_0001_sync 0000000069 l\n2011_09_26/2011_09_26_drive_0001_sync 3 r\n"
 MOTIONS = "# frame id r11 r12 r13 t1\n" + "".join(f"{step} {step + 1} 0 -1 0 2 1 0 0 3 0 0 1 4\n" for step in range(3))
 KITTI_13 = "".join(f"{index} 1 0 0 {index} 0 1 0 0 0 0 1 0\n" for index in (0, 2, 5))
+POSE_LIST = "Landmarks\n\nseq1/frame1.png 1 2 3 1 0 0 0\nseq 2\\b.JPG 1.5 2e1 -3 0.6 0 0.8 0\n"
+NVM = "NVM_V3\n\n2\na/1.jpg\t1670.5 1 0 0 0 1 2 3 -0.05 0\nb.jpg 800 1 0 0 0 1 2 3 0 0\n\n1\n1 2 3 4 5 6 0\n"
 
 
 def targets() -> Iterator[Target]:
@@ -377,15 +374,18 @@ def targets() -> Iterator[Target]:
         name = "checkpoint" if zipped else "checkpoint, former form"
         yield Target(name, partial(write_checkpoint, zipped=zipped), read_checkpoint)
     yield Target("7-Scenes' pose", write_frame, lambda path: SevenScenesRecording(path.parent))
-    yield Target(
-        "7-Scenes' split",
-        partial(write_text, name="TrainSplit.txt", text="sequence1\nsequence3\n"),
-        lambda path: sequence_folders(path.parent, "train"),
-    )
+    split = partial(write_text, name="TrainSplit.txt", text="sequence1\nsequence3\n")
+    yield Target("7-Scenes' split", split, read_sequences)
     for name in ("poses.txt", "intrinsics.txt", "images/0.png"):
         yield Target(
             f"posed images, {name}", partial(write_posed, name=name), read_posed, seal_png if "png" in name else bytes
         )
+    yield Target(
+        "list of poses",
+        partial(write_text, name="dataset_train.txt", text=POSE_LIST),
+        partial(read_pose_list, pose_convention="world_to_camera"),
+    )
+    yield Target("model of VisualSFM", partial(write_text, name="reconstruction.nvm", text=NVM), read_nvm_cameras)
     yield Target("transforms.json", write_nerf, lambda path: NeRFScene(path, depth_range=(1, 9)))
     yield Target("video", write_video, read_video)
 

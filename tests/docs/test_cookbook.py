@@ -21,8 +21,10 @@ from kitti_raw_tree import DAY, DRIVE, HEIGHT, OTHER, WIDTH, small_K, write_cali
 from places import ROOT
 from vo3d.cli import main
 from vo3d.formats.images import write_image
+from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.settings.build import build
 from vo3d.world.recorder import Recorder
+from wall_scenes import write_seven_scenes
 
 PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
 BASE = ["fit", "-c", "smoke_deepvo.yaml"]
@@ -154,6 +156,20 @@ def test_links_lead_somewhere() -> None:
     assert all((ROOT / "docs" / link.split("#")[0]).is_file() for link in links)
 
 
+def write_places(folder: Path) -> None:
+    """An office with KITTI's rows, a sequence of 7-Scenes, and a list of Cambridge Landmarks."""
+    poses = torch.eye(4, dtype=torch.float64).repeat(100, 1, 1)
+    poses[:, 0, 3] = torch.arange(100) / 100
+    write_trajectory(folder / "office" / "poses.txt", Trajectory(world_T_cam=poses), "kitti")
+    for index in range(100):
+        write_image(folder / "office" / "images" / f"{index}.png", torch.full((3, 36, 48), index / 100))
+    room, facade = folder / "7scenes" / "redkitchen", folder / "cambridge" / "ShopFacade"
+    write_seven_scenes(room / "seq-01", views=2)
+    (room / "TrainSplit.txt").write_text("sequence1\n", encoding="utf-8")
+    write_image(facade / "seq1" / "frame00001.png", torch.zeros(3, 36, 64))
+    (facade / "dataset_test.txt").write_text("Landmarks\n\n\nseq1/frame00001.png 1 2 3 1 0 0 0\n", encoding="utf-8")
+
+
 @pytest.fixture
 def data_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stereo rig's folders, and drives of KITTI raw with their lists, in the working folder."""
@@ -165,6 +181,7 @@ def data_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for drive in (DRIVE, OTHER):
         write_drive(tmp_path / "kitti_raw" / DAY, drive)
     write_scenes(tmp_path / "kitti_2015", 2015, (HEIGHT, WIDTH), count=2)
+    write_places(tmp_path)
     write_list(tmp_path / "train_files.txt", f"{DAY}/{DRIVE} 2 l", f"{DAY}/{DRIVE} 3 r")
     write_list(tmp_path / "test_files.txt", f"{DAY}/{DRIVE} 0000000004 l", f"{DAY}/{OTHER} 0000000001 l")
     monkeypatch.chdir(tmp_path)
@@ -177,11 +194,20 @@ def test_data_of_users_are_read_as_the_page_says(text: str, data_of_users: Path)
     with pytest.raises(SystemExit) as ended:
         main(["fit", "-c", "smoke_deepvo.yaml", "-c", "overlay.yaml", "--print_config"])
     assert ended.value.code in (0, None)
+    found: list[int] = []
     for name, description in yaml.safe_load(text)["data"].items():
         dataset = build(Dataset, description)
         sample = dataset[0]
         size = description["init_args"].get("size", [HEIGHT, WIDTH])
+        if "short_side" in description["init_args"]:
+            assert sample.world_T_cam is not None
+            assert sample.image.shape[0] == 1
+            whole = build(Dataset, description | {"init_args": description["init_args"] | {"transforms": []}})
+            assert min(whole[0].image.shape[-2:]) == 256
+            found.append(len(dataset))
+            continue
         assert list(sample.image.shape[-2:]) == size
         assert (sample.depth is not None) == (name == "test")
         assert (sample.right is not None) == (name != "test")
         assert len(dataset) == {"train": 2, "val": 5, "test": 2}[name]
+    assert found in ([], [80, 5, 15], [2, 1])

@@ -99,7 +99,7 @@ def _poses(
     path: Path, lines: list[int], rows: list[list[float]], pose_convention: PoseConvention
 ) -> Float64[Tensor, "n 4 4"]:
     """Make `world_T_cam` of the numbers of the rows."""
-    centre, q_wxyz = torch.tensor(rows, dtype=torch.float64).split([3, 4], dim=1)
+    centre, q_wxyz = torch.split(torch.tensor(rows, dtype=torch.float64), [3, 4], dim=1)
     length = q_wxyz.norm(dim=1)
     off = (length - 1).abs() > QUATERNION_TOLERANCE
     if bool(off.any()):
