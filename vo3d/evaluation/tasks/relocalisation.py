@@ -308,7 +308,7 @@ def _deviation(model: Model, answer: Answer) -> Float64[Tensor, "n 2"]:
             f"{type(model).__name__} gave log_variance of shape {tuple(given.shape)} for {len(answer.frames.views)} "
             f"frames of {answer.sample.scene}: expected six numbers for each"
         )
-    metres, radians = given[list(answer.frames.counted)].exp().unflatten(-1, (2, 3)).sum(-1).sqrt().unbind(-1)
+    metres, radians = given[list(answer.frames.counted)].exp().reshape(-1, 2, 3).sum(-1).sqrt().unbind(-1)
     found = torch.stack((metres, radians.rad2deg()), -1)
     if not bool(found.isfinite().all()):
         raise Vo3dError(
