@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError, first_few
 from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
-from vo3d.formats.relocalisation import Relocalised, write_relocalised
+from vo3d.formats.relocalisation import Relocalised, read_all_relocalised, write_relocalised
 from vo3d.formats.results import Metrics
 from vo3d.formats.trajectories import check_poses
 from vo3d.inference.loop import Answer, answers, windows_of
@@ -21,6 +21,7 @@ from vo3d.metrics.relocalisation import nearest_views, pose_errors, relocalisati
 from vo3d.model import Model
 from vo3d.recording import Recording, RecordingDataset
 from vo3d.report.html import Section
+from vo3d.report.relocalisation import relocalisation_sections
 from vo3d.report.scored import Scored
 from vo3d.report.sections import count, scored_names
 
@@ -29,36 +30,68 @@ FLOOR = "MeanPose"  # the class of the model that looks at no image: what others
 FOLDER = "relocalisation"  # of a result: the tables of all frames, a file for each recording
 FACTOR = 100.0  # between the extents of two sets of views of one scene in one unit
 
-_WITHIN = "Frames whose position and angle are both within the bounds."
-_CALIBRATION = "Of the predicted deviation. Rank correlation with the error (Spearman): 1 is best."
-_AUSE = "Area of the sparsification curve above the oracle's: 0 is the order of the errors, 1 is chance (Ilg 2018)."
-_SIGMA = "Errors of at most the predicted deviation: 60.8 % for equal normal errors along three axes."
 _OF_FRAMES = (
-    Metric("median_position_m", "median", "m", 3, "low", "Median distance from the true position."),
-    Metric("median_rotation_deg", "median", "deg", 2, "low", "Median angle of the turn from the true orientation."),
-    Metric("within_5cm_5deg_percent", "5 cm, 5 deg", "%", 1, "high", _WITHIN),
-    Metric("within_25cm_2deg_percent", "25 cm, 2 deg", "%", 1, "high"),
-    Metric("within_50cm_5deg_percent", "50 cm, 5 deg", "%", 1, "high"),
-    Metric("within_5m_10deg_percent", "5 m, 10 deg", "%", 1, "high"),
+    Metric(
+        "median_position_m",
+        "median",
+        "m",
+        3,
+        "low",
+        "Medians of the distance from the true position, and of the angle of the turn from the true orientation.",
+    ),
+    Metric("median_rotation_deg", "median", "deg", 2, "low"),
+    Metric(
+        "within_5cm_5deg_percent",
+        "5 cm",
+        "5 deg, %",
+        1,
+        "high",
+        "This and the next three: frames whose position and angle are both within the bounds.",
+    ),
+    Metric("within_25cm_2deg_percent", "25 cm", "2 deg, %", 1, "high"),
+    Metric("within_50cm_5deg_percent", "50 cm", "5 deg, %", 1, "high"),
+    Metric("within_5m_10deg_percent", "5 m", "10 deg, %", 1, "high"),
     Metric("mean_position_m", "mean", "m", 3, "low"),
     Metric("mean_rotation_deg", "mean", "deg", 2, "low"),
-    Metric("position_rank_correlation", "rank corr.", "of m", 2, "high", _CALIBRATION),
-    Metric("rotation_rank_correlation", "rank corr.", "of deg", 2, "high"),
-    Metric("position_ause", "AUSE", "of m", 2, "low", _AUSE),
-    Metric("rotation_ause", "AUSE", "of deg", 2, "low"),
-    Metric("position_within_1sigma_percent", "in 1 sigma", "% of m", 1, meaning=_SIGMA),
-    Metric("rotation_within_1sigma_percent", "in 1 sigma", "% of deg", 1),
-    Metric("position_within_2sigma_percent", "in 2 sigma", "% of m", 1, shown=False),
-    Metric("rotation_within_2sigma_percent", "in 2 sigma", "% of deg", 1, shown=False),
+    Metric(
+        "position_rank_correlation",
+        "rank",
+        "m",
+        2,
+        "high",
+        "Rank correlation (Spearman) of the deviation that the model predicts and the error: 1 is best, 0 is chance.",
+    ),
+    Metric("rotation_rank_correlation", "rank", "deg", 2, "high"),
+    Metric(
+        "position_ause",
+        "AUSE",
+        "m",
+        2,
+        "low",
+        "Mean error as frames of large predicted deviations are left out, against leaving out those of large errors: "
+        "0 is the order of the errors, 1 is chance (Ilg et al., 2018).",
+    ),
+    Metric("rotation_ause", "AUSE", "deg", 2, "low"),
+    Metric(
+        "position_within_1sigma_percent",
+        "1 sigma",
+        "m, %",
+        1,
+        meaning="Errors of at most the predicted deviation: 60.8 % where it is right and the errors are normal and "
+        "alike along three axes. Less: too sure; more: too timid.",
+    ),
+    Metric("rotation_within_1sigma_percent", "1 sigma", "deg, %", 1),
+    Metric("position_within_2sigma_percent", "2 sigma", "m, %", 1, shown=False),
+    Metric("rotation_within_2sigma_percent", "2 sigma", "deg, %", 1, shown=False),
     Metric(
         "nearest_position_m",
-        "to training",
+        "known",
         "m",
         3,
         meaning="Medians of the distance and the angle from the truth to the nearest training view (least metres + "
-        "radians): whoever is off by more than that gained nothing over the right one of the images it knew.",
+        "radians): a median above that is no better than finding the right one of the images that were known.",
     ),
-    Metric("nearest_rotation_deg", "to training", "deg", 2),
+    Metric("nearest_rotation_deg", "known", "deg", 2),
 )
 
 
@@ -227,7 +260,10 @@ class Relocalisation(Task):
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
         """Show positions, errors over time and thresholds, the best and worst frames, calibration."""
-        yield from ()
+        found = {
+            name: read_all_relocalised(model.folder / FOLDER, [*model.sequences]) for name, model in models.items()
+        }
+        yield from relocalisation_sections(found, recordings, self.training, figures)
 
 
 def another_world(truth: Float64[Tensor, "n 4 4"], training: Float64[Tensor, "m 4 4"]) -> str | None:
@@ -272,7 +308,7 @@ def _deviation(model: Model, answer: Answer) -> Float64[Tensor, "n 2"]:
             f"{type(model).__name__} gave log_variance of shape {tuple(given.shape)} for {len(answer.frames.views)} "
             f"frames of {answer.sample.scene}: expected six numbers for each"
         )
-    metres, radians = given[list(answer.frames.counted)].exp().unflatten(-1, (2, 3)).sum(-1).sqrt().unbind(-1)
+    metres, radians = given[list(answer.frames.counted)].exp().reshape(-1, 2, 3).sum(-1).sqrt().unbind(-1)
     found = torch.stack((metres, radians.rad2deg()), -1)
     if not bool(found.isfinite().all()):
         raise Vo3dError(
