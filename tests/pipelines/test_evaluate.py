@@ -17,6 +17,7 @@ from vo3d.datasets.tabletop import Tabletop
 from vo3d.evaluation.page import write_report
 from vo3d.evaluation.tasks.clouds import Clouds
 from vo3d.evaluation.tasks.odometry import Odometry
+from vo3d.formats.relocalisation import read_relocalised
 from vo3d.formats.results import Result
 from vo3d.formats.trajectories import read_trajectory
 from vo3d.inference.loop import answers, evaluating, windows_of
@@ -182,14 +183,61 @@ def test_what_a_recording_has_to_say_is_said(
     ]
 
 
-def test_poses_in_the_world_are_scored_as_odometry(tmp_path: Path) -> None:
+def test_poses_in_the_world_are_scored_as_relocalisation_and_as_odometry_where_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train("Places", STREET, tmp_path)
-    assert main(["evaluate", str(run), *OWN, "--weights", "last", "--lengths", "2"]) == 0
+    words = ["evaluate", str(run), *OWN, "--weights", "last"]
+    capsys.readouterr()
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "Protocol: task relocalisation" in text
+    assert "odometry" not in text
+    assert "not scored" not in text
+    assert not (run / "evaluation/test/Places/odometry").exists()
+    found = Result.load(run / "evaluation/test/Places/relocalisation")
+    assert found.mean["num_frames"] == 8
+    assert found.mean["median_position_m_pooled"] > 0  # type: ignore[operator]
+    assert found.mean["nearest_position_m_pooled"] == pytest.approx(0, abs=1e-9)  # tested on what it was trained on
+    table = read_relocalised(run / "evaluation/test/Places/relocalisation/relocalisation/street-0000.csv")
+    assert table.nearest == [("street-0000", index) for index in range(8)]
+    assert main(["compare", str(run / "evaluation/test/Places")]) == 0
+    assert "median" in capsys.readouterr().out
+    assert main([*words, "--tasks", "odometry", "--lengths", "2"]) == 0
     result = Result.load(run / "evaluation/test/Places/odometry")
     assert result.protocol["clip_length"] == 1
     assert result.mean["coverage"] == 1
     assert result.mean["ape_rmse_m"] > 0  # type: ignore[operator]
     assert len(read_trajectory(run / "evaluation/test/Places/odometry/trajectories/street-0000.txt", "kitti")) == 8
+
+
+def test_training_views_that_cannot_be_had_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {"class_path": "vo3d.datasets.rendered.Rendered", "init_args": {"frames": 0}}
+    for number, (train_data, told) in enumerate(
+        (
+            (None, "there is no data.train"),
+            (broken, "0 frames of 'street': expected at least 2"),
+            ({**STREET, "init_args": {**STREET["init_args"], "seeds": [1]}}, None),
+        )
+    ):
+        config = {
+            "model": {"net": {"class_path": "stubs.Told"}},
+            "data": {"test": STREET} | ({} if train_data is None else {"train": train_data}),
+        }
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+        words = ["evaluate", str(tmp_path / "own.yaml"), *OWN, "--out", str(tmp_path / f"out{number}")]
+        assert main(words) == 0
+        (line,) = [one for one in capsys.readouterr().out.splitlines() if "without training views" in one] or [None]
+        result = Result.load(tmp_path / f"out{number}/Told/relocalisation")
+        assert result.mean["median_position_m_pooled"] == 0
+        assert ("training_frames_sha256" in result.protocol) is (told is None)
+        assert ("nearest_position_m" in result.sequences["street-0000"]) is (told is None)
+        if told is None:
+            assert line is None
+        else:
+            assert line is not None
+            assert line.startswith("relocalisation goes without training views: ")
+            assert told in line
 
 
 def test_a_fixed_number_of_hypotheses_reconstructs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

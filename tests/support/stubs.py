@@ -129,6 +129,23 @@ class Places(Model):
         return {"place": (prediction["aux"]["move"] - apart).square().mean()}
 
 
+class Told(Model):
+    """Poses in the world that the data tell; nothing to learn."""
+
+    needs = ("image", "world_T_cam")
+    gives = ("world_T_cam",)
+    window = Window(views=1, overlap=0)
+
+    def forward(self, sample: Sample) -> Prediction:
+        """The truth."""
+        assert sample.world_T_cam is not None
+        return {"world_T_cam": sample.world_T_cam}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
 class Fixed(DepthModel):
     """Depth of a reference by a number of hypotheses that cannot be changed, without a confidence."""
 

@@ -99,6 +99,10 @@ def differing(first: Result, other: Result, task: type[Task] | None) -> list[str
         for key in _must_agree([first, other], task)
         if other.protocol.get(key) != first.protocol.get(key)
     ]
+    for key in task.agree_where_known if task is not None else ():
+        one, two = first.protocol.get(key), other.protocol.get(key)
+        if one is not None and two is not None and one != two:
+            found.append(f"{key} is {shown(two)} instead of {shown(one)}")
     for name in sorted(first.sequences.keys() & other.sequences.keys()):
         lengths = [result.sequences[name].get("path_length_m") for result in (first, other)]
         if not _close(*lengths):
@@ -118,9 +122,13 @@ def _must_agree(results: Sequence[Result], task: type[Task] | None) -> tuple[str
 
 
 def columns(task: type[Task] | None, rows: Sequence[Mapping[str, float | int | None]]) -> list[Metric]:
-    """List the metrics that a table of the rows shows: those that some row has, even as None, and not all as plain."""
+    """List the metrics that a table of the rows shows: those that some row has, even as None, and not all as plain.
+
+    One of which some row has the value over all recordings together, `..._pooled`, gives way to that.
+    """
     keys = dict.fromkeys(key for row in rows for key in row)
     metrics = [Metric(key, key) for key in keys] if task is None else [one for one in task.metrics if one.shown]
+    metrics = [one for one in metrics if f"{one.key}_pooled" not in {each.key for each in metrics} & set(keys)]
     plain = {one.key for one in metrics if one.plain is not None and all(row.get(one.key) == one.plain for row in rows)}
     return [one for one in metrics if not {one.key, one.plain_with} & plain and any(one.key in row for row in rows)]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from vo3d.errors import Vo3dError, printable, shown
 from vo3d.formats.results import FILE_NAME, Metrics, Result
@@ -54,6 +55,7 @@ class Seen:
 
     values: dict[str, dict[object, None]] = field(default_factory=dict)  # term -> an ordered set
     frames: list[tuple[str, Sequence[int]]] = field(default_factory=list)  # recording, numbers of its frames
+    kept: list[Mapping[str, Tensor]] = field(default_factory=list)  # of each recording, what `Task.pooled` looks at
 
     def note(self, term: str, value: object) -> None:
         """Note a value of a term."""
@@ -92,10 +94,13 @@ class Task(ABC):
     - `unasked`: whether `vo3d evaluate` runs it where nobody names tasks;
     - `must_agree`: terms of the protocol that must be equal for results to be compared: the question and the ruler.
       Other terms describe the method, and stand in tables where they differ;
+    - `agree_where_known`: terms that must be equal where both results have them;
     - `method_terms`: of those, the ones that a report shows as columns, with their titles; a table in a terminal shows
       all that differ, these first, and `always_shown` even if it does not;
-    - `metrics`: the columns of its tables;
-    - `things`: what a result has many of, as "recording".
+    - `metrics`: the columns of its tables; of two such as `error` and `error_pooled` one table shows the latter alone;
+    - `things`: what a result has many of, as "recording";
+    - `wants_training`: whether it looks at the recordings that models are trained on, `training`, which stays empty
+      where nobody knows them.
     """
 
     name: ClassVar[str]
@@ -103,10 +108,13 @@ class Task(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     unasked: ClassVar[bool] = True
     must_agree: ClassVar[tuple[str, ...]]
+    agree_where_known: ClassVar[tuple[str, ...]] = ()
     method_terms: ClassVar[Mapping[str, str]] = {}
     always_shown: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]]
     things: ClassVar[str] = "recording"
+    wants_training: ClassVar[bool] = False
+    training: Sequence[Recording] = ()
 
     def suits(self, model: Model) -> bool:
         """Tell if the task is about what the model gives, whatever the data; nothing is said of those that are not."""
@@ -164,6 +172,10 @@ class Task(ABC):
         """
         of_key = defined(sequences.values())
         return {key: sum(values) / len(values) if values else None for key, values in of_key.items()}
+
+    def pooled(self, seen: Seen) -> dict[str, float | None]:
+        """Measure all recordings together by what was seen of them: what no mean over recordings can tell."""
+        return {}
 
     def run(
         self,
@@ -231,7 +243,7 @@ class Task(ABC):
                 result = replace(
                     result,
                     protocol={**said, **self.protocol(model, seen), **said},  # what the caller knows, first
-                    mean=self.mean(result.sequences),
+                    mean=self.mean(result.sequences) | self.pooled(seen),
                     provenance=origin | ({"failed": unscored} if unscored else {}),
                 )
                 result.save(out)

@@ -1,6 +1,5 @@
 """`vo3d evaluate`: score the model of a training run, and baselines beside it, on the run's own data, task by task."""
 
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from vo3d.errors import Vo3dError, quoted, visible
 from vo3d.evaluation.compare import print_comparison
 from vo3d.evaluation.page import write_report
 from vo3d.evaluation.task import Task, failure_in_words, is_defect
-from vo3d.evaluation.tasks import known_tasks
 from vo3d.formats.files import make_folder
 from vo3d.formats.results import FILE_NAME, Result
 from vo3d.formats.weights import is_finished, sha256_of
@@ -25,6 +23,7 @@ from vo3d.inference.devices import choose_device
 from vo3d.inference.loop import memory_ended
 from vo3d.inference.pretrained import load_into
 from vo3d.model import Model, has_own
+from vo3d.pipelines.task_plan import build_tasks, check_options, give_training, plan
 from vo3d.provenance import provenance
 from vo3d.recording import RecordingDataset, notes_of
 from vo3d.sample import Sample
@@ -126,17 +125,19 @@ def evaluate_run(
     contestants = _contestants(config, run, weights, specs, baseline_data, split, failures, console)
     if not contestants:
         raise failures.error()
+    own = next(iter(contestants.values()))
+    unseen = give_training(wanted, own.model, lambda: _dataset(config, "train", run), asked=bool(tasks))
     try:
-        planned, notes = plan(next(iter(contestants.values())), wanted, asked=bool(tasks))
+        planned, notes = plan(own.model, own.dataset, wanted, asked=bool(tasks))
     except Vo3dError as error:
         if failures.reasons:  # the others are no more than what a baseline can be scored by
             raise failures.error(list(contestants)) from error
         raise
-    _check_options(options or {}, planned)
+    check_options(options or {}, planned)
     folder = out if out is not None else _home(run, config) / "evaluation" / split
     make_folder(folder)  # before the work, not after it
     heard = dict.fromkeys(note for one in contestants.values() for note in notes_of(one.dataset))
-    for note in [*notes, *heard]:
+    for note in [*unseen, *notes, *heard]:
         console.print(visible(note), markup=False, highlight=False)
     protocol = {"dataset": config["data"][split]["class_path"].rpartition(".")[2], "split": split}
     results = _score(planned, contestants, folder, protocol, config.get("seed_everything"), chosen, console, failures)
@@ -235,70 +236,6 @@ def _home(run: Path, config: Mapping[str, Any]) -> Path:
     if not isinstance(out, str | None):
         raise Vo3dError(f"{run}: out is {quoted(out)}: expected the path of a folder")
     return Path(out or Path("runs") / run.stem)
-
-
-def build_tasks(asked: Sequence[str], options: Mapping[str, Any]) -> list[Task]:
-    """The tasks that words name, or all that run unasked; each with those of the options that its constructor knows.
-
-    Raises Vo3dError for a task that does not exist or refuses an option.
-    """
-    known = known_tasks()
-    paths = {name: f"{kind.__module__}.{kind.__qualname__}" for name, kind in known.items()}
-    tasks: list[Task] = []
-    for word in asked or [name for name, kind in known.items() if kind.unasked]:
-        spec = read_spec(word, "--tasks", paths)
-        own = spec.get("init_args", {})
-        task: Task = build(Task, {**spec, "init_args": own}, f"--tasks {word}")
-        taken = inspect.signature(type(task)).parameters
-        given = {name: value for name, value in options.items() if name in taken}
-        if given:
-            task = build(Task, {**spec, "init_args": {**given, **own}}, f"--tasks {word}")
-        if task.name in [other.name for other in tasks]:
-            raise Vo3dError(f"--tasks: two tasks are called {task.name}: their results would overwrite each other")
-        tasks.append(task)
-    return tasks
-
-
-def plan(contestant: _Contestant, tasks: Sequence[Task], *, asked: bool) -> tuple[list[Task], list[str]]:
-    """The tasks that score a model on its data, and a line for each key that none of them scores.
-
-    Raises Vo3dError where there is no such task, or one that was asked for cannot.
-    """
-    model, dataset = contestant.model, contestant.dataset
-    planned: list[Task] = []
-    reasons: list[str] = []
-    for task in tasks:
-        if not asked and not task.suits(model):
-            continue
-        reason = task.obstacle(model, dataset)
-        if reason is None:
-            planned.append(task)
-            given = [key for key in task.keys if key in model.gives]
-            reasons += [f"{key} not scored: {task.name} takes {given[0]} of this model" for key in given[1:]]
-            reasons += [note] if (note := task.note(dataset)) else []
-        elif asked:
-            raise Vo3dError(reason)
-        else:
-            reasons.append(f"{' and '.join(key for key in task.keys if key in model.gives)} not scored: {reason}")
-    if not asked:
-        read = {key for task in tasks for key in (*task.keys, *task.reads)}
-        reasons += [f"{key} not scored: there is no task for it" for key in model.gives if key not in read]
-    if not planned:
-        told = "; ".join(reasons) or "no task was asked for"
-        raise Vo3dError(f"nothing of {type(model).__name__} can be scored on {type(dataset).__name__}: {told}")
-    return planned, reasons
-
-
-def _check_options(options: Mapping[str, Any], planned: Sequence[Task]) -> None:
-    """Raise Vo3dError for an option that no task reads which runs."""
-    for name in options:
-        if not any(name in inspect.signature(type(task)).parameters for task in planned):
-            takers = [task for task, kind in known_tasks().items() if name in inspect.signature(kind).parameters]
-            running = ", ".join(task.name for task in planned)
-            raise Vo3dError(
-                f"--{name} is an option of {' and '.join(takers) or 'no task'}, and {running} runs: leave it out, or "
-                "choose other --tasks"
-            )
 
 
 def _contestants(

@@ -42,17 +42,19 @@ def evaluate(
 ) -> None:
     """Score the model of a run, and baselines, over whole recordings; print a table for each task and write a report.
 
-    A model is scored by what it gives, where the data have the truth: steps or poses by their trajectories (odometry),
-    depth pixel by pixel, of references with sources (depth) and of frames without given poses (single_view_depth);
-    optical flow (flow), masks of moving objects and their motions (masks) pair by pair; point clouds only if asked for
-    (clouds). What is not scored is said. Whoever fails has a row of dashes with the
-    reason, the others are scored, and the exit status is not 0.
+    A model is scored by what it gives, where the data have the truth: steps and maps by their trajectories (odometry),
+    poses in a world that was known before by position and angle (relocalisation), depth pixel by pixel, of references
+    with sources (depth) and of frames without given poses (single_view_depth); optical flow (flow), masks of moving
+    objects and their motions (masks) pair by pair; point clouds only if asked for (clouds). What is not scored is said.
+    Whoever fails has a row of dashes with the reason, the others are scored, and the exit status is not 0.
 
     Example: vo3d evaluate runs/deepvo --baselines classic constant
 
     Example: vo3d evaluate runs/mvsnet --baselines plane_sweep
 
     Example: vo3d evaluate runs/mvsnet --tasks depth clouds
+
+    Example: vo3d evaluate runs/kitchen --tasks relocalisation odometry
 
     Example: vo3d evaluate runs/undeepvo --baselines constant_depth ground_plane --cap 1 80 --crop garg
 
@@ -66,8 +68,8 @@ def evaluate(
             well, such as '{"size": [128, 416]}' or '{"depth": true}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
         split: Which of the run's datasets.
-        tasks: odometry, depth, single_view_depth, flow, masks, clouds, class paths, YAML files or JSON of tasks;
-            without it, all that fit but clouds.
+        tasks: odometry, relocalisation, depth, single_view_depth, flow, masks, clouds, class paths, YAML files or JSON
+            of tasks; without it, all that fit but clouds.
         alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.
         clip_length: Frames that go through the model at once, where it takes any number; without it, 16.
         lengths: Of odometry, metres of the segments of the KITTI metric; without it the official 100 to 800.

@@ -29,6 +29,9 @@ SEGMENT_METRICS = ("t_rel_percent", "r_rel_deg_per_100m")
 class Odometry(Task):
     """Trajectories of whole recordings, out of steps (`prev_T_cam`), poses (`world_T_cam`) or maps.
 
+    Unasked it scores models of steps and mappers. Poses of single frames in a world that was known before are scored by
+    the task relocalisation, and by this one where it is named.
+
     Every frame is seen once; a recurrent state is carried from start to end of a recording, and steps are chained.
     Beside metrics.json lie, for each recording, `trajectories/<name>.txt` (the estimate before alignment) and
     `reference/<name>.txt`: KITTI rows from the identity on; with a frame index before them where only a part of the
@@ -123,6 +126,10 @@ class Odometry(Task):
         if alignment == "yaw":
             raise Vo3dError("alignment yaw turns about a vertical z axis, and data sets do not tell theirs: take 6dof")
         self.alignment, self.clip_length, self.lengths = alignment, clip_length, tuple(lengths)
+
+    def suits(self, model: Model) -> bool:
+        """Tell if the model gives steps, or a map of each recording; poses in a known world are relocalisation."""
+        return "prev_T_cam" in model.gives or (isinstance(model, Mapper) and super().suits(model))
 
     def obstacle(self, model: Model, dataset: RecordingDataset) -> str | None:
         """Give None for a model of steps or poses on frames in time order."""
