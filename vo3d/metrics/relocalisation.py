@@ -103,9 +103,9 @@ def sparsification(errors: Float64[Tensor, " n"], deviation: Float64[Tensor, " n
 
     Source: Ilg et al., "Uncertainty estimates and multi-hypotheses networks for optical flow", ECCV 2018, section 4.
     """
-    _, group, size = deviation.unique(return_inverse=True, return_counts=True)  # ascending
+    _, group, size = torch.unique(deviation, return_inverse=True, return_counts=True)  # ascending
     mean = errors.new_zeros(len(size)).index_add_(0, group, errors) / size
-    kept = mean.repeat_interleave(size).cumsum(0) / torch.arange(1, len(errors) + 1, device=errors.device)
+    kept: Tensor = mean.repeat_interleave(size).cumsum(0) / torch.arange(1, len(errors) + 1, device=errors.device)
     return kept.flip(0)
 
 

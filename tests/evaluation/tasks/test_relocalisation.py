@@ -384,8 +384,10 @@ def test_tables_and_report_show_the_pool(tmp_path: Path) -> None:
         "training, which looks at no image, by 2.00 m and 40.0 deg."
     ) in page
     assert "All frames of 2 recordings together." in page
-    alone = replace(Result.load(places["Near"]), mean={})
-    alone.save(tmp_path / "empty")
-    assert (
-        "Near on 2 recordings." in write_report(tmp_path, {task: {"Near": tmp_path / "empty"}}, title="t").read_text()
-    )
+    assert page.count("<img") >= 4
+    replace(Result.load(places["Near"]), mean={}).save(places["Near"])
+    page = write_report(tmp_path / "alone", {task: {"Near": places["Near"]}}, title="t").read_text()
+    assert "Near on 2 recordings." in page
+    (places["Near"] / "relocalisation" / "tiny-1.csv").unlink()
+    with pytest.raises(Vo3dError, match=r"tiny-1\.csv: no such file: expected a table that the task relocalisation"):
+        write_report(tmp_path / "alone", {task: {"Near": places["Near"]}}, title="t")

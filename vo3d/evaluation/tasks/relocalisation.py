@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError, first_few
 from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
-from vo3d.formats.relocalisation import Relocalised, write_relocalised
+from vo3d.formats.relocalisation import Relocalised, read_all_relocalised, write_relocalised
 from vo3d.formats.results import Metrics
 from vo3d.formats.trajectories import check_poses
 from vo3d.inference.loop import Answer, answers, windows_of
@@ -21,6 +21,7 @@ from vo3d.metrics.relocalisation import nearest_views, pose_errors, relocalisati
 from vo3d.model import Model
 from vo3d.recording import Recording, RecordingDataset
 from vo3d.report.html import Section
+from vo3d.report.relocalisation import relocalisation_sections
 from vo3d.report.scored import Scored
 from vo3d.report.sections import count, scored_names
 
@@ -259,7 +260,10 @@ class Relocalisation(Task):
         self, models: Mapping[str, Scored], recordings: Mapping[str, Sequence[Recording]], figures: Path
     ) -> Iterator[Section]:
         """Show positions, errors over time and thresholds, the best and worst frames, calibration."""
-        yield from ()
+        found = {
+            name: read_all_relocalised(model.folder / FOLDER, [*model.sequences]) for name, model in models.items()
+        }
+        yield from relocalisation_sections(found, recordings, self.training, figures)
 
 
 def another_world(truth: Float64[Tensor, "n 4 4"], training: Float64[Tensor, "m 4 4"]) -> str | None:
@@ -304,7 +308,7 @@ def _deviation(model: Model, answer: Answer) -> Float64[Tensor, "n 2"]:
             f"{type(model).__name__} gave log_variance of shape {tuple(given.shape)} for {len(answer.frames.views)} "
             f"frames of {answer.sample.scene}: expected six numbers for each"
         )
-    metres, radians = given[list(answer.frames.counted)].exp().unflatten(-1, (2, 3)).sum(-1).sqrt().unbind(-1)
+    metres, radians = given[list(answer.frames.counted)].exp().reshape(-1, 2, 3).sum(-1).sqrt().unbind(-1)
     found = torch.stack((metres, radians.rad2deg()), -1)
     if not bool(found.isfinite().all()):
         raise Vo3dError(
