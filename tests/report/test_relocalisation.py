@@ -128,7 +128,9 @@ def test_two_models_with_everything(tmp_path: Path) -> None:
     assert "x and z" in pictures["positions"].caption
     assert "nearest training view" in pictures["errors_over_time"].caption
     medians = pose_errors(found["net"]["test"].truth, found["net"]["test"].estimate).quantile(0.5, dim=0).tolist()
-    assert f"Medians: net {medians[0]:.3f} m, {medians[1]:.1f}\N{DEGREE SIGN}; rival" in pictures["within"].caption
+    assert (
+        f"at the median: net {medians[0]:.3f} m, {medians[1]:.1f}\N{DEGREE SIGN}; rival" in pictures["within"].caption
+    )
     assert len(test.read) == len(set(test.read)) == 10  # five and five, none of them twice
     assert "rival" not in pictures["deviations"].caption
     page = write_page(tmp_path / "report.html", "Where", sections).read_text()
@@ -148,15 +150,17 @@ def test_neither_training_views_nor_deviations(tmp_path: Path) -> None:
 def test_one_frame(tmp_path: Path) -> None:
     test = Walk("test", 1)
     found = {"net": {"test": relocalised(test, 0.1, deviates=True)}}
-    pictures, _ = parts(list(relocalisation_sections(found, {"net": [test]}, [], tmp_path)))
-    assert set(pictures) == ALL - {"frames_worst"}
+    pictures, texts = parts(list(relocalisation_sections(found, {"net": [test]}, [], tmp_path)))
+    assert set(pictures) == ALL - {"frames_worst", "deviations"}
+    assert texts == ["Deviations are compared with errors where there are 10 frames or more."]
     assert "the best frame" in pictures["frames_best"].caption
 
 
 def test_exact_poses_of_a_camera_that_stands_still(tmp_path: Path) -> None:
-    test = Walk("test", 7)
-    still = torch.eye(4, dtype=torch.float64).repeat(7, 1, 1)
-    found = replace(relocalised(test, 0.0), truth=still, estimate=still, deviation=torch.zeros(7, 2).double())
+    test = Walk("test", 11)
+    still = torch.eye(4, dtype=torch.float64).repeat(11, 1, 1)
+    found = replace(relocalised(test, 0.0), truth=still, estimate=still, deviation=torch.zeros(11, 2).double())
+    assert map_axes(still).height == 1
     pictures, _ = parts(list(relocalisation_sections({"net": {"test": found}}, {"net": [test]}, [], tmp_path)))
     assert set(pictures) == ALL
 

@@ -17,6 +17,7 @@ from vo3d.datasets.rendered import Rendered
 from vo3d.report.depth import colour_depth, depth_limits
 from vo3d.report.flow import colour_flow, flow_limit
 from vo3d.report.masks import paint_masks
+from vo3d.report.positions import Positions, map_axes, paint_positions
 from vo3d.training.pictures import ValidationPictures
 
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
@@ -158,3 +159,22 @@ def test_a_model_of_motion_alone_has_none(tmp_path: Path) -> None:
     found = events(tmp_path)
     assert not found.Tags()["images"]
     assert "val/loss" in found.Tags()["scalars"]
+
+
+def test_a_model_of_places_has_a_map_of_them(tmp_path: Path) -> None:
+    assert fit(tmp_path, "Places", clip_length=1, depth=False, stereo=False) == 0
+    found = events(tmp_path)
+    assert found.Tags()["images"] == ["val/positions"]
+    drawn = found.Images("val/positions")
+    assert [event.step for event in drawn] == [1, 2, 3]
+    poses = Rendered(**{**STREET, "size": (24, 80)}).recordings[0].poses()
+    assert poses is not None
+    positions = poses[:, :3, 3]
+    blue, red = (picture(drawn[-1]) == colour for colour in ([0x00, 0x72, 0xB2], [0xD5, 0x5E, 0x00]))
+    assert blue.all(-1).any()
+    assert red.all(-1).any()
+    assert map_axes(poses).height == 1
+    stay = paint_positions(Positions(positions, positions + 1e3), map_axes(poses))  # with a title instead of crosses
+    assert stay.min() >= 0
+    assert stay.max() <= 1
+    assert not ((stay * 255).round().permute(1, 2, 0).int() == torch.tensor([0xD5, 0x5E, 0x00])).all(-1).any()

@@ -70,6 +70,8 @@ def plot_errors_over_time(
                 _draw_line(axes, one.frames, one.errors[:, place], style, spelled(model))
                 if one.deviation is not None and not looks:
                     at, deviation = running_median(one.frames, one.deviation[:, place])
+                    if len(at) == 1:  # a band has a width
+                        at, deviation = at + np.array([-0.1, 0.1]), deviation.repeat(2)
                     label = f"{spelled(model)}: predicted deviation"
                     band = {"color": styles[model]["color"], "alpha": 0.16, "linewidth": 0}
                     axes.fill_between(at, ABOVE_0, deviation, label=label, zorder=1.5, **band)
@@ -138,6 +140,8 @@ def plot_deviations(
         models: The errors and the predicted deviations of all frames, metres and degrees, by the name of the model.
         styles: Of the models.
     """
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  matplotlib is imported late
+
     figure = new_figure(5.6)
     grid = figure.subplots(2, len(UNITS))
     for place, (above, below) in enumerate(grid.T):
@@ -161,6 +165,7 @@ def plot_deviations(
         for axes, lines in ((above, above.lines[:-1]), (below, below.lines)):
             axes.set_ylim(0, 1.06 * max([*(float(line.get_ydata().max()) for line in lines), 1e-9]))
         above.set_xlim(0, 1.06 * max([*(float(line.get_xdata().max()) for line in above.lines[:-1]), 1e-9]))
+        above.xaxis.set_major_locator(MaxNLocator(6))
         below.set_xlim(0, 100)
     return add_legend(figure)
 
@@ -217,8 +222,8 @@ def _fit_errors(
 
     everything = [one for models in recordings.values() for one in models.values()]
     errors = [one.errors[:, place].numpy() for one in everything]
-    near = [one.nearest[:, place].numpy() for one in everything if one.nearest is not None]
-    top = 1.3 * max(float(np.quantile(one, 0.95)) for one in (*errors, *near))
+    more = [values for one in everything for values in (one.nearest, one.deviation) if values is not None]
+    top = 1.3 * max(float(np.quantile(one, 0.95)) for one in (*errors, *(values[:, place].numpy() for values in more)))
     low = min(float(np.quantile(one, 0.02)) for one in errors)
     for axes, models in zip(panels, recordings.values(), strict=True):
         fit_scale(axes, [float(np.median(one)) for one in errors], most=BROAD)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vo3d.recording import evenly_spaced
@@ -52,10 +52,12 @@ class MapAxes:
 def map_axes(world_T_cam: Float64[Tensor, "n 4 4"]) -> MapAxes:
     """Choose the two axes along which the cameras are spread most, and of the third the end that their tops are at.
 
-    The map is no mirror image: it is seen from where the tops of the images point.
+    The map is no mirror image: it is seen from where the tops of the images point. Of cameras at one place the axis of
+    height is the one that is closest to the images' vertical.
     """
-    height = int(world_T_cam[:, :3, 3].std(dim=0, correction=0).argmin())
-    sinks = world_T_cam[:, height, 1].mean().item() > 0  # a camera's y points down
+    spread, down = world_T_cam[:, :3, 3].std(dim=0, correction=0), world_T_cam[:, :3, 1].mean(0)  # a camera's y
+    height = int(spread.argmin() if spread.any() else down.abs().argmax())
+    sinks = down[height].item() > 0
     right, ahead = (axis for axis in range(3) if axis != height)
     if (height == 1) != sinks:  # x cross y = z, y cross z = x, but x cross z = -y
         right, ahead = ahead, right
@@ -79,7 +81,7 @@ def plot_positions(
     width = WIDTH / max(len(shown), 2)  # inches of a panel
     wide, tall = (high - low)[columns].tolist()
     height = float(np.clip((width - 0.7) * tall / wide, LOWEST, HIGHEST))
-    solid_height = min(width, HIGHEST + 0.4)
+    solid_height = min(width, HIGHEST + 0.7)
     figure = new_figure(max(solid_height, height + 0.8) if beside else solid_height + height + 0.9)
     rows = {"nrows": 1, "ncols": 2} if beside else {"nrows": 2, "ncols": len(shown)}
     grid = figure.add_gridspec(**rows, height_ratios=None if beside else [solid_height, height + 0.6])
@@ -123,15 +125,16 @@ def _dress_solid(
     )
     extent = (high - low).numpy()
     solid.set(**dict(zip(("xlim", "ylim", "zlim"), np.stack((low, high), -1), strict=True)))
-    solid.set_box_aspect(extent, zoom=1.12 if beside else 1.0)
+    flat = extent[axes.height] < 0.75 * extent.max()
+    solid.set_box_aspect(extent, zoom=(1.12 if flat else 0.9) if beside else 1.0)
     for name, axis, length in zip("xyz", (solid.xaxis, solid.yaxis, solid.zaxis), extent, strict=True):
         axis.set_major_locator(MaxNLocator(max(2, round((5 if beside else 4) * float(length / extent.max())))))
         axis.set_pane_color(PANE)
         axis.line.set_color("#aab2ba")
         axis.set_label_text(f"{name} (m)", fontsize=9, color=INK)
-        axis.labelpad = 2 if beside else -3
+        axis.labelpad = 0 if beside else -3
     solid.grid(visible=False)
-    solid.tick_params(labelsize=8, colors=SOFT, pad=0)
+    solid.tick_params(labelsize=8, colors=SOFT, pad=1)
 
 
 def _draw(
@@ -155,6 +158,28 @@ def _draw(
     add(leaders, None, **LEADER)
     add(estimate[inside], "predicted position", linestyle="none", zorder=2.1, **FOUND)
     add(truth, "true position", linestyle="none", zorder=2.2, **TRUE)
+
+
+def paint_positions(one: Positions, axes: MapAxes) -> Float[Tensor, "3 h w"]:
+    """Draw a small map from above as RGB in [0, 1]; its window depends on the true positions alone.
+
+    It reaches half of their extent beyond them; a title counts the predictions that lie outside.
+    """
+    low, high = _window(one.truth, [])
+    room = (high - low).max() / 2
+    low, high = low - room, high + room
+    inside = ((one.estimate >= low) & (one.estimate <= high)).all(-1)
+    figure = new_figure(5.0, dpi=64)
+    above = dress(figure.subplots(), f"{'xyz'[axes.right]} (m)", f"{'xyz'[axes.ahead]} (m)")
+    columns = [axes.right, axes.ahead]
+    _draw(above, one, one.truth[:0], inside, columns)
+    if lost := int((~inside).sum()):
+        above.set_title(f"{lost} of {len(inside)} predictions lie outside", fontsize=9.5, color=INK, loc="left")
+    add_legend(figure)
+    fill_with_equal_scale(figure, {above: (low[columns].numpy(), high[columns].numpy())})
+    figure.canvas.draw()
+    pixels = np.array(figure.canvas.buffer_rgba())[..., :3]
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def thinned(count: int) -> list[int]:

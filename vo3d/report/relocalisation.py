@@ -13,7 +13,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.relocalisation import Relocalised
 from vo3d.metrics.relocalisation import QUANTITIES, ause, pose_errors
 from vo3d.recording import MultiViewScene, Recording
-from vo3d.report.canvas import INK, WIDTH, line_styles, new_figure, save_figure, spelled
+from vo3d.report.canvas import INK, WIDTH, Styles, line_styles, new_figure, save_figure, spelled
 from vo3d.report.depth import FONT, entitle
 from vo3d.report.html import Picture, Section, Text
 from vo3d.report.pose_errors import ErrorsOverTime, plot_deviations, plot_errors_over_time, plot_share_within
@@ -21,6 +21,7 @@ from vo3d.report.positions import MOST_MODELS, MOST_POINTS, Positions, map_axes,
 
 Found = Mapping[str, Mapping[str, Relocalised]]  # by the model's name, by the recording's
 MOST_RECORDINGS = 6  # that have panels of their own
+LEAST_FRAMES = 10  # that deviations are judged by
 SHOWN = 5  # frames of the best and of the worst
 APART = 20  # two of them are at least this part of the recording apart: neighbours look alike
 THUMBNAIL = 320  # columns
@@ -61,48 +62,18 @@ def relocalisation_sections(
         yield Section("Positions", [Text("No relocalised frame was given to this report.", "note")])
         return
     styles = line_styles(list(found))
-    pooled = {model: torch.cat([_errors(one) for one in of.values()]) for model, of in found.items()}
     yield Section("Positions", [_positions(found, training, figures)])
-    names = list(dict.fromkeys(name for of in found.values() for name in of))
     unordered = {one.name for of in recordings.values() for one in of if isinstance(one, MultiViewScene)}
-    over_time = {
-        name: {
-            model: ErrorsOverTime(one.frames, _errors(one), one.deviation, one.nearest_distance)
-            for model, of in found.items()
-            if (one := of.get(name)) is not None
-        }
-        for name in names[:MOST_RECORDINGS]
-    }
-    caption = _over_time_caption(over_time, unordered, len(names))
-    figure = plot_errors_over_time(over_time, styles, sorted(unordered))
-    picture = Picture(save_figure(figure, figures / "errors_over_time.png"), caption, caption)
-    caption = (
-        "Share of all frames whose position is off by at most so many metres, and whose rotation by at most so many "
-        "degrees: the further up and to the left, the better; a curve crosses 50 % at the model's median. "
-        f"{_medians(pooled)}"
-    )
-    figure = plot_share_within(pooled, styles)
-    yield Section("Errors", [picture, Picture(save_figure(figure, figures / "within.png"), caption, caption)])
+    yield Section("Errors", [_over_time(found, unordered, styles, figures), _within(found, styles, figures)])
     model, of = next(iter(found.items()))
     yield Section("Best and worst frames", [*_frames(model, of, recordings.get(model, ()), training, figures)])
-    foretold = {
-        model: (
-            torch.cat([_errors(one) for one in known]),
-            torch.cat([one.deviation for one in known if one.deviation is not None]),
-        )
+    deviates = {
+        model: known
         for model, of in found.items()
         if (known := [one for one in of.values() if one.deviation is not None])
     }
-    if foretold:
-        caption = (
-            "Above, predicted deviation and observed error, root mean squares over frames with similar deviations: a "
-            "model lies on the grey line where it tells right how far off it is, above it where it is too sure. Below, "
-            "the mean error of the frames that are left when those with the highest deviations are left out, and "
-            "(thin, the oracle) when those with the highest errors are: a deviation that tells nothing leaves the mean "
-            f"as it is. {_areas(foretold)}"
-        )
-        path = save_figure(plot_deviations(foretold, styles), figures / "deviations.png")
-        yield Section("Predicted deviations", [Picture(path, caption, caption)])
+    if deviates:
+        yield Section("Predicted deviations", [_deviations(deviates, styles, figures)])
 
 
 def _errors(one: Relocalised) -> Float64[Tensor, "n 2"]:
@@ -134,37 +105,72 @@ def _positions(found: Found, training: Sequence[Recording], figures: Path) -> Pi
     return Picture(path, caption, caption)
 
 
-def _over_time_caption(recordings: Mapping[str, Mapping[str, ErrorsOverTime]], unordered: set[str], count: int) -> str:
-    """Tell what is drawn of each recording."""
-    models = [one for of in recordings.values() for one in of.values()]
-    points = " Views in no order are points." if unordered & set(recordings) else ""
-    near = (
-        " The thin grey line is the distance from the true pose to the nearest training view (least metres + radians)."
-    )
-    band = " The band reaches up to the deviation that a model predicts, of the position or the rotation as a whole."
-    first = f" Drawn are the first {len(recordings)} of {count} recordings."
-    return (
+def _over_time(found: Found, unordered: set[str], styles: Styles, figures: Path) -> Picture:
+    """Draw the errors of each of the first recordings."""
+    names = list(dict.fromkeys(name for of in found.values() for name in of))
+    shown = {
+        name: {
+            model: ErrorsOverTime(one.frames, _errors(one), one.deviation, one.nearest_distance)
+            for model, of in found.items()
+            if (one := of.get(name)) is not None
+        }
+        for name in names[:MOST_RECORDINGS]
+    }
+    drawn = [one for of in shown.values() for one in of.values()]
+    caption = (
         "Distance between predicted and true position, and angle between predicted and true rotation, of each frame; "
-        "of many frames running medians. Axes end a little above what 95 % of each model's frames reach."
-        f"{points}{near if any(one.nearest is not None for one in models) else ''}"
-        f"{band if any(one.deviation is not None for one in models) else ''}{first if count > len(recordings) else ''}"
+        "of many frames running medians. Axes end a little above what 95 % of the frames reach."
     )
+    if unordered & set(shown):
+        caption += " Views in no order are points."
+    if any(one.nearest is not None for one in drawn):
+        caption += (
+            " The thin grey line is the distance from the true pose to the nearest training view, that of the least "
+            "metres + radians."
+        )
+    if any(one.deviation is not None for one in drawn):
+        caption += " A band reaches up to the deviation that its model predicts of the position or the rotation."
+    if len(names) > len(shown):
+        caption += f" Drawn are the first {len(shown)} of {len(names)} recordings."
+    figure = plot_errors_over_time(shown, styles, sorted(unordered))
+    return Picture(save_figure(figure, figures / "errors_over_time.png"), caption, caption)
 
 
-def _medians(pooled: Mapping[str, Float64[Tensor, "_ 2"]]) -> str:
-    """Tell the median errors of each model."""
-    medians = {model: errors.quantile(0.5, dim=0).tolist() for model, errors in pooled.items()}
-    return f"Medians: {'; '.join(f'{model} {_pair(median)}' for model, median in medians.items())}."
+def _within(found: Found, styles: Styles, figures: Path) -> Picture:
+    """Draw the shares of frames within thresholds, over all recordings of each model."""
+    pooled = {model: torch.cat([_errors(one) for one in of.values()]) for model, of in found.items()}
+    medians = {model: _pair(errors.quantile(0.5, dim=0).tolist()) for model, errors in pooled.items()}
+    caption = (
+        "Share of all frames whose position is off by at most so many metres, and whose rotation by at most so many "
+        "degrees: the further up and to the left, the better. A curve crosses 50 % at the median: "
+        f"{'; '.join(f'{model} {median}' for model, median in medians.items())}."
+    )
+    return Picture(save_figure(plot_share_within(pooled, styles), figures / "within.png"), caption, caption)
 
 
-def _areas(models: Mapping[str, tuple[Float64[Tensor, "_ 2"], Float64[Tensor, "_ 2"]]]) -> str:
-    """Tell of each model the area between the curves, where it is defined."""
-    told = []
-    for model, (errors, deviation) in models.items():
-        areas = {name: ause(errors[:, at], deviation[:, at]) for at, name in enumerate(QUANTITIES)}
-        words = [f"{name} {area:.2f}" for name, area in areas.items() if area is not None]
-        told += [f"{model} {', '.join(words)}"] if words else []
-    return f"The area between the two (0 is the oracle, 1 is chance): {'; '.join(told)}." if told else ""
+def _deviations(deviates: Mapping[str, Sequence[Relocalised]], styles: Styles, figures: Path) -> Picture | Text:
+    """Draw what deviations are worth, of the models that predict them of enough frames; a note where none does."""
+    pooled = {}
+    for model, known in deviates.items():
+        deviation = torch.cat([one.deviation for one in known if one.deviation is not None])
+        if len(deviation) >= LEAST_FRAMES:
+            pooled[model] = (torch.cat([_errors(one) for one in known]), deviation)
+    if not pooled:
+        return Text(f"Deviations are compared with errors where there are {LEAST_FRAMES} frames or more.", "note")
+    caption = (
+        "Above, predicted deviation and observed error, root mean squares over frames of similar deviations: a model "
+        "lies on the grey line where it tells rightly how far off it is, above it where it is too sure. Below, the "
+        "mean error of the frames that are left when those of the highest deviations are left out, and (thin, the "
+        "oracle) when those of the highest errors are; by deviations that tell nothing it would stay as it is."
+    )
+    areas = []
+    for model, (errors, deviation) in pooled.items():
+        of = {name: ause(errors[:, at], deviation[:, at]) for at, name in enumerate(QUANTITIES)}
+        told = [f"{name} {area:.2f}" for name, area in of.items() if area is not None]
+        areas += [f"{model} {', '.join(told)}"] if told else []
+    if areas:
+        caption += f" The area between the two, 0 for the oracle and 1 for chance: {'; '.join(areas)}."
+    return Picture(save_figure(plot_deviations(pooled, styles), figures / "deviations.png"), caption, caption)
 
 
 def _pair(values: Sequence[float]) -> str:
@@ -201,8 +207,8 @@ def _frames(
         )
         number = f"{len(views)} {what} frames" if len(views) > 1 else f"{what} frame"
         caption = (
-            f"{model}: the {number} by metres + radians, with how far off the predicted pose is{beside}. "
-            f"Frames of one recording are at least 1/{APART} of it apart."
+            f"{model}: the {number} by metres + radians, with how far off the predicted pose is{beside}."
+            f"{f' Frames of one recording are at least 1/{APART} of it apart.' if len(views) > 1 else ''}"
         )
         yield Picture(save_figure(plot_views(views), figures / f"frames_{what}.png"), caption, caption)
 

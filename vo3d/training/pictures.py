@@ -1,8 +1,12 @@
-"""Pictures in TensorBoard: what predicted depth, motion, flow and masks make of one clip of the validation set."""
+"""Pictures in TensorBoard: what predicted depth, motion, flow and masks make of one clip of the validation set.
+
+Of models that give poses in the world and no depth, a map of the predicted and the true positions of its views.
+"""
 
 import sys
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -12,14 +16,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 from vo3d.inference.loop import evaluating
 from vo3d.model import Model, Prediction
+from vo3d.recording import evenly_spaced
 from vo3d.report.depth import colour_depth, depth_limits, known
 from vo3d.report.flow import FlowPair, colour_flow, flow_limit, flow_pictures
 from vo3d.report.masks import paint_masks, true_masks
+from vo3d.report.positions import Positions, map_axes, paint_positions
 from vo3d.report.synthesis import synthesis_pictures, synthesise_first
 from vo3d.sample import Sample
 from vo3d.settings.complaints import one_line
 
 DRAWN = ("depth", "flow", "mask")  # what pictures are made of
+MAPPED, BATCH = 64, 8  # samples on a map, and at once
 SHARE = 1 / 16  # of the width: the flow that has the full colour where no true one is known
 
 
@@ -28,9 +35,10 @@ class ValidationPictures(Callback):
 
     Depth, flow and masks are drawn, each where the model gives it (see `vo3d.report.synthesis`, `flow` and `masks`),
     and once the image and what is true. Pictures of the clip at several steps share the scales of residuals and of
-    flow, and that of depth where there is a true one. They go to TensorBoard's logger, from the first process; without
-    that logger, or with a model that gives none of these, nothing is done. The training goes on as it would without
-    them: random states and modes are put back, and where a picture cannot be made, that is said once.
+    flow, and that of depth where there is a true one. A model that gives `world_T_cam` and no depth has a map of the
+    positions of up to 64 samples (see `paint_positions`). Pictures go to TensorBoard's logger, from the first process;
+    without that logger, or with a model that gives none of these, nothing is done. The training goes on as it would
+    without them: random states and modes are put back, and where a picture cannot be made, that is said once.
     """
 
     def __init__(self) -> None:
@@ -41,12 +49,14 @@ class ValidationPictures(Callback):
         """Write the pictures of this step, unless validation is only tried out."""
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         net = getattr(pl_module, "net", None)
-        wanted = isinstance(net, Model) and bool(set(DRAWN) & set(net.gives)) and boards and not self.failed
+        wanted = isinstance(net, Model) and {*DRAWN, "world_T_cam"} & {*net.gives} and boards and not self.failed
         if not wanted or trainer.sanity_checking or not trainer.is_global_zero:
             return
         with isolate_rng():
             try:
-                pictures = self._pictures(trainer, cast(Model, net))
+                pictures = _positions(trainer, cast(Model, net))
+                if {*DRAWN} & {*cast(Model, net).gives}:
+                    pictures |= self._pictures(trainer, cast(Model, net))
                 for board in cast("list[SummaryWriter]", boards):
                     for name, picture in pictures.items():
                         board.add_image(f"val/{name}", picture, trainer.global_step)
@@ -76,6 +86,24 @@ class ValidationPictures(Callback):
             pictures |= _of_masks(clip, given["mask"][0])
         changing = {name: one for name, one in pictures.items() if name != "image" and not name.startswith("true_")}
         return pictures if first else changing
+
+
+def _positions(trainer: Trainer, net: Model) -> dict[str, Tensor]:
+    """Draw where a model that gives poses in the world and no depth sees samples from all over the validation set."""
+    if "world_T_cam" not in net.gives or "depth" in net.gives:
+        return {}
+    dataset: Any = getattr(trainer, "datamodule").val  # noqa: B009  Lightning declares no such attribute
+    samples = [dataset[index] for index in evenly_spaced(range(len(dataset)), MAPPED)]
+    if any(sample.world_T_cam is None for sample in samples):
+        return {}
+    poses: list[Tensor] = []
+    with evaluating(net, trainer.strategy.root_device), trainer.precision_plugin.val_step_context():
+        for start in range(0, len(samples), BATCH):
+            batch = Sample.collate(samples[start : start + BATCH]).to(trainer.strategy.root_device)
+            poses.append(net.predict(batch)["world_T_cam"].detach().double().cpu().flatten(0, 1))
+    truth = torch.cat([sample.world_T_cam for sample in samples if sample.world_T_cam is not None])
+    places = Positions(truth[:, :3, 3], torch.cat(poses)[:, :3, 3])
+    return {"positions": paint_positions(places, map_axes(truth))}
 
 
 def _of_depth(clip: Sample, given: Prediction, stride: int) -> dict[str, Tensor]:
