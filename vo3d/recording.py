@@ -307,6 +307,22 @@ def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
     return torch.cat(found)
 
 
+def known_poses(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
+    """List `world_T_cam` (metres) of all frames of `recordings`, one recording after the other.
+
+    Raises Vo3dError when a recording has no poses or when there is no frame at all.
+    """
+    found = []
+    for recording in recordings:
+        world_T_cam = recording.poses()
+        if world_T_cam is None:
+            raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
+        found.append(world_T_cam)
+    if not any(map(len, found)):
+        raise Vo3dError("no recording with a frame: a baseline needs at least one to be fitted to")
+    return torch.cat(found)
+
+
 def known_depths(recordings: Iterable[Recording], frames: int) -> Iterator[Sample]:
     """Read at most `frames` views of the recordings, evenly spaced over all of them, each alone and with its depth.
 

@@ -152,6 +152,18 @@ def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     return phi
 
 
+@full_precision
+def mean_rotation(R: Float[Tensor, "n 3 3"]) -> Float[Tensor, "3 3"]:
+    """The rotation nearest to the mean of the matrices: the chordal mean.
+
+    Source: Hartley et al., "Rotation averaging", IJCV 2013, section 5.3.
+    """
+    u, _, vt = torch.linalg.svd(R.mean(0))
+    handed = torch.ones(3, dtype=R.dtype, device=R.device)
+    handed[2] = torch.linalg.det(product(u, vt))  # +1, or -1 where the nearest orthogonal matrix is a reflection
+    return product(u * handed.sign(), vt)
+
+
 def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Tensor, "*b"]:
     """Tell whether R is a rotation: R R^T is the identity within `tolerance` in each entry, and R is no reflection.
 
