@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
+from vo3d.geometry.rotations import mean_rotation
 from vo3d.model import Model, Prediction
 from vo3d.recording import Recording, known_steps
 from vo3d.sample import Sample
@@ -34,9 +35,8 @@ class ConstantMotion(Model):
     def fit(self, recordings: Sequence[Recording]) -> None:
         """Set the motion to the mean step of `recordings`; raises Vo3dError where poses are missing."""
         prev_T_cam = known_steps(recordings)
-        u, _, vt = torch.linalg.svd(prev_T_cam[:, :3, :3].mean(0))
-        handed = torch.diag(torch.stack([torch.ones(()), torch.ones(()), torch.linalg.det(u @ vt)]).to(u))
-        self.motion.copy_(se3.from_rotation_translation(u @ handed @ vt, prev_T_cam[:, :3, 3].mean(0)))
+        rotation = mean_rotation(prev_T_cam[:, :3, :3])
+        self.motion.copy_(se3.from_rotation_translation(rotation, prev_T_cam[:, :3, 3].mean(0)))
 
     def forward(self, sample: Sample) -> Prediction:
         """The constant motion for every step of every clip."""

@@ -148,9 +148,7 @@ class PoseNet(Model):
             raise Vo3dError("all training views stand at one place: PoseNet learns a scene by views of different ones")
         self.position_mean.copy_(positions.mean(0))
         self.position_extent.copy_(extent.clamp(min=FLAT * extent.max()))
-        quaternions = rotations.quaternion_from_matrix(world_T_cam[:, :3, :3])
-        main = torch.linalg.eigh(quaternions.T @ quaternions).eigenvectors[:, -1]  # the mean of +-q
-        self.reference.copy_(main if main[0] >= 0 else -main)
+        self.reference.copy_(rotations.quaternion_from_matrix(rotations.mean_rotation(world_T_cam[:, :3, :3])))
 
     def forward(self, sample: Sample) -> Prediction:
         """Predict `world_T_cam` (b s 4 4) of the middle of each image, and what each head says of it (`aux`)."""
@@ -271,7 +269,7 @@ class PoseNet(Model):
         found = [self._mean_pose(position, rotation, crops) for position, rotation in passes]
         position = torch.stack([one for one, _ in found])  # samples n 3
         matrices = torch.stack([one for _, one in found])  # samples n 3 3
-        mean = mean_rotation(matrices)
+        mean = rotations.mean_rotation(matrices)
         turns = rotations.so3_log(mean.mT @ matrices)  # samples n 3
         variance = torch.cat((position.var(0), turns.square().sum(0) / (self.samples - 1)), dim=-1)
         return position.mean(0), mean, variance.clamp(min=LEAST_VARIANCE).log().float()
@@ -282,14 +280,7 @@ class PoseNet(Model):
         """Average what one head says of the crops of n images."""
         each = (crops, len(position) // crops)
         matrices = self._matrix(rotation.double()).unflatten(0, each)
-        return self._position(position).unflatten(0, each).mean(0), mean_rotation(matrices)
-
-
-def mean_rotation(matrices: Float64[Tensor, "m n 3 3"]) -> Float64[Tensor, "n 3 3"]:
-    """Average m rotations of each of n: the mean of their quaternions, all on the side of the first."""
-    quaternions = rotations.quaternion_from_matrix(matrices)
-    side = (quaternions * quaternions[:1]).sum(-1, keepdim=True)
-    return rotations.matrix_from_quaternion(normalize(torch.where(side < 0, -quaternions, quaternions).mean(0), dim=-1))
+        return self._position(position).unflatten(0, each).mean(0), rotations.mean_rotation(matrices)
 
 
 def _spread(count: int, spare: tuple[int, int]) -> tuple[list[int], list[int]]:

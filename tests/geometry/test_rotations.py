@@ -27,7 +27,7 @@ from vo3d.geometry import (
     so3_exp,
     so3_log,
 )
-from vo3d.geometry.rotations import EulerOrder
+from vo3d.geometry.rotations import EulerOrder, mean_rotation
 
 ORDERS = ["".join(letters) for letters in permutations("xyz")]
 SHAPES = st.sampled_from([(), (1,), (3,), (2, 3), (0,)])
@@ -211,6 +211,25 @@ def test_gradients_of_quaternions_and_6d(seed):
     # There and back is the projection that normalises: 1 - q q^T.
     projection = torch.eye(4, dtype=torch.float64) - q[:, None] * q[None]
     assert_same(jacobian_at(lambda q: quaternion_from_matrix(matrix_from_quaternion(q)), q), projection)
+
+
+def test_the_mean_rotation_lies_in_the_middle():
+    middle = random_rotations((), 3)
+    turns = rotation_vectors(0.7, (5,), 4)
+    around = middle @ so3_exp(torch.cat((turns, -turns)))
+    torch.testing.assert_close(mean_rotation(around), middle, rtol=0, atol=1e-12)
+    torch.testing.assert_close(mean_rotation(middle[None]), middle, rtol=0, atol=1e-12)
+    for seed in range(20):  # rotations all over: the nearest orthogonal matrix may be a reflection
+        scattered = random_rotations((3,), seed)
+        found = mean_rotation(scattered)
+        assert is_rotation(found)
+        others = random_rotations((500,), seed + 100)
+        distance = (scattered - found).square().sum()
+        assert (distance <= (scattered - others[:, None]).square().sum((1, 2, 3))).all()
+    assert any(
+        torch.linalg.det(torch.linalg.svd(r.mean(0))[0] @ torch.linalg.svd(r.mean(0))[2]) < 0
+        for r in (random_rotations((3,), seed) for seed in range(20))
+    )
 
 
 def test_is_rotation_tells_rotations_from_the_rest():

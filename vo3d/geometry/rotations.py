@@ -152,6 +152,18 @@ def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     return phi
 
 
+@full_precision
+def mean_rotation(R: Float[Tensor, "n *b 3 3"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation nearest to the mean of n matrices: the chordal mean.
+
+    Source: Hartley et al., "Rotation averaging", IJCV 2013, section 5.3.
+    """
+    u, _, vt = torch.linalg.svd(R.mean(0))
+    last = torch.linalg.det(product(u, vt)).sign()  # -1 where the nearest orthogonal matrix is a reflection
+    handed = torch.stack((torch.ones_like(last), torch.ones_like(last), last), dim=-1)
+    return product(u * handed[..., None, :], vt)
+
+
 def is_rotation(R: Float[Tensor, "*b 3 3"], tolerance: float = 1e-5) -> Bool[Tensor, "*b"]:
     """Tell whether R is a rotation: R R^T is the identity within `tolerance` in each entry, and R is no reflection.
 

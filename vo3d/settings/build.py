@@ -43,7 +43,8 @@ def read_spec(text: str, what: str, known: Mapping[str, str] = MappingProxyType(
     """Read the description that a word of the command line stands for.
 
     Args:
-        text: One of the short names in `known`, a class path, a table in JSON, or a YAML file of one.
+        text: One of the short names in `known`, a class path, a table in JSON (whose class_path may be a short name
+            too), or a YAML file of one.
         what: The option, for messages.
         known: Class paths by their short names.
 
@@ -55,4 +56,5 @@ def read_spec(text: str, what: str, known: Mapping[str, str] = MappingProxyType(
         raise Vo3dError(f"there is no {kind} {quoted(text)}: expected {', '.join(known)}, a class path, YAML or JSON")
     if text.endswith(".yaml"):
         return as_spec(read_settings(Path(find_config(text))), text)
-    return as_spec(parse_settings(text, what) if text.lstrip().startswith("{") else known.get(text, text), what)
+    spec = as_spec(parse_settings(text, what) if text.lstrip().startswith("{") else text, what)
+    return {**spec, "class_path": known.get(spec["class_path"], spec["class_path"])}
