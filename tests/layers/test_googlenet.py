@@ -136,6 +136,17 @@ def test_the_stem_is_the_one_of_caffe_by_hand(generator: torch.Generator) -> Non
     torch.testing.assert_close(seen[0], x, rtol=1e-4, atol=1e-4)
 
 
+def test_pooling_is_counted_up_as_in_caffe_or_padded_as_in_poselstm(generator: torch.Generator) -> None:
+    x = torch.randn(1, 2, 12, 14, generator=generator)
+    counted_up, padded = GoogLeNet(), GoogLeNet(pool_padding=1)
+
+    for name in ("pool1", "pool2", "pool3", "pool4"):
+        assert torch.equal(counted_up.get_submodule(name)(x), functional.max_pool2d(x, 3, 2, ceil_mode=True))
+        assert torch.equal(padded.get_submodule(name)(x), functional.max_pool2d(x, 3, 2, 1))
+    last = GoogLeNet(batch_norm=True).pool4  # torchvision's
+    assert torch.equal(last(x), functional.max_pool2d(x, 2, 2))
+
+
 def test_blobs_of_caffe_load_and_see_blue_first() -> None:
     theirs, trunk = _bvlc(), GoogLeNet()
 
