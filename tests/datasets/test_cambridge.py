@@ -9,6 +9,7 @@ import torch
 import wall
 from vo3d.datasets.cambridge import CambridgeLandmarks
 from vo3d.datasets.posed_views import PosedViews
+from vo3d.datasets.resize import Size, wanted_size
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.geometry import rotations, se3
@@ -75,6 +76,15 @@ def test_sizes_keep_the_shape(root: Path) -> None:
     assert torch.equal(cut.image, sample.image[..., 7:25])
     assert cut.K is not None
     assert cut.K[0, 0].tolist() == [35, 0, 8.5]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"), [((1080, 1920), (256, 455)), ((480, 640), (256, 341)), ((1920, 1080), (455, 256))]
+)
+def test_the_published_sizes_come_of_a_short_side_of_256(stored: Size, expected: Size) -> None:
+    assert wanted_size(stored, None, 256) == expected
+    assert wanted_size(stored, None, None) is None
+    assert wanted_size(stored, (3, 4), None) == (3, 4)
 
 
 def test_lists_as_people_have_them(root: Path) -> None:
