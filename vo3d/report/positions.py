@@ -125,14 +125,14 @@ def _dress_solid(
     )
     extent = (high - low).numpy()
     solid.set(**dict(zip(("xlim", "ylim", "zlim"), np.stack((low, high), -1), strict=True)))
-    flat = extent[axes.height] < 0.75 * extent.max()
+    flat = extent[axes.height] < 0.5 * extent.max()
     solid.set_box_aspect(extent, zoom=(1.12 if flat else 0.9) if beside else 1.0)
     for name, axis, length in zip("xyz", (solid.xaxis, solid.yaxis, solid.zaxis), extent, strict=True):
         axis.set_major_locator(MaxNLocator(max(2, round((5 if beside else 4) * float(length / extent.max())))))
         axis.set_pane_color(PANE)
         axis.line.set_color("#aab2ba")
         axis.set_label_text(f"{name} (m)", fontsize=9, color=INK)
-        axis.labelpad = 0 if beside else -3
+        axis.labelpad = 2 if beside else -3
     solid.grid(visible=False)
     solid.tick_params(labelsize=8, colors=SOFT, pad=1)
 
