@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from samples import SIZE, between, make_sample
+from tiny import TinyRecording
 from vo3d.formats.weights import load_weights, save_weights
 from vo3d.model import DepthModel, Model, Prediction, Window, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
@@ -17,11 +18,15 @@ from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.dense_flow import DenseFlow
 from vo3d.models.ground_plane import GroundPlane
+from vo3d.models.mean_pose import MeanPose
 from vo3d.models.mvsnet import MVSNet
+from vo3d.models.nearest_image import NearestImage
 from vo3d.models.no_motion import NoMotion
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.models.posenet import PoseNet
 from vo3d.models.residual_masks import ResidualMasks
+from vo3d.models.retrieval_pnp import RetrievalPnP
+from vo3d.models.ridge_pose import RidgePose
 from vo3d.models.rigid_flow import RigidFlow
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.semi_global import SemiGlobalStereo
@@ -42,6 +47,12 @@ class Case:
     overfit_steps: int = 0  # steps of Adam after which one clip must be learnt
     overfit_rate: float = 1e-3
     overfit_to: float = 1e-3  # share of the first loss that may be left
+
+
+def fitted(model: Model) -> Model:
+    """Show a method that learns without gradients a few views."""
+    model.fit([TinyRecording()])
+    return model
 
 
 CASES = [
@@ -95,6 +106,16 @@ CASES = [
     Case("DenseFlow", lambda size: DenseFlow(), learns=False, any_device=False),
     Case("ResidualMasks", lambda size: ResidualMasks(), learns=False, any_device=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
+    Case("MeanPose", lambda size: fitted(MeanPose()), poses=True, learns=False),
+    Case("NearestImage", lambda size: fitted(NearestImage(pretrained=False)), poses=True, learns=False),
+    Case("RidgePose", lambda size: fitted(RidgePose(pretrained=False)), poses=True, learns=False),
+    Case(
+        "RetrievalPnP",
+        lambda size: fitted(RetrievalPnP(features="thumbnail")),
+        poses=True,
+        learns=False,
+        any_device=False,
+    ),
     Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
 ]
 
