@@ -51,7 +51,7 @@ class NearestImage(Model):
         if not len(self.world_T_cam):
             raise Vo3dError("NearestImage knows no training view: call fit(recordings)")
         nearest = (self.descriptor(sample.image.flatten(0, 1)) @ self.descriptors.mT).argmax(-1)
-        return {"world_T_cam": self.world_T_cam[nearest].unflatten(0, sample.image.shape[:2])}
+        return {"world_T_cam": self.world_T_cam[nearest].reshape(*sample.image.shape[:2], 4, 4)}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Raise Vo3dError: nothing here learns by gradients."""

@@ -112,8 +112,8 @@ class PoseNet(Model):
             raise Vo3dError(f"{samples} samples without dropout are all alike: give dropout or feature_dropout")
         if not beta > 0 or not position_std > 0:
             raise Vo3dError(f"beta {beta}, position_std {position_std}: expected more than 0")
-        self.size = tuple(size)
-        self.grid = tuple(grid)
+        self.size: tuple[int, int] = (size[0], size[1])
+        self.grid: tuple[int, int] = (grid[0], grid[1])
         self.rotation, self.norm, self.beta = rotation, norm, beta
         self.crops, self.samples = crops, samples
         if pretrained and trunk not in PRETRAINED:
@@ -165,12 +165,15 @@ class PoseNet(Model):
         rotation = torch.stack([found for _, found in heads])  # heads n 3 | 4
         last = se3.from_rotation_translation(self._matrix(rotation[-1].double()), position[-1])
         prediction: Prediction = {
-            "world_T_cam": last.unflatten(0, batch),
-            "aux": {"position": position.unflatten(1, batch), "rotation": rotation.unflatten(1, batch)},
+            "world_T_cam": last.reshape(*batch, 4, 4),
+            "aux": {
+                "position": position.reshape(-1, *batch, 3),
+                "rotation": rotation.reshape(len(rotation), *batch, -1),
+            },
         }
         if self.samples:
             with torch.no_grad():
-                prediction["log_variance"] = self._sampled(features, 1)[2].unflatten(0, batch)
+                prediction["log_variance"] = self._sampled(features, 1)[2].reshape(*batch, 6)
         return prediction
 
     @torch.no_grad()
@@ -185,9 +188,10 @@ class PoseNet(Model):
         parts = [torch.cat(crops[start : start + together]) for start in range(0, len(crops), together)]
         features = torch.cat([self.head.features(self.trunk(part)) for part in parts])  # (crops n) features
         position, rotation, log_variance = self._read(features, len(crops))
-        prediction: Prediction = {"world_T_cam": se3.from_rotation_translation(rotation, position).unflatten(0, batch)}
+        world_T_cam = se3.from_rotation_translation(rotation, position)
+        prediction: Prediction = {"world_T_cam": world_T_cam.reshape(*batch, 4, 4)}
         if log_variance is not None:
-            prediction["log_variance"] = log_variance.unflatten(0, batch)
+            prediction["log_variance"] = log_variance.reshape(*batch, 6)
         return prediction
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
@@ -258,7 +262,8 @@ class PoseNet(Model):
         """Average what the head says of the crops of n images: position, rotation, with samples the log variance."""
         if self.samples:
             return self._sampled(features, crops)
-        return (*self._mean_pose(*self.head(features), crops), None)
+        position, rotation = self.head(features)
+        return (*self._mean_pose(position, rotation, crops), None)
 
     def _sampled(
         self, features: Float[Tensor, "m f"], crops: int
@@ -278,9 +283,8 @@ class PoseNet(Model):
         self, position: Float[Tensor, "m 3"], rotation: Float[Tensor, "m c"], crops: int
     ) -> tuple[Float64[Tensor, "n 3"], Float64[Tensor, "n 3 3"]]:
         """Average what one head says of the crops of n images."""
-        each = (crops, len(position) // crops)
-        matrices = self._matrix(rotation.double()).unflatten(0, each)
-        return self._position(position).unflatten(0, each).mean(0), rotations.mean_rotation(matrices)
+        matrices = self._matrix(rotation.double()).reshape(crops, -1, 3, 3)
+        return self._position(position).reshape(crops, -1, 3).mean(0), rotations.mean_rotation(matrices)
 
 
 def _spread(count: int, spare: tuple[int, int]) -> tuple[list[int], list[int]]:

@@ -172,7 +172,7 @@ class RetrievalPnP(Model):
         alike = self.descriptor(image) @ self.descriptors.mT
         nearest = alike.topk(min(self.num_retrieved, len(self.landmarks)), dim=-1).indices
         poses = [self._pose(*view) for view in zip(image, K, nearest.tolist(), strict=True)]
-        return {"world_T_cam": torch.stack(poses).to(self.world_T_cam).unflatten(0, sample.image.shape[:2])}
+        return {"world_T_cam": torch.stack(poses).to(self.world_T_cam).reshape(*sample.image.shape[:2], 4, 4)}
 
     def _pose(self, image: Tensor, K: Float64[ndarray, "3 3"], nearest: Sequence[int]) -> Tensor:
         """Find `world_T_cam` of one view from its matches with the training views `nearest`."""
@@ -229,13 +229,16 @@ def match(a: Described | Landmarks, b: Described | Landmarks, key_points: KeyPoi
     mutual = alike.argmax(0)[best] == rows
     alike[rows, best] = -np.inf
     clear = 1 - first < LOWE_RATIO**2 * (1 - alike.max(1))  # squares of distances, halved
-    return np.stack([rows, best], axis=-1)[mutual & clear]
+    found: Integer[ndarray, "n 2"] = np.stack([rows, best], axis=-1)[mutual & clear]
+    return found
 
 
 def _unit_vectors(descriptors: UInt8[ndarray, "n d"], key_points: KeyPoints) -> Float32[ndarray, "n c"]:
     """Turn descriptors into vectors of unit length: square roots of shares for SIFT, -1 and 1 of each bit for ORB."""
     if key_points == "orb":
         bits = np.unpackbits(descriptors, axis=-1).astype(np.float32)
-        return (2 * bits - 1) / np.sqrt(np.float32(bits.shape[-1]))
+        signs: Float32[ndarray, "n c"] = (2 * bits - 1) / np.sqrt(np.float32(bits.shape[-1]))
+        return signs
     counts = descriptors.astype(np.float32)
-    return np.sqrt(counts / np.maximum(counts.sum(-1, keepdims=True), 1))
+    roots: Float32[ndarray, "n c"] = np.sqrt(counts / np.maximum(counts.sum(-1, keepdims=True), 1))
+    return roots

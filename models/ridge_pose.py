@@ -94,7 +94,7 @@ class RidgePose(Model):
         found = self._features(sample.image.flatten(0, 1)).double() @ self.weights
         rotation = self.mean[:3, :3] @ so3_exp(found[:, 3:])
         world_T_cam = se3.from_rotation_translation(rotation, self.mean[:3, 3] + found[:, :3])
-        return {"world_T_cam": world_T_cam.unflatten(0, sample.image.shape[:2])}
+        return {"world_T_cam": world_T_cam.reshape(*sample.image.shape[:2], 4, 4)}
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Raise Vo3dError: nothing here learns by gradients."""
@@ -114,4 +114,4 @@ def _error_left_out(
     dual = damped @ (vectors.mT @ targets)
     blocks = torch.arange(len(targets), device=targets.device).tensor_split(min(BLOCKS, len(targets)))
     residual = torch.cat([torch.linalg.solve(damped[block] @ vectors[block].mT, dual[block]) for block in blocks])
-    return (residual[:, :3].norm(dim=-1) + residual[:, 3:].norm(dim=-1)).mean().item()
+    return float((residual[:, :3].norm(dim=-1) + residual[:, 3:].norm(dim=-1)).mean())

@@ -40,7 +40,8 @@ def lift(
     share = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], axis=-1)
     inverse = np.sum(share / np.where(known[:, None], corners, np.nan), axis=-1)
     rays = np.concatenate([two_view.rays_from_pixels(pixels, K), np.ones((len(pixels), 1))], axis=-1)
-    return rays / inverse[:, None] @ world_T_cam[:3, :3].T + world_T_cam[:3, 3]
+    points: Float64[ndarray, "n 3"] = rays / inverse[:, None] @ world_T_cam[:3, :3].T + world_T_cam[:3, 3]
+    return points
 
 
 def project(
@@ -48,7 +49,8 @@ def project(
 ) -> Float64[ndarray, "*n 2"]:
     """Find the pixels that see points; NaN where they lie behind the view."""
     seen = (points - world_T_cam[:3, 3]) @ world_T_cam[:3, :3] @ K.T
-    return seen[..., :2] / np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)
+    pixels: Float64[ndarray, "*n 2"] = seen[..., :2] / np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)
+    return pixels
 
 
 def triangulate_tracks(

@@ -22,7 +22,8 @@ def vector_error(
     if norm == "l1":
         return apart.abs().sum(-1)
     if norm == "l2":
-        return torch.linalg.vector_norm(apart, dim=-1)
+        length: Tensor = torch.linalg.vector_norm(apart, dim=-1)
+        return length
     return apart.square().sum(-1) / 2
 
 

@@ -97,7 +97,7 @@ class Learner(LightningModule):
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
         if channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  the stubs know tensors alone
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps = math.inf  # of the whole training
         self.resting = freeze(net, groups)
         self.train(self.training)
