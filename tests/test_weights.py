@@ -60,6 +60,6 @@ def test_brought_weights_know_a_street_they_never_saw() -> None:
     step = prediction["prev_T_cam"][:, 0, :3, 3].double()
     assert (step - truth[:, :3, 3]).norm() < 0.3 * truth[:, :3, 3].norm()
     assert found.card is not None
-    assert found.card.recipe["steps"] == 3330
+    assert found.card.recipe["steps"] == 832
     assert found.card.figures["depth_abs_rel"] < 0.09
     assert found.card.licence == "Apache-2.0"
