@@ -127,11 +127,11 @@ def test_nothing_learns_by_gradients(kind: str) -> None:
 def test_what_cannot_be_fitted_to_is_told(kind: str) -> None:
     with pytest.raises(Vo3dError, match=f"{kind} knows no training view: call fit"):
         KINDS[kind]()(make_sample())
-    with pytest.raises(Vo3dError, match="no recording with a frame: a baseline needs at least one"):
+    with pytest.raises(Vo3dError, match="no recording with a frame"):
         KINDS[kind]().fit([])
     with pytest.raises(Vo3dError, match="no recording with a frame"):
         KINDS[kind]().fit([Part(table(), ())])
-    with pytest.raises(Vo3dError, match="tiny-0 has no poses: a baseline is fitted to recordings with ground truth"):
+    with pytest.raises(Vo3dError, match="tiny-0 has no poses"):
         KINDS[kind]().fit([Blind()])
 
 
