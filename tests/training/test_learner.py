@@ -11,8 +11,6 @@ from safetensors.torch import save_file
 
 from places import TINY
 from vo3d.cli import main
-from vo3d.models.undeepvo import UnDeepVO
-from vo3d.training.learner import Learner
 
 
 def fit(out: Path, *more: str) -> int:
@@ -176,16 +174,3 @@ def test_a_run_folder_and_a_name_stand_for_their_weights(tmp_path: Path, monkeyp
         assert fit(out, "--model.init_weights", source, *still) == 0
         state = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         assert all(torch.allclose(state[name], best[name], atol=1e-6) for name in best)
-
-
-def test_channels_last_changes_the_order_in_memory_and_no_value() -> None:
-    torch.manual_seed(0)
-    plain = UnDeepVO(size=(32, 64), channels=(4, 8), motion_channels=(4, 8), hidden=8)
-    values = {name: value.clone() for name, value in plain.state_dict().items()}
-
-    net = Learner(plain, channels_last=True).net
-
-    wide = [value for value in net.parameters() if value.ndim == 4 and value.shape[1] > 1 and value.shape[-1] > 1]
-    assert wide
-    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in wide)
-    assert all(torch.equal(value, values[name]) for name, value in net.state_dict().items())

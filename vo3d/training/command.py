@@ -51,8 +51,7 @@ EXAMPLES = {
 }
 KINDS = (Callback, Logger, Profiler, Accelerator, Strategy, Precision, ClusterEnvironment, CheckpointIO, LayerSync)
 ALLOW = "With --allow MODULE files that -c does not name, and functions, may be of a module of your own."
-# Of no account once a run has begun: what it began with, and how weights lie in memory
-START = {"model.init_weights", "model.partial", "model.channels_last"}
+START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
 RESUME = "resume with --ckpt_path last"
 RESTORE = {"_restore_modules_and_callbacks", "restore_training_state"}  # Lightning's functions
 # What ends a training from outside, by what it says: of a process that reads data, of a partner, of memory.

@@ -58,8 +58,6 @@ class Learner(LightningModule):
         init_weights: Weights to start from: a name, a file or the folder of a run; they bring no optimiser state and no
             settings with them.
         partial: Take from init_weights what fits the method by name and shape, say what that was, and leave the rest.
-        channels_last: Keep the weights of 2-D convolutions in memory as torch.channels_last, and so the features:
-            faster on processors and tensor cores, above all with --trainer.precision bf16-mixed; equal up to rounding.
     """
 
     def __init__(
@@ -73,7 +71,6 @@ class Learner(LightningModule):
         init: Scheme | None = None,
         init_weights: Path | None = None,
         partial: bool = False,
-        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= l1 < math.inf:
@@ -96,8 +93,6 @@ class Learner(LightningModule):
                 _say("\n".join(report.lines))
         elif partial:
             raise Vo3dError("model.partial is true, but there is no file to take parts from: give --model.init_weights")
-        if channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps = math.inf  # of the whole training
         self.resting = freeze(net, groups)
         self.train(self.training)
