@@ -20,7 +20,7 @@ from vo3d.formats.weights import KeyMap
 from vo3d.geometry import rotations, se3
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.googlenet import GoogLeNet
-from vo3d.layers.trunk import TrunkName, make_trunk
+from vo3d.layers.trunk import TrunkName, check_pretrained, make_trunk
 from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import posenet_port as port
@@ -34,7 +34,6 @@ HEAD_WEIGHTS = (0.3, 0.3, 1.0)  # of the losses of the two auxiliary heads and o
 AT_ONCE = 32  # crops that go through the trunk together in `predict`
 FLAT = 1e-3  # of the largest extent: the least that counts along an axis in which a scene is flat
 LEAST_VARIANCE = 1e-12
-PRETRAINED: tuple[TrunkName, ...] = ("efficientnet_lite0",)  # of trunks whose ImageNet weights a package brings
 
 
 class PoseNet(Model):
@@ -116,8 +115,8 @@ class PoseNet(Model):
         self.grid: tuple[int, int] = (grid[0], grid[1])
         self.rotation, self.norm, self.beta = rotation, norm, beta
         self.crops, self.samples = crops, samples
-        if pretrained and trunk not in PRETRAINED:
-            raise Vo3dError(f"pretrained: pip brings ImageNet weights of {', '.join(PRETRAINED)} alone, not of {trunk}")
+        if pretrained:
+            check_pretrained(trunk)
         self.trunk = make_trunk(trunk, pool=pool)
         self.trunk_name, self.pool, self.pretrained = trunk, pool, pretrained
         numbers = 4 if rotation == "quaternion" else 3

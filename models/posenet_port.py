@@ -61,9 +61,7 @@ _CAFFE = {
     },
     "cls1_reduction_pose": "auxiliary.0.conv",
     "cls2_reduction_pose": "auxiliary.1.conv",
-    "cls2_reduction": "auxiliary.1.conv",
     "cls1_fc1_pose": "auxiliary.0.fc",
-    "cls2_fc1_pose": "auxiliary.1.fc",
     "cls2_fc1": "auxiliary.1.fc",
     "cls3_fc1_pose": "head.fc",
     **{

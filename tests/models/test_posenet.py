@@ -218,7 +218,7 @@ def test_it_refuses_mirrors_and_wrong_arguments() -> None:
         ({"samples": 1}, "none or at least 2"),
         ({"samples": 5, "dropout": 0.0}, "all alike"),
         ({"beta": 0.0}, "expected more than 0"),
-        ({"pretrained": True}, "efficientnet_lite0 alone, not of resnet18"),
+        ({"pretrained": True}, "for the trunk resnet18: choose efficientnet_lite0"),
     ):
         with pytest.raises(Vo3dError, match=line):
             PoseNet(**{**SMALL, **arguments})

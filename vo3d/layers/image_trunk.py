@@ -1,4 +1,4 @@
-"""What every trunk shares: it takes images as samples hold them, and its weights carry how it normalises them."""
+"""The base of trunks: they take images as samples hold them, and normalise them by values in their state dict."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar

@@ -22,7 +22,8 @@ _TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
     "resnet34": partial(ResNet, 34),
     "efficientnet_lite0": EfficientNetLite0,
 }
-__all__ = ["Trunk", "TrunkName", "check_trunk", "make_trunk"]
+PRETRAINED: tuple[TrunkName, ...] = ("efficientnet_lite0",)  # whose weights from ImageNet a package brings
+__all__ = ["PRETRAINED", "Trunk", "TrunkName", "check_pretrained", "check_trunk", "make_trunk"]
 
 
 def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = False) -> Trunk:
@@ -39,15 +40,21 @@ def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = 
         Vo3dError: the name or the pool is unknown, or there are no such weights.
     """
     check_trunk(name)
-    if pretrained and name != "efficientnet_lite0":
-        raise Vo3dError(
-            f"no package brings weights from ImageNet for the trunk {name}: choose efficientnet_lite0, or load a "
-            "checkpoint of your own (`init_weights`)"
-        )
+    if pretrained:
+        check_pretrained(name)
     trunk = _TRUNKS[name](pool)
     if pretrained:
         import_weights(trunk, efficientnet_lite0_weights(), PYTORCH_MODEL)
     return trunk
+
+
+def check_pretrained(name: TrunkName) -> None:
+    """Raise Vo3dError unless a package brings weights from ImageNet for a trunk."""
+    if name not in PRETRAINED:
+        raise Vo3dError(
+            f"no package brings weights from ImageNet for the trunk {name}: choose {' or '.join(PRETRAINED)}, or load a "
+            "checkpoint of your own (`init_weights`)"
+        )
 
 
 def check_trunk(name: str) -> None:
