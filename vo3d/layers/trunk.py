@@ -52,8 +52,8 @@ def check_pretrained(name: TrunkName) -> None:
     """Raise Vo3dError unless a package brings weights from ImageNet for a trunk."""
     if name not in PRETRAINED:
         raise Vo3dError(
-            f"no package brings weights from ImageNet for the trunk {name}: choose {' or '.join(PRETRAINED)}, or load a "
-            "checkpoint of your own (`init_weights`)"
+            f"no package brings weights from ImageNet for the trunk {name}: choose {' or '.join(PRETRAINED)}, or load "
+            "a checkpoint of your own (`init_weights`)"
         )
 
 
