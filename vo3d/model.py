@@ -45,12 +45,15 @@ class Window:
     """The views of a recording that a model wants at once: their number, their overlap, and which of them count.
 
     Every view of a recording counts in one window alone. Images alone are `Window(views=1, overlap=0)`, pairs
-    `Window(views=2)`, clips of which the middle counts have a `margin`; the default is clips of any length.
+    `Window(views=2)`, clips of which the middle counts have a `margin`, or of any length a `share`; the default is
+    clips of any length.
 
     Args:
         views: in a window; None: as many as the caller likes.
         overlap: views that a window shares with the one before it.
         margin: views at either end of a window that do not count, but for the ends of the recording.
+        share: the margin as a part of a window of any length, less than a half; windows then overlap by both margins.
+        usual: views of a window of any length where the caller names no number.
         reference: a window is a reference and its sources, of which the reference counts: views of a `MultiViewScene`
             in no order, and not of a recording in time order.
 
@@ -61,6 +64,8 @@ class Window:
     views: int | None = None
     overlap: int = 1
     margin: int = 0
+    share: float = 0.0
+    usual: int = 16
     reference: bool = False
 
     def __post_init__(self) -> None:
@@ -68,16 +73,24 @@ class Window:
             raise ValueError(f"windows of {self.views} views that overlap by {self.overlap} do not advance")
         if self.overlap < 2 * self.margin:
             raise ValueError(f"a margin of {self.margin} views on either side needs an overlap of {2 * self.margin}")
+        if not 0 <= self.share < 0.5 or (self.share and self.views is not None):
+            raise ValueError(f"a share of {self.share} on either side, views {self.views}: expected less than a half")
 
-    def cut(self, num_frames: int, length: int) -> list[Frames]:
+    def length(self, asked: int | None = None) -> int:
+        """Count the views of a window where the caller asks for so many, or for none in particular."""
+        return self.views or asked or self.usual
+
+    def cut(self, num_frames: int, length: int | None = None) -> list[Frames]:
         """Cut a recording into windows in time order; of a model that takes any number of views, `length` in each.
 
         The last window is shorter where the number of views is free, and begins earlier where it is not.
         Raises Vo3dError where the recording, or `length`, is too short.
         """
-        views = length if self.views is None else self.views
-        if views <= self.overlap:
-            raise Vo3dError(f"clip_length {length}: expected at least {self.overlap + 1} frames")
+        views = self.length(length)
+        margin = int(self.share * views) if self.share else self.margin
+        overlap = 2 * margin if self.share else self.overlap
+        if views <= overlap:
+            raise Vo3dError(f"clip_length {views}: expected at least {overlap + 1} frames")
         if num_frames < (self.views or 1):
             raise Vo3dError(f"{num_frames} frames: the model wants {self.views or 1} at once: give a longer recording")
         found: list[Frames] = []
@@ -85,9 +98,9 @@ class Window:
         while done < num_frames:
             stop = min(start + views, num_frames)
             first = start if self.views is None else stop - views
-            end = num_frames if stop == num_frames else stop - self.margin
+            end = num_frames if stop == num_frames else stop - margin
             found.append(Frames(views=range(first, stop), counted=range(done - first, end - first)))
-            done, start = end, start + views - self.overlap
+            done, start = end, start + views - overlap
         return found
 
 

@@ -44,7 +44,7 @@ class DepthTask(Task):
         references: Views of each recording that are scored, evenly spaced; None for all.
         min_confidence: For the metrics that begin with `confident_`, which leave out depths below it; the model's own
             if None, and none of them where it has none.
-        clip_length: Frames in time order that go through the model at once, where it takes any number.
+        clip_length: Frames in time order that go through the model at once, where it takes any; None: as usual.
     """
 
     keys = ("depth",)
@@ -54,11 +54,11 @@ class DepthTask(Task):
     within: ClassVar[float] = WITHIN
 
     def __init__(
-        self, references: int | None = None, min_confidence: float | None = None, clip_length: int = 16
+        self, references: int | None = None, min_confidence: float | None = None, clip_length: int | None = None
     ) -> None:
         if references is not None and references < 1:
             raise Vo3dError(f"references {references}: expected at least 1 of each {self.things}")
-        if clip_length < 1:
+        if clip_length is not None and clip_length < 1:
             raise Vo3dError(f"clip_length {clip_length}: expected at least 1 frame")
         self.references, self.min_confidence, self.clip_length = references, min_confidence, clip_length
 

@@ -29,16 +29,16 @@ class PairTask(Task):
 
     Args:
         references: Pairs of each recording that are scored, evenly spaced; None for all.
-        clip_length: Frames that go through the model at once, where it takes any number.
+        clip_length: Frames that go through the model at once, where it takes any number; None: its usual one.
     """
 
     weights: ClassVar[Mapping[str, str]]  # a mean: the count that it is over
     method_terms: ClassVar[Mapping[str, str]] = {"clip_length": "frames at once"}
 
-    def __init__(self, references: int | None = None, clip_length: int = 16) -> None:
+    def __init__(self, references: int | None = None, clip_length: int | None = None) -> None:
         if references is not None and references < 1:
             raise Vo3dError(f"references {references}: expected at least 1 of each {self.things}")
-        if clip_length < 2:
+        if clip_length is not None and clip_length < 2:
             raise Vo3dError(f"clip_length {clip_length}: expected at least 2 frames, for one pair")
         self.references, self.clip_length = references, clip_length
 
@@ -144,7 +144,7 @@ class PairTask(Task):
         """Tell which pairs were scored, at which size, in windows of how many frames."""
         return {
             "task": self.name,
-            "clip_length": model.window.views or self.clip_length,
+            "clip_length": model.window.length(self.clip_length),
             "resolution": ", ".join(map(str, seen.values.get("resolution", {}))),
             "frames_sha256": frames_sha256(seen.frames),
         }

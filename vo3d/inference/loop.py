@@ -26,7 +26,9 @@ class Answer:
     seconds: float  # of the model's work, without the reading of the views
 
 
-def windows_of(model: Model, recording: Recording, *, clip_length: int, num_views: int | None = None) -> list[Frames]:
+def windows_of(
+    model: Model, recording: Recording, *, clip_length: int | None = None, num_views: int | None = None
+) -> list[Frames]:
     """List the windows in which `model` sees a recording; every view counts in one of them alone.
 
     Frames in time order are cut as `model.window` says. Of views in no order each is a window with its sources, or
@@ -35,7 +37,7 @@ def windows_of(model: Model, recording: Recording, *, clip_length: int, num_view
     Args:
         model: What sees them.
         recording: Frames in time order, or views of one scene in no order.
-        clip_length: Frames of a window, where the model takes any number.
+        clip_length: Frames of a window, where the model takes any number; its usual one if None.
         num_views: Of a reference and its sources together, at most; all, if None.
 
     Raises:

@@ -23,8 +23,6 @@ from vo3d.settings.build import build
 from vo3d.settings.layouts import open_sequence
 from vo3d.settings.run_folder import CONFIG, read_run
 
-CLIP_LENGTH = 16  # frames that go through a model at once, where it takes any number
-
 
 def view_sequence(
     source: Path,
@@ -65,7 +63,7 @@ def view_sequence(
     net = load_pretrained(weights, model=model)
     depth = model_of_sequences(net.model)
     opened, words = _opened(source, recording, dict(reading or {}), getattr(depth, "size", None))
-    windows = windows_of(depth, opened, clip_length=CLIP_LENGTH)
+    windows = windows_of(depth, opened)
     name = Path(opened.name).name
     ply = check_writable(ply or (out or Path()) / f"{name}.ply", "--ply")
     h, w = opened.clip([0]).image.shape[-2:]

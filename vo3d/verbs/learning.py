@@ -72,7 +72,7 @@ def evaluate(
         tasks: odometry, relocalisation, depth, single_view_depth, flow, masks, clouds, class paths, YAML files or JSON
             of tasks; without it, all that fit but clouds.
         alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.
-        clip_length: Frames that go through the model at once, where it takes any number; without it, 16.
+        clip_length: Frames that go through the model at once, where it takes any number; without it, the usual one.
         lengths: Of odometry, metres of the segments of the KITTI metric; without it the official 100 to 800.
         references: Of depth, views of each recording, of flow and masks pairs, evenly spaced; without it, all.
         min_confidence: Of depth and clouds, the least confidence of a depth; without it, what suits the model.

@@ -125,7 +125,7 @@ class Masks(PairTask):
         Metric("fps", "speed", "pairs/s"),
     )
 
-    def __init__(self, least: int = 20, references: int | None = None, clip_length: int = 16) -> None:
+    def __init__(self, least: int = 20, references: int | None = None, clip_length: int | None = None) -> None:
         super().__init__(references, clip_length)
         if least < 1:
             raise Vo3dError(f"least {least}: expected at least 1 pixel")

@@ -43,7 +43,7 @@ class Odometry(Task):
 
     Args:
         alignment: What is fitted to the truth before the errors are taken, see `vo3d.geometry.trajectory.align`.
-        clip_length: Frames that go through the model at once, where it takes any number.
+        clip_length: Frames that go through the model at once, where it takes any number; None: its usual one.
         lengths: Metres of the segments; KITTI's 100 to 800 leave recordings of less than 100 m without segments.
 
     Raises:
@@ -120,7 +120,7 @@ class Odometry(Task):
     )
 
     def __init__(
-        self, alignment: AlignMode = "none", clip_length: int = 16, lengths: Sequence[float] = DEVKIT_LENGTHS
+        self, alignment: AlignMode = "none", clip_length: int | None = None, lengths: Sequence[float] = DEVKIT_LENGTHS
     ) -> None:
         check_lengths(lengths)
         if alignment == "yaw":
@@ -203,7 +203,7 @@ class Odometry(Task):
         """Tell alignment, segments, the source of the scale, the size of the images, the fingerprint of the frames."""
         terms = {"scale_source": model.scale_source} | metric_protocol(self.alignment, self.lengths)
         return terms | {
-            "clip_length": model.window.views or self.clip_length,
+            "clip_length": model.window.length(self.clip_length),
             "resolution": ", ".join(map(str, seen.values.get("resolution", {}))),
             "frames_sha256": frames_sha256(seen.frames),
         }

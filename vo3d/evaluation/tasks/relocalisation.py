@@ -108,7 +108,7 @@ class Relocalisation(Task):
     is that of a rotation, in degrees.
 
     Args:
-        clip_length: Frames that go through the model at once, where it takes any number.
+        clip_length: Frames that go through the model at once, where it takes any number; None: its usual one.
     """
 
     name = "relocalisation"
@@ -124,8 +124,8 @@ class Relocalisation(Task):
         Metric("fps", "speed", "frames/s", 0),
     )
 
-    def __init__(self, clip_length: int = 16) -> None:
-        if clip_length < 1:
+    def __init__(self, clip_length: int | None = None) -> None:
+        if clip_length is not None and clip_length < 1:
             raise Vo3dError(f"clip_length {clip_length}: expected at least 1 frame")
         self.clip_length = clip_length
 
@@ -228,7 +228,7 @@ class Relocalisation(Task):
         return {
             "task": self.name,
             "errors": "position, and the angle of the relative rotation, in the scene's world; nothing is aligned",
-            "clip_length": model.window.views or self.clip_length,
+            "clip_length": model.window.length(self.clip_length),
             "resolution": ", ".join(map(str, seen.values.get("resolution", {}))),
             "frames_sha256": frames_sha256(seen.frames),
             **({"training_frames_sha256": frames_sha256(training)} if training else {}),

@@ -145,7 +145,7 @@ class SingleViewDepth(DepthTask):
         scaling: Literal["none", "median"] = "none",
         references: int | None = None,
         min_confidence: float | None = None,
-        clip_length: int = 16,
+        clip_length: int | None = None,
     ) -> None:
         super().__init__(references, min_confidence, clip_length)
         self.rules = _rules(cap, crop, scaling)
