@@ -78,20 +78,35 @@ def test_what_only_the_loss_reads_is_no_key() -> None:
         (Window(views=9, overlap=6, margin=3), 40, 99),
         (Window(views=9, overlap=8, margin=4), 9, 99),
         (Window(overlap=4, margin=2), 37, 10),
+        (Window(share=0.25), 37, 10),
+        (Window(share=0.25, usual=20), 100, None),
+        (Window(share=0.49), 9, 1),
     ],
 )
-def test_every_view_counts_once_and_away_from_the_ends(window: Window, num: int, length: int) -> None:
+def test_every_view_counts_once_and_away_from_the_ends(window: Window, num: int, length: int | None) -> None:
     found = window.cut(num, length)
+    views = window.length(length)
+    margin = int(window.share * views) if window.share else window.margin
+    overlap = 2 * margin if window.share else window.overlap
     counted = [one.views[place] for one in found for place in one.counted]
     assert counted == list(range(num))
     for one in found:
         assert list(one.views) == list(range(one.views[0], one.views[0] + len(one.views)))
         assert len(one.views) == window.views or window.views is None
         for place in one.counted:  # at least the margin from an end that is not the recording's
-            assert place >= window.margin or one.views[0] == 0
-            assert len(one.views) - 1 - place >= window.margin or one.views[-1] == num - 1
+            assert place >= margin or one.views[0] == 0
+            assert len(one.views) - 1 - place >= margin or one.views[-1] == num - 1
     if window.views is None:
-        assert all(later.views[0] == before.views[-1] + 1 - window.overlap for before, later in pairwise(found))
+        assert all(later.views[0] == before.views[-1] + 1 - overlap for before, later in pairwise(found))
+
+
+def test_a_window_has_the_length_that_is_asked_for_unless_the_model_has_one() -> None:
+    assert [Window().length(), Window(usual=20).length(), Window(usual=20).length(5), Window(views=2).length(5)] == [
+        16,
+        20,
+        5,
+        2,
+    ]
 
 
 def test_windows_that_cannot_be_are_refused() -> None:
@@ -99,6 +114,10 @@ def test_windows_that_cannot_be_are_refused() -> None:
         Window(views=3, overlap=3)
     with pytest.raises(ValueError, match="a margin of 2 views on either side needs an overlap of 4"):
         Window(views=9, overlap=3, margin=2)
+    with pytest.raises(ValueError, match="a share of 0.5 on either side, views None: expected less than a half"):
+        Window(share=0.5)
+    with pytest.raises(ValueError, match="a share of 0.2 on either side, views 4"):
+        Window(views=4, overlap=1, share=0.2)
     with pytest.raises(Vo3dError, match="clip_length 1: expected at least 2 frames"):
         Window().cut(9, 1)
     with pytest.raises(Vo3dError, match="4 frames: the model wants 5 at once"):
