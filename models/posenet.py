@@ -13,13 +13,13 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.geometry import rotations, se3
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.googlenet import GoogLeNet
+from vo3d.layers.pose_code import PoseCode, Rotation
 from vo3d.layers.trunk import TrunkName, check_pretrained, make_trunk
 from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
@@ -28,21 +28,18 @@ from vo3d.models.posenet_heads import AuxiliaryHead, PoseHead
 from vo3d.recording import Recording, known_poses
 from vo3d.sample import Sample
 
-Rotation = Literal["quaternion", "log_quaternion"]
 Weighting = Literal["fixed", "learned"]
 HEAD_WEIGHTS = (0.3, 0.3, 1.0)  # of the losses of the two auxiliary heads and of the last
 AT_ONCE = 32  # crops that go through the trunk together in `predict`
-FLAT = 1e-3  # of the largest extent: the least that counts along an axis in which a scene is flat
 LEAST_VARIANCE = 1e-12
 
 
 class PoseNet(Model):
     """Regresses position and rotation from one image; one network knows one scene.
 
-    A trunk makes features; a head of two layers gives three numbers of the position and those of the rotation. `fit`
-    takes the mean and the extent of the training positions: x = mean + extent * (numbers), and the mean rotation, on
-    whose side of the unit sphere the quaternions of the labels are taken (logarithms are taken about it). Without a
-    fit the mean is 0, the extent 1, the rotation the identity, as in published weights.
+    A trunk makes features; a head of two layers gives three numbers of the position and those of the rotation
+    (`vo3d.layers.pose_code`), which `fit` bases on the mean and extent of the training positions and on the mean
+    rotation.
 
     Images larger than `size` are cropped: around the middle in training, where a transform draws other crops, and as
     `crops` says in inference. A crop has the pose of its image.
@@ -56,7 +53,7 @@ class PoseNet(Model):
         grid: rows and columns of averages of the last maps that the last head reads; the paper's is one average.
         dropout: of the last head.
         feature_dropout: of what it reads, 0.5 in the Bayesian PoseNet.
-        rotation: "quaternion", four numbers, of unit length in inference alone; "log_quaternion", three.
+        rotation: "quaternion", of unit length in inference alone; "log_quaternion" or "6d".
         norm: of both errors: "l2" as the paper writes; "squared", halved and averaged over the batch as the released
             solver does; "l1".
         beta: weight of the rotation's error, with weighting "fixed"; its size goes with the norm (500 with "squared").
@@ -78,10 +75,6 @@ class PoseNet(Model):
     refuses = ("mirror",)
     fixed = ("rotation", "grid")
     published: ClassVar[Mapping[str, KeyMap]] = port.PUBLISHED
-
-    position_mean: Tensor  # 3, float64: a world's origin may be far away
-    position_extent: Tensor  # 3, metres
-    reference: Tensor  # 4, the unit quaternion about which rotations are taken
 
     def __init__(
         self,
@@ -119,7 +112,8 @@ class PoseNet(Model):
             check_pretrained(trunk)
         self.trunk = make_trunk(trunk, pool=pool)
         self.trunk_name, self.pool, self.pretrained = trunk, pool, pretrained
-        numbers = 4 if rotation == "quaternion" else 3
+        self.code = PoseCode(rotation)
+        numbers = self.code.count
         self.auxiliary = nn.ModuleList()
         if isinstance(self.trunk, GoogLeNet):
             self.auxiliary.extend(AuxiliaryHead(maps, numbers) for maps in self._tap_sizes())
@@ -129,9 +123,6 @@ class PoseNet(Model):
         self.log_variances = nn.Parameter(torch.tensor([0.0, -3.0])) if weighting == "learned" else None
         if samples:
             self.__dict__["gives"] = (*type(self).gives, "log_variance")
-        self.register_buffer("position_mean", torch.zeros(3, dtype=torch.float64))
-        self.register_buffer("position_extent", torch.ones(3))
-        self.register_buffer("reference", torch.tensor([1.0, 0, 0, 0]))
 
     def fit(self, recordings: Sequence[Recording]) -> None:
         """Take mean and extent of the positions, and the mean rotation; give a `pretrained` trunk its weights.
@@ -140,14 +131,7 @@ class PoseNet(Model):
         """
         if self.pretrained:
             self.trunk.load_state_dict(make_trunk(self.trunk_name, pool=self.pool, pretrained=True).state_dict())
-        world_T_cam = known_poses(recordings)
-        positions = world_T_cam[:, :3, 3]
-        extent = positions.amax(0) - positions.amin(0)
-        if not extent.max() > 0:
-            raise Vo3dError("all training views stand at one place: PoseNet learns a scene by views of different ones")
-        self.position_mean.copy_(positions.mean(0))
-        self.position_extent.copy_(extent.clamp(min=FLAT * extent.max()))
-        self.reference.copy_(rotations.quaternion_from_matrix(rotations.mean_rotation(world_T_cam[:, :3, :3])))
+        self.code.fit(known_poses(recordings))
 
     def forward(self, sample: Sample) -> Prediction:
         """Predict `world_T_cam` (b s 4 4) of the middle of each image, and what each head says of it (`aux`)."""
@@ -160,9 +144,9 @@ class PoseNet(Model):
         heads = [head(tap) for head, tap in zip(self.auxiliary, taps, strict=False)]
         features = self.head.features(maps)
         heads.append(self.head(features))
-        position = torch.stack([self._position(found) for found, _ in heads])  # heads n 3
-        rotation = torch.stack([found for _, found in heads])  # heads n 3 | 4
-        last = se3.from_rotation_translation(self._matrix(rotation[-1].double()), position[-1])
+        position = torch.stack([self.code.position(found) for found, _ in heads])  # heads n 3
+        rotation = torch.stack([found for _, found in heads])  # heads n 3 | 4 | 6
+        last = se3.from_rotation_translation(self.code.matrix(rotation[-1]), position[-1])
         prediction: Prediction = {
             "world_T_cam": last.reshape(*batch, 4, 4),
             "aux": {
@@ -198,10 +182,10 @@ class PoseNet(Model):
         assert sample.world_T_cam is not None  # noqa: S101  by loss_needs
         aux = prediction["aux"]
         weights = aux["position"].new_tensor(HEAD_WEIGHTS[-len(aux["position"]) :])
-        truth = sample.world_T_cam[..., :3, 3] - self.position_mean  # before it is rounded
-        apart = aux["position"] - self.position_mean
+        truth = sample.world_T_cam[..., :3, 3] - self.code.position_mean  # before it is rounded
+        apart = aux["position"] - self.code.position_mean
         position = vector_error(apart.float(), truth.float(), self.norm).mean((1, 2)) @ weights.float()
-        target = self._numbers(sample.world_T_cam[..., :3, :3])
+        target = self.code.rotation_numbers(sample.world_T_cam[..., :3, :3])
         rotation = vector_error(aux["rotation"].float(), target.float(), self.norm).mean((1, 2)) @ weights.float()
         if self.log_variances is None:
             return {"position": position, "rotation": self.beta * rotation}
@@ -236,25 +220,6 @@ class PoseNet(Model):
         self.trunk.train()
         return [(tap.shape[1], tap.shape[2], tap.shape[3]) for tap in taps]
 
-    def _position(self, numbers: Float[Tensor, "*b 3"]) -> Float64[Tensor, "*b 3"]:
-        """Turn what a head says into metres of the scene's world."""
-        return self.position_mean + self.position_extent.double() * numbers.double()
-
-    def _matrix(self, numbers: Float64[Tensor, "*b c"]) -> Float64[Tensor, "*b 3 3"]:
-        """Turn what a head says into a rotation."""
-        if self.rotation == "quaternion":
-            return rotations.matrix_from_quaternion(normalize(numbers, dim=-1))
-        reference = rotations.matrix_from_quaternion(self.reference.double())
-        return reference @ rotations.matrix_from_log_quaternion(numbers)
-
-    def _numbers(self, matrices: Float64[Tensor, "*b 3 3"]) -> Float64[Tensor, "*b c"]:
-        """Compute what a head should say of rotations: the quaternion of two on the side of the reference."""
-        if self.rotation == "quaternion":
-            quaternions = rotations.quaternion_from_matrix(matrices)
-            return torch.where((quaternions @ self.reference.double())[..., None] < 0, -quaternions, quaternions)
-        reference = rotations.matrix_from_quaternion(self.reference.double())
-        return rotations.log_quaternion_from_matrix(reference.mT @ matrices)
-
     def _read(
         self, features: Float[Tensor, "m f"], crops: int
     ) -> tuple[Float64[Tensor, "n 3"], Float64[Tensor, "n 3 3"], Float[Tensor, "n 6"] | None]:
@@ -282,8 +247,8 @@ class PoseNet(Model):
         self, position: Float[Tensor, "m 3"], rotation: Float[Tensor, "m c"], crops: int
     ) -> tuple[Float64[Tensor, "n 3"], Float64[Tensor, "n 3 3"]]:
         """Average what one head says of the crops of n images."""
-        matrices = self._matrix(rotation.double()).reshape(crops, -1, 3, 3)
-        return self._position(position).reshape(crops, -1, 3).mean(0), rotations.mean_rotation(matrices)
+        matrices = self.code.matrix(rotation).reshape(crops, -1, 3, 3)
+        return self.code.position(position).reshape(crops, -1, 3).mean(0), rotations.mean_rotation(matrices)
 
 
 def _spread(count: int, spare: tuple[int, int]) -> tuple[list[int], list[int]]:

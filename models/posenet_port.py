@@ -13,7 +13,11 @@ from vo3d.formats.weights import KeyMap
 from vo3d.layers.googlenet import BVLC, CAFFE_STD, INCEPTIONS, POSELSTM
 
 # Ours that a checkpoint of another program cannot have: a map of zero mean and unit extent, as if nothing was fitted
-UNFITTED = {"position_mean": (0.0, 0.0, 0.0), "position_extent": (1.0, 1.0, 1.0), "reference": (1.0, 0.0, 0.0, 0.0)}
+UNFITTED = {
+    "code.position_mean": (0.0, 0.0, 0.0),
+    "code.position_extent": (1.0, 1.0, 1.0),
+    "code.reference": (1.0, 0.0, 0.0, 0.0),
+}
 LEARNT_WEIGHTS = ("log_variances",)
 
 
@@ -126,7 +130,7 @@ GEOMAPNET = KeyMap(
     values=UNFITTED,
     settings=lambda _: {"rotation": "log_quaternion"},
     needs="trunk resnet34 and rotation log_quaternion, and with mean and deviation of the positions of its scene "
-    "(pose_stats.txt) as position_mean and position_extent",
+    "(pose_stats.txt) as code.position_mean and code.position_extent",
 )
 
 PUBLISHED: Mapping[str, KeyMap] = {

@@ -114,9 +114,9 @@ def test_windows_that_cannot_be_are_refused() -> None:
         Window(views=3, overlap=3)
     with pytest.raises(ValueError, match="a margin of 2 views on either side needs an overlap of 4"):
         Window(views=9, overlap=3, margin=2)
-    with pytest.raises(ValueError, match="a share of 0.5 on either side, views None: expected less than a half"):
+    with pytest.raises(ValueError, match=r"a share of 0\.5 on either side, views None: expected less than a half"):
         Window(share=0.5)
-    with pytest.raises(ValueError, match="a share of 0.2 on either side, views 4"):
+    with pytest.raises(ValueError, match=r"a share of 0\.2 on either side, views 4"):
         Window(views=4, overlap=1, share=0.2)
     with pytest.raises(Vo3dError, match="clip_length 1: expected at least 2 frames"):
         Window().cut(9, 1)
