@@ -1,16 +1,16 @@
 """Published checkpoints of PoseNet, and where their keys belong.
 
 Sources: alexgkendall/caffe-posenet (layers of posenet/models/train_posenet.prototxt); hazirbas/poselstm-pytorch
-(models/posenet.py); NVlabs/geomapnet (models/posenet.py); GoogLeNet on Places, with which poselstm-pytorch begins.
+(models/posenet.py); NVlabs/geomapnet (models/posenet.py). Checkpoints of trunks alone are a start, such as GoogLeNet on
+Places, with which poselstm-pytorch begins.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor
-
 from vo3d.formats.weights import KeyMap
-from vo3d.layers.googlenet import BVLC, CAFFE_STD, INCEPTIONS, POSELSTM
+from vo3d.layers.googlenet import CAFFE_STD, INCEPTIONS, POSELSTM
+from vo3d.layers.trunk import TRUNKS_ALONE, of_trunk
 
 # Ours that a checkpoint of another program cannot have: a map of zero mean and unit extent, as if nothing was fitted
 UNFITTED = {
@@ -19,32 +19,6 @@ UNFITTED = {
     "code.reference": (1.0, 0.0, 0.0, 0.0),
 }
 LEARNT_WEIGHTS = ("log_variances",)
-
-
-def _quaternions(loaded: Mapping[str, Tensor]) -> Mapping[str, object]:
-    """Tell how heads of four numbers are meant."""
-    return {"rotation": "quaternion"}
-
-
-def _of_trunk(
-    key_map: KeyMap,
-    rename: Mapping[str, str],
-    *,
-    keep: tuple[str, ...] = (),
-    values: Mapping[str, tuple[float, ...]] = UNFITTED,
-    settings: Callable[[Mapping[str, Tensor]], Mapping[str, object]] = _quaternions,
-    **changes: object,
-) -> KeyMap:
-    """Extend the map of a trunk to one of PoseNet, in which the trunk has a name and heads follow."""
-    return replace(
-        key_map,
-        rename={**{theirs: f"trunk.{ours}" for theirs, ours in key_map.rename.items()}, **rename},
-        keep=(*(f"trunk\\.{pattern}" for pattern in key_map.keep), *LEARNT_WEIGHTS, *keep),
-        convert={f"trunk.{ours}": change for ours, change in key_map.convert.items()},
-        values={**{f"trunk.{ours}": numbers for ours, numbers in key_map.values.items()}, **values},
-        settings=lambda loaded: {**key_map.settings(loaded), **settings(loaded)},
-        **changes,  # type: ignore[arg-type]
-    )
 
 
 _BLOB = r"(?:_0|\.weight)", r"(?:_1|\.bias)"  # as caffe.Net.params numbers them, or as converters write them
@@ -86,11 +60,11 @@ CAFFE = KeyMap(
     keep=("trunk\\.image_mean", *LEARNT_WEIGHTS),
     convert={"trunk.conv1.conv.weight": lambda weight: weight.flip(1)},  # blue came first
     values={"trunk.image_std": [CAFFE_STD] * 3, **UNFITTED},
-    settings=lambda loaded: {"pool_padding": 0, **_quaternions(loaded)},
+    settings=lambda _: {"pool_padding": 0, "rotation": "quaternion"},
     needs="trunk googlenet and rotation quaternion, and with the mean colour of its scene as trunk.image_mean",
 )
 
-POSELSTM_POSENET = _of_trunk(
+POSELSTM_POSENET = of_trunk(
     POSELSTM,
     {
         rf"cls{number}_fc\.{theirs}\.(.*)": rf"{head}.{ours}.\1"
@@ -103,18 +77,11 @@ POSELSTM_POSENET = _of_trunk(
         )
     },
     drop=(r"model\.\d+\..*",),  # the same tensors once more
+    keep=LEARNT_WEIGHTS,
+    values=UNFITTED,
+    settings=lambda _: {"pool_padding": 1, "rotation": "quaternion"},
     signature=(*POSELSTM.signature, "cls3_fc.cls_fc_xy.weight"),
     needs="trunk googlenet_poselstm and rotation quaternion",
-)
-
-PLACES = _of_trunk(
-    BVLC,
-    {},
-    keep=(r"auxiliary\..*", r"head\..*", *UNFITTED),
-    values={},
-    settings=lambda _: {},
-    signature=("conv1/7x7_s2_0", "inception_3a/1x1_0"),
-    needs="trunk googlenet",
 )
 
 GEOMAPNET = KeyMap(
@@ -137,7 +104,7 @@ PUBLISHED: Mapping[str, KeyMap] = {
     "caffe-posenet": replace(CAFFE, signature=("icp1_out0_0", "cls3_fc_pose_xyz_0")),
     "caffe-posenet-converted": replace(CAFFE, signature=("icp1_out0.weight", "cls3_fc_pose_xyz.weight")),
     "poselstm": POSELSTM_POSENET,
-    "places": PLACES,
     "geomapnet": GEOMAPNET,
     "mapnet": replace(GEOMAPNET, signature=tuple(f"mapnet.{key}" for key in GEOMAPNET.signature)),
+    **TRUNKS_ALONE,
 }

@@ -1,11 +1,12 @@
 """Trunks by name: networks from an image to its last maps, of which methods for single images are built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
 
 from vo3d.errors import Vo3dError
-from vo3d.formats.weights import import_weights
+from vo3d.formats.weights import KeyMap, import_weights
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.efficientnet import PYTORCH_MODEL, EfficientNetLite0
 from vo3d.layers.googlenet import GoogLeNet
@@ -23,7 +24,7 @@ _TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
     "efficientnet_lite0": EfficientNetLite0,
 }
 PRETRAINED: tuple[TrunkName, ...] = ("efficientnet_lite0",)  # whose weights from ImageNet a package brings
-__all__ = ["PRETRAINED", "Trunk", "TrunkName", "check_pretrained", "check_trunk", "make_trunk"]
+__all__ = ["PRETRAINED", "Trunk", "TrunkName", "check_pretrained", "check_trunk", "make_trunk", "of_trunk"]
 
 
 def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = False) -> Trunk:
@@ -61,3 +62,31 @@ def check_trunk(name: str) -> None:
     """Raise Vo3dError unless `name` is one of `TrunkName`."""
     if name not in get_args(TrunkName):
         raise Vo3dError(f"trunk {name!r} is unknown: expected one of {', '.join(get_args(TrunkName))}")
+
+
+def of_trunk(key_map: KeyMap, rename: Mapping[str, str] | None = None, **changes: object) -> KeyMap:
+    """Extend the map of a checkpoint of a trunk to a model that holds one by the name `trunk`.
+
+    Args:
+        key_map: of the trunk alone.
+        rename: of other keys of the checkpoint; without it, the rest of the model keeps its values.
+        changes: fields of the map that are others; `keep` and `values` come to those of the trunk.
+    """
+    keep, values = changes.pop("keep", ()), changes.pop("values", {})
+    if rename is None:
+        keep = (r"(?!trunk\.).*",)
+    return replace(
+        key_map,
+        rename={**{theirs: f"trunk.{ours}" for theirs, ours in key_map.rename.items()}, **(rename or {})},
+        keep=(*(f"trunk\\.{pattern}" for pattern in key_map.keep), *keep),  # type: ignore[misc]
+        convert={f"trunk.{ours}": change for ours, change in key_map.convert.items()},
+        values={**{f"trunk.{ours}": numbers for ours, numbers in key_map.values.items()}, **values},  # type: ignore[dict-item]
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+TRUNKS_ALONE: Mapping[str, KeyMap] = {
+    f"{kind.__name__.lower()}-{name}": of_trunk(key_map)
+    for kind in (GoogLeNet, ResNet, EfficientNetLite0)
+    for name, key_map in kind.published.items()
+}
