@@ -88,7 +88,7 @@ class PoseCode(nn.Module):
     def turn_per_number(self, numbers: Float[Tensor, "*b c"]) -> Float64[Tensor, "*b 3 c"]:
         """Compute the turn (radians, about the camera's axes) that a small change of a rotation's numbers makes.
 
-        It is the pseudo-inverse of d numbers / d w of R exp(w) at w = 0: what leads out of the rotations has no effect.
+        It is the derivative of what is decoded: what leads out of the rotations has no effect.
         """
         if self.rotation == "log_quaternion":
             right: Tensor = 2 * So3.right_jacobian(2 * numbers.double().reshape(-1, 3))
@@ -99,10 +99,9 @@ class PoseCode(nn.Module):
             length = torch.linalg.vector_norm(numbers.double(), dim=-1)[..., None, None]
             return 2 * torch.stack([torch.stack(row, -1) for row in rows], -2) / length
         x, y, z = self.matrix(numbers).unbind(-1)
-        # d x = w3 y - w2 z, d y = w1 z - w3 x: each of w1 and w2 moves one column, w3 both
+        # the first column turns about the second and third axis, and the second one, made orthogonal, about the first
         zero = torch.zeros_like(x)
-        turns = torch.stack((torch.cat((zero, z), -1), torch.cat((-z, zero), -1), torch.cat((y, -x), -1) / 2), -2)
-        return turns
+        return torch.stack((torch.cat((zero, z), -1), torch.cat((-z, zero), -1), torch.cat((y, zero), -1)), -2)
 
     def _reference(self) -> Float64[Tensor, "3 3"]:
         return rotations.matrix_from_quaternion(self.reference.double())
