@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,8 +99,9 @@ class ImageFolder(ClipDataset):
 
 
 class FolderRecording(FileRecording):
-    """One folder of images or one video; arguments and errors as `ImageFolder` says.
+    """One folder of images, one image, or one video; arguments and errors as `ImageFolder` says.
 
+    Without `needs_camera`, intrinsics and field_of_view may both be absent: its samples then have no `K`.
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the source.
     """
 
@@ -120,9 +122,11 @@ class FolderRecording(FileRecording):
         flow: Path | None = None,
         mask: Path | None = None,
         object_motion: Path | None = None,
+        needs_camera: bool = True,
     ) -> None:
         super().__init__(Path(given_name(source)).stem if source.is_file() else given_name(source), frames, size)
-        if (intrinsics is None) == (field_of_view is None):
+        known = [one for one in (intrinsics, field_of_view) if one is not None]
+        if len(known) > 1 or (needs_camera and not known):
             raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
         if fps is not None and not fps > 0:
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
@@ -139,10 +143,12 @@ class FolderRecording(FileRecording):
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
         self._count = last - self.first_frame
         stored = _half(source, self._source.size) if side_by_side else self._source.size
-        K = _intrinsic_matrix(source, stored, intrinsics, field_of_view)
-        check_centre(K, stored, source)
-        self.notes = [*self.notes, *camera_notes([(source.name, K, stored)])]
-        self._K = K if size is None else resize_intrinsics(K, stored, size)
+        K = _intrinsic_matrix(source, stored, intrinsics, field_of_view) if known else None
+        self._K = K
+        if K is not None:
+            check_centre(K, stored, source)
+            self.notes = [*self.notes, *camera_notes([(source.name, K, stored)])]
+            self._K = K if size is None else resize_intrinsics(K, stored, size)
         fps = fps or self._source.fps
         self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
         if trajectory is not None:
@@ -167,7 +173,7 @@ class FolderRecording(FileRecording):
             object_motion=object_motion,
         )
         self.notes = [*self.notes, *self._truth.notes]
-        if baseline is not None:
+        if baseline is not None and K is not None:
             if baseline > LONG_BASELINE:
                 self.notes = [*self.notes, f"the baseline is {baseline:g} m, which few rigs have: is it in metres?"]
             looked_at = {self._count * (2 * part + 1) // (2 * CHECKED) for part in range(CHECKED)}
@@ -177,6 +183,13 @@ class FolderRecording(FileRecording):
     def __len__(self) -> int:
         """Number of frames."""
         return self._count
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Name each frame by its image; those of a video by their numbers."""
+        if isinstance(self._source, Video):
+            return super().names
+        return [path.stem for path in self._source.files[self.first_frame :][: self._count]]
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """Read the views at `indices`; Vo3dError naming the file when one is damaged or has another size."""
@@ -280,10 +293,13 @@ def sequence(
     field_of_view: float | None = None,
     frames: tuple[int, int] | None = None,
     size: Size | None = None,
+    needs_camera: bool = True,
 ) -> Recording:
-    """Open a folder of images or a video file, cut to a size; see `ImageFolder`."""
-    opened = FolderRecording(source, intrinsics=intrinsics, field_of_view=field_of_view, frames=frames)
+    """Open a folder of images or a video file, cut to a size; see `ImageFolder` and `FolderRecording`."""
+    opened = FolderRecording(
+        source, intrinsics=intrinsics, field_of_view=field_of_view, frames=frames, needs_camera=needs_camera
+    )
     return at_size(opened, size)
 
 
-SEQUENCE_LAYOUT = SequenceLayout("a folder of images or a video file", Path.exists, sequence, rank=9)
+SEQUENCE_LAYOUT = SequenceLayout("a folder of images, an image or a video file", Path.exists, sequence, rank=9)

@@ -22,14 +22,14 @@ TWINS = (  # names of the folders of stereo rigs
 
 
 class FolderImages:
-    """The images of a folder, in natural order."""
+    """The images of a folder, in natural order, or one image file."""
 
     fps: float | None = None
 
     def __init__(self, folder: Path, *, upright: bool) -> None:
-        if not folder.is_dir():
+        if not folder.exists():
             raise Vo3dError(f"{folder}: no such folder or video file")
-        self.files = image_files(folder)
+        self.files = [folder] if folder.is_file() else image_files(folder)
         if not self.files:
             _check_twins(folder)
             raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
@@ -126,8 +126,10 @@ class Video:
 
 
 def open_frames(source: Path, frames: tuple[int, int] | None, *, upright: bool) -> FolderImages | Video:
-    """Return the images of a folder, or the frames of a video."""
-    return Video(source, frames) if source.is_file() else FolderImages(source, upright=upright)
+    """Return the images of a folder, a single image, or the frames of a video."""
+    # OpenCV would read 000007.png as a video of all images that are numbered from there on
+    is_video = source.is_file() and source.suffix.lower() not in IMAGE_SUFFIXES
+    return Video(source, frames) if is_video else FolderImages(source, upright=upright)
 
 
 def _check_twins(folder: Path) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
+from vo3d.datasets.cut import at_size
 from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.multiview import MultiViewDataset
 from vo3d.datasets.photographs import Photograph, Photographs, posed_photographs
@@ -22,7 +23,7 @@ from vo3d.formats.text import read_lines
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
-from vo3d.recording import Layout
+from vo3d.recording import Layout, Recording, SequenceLayout
 from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
@@ -263,7 +264,14 @@ def scene(
     )
 
 
-LAYOUT = Layout("a sequence of 7-Scenes (frame-000000.color.png, .pose.txt)", recognises, scene, rank=4)
+def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
+    """Open a sequence folder as frames in time order, cut to a size."""
+    return at_size(SevenScenesRecording(path, frames=frames), size)
+
+
+WORDS = "a sequence of 7-Scenes (frame-000000.color.png, .pose.txt)"
+SEQUENCE_LAYOUT = SequenceLayout(WORDS, recognises, sequence, rank=3)
+LAYOUT = Layout(WORDS, recognises, scene, rank=4)
 
 
 def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Path], list[str]]:

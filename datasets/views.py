@@ -49,11 +49,11 @@ class FileRecording(Recording):
         """Return `world_T_cam` of every frame, in the unit of the files; None where they do not tell."""
         return self._poses
 
-    def sample(self, indices: Sequence[int], image: Tensor, K: Tensor, **fields: Tensor | None) -> Sample:
-        """Return the views at `indices` with their images, K (3, 3), and other `fields`."""
+    def sample(self, indices: Sequence[int], image: Tensor, K: Tensor | None, **fields: Tensor | None) -> Sample:
+        """Return the views at `indices` with their images, K (3, 3) where it is known, and other `fields`."""
         return Sample(
             image=image,
-            K=K.float().expand(len(indices), 3, 3).clone(),
+            K=None if K is None else K.float().expand(len(indices), 3, 3).clone(),
             world_T_cam=None if self._poses is None else self._poses[list(indices)],
             time=None if self._time is None else self._time[list(indices)],
             scene=self.name,

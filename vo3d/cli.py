@@ -26,6 +26,7 @@ VERBS = {
     "reconstruct": "make a point cloud of posed photographs",
     "view": "show a point cloud or a mesh",
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
+    "locate": "tell where images were taken, in a scene that was learnt",
     "trajectory": "score trajectory files against a reference",
     "convert-trajectory": "write a trajectory file in another format",
     "compare": "put results side by side, if their protocols agree",

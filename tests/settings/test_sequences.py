@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import wall
 from tiny import TinyRecording
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.formats.kitti import write_sequence
 from vo3d.settings.layouts import open_sequence
+from wall_scenes import write_seven_scenes
 
 FRAMES = 4
 
@@ -47,7 +49,7 @@ def test_a_sequence_without_the_calibration_of_colour_is_grey(sequence: Path) ->
 
 def test_any_other_folder_holds_images_and_a_file_is_a_video(sequence: Path, tmp_path: Path) -> None:
     layout, found = open_sequence(sequence / "image_2", {"field_of_view": 80.0})
-    assert layout.words == "a folder of images or a video file"
+    assert layout.words == "a folder of images, an image or a video file"
     assert (found.name, len(found)) == ("image_2", FRAMES)
     with pytest.raises(Vo3dError, match=f"{tmp_path}: holds no image"):
         open_sequence(tmp_path, {"field_of_view": 80.0})
@@ -55,6 +57,35 @@ def test_any_other_folder_holds_images_and_a_file_is_a_video(sequence: Path, tmp
         open_sequence(sequence / "times.txt", {"field_of_view": 80.0})
     with pytest.raises(Vo3dError, match="nowhere: no such file or folder: expected frames in time order"):
         open_sequence(tmp_path / "nowhere", {})
+
+
+def test_a_sequence_of_seven_scenes_brings_its_poses(tmp_path: Path) -> None:
+    write_seven_scenes(tmp_path, views=3)
+    layout, found = open_sequence(tmp_path, {"frames": (1, 3), "size": (48, 64)})
+    assert layout.words == "a sequence of 7-Scenes (frame-000000.color.png, .pose.txt)"
+    assert found.clip([0, 1]).image.shape == (2, 3, 48, 64)
+    truth = found.poses()
+    assert truth is not None
+    torch.testing.assert_close(truth, wall.poses(3)[1:], atol=1e-6, rtol=0)
+
+
+def test_an_image_is_a_sequence_of_one_though_others_are_numbered_from_there_on(sequence: Path) -> None:
+    layout, found = open_sequence(sequence / "image_2" / "000001.png", {"field_of_view": 80.0})
+    assert layout.words == "a folder of images, an image or a video file"
+    assert (found.name, found.names, len(found)) == ("000001", ["000001"], 1)
+    whole = open_sequence(sequence / "image_2", {"field_of_view": 80.0})[1]
+    assert torch.equal(found.clip([0]).image, whole.clip([1]).image)
+
+
+def test_frames_without_a_camera_have_no_intrinsics(sequence: Path) -> None:
+    _, found = open_sequence(sequence / "image_2", {"frames": (1, 3)}, needs_camera=False)
+    assert found.clip([0]).given() == ("image", "scene", "index")
+    assert found.names == ["000001", "000002"]
+    given = open_sequence(sequence / "image_2", {"field_of_view": 80.0}, needs_camera=False)[1]
+    assert given.clip([0]).K is not None
+    assert open_sequence(sequence, {}, needs_camera=False)[1].clip([0]).K is not None  # its own
+    with pytest.raises(Vo3dError, match="give either intrinsics"):
+        open_sequence(sequence / "image_2", {})
 
 
 @pytest.mark.real

@@ -25,7 +25,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     shown = [line.split()[0] for line in run.stdout.splitlines() if line.startswith("  ")]
-    verbs = "demo render fit validate test evaluate reconstruct view cloud trajectory convert-trajectory compare"
+    verbs = "demo render fit validate test evaluate reconstruct view cloud locate trajectory convert-trajectory compare"
     assert shown == [*verbs.split(), "optimizers", "info"]
 
 

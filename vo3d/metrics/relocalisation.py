@@ -35,6 +35,15 @@ def pose_errors(truth: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "n 4 
     return torch.stack((metres, turn.rad2deg()), -1)
 
 
+def total_deviations(deviations: Float64[Tensor, "n 6"]) -> Float64[Tensor, "n 2"]:
+    """Compute the square roots of the traces of both covariances, metres and degrees.
+
+    Given are standard deviations of independent errors, metres x 3 and radians x 3.
+    """
+    metres, radians = deviations.reshape(-1, 2, 3).norm(dim=-1).unbind(-1)
+    return torch.stack((metres, radians.rad2deg()), -1)
+
+
 def shares_within(errors: Float64[Tensor, " n"], bounds: Float64[Tensor, " t"]) -> Float64[Tensor, " t"]:
     """Compute which percentage of the errors is at most each bound: the curve over thresholds."""
     return 100 * (errors[:, None] <= bounds).double().mean(0)

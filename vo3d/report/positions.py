@@ -75,7 +75,7 @@ def plot_positions(
     """
     shown = dict(list(models.items())[:MOST_MODELS])
     known = torch.cat([training, *(one.truth for one in models.values())])
-    low, high = _window(known, [one.estimate for one in shown.values()])
+    low, high = window_of(known, [one.estimate for one in shown.values()])
     columns = [axes.right, axes.ahead]
     beside = len(shown) == 1
     width = WIDTH / max(len(shown), 2)  # inches of a panel
@@ -165,7 +165,7 @@ def paint_positions(one: Positions, axes: MapAxes) -> Float[Tensor, "3 h w"]:
 
     It reaches half of their extent beyond them; a title counts the predictions that lie outside.
     """
-    low, high = _window(one.truth, [])
+    low, high = window_of(one.truth, [])
     room = (high - low).max() / 2
     low, high = low - room, high + room
     inside = ((one.estimate >= low) & (one.estimate <= high)).all(-1)
@@ -187,7 +187,7 @@ def thinned(count: int) -> list[int]:
     return evenly_spaced(range(count), MOST_POINTS)
 
 
-def _window(
+def window_of(
     known: Float64[Tensor, "n 3"], estimates: Sequence[Float64[Tensor, "_ 3"]]
 ) -> tuple[Float64[Tensor, " 3"], Float64[Tensor, " 3"]]:
     """Find the lowest and the highest corner of what is shown: all that is known, and what is not too far from it."""

@@ -35,8 +35,12 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
     return layout, opened
 
 
-def open_sequence(path: Path, options: Mapping[str, Any]) -> tuple[SequenceLayout, Recording]:
+def open_sequence(
+    path: Path, options: Mapping[str, Any], *, needs_camera: bool = True
+) -> tuple[SequenceLayout, Recording]:
     """Open frames in time order by the first layout that recognises them; options that are None are left out.
+
+    Without `needs_camera`, frames whose camera nobody tells have no `K`.
 
     Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
     """
@@ -47,7 +51,9 @@ def open_sequence(path: Path, options: Mapping[str, Any]) -> tuple[SequenceLayou
     layout = next((one for one in layouts if one.recognises(path)), None)
     if layout is None:
         raise Vo3dError(f"{path}: no frames in time order: expected {'; or '.join(one.words for one in layouts)}")
-    _check_options(path, layout.words, layout.recording, given)
+    known = _check_options(path, layout.words, layout.recording, given)
+    if "needs_camera" in known:
+        given["needs_camera"] = needs_camera
     return layout, layout.recording(path, **given)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vo3d.verbs.learning import compare, demo, evaluate, info
 from vo3d.verbs.optimizers import optimizers
+from vo3d.verbs.relocalisation import locate
 from vo3d.verbs.scenes import cloud, reconstruct, render, view
 from vo3d.verbs.trajectories import convert_trajectory, trajectory
 
@@ -16,6 +17,7 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
         reconstruct,
         view,
         cloud,
+        locate,
         trajectory,
         convert_trajectory,
         compare,

@@ -69,7 +69,7 @@ def render(
     layout = layout or ("dtu" if kind in STILLS else "kitti")
     if (layout == "kitti") == (kind in STILLS):
         raise Vo3dError(f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, drives to kitti")
-    chosen: dict[str, Any] = {} if size is None else {"size": _rows_and_columns(size)}
+    chosen: dict[str, Any] = {} if size is None else {"size": rows_and_columns(size)}
     visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
     if layout == "kitti":
         from vo3d.world.drive_files import render_to_kitti
@@ -184,7 +184,7 @@ def reconstruct(
             weights=weights,
             model=model,
             reading={
-                "size": None if size is None else _rows_and_columns(size),
+                "size": None if size is None else rows_and_columns(size),
                 "max_side": max_side,
                 "depth_range": tuple(depth_range) or None,
                 "images": images,
@@ -260,7 +260,7 @@ def view(
         "intrinsics": tuple(intrinsics) or None,
         "field_of_view": field_of_view,
         "frames": tuple(range) or None,
-        "size": None if size is None else _rows_and_columns(size),
+        "size": None if size is None else rows_and_columns(size),
     }
     rules = {"every": every, "every_pixel": every_pixel, "max_depth": max_depth, "max_step": max_step}
     rules = {name: value for name, value in rules.items() if value is not None}
@@ -355,8 +355,8 @@ def cloud(
     )
 
 
-def _rows_and_columns(size: str) -> tuple[int, int]:
-    """`128x416` as numbers."""
+def rows_and_columns(size: str) -> tuple[int, int]:
+    """Read `128x416` as numbers; Vo3dError for other words."""
     rows, sign, columns = size.partition("x")
     if not (sign and rows.isdigit() and columns.isdigit()):
         raise Vo3dError(f"--size is {size!r}: expected rows and columns, such as 128x416")
