@@ -13,7 +13,12 @@ from vo3d.formats.weights import KeyMap
 from vo3d.layers.googlenet import BVLC, CAFFE_STD, INCEPTIONS, POSELSTM
 
 # Ours that a checkpoint of another program cannot have: a map of zero mean and unit extent, as if nothing was fitted
-UNFITTED = {"position_mean": (0.0, 0.0, 0.0), "position_extent": (1.0, 1.0, 1.0), "reference": (1.0, 0.0, 0.0, 0.0)}
+UNFITTED = {
+    "position_mean": (0.0, 0.0, 0.0),
+    "position_extent": (1.0, 1.0, 1.0),
+    "reference": (1.0, 0.0, 0.0, 0.0),
+    "variance_scale": (1.0, 1.0),
+}
 LEARNT_WEIGHTS = ("log_variances",)
 
 

@@ -121,6 +121,29 @@ def poses_of(model: Model, key: str, answer: Answer) -> Float64[Tensor, "n 4 4"]
     return given[rows]
 
 
+def deviations_of(model: Model, answer: Answer) -> Float64[Tensor, "n 2"]:
+    """Compute the standard deviation that is predicted of each view that counts: metres, degrees.
+
+    Raises:
+        Vo3dError: one is NaN or infinite.
+        TypeError: there are not six numbers a view: a defect of the model.
+    """
+    given = answer.prediction["log_variance"][0].double()
+    if given.shape != (len(answer.frames.views), 6):
+        raise TypeError(
+            f"{type(model).__name__} gave log_variance of shape {tuple(given.shape)} for {len(answer.frames.views)} "
+            f"frames of {answer.sample.scene}: expected six numbers for each"
+        )
+    metres, radians = given[list(answer.frames.counted)].exp().reshape(-1, 2, 3).sum(-1).sqrt().unbind(-1)
+    found = torch.stack((metres, radians.rad2deg()), -1)
+    if not bool(found.isfinite().all()):
+        raise Vo3dError(
+            f"{type(model).__name__} predicts a deviation of {answer.sample.scene} that is NaN or infinite: expected "
+            "finite log_variance: take precision float32, or other weights"
+        )
+    return found
+
+
 def join_poses(
     model: Model, key: str, poses: Sequence[Float64[Tensor, "_ 4 4"]], name: str
 ) -> Float64[Tensor, "n 4 4"]:

@@ -14,8 +14,8 @@ from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
 from vo3d.formats.relocalisation import Relocalised, read_all_relocalised, write_relocalised
 from vo3d.formats.results import Metrics
 from vo3d.formats.trajectories import check_poses
-from vo3d.inference.loop import Answer, answers, windows_of
-from vo3d.inference.trajectory import join_poses, poses_of
+from vo3d.inference.loop import answers, windows_of
+from vo3d.inference.trajectory import deviations_of, join_poses, poses_of
 from vo3d.mapper import Mapper
 from vo3d.metrics.relocalisation import nearest_views, pose_errors, relocalisation_metrics
 from vo3d.model import Model
@@ -78,7 +78,8 @@ _OF_FRAMES = (
         "m, %",
         1,
         meaning="Errors of at most the predicted deviation: 60.8 % where it is right and the errors are normal and "
-        "alike along three axes. Less: too sure; more: too timid.",
+        "alike along three axes; calibrated ones are made to hold 68 % of the errors of the validation set. Less: too "
+        "sure; more: too timid.",
     ),
     Metric("rotation_within_1sigma_percent", "1 sigma", "deg, %", 1),
     Metric("position_within_2sigma_percent", "2 sigma", "m, %", 1, shown=False),
@@ -191,7 +192,7 @@ class Relocalisation(Task):
         for answer in answers(model, recording, part.windows, device=device):
             views += [answer.frames.views[place] for place in answer.frames.counted]
             poses.append(poses_of(model, KEY, answer))
-            deviations += [_deviation(model, answer)] if "log_variance" in model.gives else []
+            deviations += [deviations_of(model, answer)] if "log_variance" in model.gives else []
             seconds += answer.seconds
             seen.note_size(answer.sample.image.shape[-2:])
             advance(len(answer.frames.counted))
@@ -293,29 +294,6 @@ def another_world(truth: Float64[Tensor, "n 4 4"], training: Float64[Tensor, "m 
 def _views(training: Sequence[Recording]) -> list[tuple[str, Float64[Tensor, "_ 4 4"]]]:
     """Give the names and poses of the training recordings that have some."""
     return [(one.name, poses) for one in training if (poses := one.poses()) is not None and len(poses)]
-
-
-def _deviation(model: Model, answer: Answer) -> Float64[Tensor, "n 2"]:
-    """Compute the standard deviation that is predicted of each view that counts: metres, degrees.
-
-    Raises:
-        Vo3dError: one is NaN or infinite.
-        TypeError: there are not six numbers a view: a defect of the model.
-    """
-    given = answer.prediction["log_variance"][0].double()
-    if given.shape != (len(answer.frames.views), 6):
-        raise TypeError(
-            f"{type(model).__name__} gave log_variance of shape {tuple(given.shape)} for {len(answer.frames.views)} "
-            f"frames of {answer.sample.scene}: expected six numbers for each"
-        )
-    metres, radians = given[list(answer.frames.counted)].exp().reshape(-1, 2, 3).sum(-1).sqrt().unbind(-1)
-    found = torch.stack((metres, radians.rad2deg()), -1)
-    if not bool(found.isfinite().all()):
-        raise Vo3dError(
-            f"{type(model).__name__} predicts a deviation of {answer.sample.scene} that is NaN or infinite: expected "
-            "finite log_variance: take precision float32, or other weights"
-        )
-    return found
 
 
 def _metrics(kept: Mapping[str, Tensor]) -> dict[str, float | None]:
