@@ -21,6 +21,7 @@ from vo3d.layers.downsampling import Pool
 from vo3d.layers.googlenet import GoogLeNet
 from vo3d.layers.pose_code import PoseCode, Rotation
 from vo3d.layers.trunk import TrunkName, check_pretrained, make_trunk
+from vo3d.layers.uncertainty import calibrated
 from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import posenet_port as port
@@ -61,7 +62,8 @@ class PoseNet(Model):
         crops: of an image in inference, evenly spaced, whose poses are averaged; 1: the one around the middle; 128 in
             the paper's dense evaluation.
         samples: networks thinned out by dropout in inference, whose poses are averaged and whose spread is the
-            `log_variance`; 0: none; the Bayesian PoseNet has 40. Their masks are the same for every image.
+            `log_variance`, times `variance_scale`; 0: none; the Bayesian PoseNet has 40. Their masks are the same for
+            every image.
         position_std: of the first weights of the position; 0.5 in the release, whose outputs are metres.
 
     Raises:
@@ -75,6 +77,8 @@ class PoseNet(Model):
     refuses = ("mirror",)
     fixed = ("rotation", "grid")
     published: ClassVar[Mapping[str, KeyMap]] = port.PUBLISHED
+
+    variance_scale: Tensor  # 2, of an instance with samples, see `vo3d.layers.uncertainty`
 
     def __init__(
         self,
@@ -123,6 +127,7 @@ class PoseNet(Model):
         self.log_variances = nn.Parameter(torch.tensor([0.0, -3.0])) if weighting == "learned" else None
         if samples:
             self.__dict__["gives"] = (*type(self).gives, "log_variance")
+            self.register_buffer("variance_scale", torch.ones(2))
 
     def fit(self, recordings: Sequence[Recording]) -> None:
         """Take mean and extent of the positions, and the mean rotation; give a `pretrained` trunk its weights.
@@ -232,7 +237,10 @@ class PoseNet(Model):
     def _sampled(
         self, features: Float[Tensor, "m f"], crops: int
     ) -> tuple[Float64[Tensor, "n 3"], Float64[Tensor, "n 3 3"], Float[Tensor, "n 6"]]:
-        """Average what networks thinned out by dropout say of the crops of n images, with the variance among them."""
+        """Average what networks thinned out by dropout say of the crops of n images, with the variance among them.
+
+        The variance is calibrated.
+        """
         generator = torch.Generator().manual_seed(0)  # the same masks on any device
         passes = [self.head.thinned(features, generator) for _ in range(self.samples)]
         found = [self._mean_pose(position, rotation, crops) for position, rotation in passes]
@@ -241,7 +249,8 @@ class PoseNet(Model):
         mean = rotations.mean_rotation(matrices)
         turns = rotations.so3_log(mean.mT @ matrices)  # samples n 3
         variance = torch.cat((position.var(0), turns.square().sum(0) / (self.samples - 1)), dim=-1)
-        return position.mean(0), mean, variance.clamp(min=LEAST_VARIANCE).log().float()
+        log_variance = calibrated(variance.clamp(min=LEAST_VARIANCE).log().float(), self.variance_scale)
+        return position.mean(0), mean, log_variance
 
     def _mean_pose(
         self, position: Float[Tensor, "m 3"], rotation: Float[Tensor, "m c"], crops: int

@@ -17,6 +17,7 @@ UNFITTED = {
     "code.position_mean": (0.0, 0.0, 0.0),
     "code.position_extent": (1.0, 1.0, 1.0),
     "code.reference": (1.0, 0.0, 0.0, 0.0),
+    "variance_scale": (1.0, 1.0),
 }
 LEARNT_WEIGHTS = ("log_variances",)
 

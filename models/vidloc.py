@@ -26,6 +26,7 @@ from vo3d.layers.initialisation import initialise
 from vo3d.layers.mixture_density import GaussianMixture, MixtureHead
 from vo3d.layers.pose_code import PoseCode, Rotation
 from vo3d.layers.trunk import TrunkName, check_pretrained, make_trunk
+from vo3d.layers.uncertainty import calibrated
 from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import vidloc_port as port
@@ -87,6 +88,7 @@ class VidLoc(Model):
     published: ClassVar[Mapping[str, KeyMap]] = port.PUBLISHED
 
     memory: FeatureMemory | None = None
+    variance_scale: Tensor  # 2, of an instance with a mixture, see `vo3d.layers.uncertainty`
 
     def __init__(
         self,
@@ -140,6 +142,7 @@ class VidLoc(Model):
         self.log_variances: nn.Parameter | None = None
         if head == "mixture":
             self.mixture = MixtureHead(out, 3 + self.code.count, components, floor=floor)
+            self.register_buffer("variance_scale", torch.ones(2))
             self.__dict__["gives"] = (*type(self).gives, "log_variance")
         else:
             self.xyz, self.turn = nn.Linear(out, 3), nn.Linear(out, self.code.count)
@@ -265,7 +268,7 @@ class VidLoc(Model):
         with torch.no_grad():
             aligned = self._one_sided(mixture)
             told = aligned.likeliest() if self.estimate == "likeliest" else aligned.average()
-            log_variance = self._log_variance(aligned, told)
+            log_variance = calibrated(self._log_variance(aligned, told), self.variance_scale)
         return {"world_T_cam": self._decoded(told), "log_variance": log_variance, "aux": aux}
 
     def _decoded(self, numbers: Float[Tensor, "*b c"]) -> Float64[Tensor, "*b 4 4"]:

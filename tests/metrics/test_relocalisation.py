@@ -1,6 +1,6 @@
 """Errors of absolute poses: known turns and shifts, shares at their bounds, calibration against scipy and theory."""
 
-from math import inf, sqrt
+from math import inf, nan, sqrt
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from vo3d.geometry import rotations
 from vo3d.metrics.relocalisation import (
     BOUNDS,
     ause,
+    deviation_factors,
     nearest_views,
     pose_errors,
     rank_correlation,
@@ -161,3 +162,32 @@ def test_the_nearest_view_is_that_of_least_metres_and_radians(generator: torch.G
     assert distance[7].tolist() == pytest.approx([0, 0], abs=1e-6)
     with pytest.raises(Vo3dError, match="no training view"):
         nearest_views(poses, training[:0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 100, 163])
+def test_factors_make_deviations_hold_68_percent_and_no_frame_more(generator: torch.Generator, n: int) -> None:
+    errors, deviation = torch.rand(2, n, 2, generator=generator, dtype=torch.float64).add(0.01)
+    factors = deviation_factors(errors, deviation)
+    within = (errors <= deviation * factors * (1 + 1e-12)).sum(0).tolist()
+    assert within == [-(-0.68269 * n // 1)] * 2
+    assert (errors <= deviation * factors * (1 - 1e-9)).sum(0).tolist() == [within[0] - 1] * 2
+    torch.testing.assert_close(deviation_factors(errors, deviation * factors), torch.ones(2, dtype=torch.float64))
+    order = torch.randperm(n, generator=generator)
+    assert torch.equal(deviation_factors(errors[order], deviation[order]), factors)
+
+
+def test_factors_of_normal_errors_are_those_of_theory(generator: torch.Generator) -> None:
+    """Of three errors of one variance, told right: the 68.3 % quantile of chi over the root of the trace."""
+    sigma = torch.rand(20000, 2, generator=generator, dtype=torch.float64).add(0.1)
+    noise = torch.randn(20000, 2, 3, generator=generator, dtype=torch.float64).norm(dim=-1)
+    expected = chi.ppf(0.6827, 3) / sqrt(3)
+    assert deviation_factors(sigma * noise, sqrt(3) * sigma).tolist() == pytest.approx([expected] * 2, rel=0.02)
+
+
+def test_what_cannot_be_calibrated_is_said() -> None:
+    ones = torch.ones(3, 2, dtype=torch.float64)
+    for errors, deviation in ((0 * ones, ones), (ones, 0 * ones), (ones, nan * ones), (0 * ones, 0 * ones)):
+        with pytest.raises(Vo3dError, match="expected errors and deviations above 0"):
+            deviation_factors(errors, deviation)
+    with pytest.raises(Vo3dError, match="no frame to calibrate by"):
+        deviation_factors(ones[:0], ones[:0])

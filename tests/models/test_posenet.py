@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from samples import make_sample
 from vo3d.errors import Vo3dError
+from vo3d.formats.weights import load_weights, save_weights
 from vo3d.geometry import rotations, se3
 from vo3d.models.posenet import PoseNet, _spread
 from vo3d.models.posenet_heads import AuxiliaryHead
@@ -190,6 +192,37 @@ def test_the_variance_is_that_of_the_sampled_positions() -> None:
         each = torch.stack([model.head.thinned(features, generator)[0] for _ in range(8)])
     variance = model.predict(sample)["log_variance"][0, 0, :3].exp()
     assert torch.allclose(variance, each.var(0)[0], rtol=1e-4)
+
+
+def test_variances_are_multiplied_and_the_loss_does_not_see_it() -> None:
+    torch.manual_seed(0)
+    model = PoseNet(**SMALL, samples=4).eval()
+    sample = make_sample(b=2, s=1, size=(32, 64))
+    found, losses = [], []
+    for _ in range(2):
+        found.append((model.predict(sample)["log_variance"], model(sample)["log_variance"]))
+        losses.append(model.loss(model(sample), sample))
+        model.variance_scale.copy_(torch.tensor([4.0, 0.25]))
+    for before, after in zip(*found, strict=True):
+        ratio = (after - before).exp()
+        torch.testing.assert_close(ratio, ratio.new_tensor([4.0] * 3 + [0.25] * 3).expand_as(ratio))
+    assert losses[0] == losses[1]
+
+
+def test_weights_fit_with_and_without_samples(tmp_path: Path) -> None:
+    sampled, plain = PoseNet(**SMALL, samples=2), PoseNet(**SMALL)
+    sampled.variance_scale.fill_(9)
+    for model, name in ((sampled, "sampled"), (plain, "plain")):
+        save_weights(tmp_path / f"{name}.safetensors", model, {})
+    report = load_weights(PoseNet(**SMALL), tmp_path / "sampled.safetensors")
+    assert report.dropped == ("variance_scale",)
+    assert set(report.matched) == set(plain.state_dict())
+    again = PoseNet(**SMALL, samples=2)
+    load_weights(again, tmp_path / "sampled.safetensors")
+    assert again.variance_scale.tolist() == [9, 9]
+    report = load_weights(again, tmp_path / "plain.safetensors")
+    assert report.valued == ("variance_scale",)
+    assert again.variance_scale.tolist() == [1, 1]
 
 
 def test_it_refuses_mirrors_and_wrong_arguments() -> None:

@@ -1,5 +1,6 @@
 """Methods from outside of the package, named by class path: trained two steps, evaluated by what they give."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,21 @@ def test_augmentation_that_breaks_the_meaning_is_refused(tmp_path: Path, capsys:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
     line = complaint(capsys, "fit", "-c", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run"))
     assert "HorizontalFlip breaks what Places learns (mirror): leave it out of data.train.transforms" in line
+
+
+def test_a_dataset_around_that_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = {"class_path": "stubs.Told"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"net": net}, "data": {"test": STREET}}))
+    data = {"class_path": "vo3d.datasets.backwards.Backwards"}
+    words = ["evaluate", str(tmp_path / "own.yaml"), *OWN, "--out", str(tmp_path / "out"), "--tasks", "relocalisation"]
+    assert main([*words, "--data", json.dumps(data)]) == 0
+    result = Result.load(tmp_path / "out/Told/relocalisation")
+    assert result.protocol["dataset"] == "Backwards"
+    assert list(result.sequences) == ["street-0000_backwards"]
+    table = read_relocalised(tmp_path / "out/Told/relocalisation/relocalisation/street-0000_backwards.csv")
+    assert table.frames.diff().unique().tolist() == [-1]
+    line = complaint(capsys, *words, "--data", json.dumps({**data, "root": "x"}))
+    assert "--data: root: found 'x', expected class_path and init_args alone" in line
 
 
 def test_progress_is_told_and_needs_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

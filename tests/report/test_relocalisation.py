@@ -133,6 +133,10 @@ def test_two_models_with_everything(tmp_path: Path) -> None:
     )
     assert len(test.read) == len(set(test.read)) == 10  # five and five, none of them twice
     assert "rival" not in pictures["deviations"].caption
+    assert "Rank correlation (Spearman) of deviation and error, 1 at best and 0 for chance: net position" in (
+        pictures["deviations"].caption
+    )
+    assert "within one deviation (68 % where it is calibrated): net " in pictures["deviations"].caption
     page = write_page(tmp_path / "report.html", "Where", sections).read_text()
     assert page.count("<img ") == len(ALL)
 
@@ -328,6 +332,10 @@ def test_a_deviation_that_tells_all_lies_on_the_oracle() -> None:
     net, line = above.lines
     np.testing.assert_allclose(net.get_xdata(), net.get_ydata())
     np.testing.assert_array_equal(line.get_xdata(), line.get_ydata())
+    dots = above.collections[0].get_offsets()
+    np.testing.assert_allclose(dots, np.stack([errors[:, 0]] * 2, axis=1))
+    assert above.get_title(loc="left") == "net: rank correlation 1.00, 100 % within one deviation"
+    assert above.get_xscale() == "linear"
     np.testing.assert_array_equal(below.lines[0].get_ydata(), below.lines[1].get_ydata())
     assert below.lines[0].get_ydata()[0] == pytest.approx(errors[:, 0].mean().item())
 
@@ -336,3 +344,22 @@ def test_images_are_read_small() -> None:
     assert thumbnail(Walk("a", 3, size=(480, 640)), 1).shape == (3, 240, THUMBNAIL)
     assert thumbnail(Walk("a", 3, size=(24, 32)), 2).shape == (3, 24, 32)
     torch.testing.assert_close(thumbnail(Walk("a", 4, size=(480, 640)), 2), torch.full((3, 240, THUMBNAIL), 0.5))
+
+
+def test_of_deviations_far_apart_axes_are_logarithmic_and_some_frames_are_dots() -> None:
+    errors = torch.linspace(0.1, 1, 3000, dtype=torch.float64)[:, None].expand(3000, 2)
+    models = {"sure": (errors, 0.05 * errors), "right": (errors, errors.mean() * torch.ones_like(errors))}
+    above, *_ = plot_deviations(models, line_styles(list(models))).axes
+    assert (above.get_xscale(), above.get_yscale()) == ("log", "log")
+    assert above.get_xlabel() == "predicted deviation (m, log scale)"
+    assert [len(one.get_offsets()) for one in above.collections] == [1000, 1000]
+    sure, right = above.get_title(loc="left").splitlines()
+    assert sure == "sure: rank correlation 1.00, 0 % within one deviation"
+    assert right == "right: 50 % within one deviation"  # equal deviations have no order
+
+
+def test_timid_deviations_do_not_shrink_the_errors() -> None:
+    errors = torch.full((40, 2), 0.1, dtype=torch.float64)
+    one = ErrorsOverTime(torch.arange(40), errors, deviation=1000 * errors)
+    for axes in plot_errors_over_time({"a": {"net": one}}, line_styles(["net"])).axes:
+        assert 0.1 < axes.get_ylim()[1] < 0.5

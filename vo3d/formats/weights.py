@@ -20,6 +20,7 @@ from vo3d.formats.files import atomic_path
 
 SETTINGS_KEY = "vo3d_config"  # of the configuration in a checkpoint of `vo3d fit`
 FINISHED_KEY = "vo3d_finished"  # in one that has what its method learns at the end
+SCALE_KEY = "variance_scale"  # of the buffer that calibrates predicted variances, 1 where nothing was fitted
 FIXED_KEY = "fixed"  # in converted weights: JSON of what their model has that no shape shows
 WRAPPERS = {"module", "_orig_mod"}  # parts of keys that torch's parallel and compiled networks add, anywhere
 HOLDERS = ("model", "net")  # and those of classes that train them, before all keys
@@ -39,7 +40,7 @@ class KeyMap:
     drop: tuple[str, ...] = ()  # published keys that the model has no use for
     keep: tuple[str, ...] = ()  # our keys that the checkpoint lacks; they keep their values
     convert: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)  # our key -> change of its values
-    values: Mapping[str, Sequence[float]] = field(default_factory=dict)  # our keys that it lacks -> what they were then
+    values: Mapping[str, Sequence[float]] = field(default_factory=dict)  # our keys, if any, that it lacks -> then
     # attributes of the model that no shape shows, by our tensors -> what they must be
     settings: Callable[[Mapping[str, Tensor]], Mapping[str, object]] = lambda _: MappingProxyType({})
     needs: str = ""  # how the model must be built, for messages
@@ -283,7 +284,14 @@ def _key_map(model: nn.Module, state_dict: Mapping[str, Tensor], rename: Mapping
     if recognised is not None and rename is None:
         return recognised
     patterns = {**(rename or {}), r"(.*)": r"\1"}
-    return KeyMap(source="a state dict of vo3d", signature=(), rename=patterns, needs="the arguments of its training")
+    return KeyMap(
+        source="a state dict of vo3d",
+        signature=(),
+        rename=patterns,
+        drop=() if SCALE_KEY in model.state_dict() else (SCALE_KEY,),  # arguments tell whether variances are given
+        values={SCALE_KEY: (1.0, 1.0)},
+        needs="the arguments of its training",
+    )
 
 
 def _match(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: KeyMap) -> _Match:
@@ -314,7 +322,7 @@ def _match(model: nn.Module, state_dict: Mapping[str, Tensor], key_map: KeyMap) 
     values = {
         name: torch.tensor(numbers).to(ours[name]).reshape(ours[name].shape)
         for name, numbers in key_map.values.items()
-        if name not in {*loaded, *misfits}
+        if name in ours and name not in {*loaded, *misfits}
     }
     settings = key_map.settings(loaded)
     differs = [

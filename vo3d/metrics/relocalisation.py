@@ -3,6 +3,7 @@
 Convention: poses are `world_T_cam` in the scene's own world, metres; nothing is aligned. Pairs are metres and degrees.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -20,6 +21,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {  # metres and degrees, both at onc
     "within_5m_10deg_percent": (5.0, 10.0),
 }
 QUANTITIES = ("position", "rotation")  # the two columns of pairs
+ONE_SIGMA = math.erf(math.sqrt(0.5))  # share of a normal distribution within one deviation
 _ROWS = 256  # poses whose distances to all training views are computed at once
 
 
@@ -91,6 +93,27 @@ def relocalisation_metrics(
                 share = (error <= times * sigma).double().mean().item()
                 found[f"{name}_within_{times}sigma_percent"] = 100 * share
     return found
+
+
+def deviation_factors(errors: Float64[Tensor, "n 2"], deviation: Float64[Tensor, "n 2"]) -> Float64[Tensor, "2"]:
+    """Compute by what deviations are multiplied so that 68.3 % of the frames have errors of at most one of them.
+
+    Of position (metres) and rotation (degrees) each it is the quantile of error / deviation: the least factor for which
+    as many frames are within: a split conformal prediction (Lei et al., "Distribution-free predictive inference for
+    regression", 2018) without its one frame more.
+
+    Raises:
+        Vo3dError: there is no frame; no factor does it: deviations of 0, errors of 0, or values that are not finite.
+    """
+    if not len(errors):
+        raise Vo3dError("no frame to calibrate by: expected the errors of at least one")
+    ratio = torch.where((errors == 0) & (deviation >= 0), 0.0, errors / deviation)
+    factors = ratio.sort(dim=0).values[math.ceil(ONE_SIGMA * len(errors)) - 1]
+    if not bool((factors.isfinite() & (factors > 0)).all()):
+        raise Vo3dError(
+            f"factors of {factors[0]:g} in metres and {factors[1]:g} in degrees: expected errors and deviations above 0"
+        )
+    return factors
 
 
 def rank_correlation(first: Float64[Tensor, " n"], second: Float64[Tensor, " n"]) -> float | None:

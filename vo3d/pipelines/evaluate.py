@@ -29,6 +29,7 @@ from vo3d.recording import RecordingDataset, notes_of
 from vo3d.sample import Sample
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.discovery import known_baselines
+from vo3d.settings.files import as_spec
 from vo3d.settings.run_folder import find_checkpoint, read_run, training_command
 
 EARLIER = f"earlier_{FILE_NAME}"  # the result of an evaluation before one that failed
@@ -302,7 +303,10 @@ def _fit(model: Model, config: dict[str, Any], run: Path) -> None:
 
 
 def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The description of a dataset with some arguments replaced."""
+    """The description of a dataset with some arguments replaced, or within another one that a class path names."""
+    if arguments and "class_path" in arguments:
+        around = as_spec(dict(arguments), "--data")
+        return {**around, "init_args": {"dataset": spec, **around["init_args"]}}
     return {**spec, "init_args": {**spec.get("init_args", {}), **(arguments or {})}}
 
 

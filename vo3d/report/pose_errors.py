@@ -12,8 +12,9 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vo3d.metrics.relocalisation import sparsification
+from vo3d.metrics.relocalisation import rank_correlation, sparsification
 from vo3d.report.canvas import (
+    SOFT,
     Style,
     Styles,
     add_legend,
@@ -31,8 +32,11 @@ FEW = 60  # points of a line that are marked
 SMOOTH = 250  # frames of a recording: of more a line is a running median, else it is a patch
 STRETCHES = 120  # how many times shorter its windows are than the recording
 BROAD = 10.0  # log scale where the medians of models are further apart
+TIMID = 2.0  # deviations make axes at most so many times as high as errors do
 ABOVE_0 = 1e-12  # where a band begins: a log scale has no 0
 BINS, LEAST_BIN = 10, 5  # of deviations, and frames in each
+MOST_DOTS = 1000  # frames of a model that are dots
+MOST_TITLES = 3  # models that are summed up over a panel
 NEAREST = "distance to the nearest training view"
 NEAREST_COLOUR = "#8a939c"
 
@@ -52,8 +56,9 @@ def plot_errors_over_time(
 ) -> "matplotlib.figure.Figure":
     """Draw the errors of each recording over the number of the frame, one line a model.
 
-    A thin grey line is the distance to the nearest training view, where it is known; a band reaches from 0 to the
-    predicted deviation. Of over 250 frames lines are running medians. Recordings that are `unordered` have points.
+    A thin grey line is the distance to the nearest training view, where it is known; a band with a thin edge reaches
+    from 0 to the predicted deviation. Of over 250 frames lines are running medians. Recordings that are `unordered`
+    have points.
 
     Args:
         recordings: By their names the errors of each model by its name.
@@ -73,8 +78,9 @@ def plot_errors_over_time(
                     if len(at) == 1:  # a band has a width
                         at, deviation = at + np.array([-0.1, 0.1]), deviation.repeat(2)
                     label = f"{spelled(model)}: predicted deviation"
-                    band = {"color": styles[model]["color"], "alpha": 0.16, "linewidth": 0}
-                    axes.fill_between(at, ABOVE_0, deviation, label=label, zorder=1.5, **band)
+                    band = {"color": style["color"], "zorder": 1.5}
+                    axes.fill_between(at, ABOVE_0, deviation, label=label, alpha=0.15, linewidth=0, **band)
+                    axes.plot(at, deviation, linewidth=0.6, alpha=0.5, **band)
             if nearest:  # of the true poses: the same for all models
                 frames, distance = nearest[0]
                 look = {
@@ -132,42 +138,71 @@ def plot_deviations(
 ) -> "matplotlib.figure.Figure":
     """Draw what predicted deviations are worth: above, against the errors; below, how leaving out by them lowers those.
 
-    Above, each point is a tenth of the frames in the order of their deviations (of few frames a larger part, of at
-    least 5), as root mean squares: those of the error and of the deviation are equal where that is told right. Below,
+    Above, each faint dot is a frame, of many every so many-th, and each point on a line a tenth of the frames in the
+    order of their deviations (of few frames a larger part, of at least 5), as root mean squares: those of the error and
+    of the deviation are equal where that is told right. Titles have Spearman's correlation and the share of errors of
+    at most one deviation. Axes are logarithmic where the points are far apart, and leave single dots outside. Below,
     the oracle's curve is that of leaving out by the errors themselves (see `vo3d.metrics.relocalisation`).
 
     Args:
         models: The errors and the predicted deviations of all frames, metres and degrees, by the name of the model.
         styles: Of the models.
     """
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  matplotlib is imported late
-
-    figure = new_figure(5.6)
+    figure = new_figure(6.4)
     grid = figure.subplots(2, len(UNITS))
     for place, (above, below) in enumerate(grid.T):
         unit = ("m", "deg")[place]
         dress(above, f"predicted deviation ({unit})", f"observed error ({unit})")
         dress(below, "frames left out, highest deviation first (%)", f"mean error of the rest ({unit})")
-        reach = 0.0
-        for name, pair in models.items():
-            error, deviation = (values[:, place] for values in pair)
+        pairs = {name: (error[:, place], deviation[:, place]) for name, (error, deviation) in models.items()}
+        _draw_calibration(above, pairs, styles)
+        for name, (error, deviation) in pairs.items():
             style = {**styles[name], "linewidth": 1.4, "markersize": 4.5}
-            predicted, observed = quantile_bins(deviation, error)
-            reach = max(reach, predicted.max().item(), observed.max().item())
-            above.plot(predicted.numpy(), observed.numpy(), label=spelled(name), **style)
             left_out = 100 * np.arange(len(error)) / len(error)
             thin = {**style, "linewidth": 0.9, "alpha": 0.55}
             for by, label, look in ((deviation, None, style), (error, f"{spelled(name)}: oracle", thin)):
                 curve = sparsification(error, by).numpy()
                 below.plot(left_out, curve, label=label, **(look if len(error) == 1 else plain(look)))
-        line = {"color": NEAREST_COLOUR, "linewidth": 1.0, "zorder": 1.8}
-        above.plot([0, 2 * reach], [0, 2 * reach], label="error = deviation", **line)
-        for axes, lines in ((above, above.lines[:-1]), (below, below.lines)):
-            axes.set_ylim(0, 1.06 * max([*(float(line.get_ydata().max()) for line in lines), 1e-9]))
-        above.set_xlim(0, 1.06 * max([*(float(line.get_xdata().max()) for line in above.lines[:-1]), 1e-9]))
-        above.xaxis.set_major_locator(MaxNLocator(6))
-        below.set_xlim(0, 100)
+        below.set(xlim=(0, 100), ylim=(0, 1.06 * max([*(float(line.get_ydata().max()) for line in below.lines), 1e-9])))
     return add_legend(figure)
+
+
+def _draw_calibration(
+    axes: "matplotlib.axes.Axes",
+    models: Mapping[str, tuple[Float64[Tensor, " _"], Float64[Tensor, " _"]]],
+    styles: Styles,
+) -> None:
+    """Draw errors over predicted deviations, frames as dots and bins as lines, with the diagonal where they agree."""
+    from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415  matplotlib is imported late
+
+    titles, points = [], []
+    for name, (error, deviation) in models.items():
+        style = {**styles[name], "linewidth": 1.6, "markersize": 5.0, "markeredgecolor": "white"}
+        some = slice(None, None, max(1, -(-len(error) // MOST_DOTS)))
+        look = {"s": 5, "alpha": 0.22, "linewidths": 0, "zorder": 1.6}
+        axes.scatter(deviation[some].numpy(), error[some].numpy(), color=style["color"], **look)
+        points.append(torch.stack(quantile_bins(deviation, error)))
+        axes.plot(*points[-1].numpy(), label=spelled(name), zorder=3, **style)
+        rank, share = rank_correlation(error, deviation), 100 * float((error <= deviation).double().mean())
+        correlated = "" if rank is None else f"rank correlation {rank:.2f}, "
+        titles.append(f"{spelled(name)}: {correlated}{share:.0f} % within one deviation")
+    axes.set_title("\n".join(titles[:MOST_TITLES]), fontsize=8.5, color=SOFT, loc="left")
+    everything = torch.cat(points, dim=1)
+    low, high = everything.amin().item(), everything.amax(1).clamp(min=1e-9).tolist()
+    top = 1.06 * max(high[1], *(float(error.quantile(0.98)) for error, _ in models.values()))
+    if 0 < BROAD * low < max(high):
+        line = [0.3 * low, 10 * max(high)]
+        axes.set(xscale="log", yscale="log", xlim=(0.7 * everything[0].amin().item(), 1.4 * high[0]))
+        axes.set_ylim(0.4 * everything[1].amin().item(), max(top, 1.4 * high[1]))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter("{x:g}")
+            axis.get_label().set_text(axis.get_label().get_text().replace(")", ", log scale)"))
+    else:
+        line = [0.0, 2 * max(*high, top)]
+        axes.set(xlim=(0, 1.06 * high[0]), ylim=(0, top))
+    axes.plot(line, line, label="error = deviation", color=NEAREST_COLOUR, linewidth=1.0, zorder=1.8)
 
 
 def quantile_bins(
@@ -222,8 +257,13 @@ def _fit_errors(
 
     everything = [one for models in recordings.values() for one in models.values()]
     errors = [one.errors[:, place].numpy() for one in everything]
-    more = [values for one in everything for values in (one.nearest, one.deviation) if values is not None]
-    top = 1.3 * max(float(np.quantile(one, 0.95)) for one in (*errors, *(values[:, place].numpy() for values in more)))
+    near, told = (
+        [values[:, place].numpy() for one in everything if (values := getattr(one, name)) is not None]
+        for name in ("nearest", "deviation")
+    )
+    top = 1.3 * max(float(np.quantile(one, 0.95)) for one in (*errors, *near))
+    foretold = 1.3 * max((float(np.quantile(one, 0.95)) for one in told), default=0.0)
+    top = max(top, min(foretold, TIMID * top)) if top > 0 else foretold
     low = min(float(np.quantile(one, 0.02)) for one in errors)
     for axes, models in zip(panels, recordings.values(), strict=True):
         fit_scale(axes, [float(np.median(one)) for one in errors], most=BROAD)

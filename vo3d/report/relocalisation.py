@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.relocalisation import Relocalised
-from vo3d.metrics.relocalisation import QUANTITIES, ause, pose_errors
+from vo3d.metrics.relocalisation import QUANTITIES, ause, pose_errors, rank_correlation
 from vo3d.recording import MultiViewScene, Recording
 from vo3d.report.canvas import INK, WIDTH, Styles, line_styles, new_figure, save_figure, spelled
 from vo3d.report.depth import FONT, entitle
@@ -158,19 +158,33 @@ def _deviations(deviates: Mapping[str, Sequence[Relocalised]], styles: Styles, f
     if not pooled:
         return Text(f"Deviations are compared with errors where there are {LEAST_FRAMES} frames or more.", "note")
     caption = (
-        "Above, predicted deviation and observed error, root mean squares over frames of similar deviations: a model "
-        "lies on the grey line where it tells rightly how far off it is, above it where it is too sure. Below, the "
+        "Above, predicted deviation and observed error: faint dots are frames, points on lines root mean squares over "
+        "frames of similar deviations: a model lies on the grey line where it tells rightly how far off it is, above "
+        "it where it is too sure. Below, the "
         "mean error of the frames that are left when those of the highest deviations are left out, and (thin, the "
         "oracle) when those of the highest errors are; by deviations that tell nothing it would stay as it is."
     )
-    areas = []
-    for model, (errors, deviation) in pooled.items():
-        of = {name: ause(errors[:, at], deviation[:, at]) for at, name in enumerate(QUANTITIES)}
-        told = [f"{name} {area:.2f}" for name, area in of.items() if area is not None]
-        areas += [f"{model} {', '.join(told)}"] if told else []
-    if areas:
-        caption += f" The area between the two, 0 for the oracle and 1 for chance: {'; '.join(areas)}."
+    for words, measure in (
+        ("Rank correlation (Spearman) of deviation and error, 1 at best and 0 for chance", rank_correlation),
+        ("The area between the two curves below, 0 for the oracle and 1 for chance", ause),
+    ):
+        values = []
+        for model, (errors, deviation) in pooled.items():
+            of = {name: measure(errors[:, at], deviation[:, at]) for at, name in enumerate(QUANTITIES)}
+            told = [f"{name} {value:.2f}" for name, value in of.items() if value is not None]
+            values += [f"{model} {', '.join(told)}"] if told else []
+        caption += f" {words}: {'; '.join(values)}." if values else ""
+    caption += f" {_shares_within_one(pooled)}"
     return Picture(save_figure(plot_deviations(pooled, styles), figures / "deviations.png"), caption, caption)
+
+
+def _shares_within_one(pooled: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    """Write which percentage of the errors of each model are at most what it predicts of them."""
+    found = []
+    for model, (errors, deviation) in pooled.items():
+        shares = (100 * (errors <= deviation).double().mean(0)).tolist()
+        found.append(f"{model} {' and '.join(f'{share:.0f} %' for share in shares)}")
+    return f"Errors of position and rotation within one deviation (68 % where it is calibrated): {'; '.join(found)}."
 
 
 def _pair(values: Sequence[float]) -> str:

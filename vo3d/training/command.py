@@ -38,6 +38,7 @@ from vo3d.settings.complaints import one_line
 from vo3d.settings.files import check_shape, line_of_key, parse_settings, parse_yaml, read_settings, read_text
 from vo3d.settings.run_folder import CHECKPOINTS, SPLITS, find_checkpoint
 from vo3d.settings.trust import allowing, check_parts, guarded, refuse_strangers, strangers
+from vo3d.training.calibration import calibrate
 from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
@@ -256,6 +257,8 @@ class TrainingCLI(LightningCLI):
         folder = self.config_init["fit"]["out"]
         kept = visible_paths(folder / CHECKPOINTS, "*.ckpt")
         self.model.finish(kept)
+        device = self.trainer.strategy.root_device
+        sys.stdout.writelines(f"{line}\n" for line in calibrate(self.model.net, kept, self.datamodule, device=device))
         names = [path.name for path in kept]
         last = "" if "best.ckpt" in names else " --weights last"  # a run that ended before its first validation
         if not isinstance(self.trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]

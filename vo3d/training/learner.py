@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -233,7 +233,7 @@ class Learner(LightningModule):
         for path in checkpoints:
             stored = torch.load(path, map_location="cpu", weights_only=True)
             state = stored["state_dict"]
-            net.load_state_dict({name.removeprefix(PREFIX): state[name] for name in state if name.startswith(PREFIX)})
+            net.load_state_dict(weights_in(stored))
             net.eval()
             with torch.no_grad():
                 net.finish(recordings)
@@ -277,6 +277,12 @@ class Learner(LightningModule):
     def _source(self, stage: str) -> str:
         dataset = getattr(getattr(self.trainer, "datamodule", None), stage, None)
         return type(dataset).__name__ if dataset is not None else f"the {stage} data"
+
+
+def weights_in(stored: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state dict of the method in a checkpoint of `vo3d fit`."""
+    state = stored["state_dict"]
+    return {name.removeprefix(PREFIX): state[name] for name in state if name.startswith(PREFIX)}
 
 
 @rank_zero_only

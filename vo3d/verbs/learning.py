@@ -61,7 +61,8 @@ def evaluate(
     Args:
         run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
         weights: best, last, a file of weights, or a name that `vo3d info` lists.
-        data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}'.
+        data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}', or a
+            dataset around it, such as '{"class_path": "vo3d.datasets.backwards.Backwards"}'.
         baselines: classic, constant, constant_depth, dense_flow, ground_plane, mean_pose, nearest_image, no_motion,
             plane_sweep, residual_masks, retrieval_pnp, ridge_pose, rigid_flow, semi_global, class paths, YAML files or
             JSON with class_path (or one of these names) and init_args.

@@ -78,7 +78,8 @@ _OF_FRAMES = (
         "m, %",
         1,
         meaning="Errors of at most the predicted deviation: 60.8 % where it is right and the errors are normal and "
-        "alike along three axes. Less: too sure; more: too timid.",
+        "alike along three axes; calibrated ones are made to hold 68 % of the errors of the validation set. Less: too "
+        "sure; more: too timid.",
     ),
     Metric("rotation_within_1sigma_percent", "1 sigma", "deg, %", 1),
     Metric("position_within_2sigma_percent", "2 sigma", "m, %", 1, shown=False),
