@@ -115,5 +115,5 @@ class Backwards(RecordingDataset):
     def place(self, index: int) -> tuple[Recording, list[int]]:
         """Give the recording of sample `index` and its views, those of the other dataset's sample in reverse."""
         recording, views = self.dataset.place(index)
-        mine = next(one for one in self.recordings if one.recording is recording)
+        mine = self.recordings[list(self.dataset.recordings).index(recording)]
         return mine, [len(recording) - 1 - view for view in reversed(views)]
