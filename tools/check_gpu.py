@@ -27,6 +27,7 @@ from vo3d.models.posenet import PoseNet
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
+from vo3d.models.vidloc import VidLoc
 from vo3d.sample import Sample
 
 REPETITIONS = 3
@@ -47,6 +48,7 @@ ROWS = {
     "DeepVO": Row(lambda size: DeepVO(size=size), (384, 1280), (64, 128), views=5),
     "UnDeepVO": Row(lambda size: UnDeepVO(size=size), (128, 416), (64, 128), batch=4),
     "SfMNet": Row(lambda size: SfMNet(size=size), (128, 384), (64, 128), batch=4),
+    "VidLoc": Row(lambda size: VidLoc(size=size, head="mixture"), (224, 224), (96, 96), batch=2, views=16),
     "PoseNet": Row(lambda size: PoseNet(size=size, samples=40), (224, 224), (96, 96), batch=32, views=1),
     "MVSNet": Row(lambda _: MVSNet(num_depths=192), (512, 640), (64, 80), views=3),
     "RMVSNet": Row(lambda _: RMVSNet(num_depths=192), (512, 640), (64, 80), views=3),

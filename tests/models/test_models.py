@@ -32,6 +32,7 @@ from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.semi_global import SemiGlobalStereo
 from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
+from vo3d.models.vidloc import VidLoc
 from vo3d.sample import Sample
 
 
@@ -89,6 +90,19 @@ CASES = [
         overfit_steps=40,
         overfit_rate=3e-3,
         overfit_to=0.3,
+    ),
+    Case(
+        "VidLoc",
+        lambda size: VidLoc(size=size, trunk="resnet18", hidden=16, dropout=0.0),
+        poses=True,
+        overfit_steps=40,
+        overfit_rate=3e-3,
+        overfit_to=0.3,
+    ),
+    Case(
+        "VidLocMixture",
+        lambda size: VidLoc(size=size, trunk="resnet18", hidden=16, dropout=0.0, head="mixture", components=2),
+        poses=True,
     ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(

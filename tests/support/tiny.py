@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from vo3d.datasets.clips import ClipDataset
 from vo3d.geometry import se3
 from vo3d.model import Model, Prediction
-from vo3d.recording import Recording, RecordingDataset
+from vo3d.recording import Recording, RecordingDataset, Transform
 from vo3d.sample import Sample
 
 
@@ -109,6 +110,13 @@ class TinyClips(RecordingDataset):
             return Sample(image=sample.image, K=sample.K, scene=sample.scene, index=sample.index)
         shift = 0.01 * self.epoch
         return Sample(**{name: getattr(sample, name) for name in sample.given()} | {"image": sample.image + shift})
+
+
+class TinyWalks(ClipDataset):
+    """Clips of four frames of one recording."""
+
+    def __init__(self, frames: int = 20, transforms: Sequence[Transform] = ()) -> None:
+        super().__init__([TinyRecording(frames=frames)], clip_length=4, transforms=transforms)
 
 
 class DyingClips(TinyClips):
