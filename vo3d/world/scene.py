@@ -107,6 +107,15 @@ class Zoned(Protocol):
         ...
 
 
+@runtime_checkable
+class Illuminant(Protocol):
+    """The light at places that an open sky does not light; a dataclass, so that `moved` finds its tensors."""
+
+    def illumination(self, hits: Hits, solids: "Solids", offset: Float[Tensor, "3 n"]) -> Float[Tensor, "3 n"]:
+        """Compute the light on surface points; the solids and the points' `offset` are seen from one place."""
+        ...
+
+
 # A paint gives the reflectance (3 n, linear, 0..1), the share of sunlight that reaches each point (n) and, if anything
 # glows, the light that it gives by itself (3 n, linear). One that holds tensors of its own is a dataclass, so that
 # `moved` finds them.
@@ -233,13 +242,15 @@ class Scene:
     view_range: float  # metres; solids beyond are not drawn
     shadows: bool = False  # whether every solid casts a shadow on all others, found pixel by pixel
     lamps: Float[Tensor, "l 3"] | None = None  # the heads of street lamps, metres, that shine at night
+    indoors: "Illuminant | None" = None  # what lights a room, instead of an open sky
 
     def to(self, device: torch.device | str) -> "Scene":
         """Return the scene with what is drawn on `device`; the paths stay where they are, small and in float64."""
         paints = tuple(moved(paint, device) for paint in self.paints)
         lamps = None if self.lamps is None else self.lamps.to(device)
         solids, lattice = moved(self.solids, device), self.lattice.to(device)
-        return replace(self, solids=solids, lattice=lattice, paints=paints, lamps=lamps)
+        indoors = moved(self.indoors, device)
+        return replace(self, solids=solids, lattice=lattice, paints=paints, lamps=lamps, indoors=indoors)
 
     def objects(self, time: float) -> Float64[Tensor, "m 4 4"]:
         """Return `world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""
