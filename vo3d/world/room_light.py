@@ -44,7 +44,7 @@ class RoomLight:
     low: Float[Tensor, "3"]  # metres: the least corner of the room
     high: Float[Tensor, "3"]
     distance: Float[Tensor, "1 1 z y x"]  # metres to the nearest surface, at most `REACH`
-    reaches: Float[Tensor, "1 n z y x"]  # share of each light
+    reaches: Float[Tensor, "1 n _ _ _"]  # share of each light
     lights: Lights
     above: Triple  # light of walls and ceiling on what looks up
     below: Triple  # of walls and floor on what looks down
@@ -161,7 +161,7 @@ def _distances(solids: Solids, low: Tensor, high: Tensor) -> Float[Tensor, "1 1 
     return field[None, None]
 
 
-def _outside(kind: int, local: Float[Tensor, "*n 3"], half: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
+def _outside(kind: int, local: Float[Tensor, "z y x 3"], half: Float[Tensor, "3"]) -> Float[Tensor, "z y x"]:
     """Compute the signed distance from a solid, in its own axes; of an egg, and of an oval post, an estimate."""
     if kind == BALL:
         return (torch.linalg.vector_norm(local / half, dim=-1) - 1) * half.min()

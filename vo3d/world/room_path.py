@@ -11,9 +11,9 @@ from vo3d.world.path import RigidPath, Spline, knots
 from vo3d.world.scene import Dice, generator_of
 
 LEG = 1.6  # seconds between the way points that pull at the camera
-STEP = (0.25, 0.95)  # metres from a way point to the next; a spline goes no faster than they do
+STEP = (0.35, 1.1)  # metres from a way point to the next; a spline goes no faster than they do
 LOWEST, HIGHEST = 1.25, 1.7  # metres above the floor
-GAZE = (0.15, 1.25)  # radians that the gaze turns on a leg
+GAZE = (0.25, 1.4)  # radians that the gaze turns on a leg
 STEEPEST = 0.62  # radians below the horizon
 AHEAD = 1.6  # metres to the wall that is looked at, at least
 KNOT = 0.1  # seconds between the control points of the path
@@ -47,27 +47,28 @@ def wander(seed: int, space: Space, duration: float, rate: float) -> RigidPath:
 def _way_points(dice: Dice, space: Space, count: int) -> Float64[Tensor, "n 6"]:
     """Draw way points one after the other, at least 32: x, y, z, yaw, pitch, roll."""
     x, z = (dice.uniform(-0.8, 0.8) * half for half in space.free)
-    yaw, turn = dice.uniform(-math.pi, math.pi), 1.0
+    yaw, turn, heading = dice.uniform(-math.pi, math.pi), 1.0, dice.uniform(-math.pi, math.pi)
     rows = []
     for _ in range(max(count, 32)):
         height, pitch, roll = dice.uniform(LOWEST, HIGHEST), -dice.uniform(0.02, STEEPEST), dice.uniform(-0.06, 0.06)
         rows.append((x, space.floor - height, z, yaw, pitch, roll))
-        x, z = _next(dice, space.free, x, z)
-        turn = -turn if dice.chance(0.25) else turn
+        x, z, heading = _next(dice, space.free, x, z, heading)
+        turn = -turn if dice.chance(0.15) else turn
         steps = [turn * dice.uniform(*GAZE) for _ in range(4)]
         views = [yaw + step for step in steps]
         yaw = next((view for view in views if _ahead(space.room, x, z, view) > AHEAD), views[-1])
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def _next(dice: Dice, free: tuple[float, float], x: float, z: float) -> tuple[float, float]:
-    """Draw a place within the free rectangle, a step away; the middle of the rectangle if none is found."""
-    for _ in range(30):
-        angle, step = dice.uniform(-math.pi, math.pi), dice.uniform(*STEP)
+def _next(dice: Dice, free: tuple[float, float], x: float, z: float, heading: float) -> tuple[float, float, float]:
+    """Draw a place within the free rectangle, a step away and rather ahead; return it with the way that leads there."""
+    for number in range(40):
+        widest = min(1.0 + 0.2 * number, math.pi)
+        angle, step = heading + dice.uniform(-widest, widest), dice.uniform(*STEP)
         there = x + step * math.sin(angle), z + step * math.cos(angle)
         if abs(there[0]) < free[0] and abs(there[1]) < free[1]:
-            return there
-    return x / 2, z / 2
+            return *there, angle
+    return x / 2, z / 2, heading + math.pi
 
 
 def _ahead(room: tuple[float, float], x: float, z: float, yaw: float) -> float:

@@ -1,7 +1,7 @@
 """Times of a room: sun and sky before its window, or its lamps at night, drawn from a seed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,6 @@ from vo3d.world.room_light import Lights, RoomLight, Triple, room_light
 from vo3d.world.scene import Dice, Light, Solids, generator_of
 from vo3d.world.visit import Time
 
-TIMES: tuple[Time, ...] = ("day", "low-sun", "night")
 PANES = (3, 2)  # parts of the window, across and down, that light the room
 
 
@@ -42,10 +41,9 @@ def lit_room(
 ) -> tuple[Light, RoomLight, Float[Tensor, "l 3"]]:
     """Light a room at a time; return sun and sky, all its light, and how bright the shade of each lamp is."""
     if time == "any":
-        time = TIMES[int(torch.randint(len(TIMES), (), generator=generator_of(seed, "any time in a room")))]
+        time = list(MAKERS)[int(torch.randint(len(MAKERS), (), generator=generator_of(seed, "any time in a room")))]
     dice = Dice(generator_of(seed, f"{time} in a room"))
-    makers = {"day": _day, "low-sun": _low_sun, "night": _night}
-    light, sky, above, below = makers[time](dice, window)
+    light, sky, above, below = MAKERS[time](dice, window)
     glow = torch.zeros(len(lamps), 3)
     places, facing, colours, groups = _panes(window, sky)
     if max(light.sun) > 0:
@@ -62,8 +60,8 @@ def lit_room(
                 facing.append(torch.zeros(3))
                 colours.append(tint)
     lights = Lights(torch.stack(places), torch.stack(facing), torch.stack(colours))
-    middle = window.point(0, 0, 0)
-    edges = torch.stack((middle, window.point(1, 0, 0) - middle, window.point(0, 1, 0) - middle))
+    middle = window.point(0.0, 0.0, 0.0)
+    edges = torch.stack((middle, window.point(1.0, 0.0, 0.0) - middle, window.point(0.0, 1.0, 0.0) - middle))
     return light, room_light(solids, *box, lights, groups, edges, above, below), glow
 
 
@@ -85,7 +83,7 @@ def _add_patch(
     colours: list[Tensor], groups: list[int],
 ) -> None:  # fmt: skip
     """Add the light that the floor sends back from where the sun shines on it."""
-    sun, middle = torch.tensor(light.to_sun), window.point(0, 0, 0)
+    sun, middle = torch.tensor(light.to_sun), window.point(0.0, 0.0, 0.0)
     low, high = (torch.tensor(corner) for corner in box)
     ends = torch.where(sun > 0, (middle - low) / sun, (middle - high) / sun)
     place = middle - sun * (ends.clamp(min=0.2).min() - 0.15)
@@ -160,3 +158,10 @@ def _night(dice: Dice, window: Window) -> tuple[Light, Triple, Triple, Triple]:
         lamps=_scaled(lamp, dice.uniform(0.8, 1.1)),
     )
     return light, (0.02, 0.022, 0.03), _scaled(lamp, 0.22), _scaled(lamp, 0.18)
+
+
+MAKERS: dict[Time, Callable[[Dice, Window], tuple[Light, Triple, Triple, Triple]]] = {
+    "day": _day,
+    "low-sun": _low_sun,
+    "night": _night,
+}

@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
 from vo3d.world.primitives import within
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit, check_seed, chosen_visit
+from vo3d.world.visit import Time, Visit, check_seed, chosen_visit
 
 MOST_FRAMES = 1_000_000  # of a recording, whose poses are all held
 
@@ -304,6 +304,9 @@ def check_scene(kind: str, seed: int, frames: int, visit: Visit) -> None:
         if value != field.default and field.name not in obeyed:
             can = f"only {', '.join(obeyed)}" if obeyed else "no such choice"
             raise Vo3dError(f"{kind} has no {field.name} {value!r}: it knows {can}: leave it out")
+    times: tuple[str, ...] = getattr(_module(kind), "TIMES", get_args(Time))
+    if visit.time not in (*times, "any"):
+        raise Vo3dError(f"{kind} has no time {visit.time!r}: expected one of {', '.join(times)} or any")
 
 
 def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
@@ -336,7 +339,8 @@ def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None,
     """Build a scene of a kind, the same for the same arguments.
 
     A kind is one module in `vo3d/world/scenes` with `build(seeds, frames, sensor, visit) -> Scene`: the camera's path
-    must cover `frames` views at the sensor's rate. If it obeys some choices of a visit only, it names them in `OBEYS`.
+    must cover `frames` views at the sensor's rate. If it obeys some choices of a visit only, it names them in `OBEYS`,
+    and its times of day, if it has not all of them, in `TIMES`.
     Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2 frames, a choice that the kind does not obey, a
     camera that comes into a static solid.
     """

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 
-from vo3d.errors import Vo3dError
 from vo3d.world.furniture import (
     BIRCH,
     BLACK,
@@ -30,7 +29,7 @@ from vo3d.world.primitives import BALL, BOX, CYLINDER
 from vo3d.world.room_paints import LampShade, book, painting, plain, rug, tiles, timber, wallpaper
 from vo3d.world.room_path import Space, wander
 from vo3d.world.room_things import LARGE, SMALL, cushion, scatter
-from vo3d.world.room_times import TIMES, Window, lit_room
+from vo3d.world.room_times import MAKERS, Window, lit_room
 from vo3d.world.scene import Dice, Paint, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
 from vo3d.world.table_paints import printed, speckled, wooden
@@ -38,6 +37,7 @@ from vo3d.world.textures import noise_lattice
 from vo3d.world.visit import Seeds, Visit
 
 OBEYS = ("place_seed", "time_seed", "movers_seed", "path_seed", "time", "photographs")
+TIMES = tuple(MAKERS)
 FLOOR = 1.5  # metres from the world's origin down to the floor
 THICK = 0.16  # metres: the walls
 BESIDE = 0.95  # metres from the walls to where the camera goes
@@ -47,12 +47,7 @@ WINDOW, SHELVES, DOOR, SOFA = range(4)  # what the walls are for, in their order
 
 
 def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
-    """Build a room, put its things where this visit finds them, and lead a camera through it.
-
-    Raises Vo3dError for a time of day that no room has.
-    """
-    if visit.time not in (*TIMES, "any"):
-        raise Vo3dError(f"a room has no time {visit.time!r}: expected one of {', '.join(TIMES)} or any")
+    """Build a room, put its things where this visit finds them, and lead a camera through it."""
     solids = SolidList(MATERIAL_SIZE)
     place = Dice(generator_of(seeds.place, "room"))
     room = _Room(place.generator, solids, FLOOR, movers=Dice(generator_of(seeds.movers, "things")), visit=visit)
