@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
 from vo3d.world.primitives import TRIANGLE, within
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Visit, check_seed
+from vo3d.world.visit import Time, Visit, check_seed
 
 MOST_FRAMES = 1_000_000  # of a recording, whose poses are all held
 SHAPE_SIZE = 14  # numbers that a triangle has beyond those of all solids
@@ -105,6 +105,15 @@ class Zoned(Protocol):
 
     def classes(self, world: Float[Tensor, "3 n"]) -> Int[Tensor, " n"]:
         """Tell the class (`vo3d.world.labels`) of points of the surface, metres."""
+        ...
+
+
+@runtime_checkable
+class Illuminant(Protocol):
+    """The light at places that an open sky does not light; a dataclass, so that `moved` finds its tensors."""
+
+    def illumination(self, hits: Hits, solids: "Solids", offset: Float[Tensor, "3 n"]) -> Float[Tensor, "3 n"]:
+        """Compute the light on surface points; the solids and the points' `offset` are seen from one place."""
         ...
 
 
@@ -269,13 +278,15 @@ class Scene:
     view_range: float  # metres; solids beyond are not drawn
     shadows: bool = False  # whether every solid casts a shadow on all others, found pixel by pixel
     lamps: Float[Tensor, "l 3"] | None = None  # the heads of street lamps, metres, that shine at night
+    indoors: "Illuminant | None" = None  # what lights a room, instead of an open sky
 
     def to(self, device: torch.device | str) -> "Scene":
         """Return the scene with what is drawn on `device`; the paths stay where they are, small and in float64."""
         paints = tuple(moved(paint, device) for paint in self.paints)
         lamps = None if self.lamps is None else self.lamps.to(device)
         solids, lattice = moved(self.solids, device), self.lattice.to(device)
-        return replace(self, solids=solids, lattice=lattice, paints=paints, lamps=lamps)
+        indoors = moved(self.indoors, device)
+        return replace(self, solids=solids, lattice=lattice, paints=paints, lamps=lamps, indoors=indoors)
 
     def objects(self, time: float) -> Float64[Tensor, "m 4 4"]:
         """Return `world_T_object` of every id at a time in seconds; row 0, the static world, is the identity."""
@@ -329,13 +340,17 @@ def check_scene(kind: str, seed: int, frames: int, visit: Visit) -> None:
         if value != field.default and field.name not in obeyed:
             can = f"only {', '.join(obeyed)}" if obeyed else "no such choice"
             raise Vo3dError(f"{kind} has no {field.name} {value!r}: it knows {can}: leave it out")
+    times: tuple[str, ...] = getattr(_module(kind), "TIMES", get_args(Time))
+    if visit.time not in (*times, "any"):
+        raise Vo3dError(f"{kind} has no time {visit.time!r}: expected one of {', '.join(times)} or any")
 
 
 def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None, visit: Visit | None = None) -> Scene:
     """Build a scene of a kind, the same for the same arguments.
 
     A kind is one module in `vo3d/world/scenes` with `build(seeds, frames, sensor, visit) -> Scene`: the camera's path
-    must cover `frames` views at the sensor's rate. If it obeys some choices of a visit only, it names them in `OBEYS`.
+    must cover `frames` views at the sensor's rate. If it obeys some choices of a visit only, it names them in `OBEYS`,
+    and its times of day, if it has not all of them, in `TIMES`.
     Raises Vo3dError for an unknown kind, a seed below 0, fewer than 2 frames, a choice that the kind does not obey, a
     camera that comes into a static solid.
     """

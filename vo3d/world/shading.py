@@ -57,15 +57,11 @@ def shade(
             albedo[:, part], sunlit[part], *glowing = colour(hits.part(part))
             if glow is not None and glowing:
                 glow[:, part] = glowing[0]
-    if scene.shadows or scene.movers is not None:
-        solids, offset = scene.placed(time, torch.float64).seen_from(world_T_cam[:3, 3]), ray * depth
-        if scene.shadows:
-            sunlit = sunlit * lit(solids, offset, hits.normal, light.to_sun)
-        else:
-            sunlit = sunlit * _moving_shadows(light, solids, hits.plane, depth, offset)
-    illumination = _illumination(light, hits.normal, sunlit)
-    if light.dark:
-        illumination = illumination + lamp_light(scene, hits, world_T_cam, time)
+    if scene.indoors is not None:
+        solids = scene.placed(time, torch.float64).seen_from(world_T_cam[:3, 3])
+        illumination = scene.indoors.illumination(hits, solids, ray * depth)
+    else:
+        illumination = _outdoors(scene, hits, sunlit, depth, ray * depth, world_T_cam, time)
     radiance = albedo * illumination if glow is None else torch.addcmul(glow, albedo, illumination)
     far = 1 - torch.exp(depth * (ray * ray).sum(0).sqrt() * (-1.0 / light.haze))
     image[:, where] = torch.lerp(radiance, low_sky(light, ray), far)
@@ -125,6 +121,21 @@ def _curve(hits: Hits, solids: Solids, solid: Int[Tensor, " n"]) -> None:
     side = torch.where((turn[..., 2].T * hits.normal[:, where]).sum(0) < 0, -1.0, 1.0)
     normal = torch.stack((lean_x, lean_y, torch.ones_like(lean_x))) * side
     hits.normal[:, where] = functional.normalize((turn @ normal.T[..., None])[..., 0], dim=1).T
+
+
+def _outdoors(
+    scene: Scene, hits: Hits, sunlit: Tensor, depth: Tensor, offset: Tensor, world_T_cam: Tensor, time: float
+) -> Float[Tensor, "3 n"]:
+    """Compute the light of sun, sky and lamps on surface points; their `offset` is that from the camera."""
+    light = scene.light
+    if scene.shadows or scene.movers is not None:
+        solids = scene.placed(time, torch.float64).seen_from(world_T_cam[:3, 3])
+        if scene.shadows:
+            sunlit = sunlit * lit(solids, offset, hits.normal, light.to_sun)
+        else:
+            sunlit = sunlit * _moving_shadows(light, solids, hits.plane, depth, offset)
+    illumination = _illumination(light, hits.normal, sunlit)
+    return illumination + lamp_light(scene, hits, world_T_cam, time) if light.dark else illumination
 
 
 def _moving_shadows(
