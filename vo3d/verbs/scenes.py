@@ -9,7 +9,11 @@ from vo3d.errors import Vo3dError
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Motion, Time, Visit
 
-LAYOUTS = {"tabletop": ("dtu", "dtu-training"), "room": ("7scenes",)}  # of the other kinds: kitti
+Layout = Literal["kitti", "dtu", "dtu-training", "7scenes"]
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "tabletop": ("dtu", "dtu-training"),
+    "room": ("7scenes",),
+}  # of the other kinds: kitti
 
 
 def render(
@@ -18,7 +22,7 @@ def render(
     seed: int = 0,
     out: Path = Path("rendered"),
     size: str | None = None,
-    layout: Literal["kitti", "dtu", "dtu-training", "7scenes"] | None = None,
+    layout: Layout | None = None,
     sequences: list[int] = [],  # noqa: B006 (read only)
     stereo: bool = True,
     imu: bool = True,
@@ -73,7 +77,7 @@ def render(
         start: Of a drive, metres along the road at which the path begins.
         lateral: Of a drive, metres right of the road's middle; without it the motion's own lane or side walk.
     """
-    layouts = LAYOUTS.get(kind, ("kitti",))
+    layouts: tuple[Layout, ...] = LAYOUTS.get(kind, ("kitti",))
     if layout and layout not in layouts:
         raise Vo3dError(
             f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, rooms to 7scenes, drives to kitti"
