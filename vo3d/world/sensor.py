@@ -16,7 +16,7 @@ class Sensor:
 
     Height, pitch and roll are those at which the camera is mounted: the path adds its own on top. Convention: positive
     pitch looks up, positive roll turns the right side down, as R_x and R_z of `vo3d.world.path.RigidPath` do. Tables
-    are seen from a dome, whatever these are.
+    are seen from a dome, rooms from a hand, whatever these are.
 
     Raises Vo3dError for a number that no camera has.
     """
