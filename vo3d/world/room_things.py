@@ -139,7 +139,25 @@ def cushion(maker: Furniture, spot: Spot) -> None:
     maker.add(BALL, spot.at(0.0, 0.19, 0.0), (0.23, 0.21, 0.085), CLOTH, cloth, pitch=-0.35)
 
 
-SMALL: tuple[Maker, ...] = (cup, books, bowl, vase, carton, cup, jar, books, flowerpot, laptop, cup, carton, vase)
+SMALL: tuple[Maker, ...] = (
+    cup,
+    books,
+    bowl,
+    vase,
+    carton,
+    cup,
+    jar,
+    books,
+    flowerpot,
+    laptop,
+    cup,
+    carton,
+    vase,
+    books,
+    jar,
+    carton,
+    books,
+)
 LARGE: tuple[Maker, ...] = (ball, crate, stool, ball, crate)
 
 
