@@ -15,9 +15,8 @@ from vo3d.recording import Recording
 from vo3d.sample import Sample
 from vo3d.world.imu import ImuChoice, check_imu_asked_for, imu_errors_of, reading_times
 from vo3d.world.recorder import Recorder
-from vo3d.world.scene import several_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, several_seeds
 
 
 class RenderedRecording(Recording):

@@ -11,9 +11,8 @@ from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.geometry.view_selection import best_sources, frustum_scores
 from vo3d.world.recorder import Recorder
-from vo3d.world.scene import several_seeds
 from vo3d.world.sensor import Sensor, chosen_sensor
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, several_seeds
 
 DEPTH_RANGE = (3.0, 60.0)  # metres: from the bonnet to where a metre of baseline is an angle of one degree
 TYPICAL_DEPTH = 12.0  # metres, at which views are scored: near the geometric middle of the range

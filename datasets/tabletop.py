@@ -10,9 +10,8 @@ from torch import Tensor
 from vo3d.datasets.multiview import MultiViewDataset, RenderedScene
 from vo3d.errors import Vo3dError
 from vo3d.world.dome import DEPTH_RANGE, LIGHTS, VIEWS
-from vo3d.world.scene import distinct_seeds
 from vo3d.world.stills import Still, Stills
-from vo3d.world.visit import Visit
+from vo3d.world.visit import Visit, distinct_seeds
 
 
 class TabletopScene(RenderedScene):

@@ -71,13 +71,16 @@ def cast(solids: Solids, camera: Camera, world_T_cam: Float64[Tensor, "4 4"], vi
     pixel = torch.stack((left[:, None] + across, top[:, None] + down))
 
     # Normalised axes of a solid <- pixel (x, y, 1): one 3x3 matrix and one origin per solid, in float64.
-    local_R_world = solids.rotation.double().mT / solids.half.double()[..., None]
+    local_R_world, middle = solids.normalising(torch.float64)
     turn = (local_R_world @ world_T_cam[:3, :3] @ camera.K.inverse()).float()
-    origin = (local_R_world @ (world_T_cam[:3, 3] - solids.centre.double())[..., None])[..., 0].float()
+    origin = (local_R_world @ (world_T_cam[:3, 3] - middle)[..., None])[..., 0].float()
 
     nearest = torch.full((rows * columns, TILE * TILE), NOTHING, device=device)
     for kind, enter in ENTER.items():
-        who, where = _pairs((solids.kind == kind).nonzero()[:, 0], low, high, columns)
+        of_kind = (solids.kind == kind).nonzero()[:, 0]
+        if not len(of_kind):
+            continue
+        who, where = _pairs(of_kind, low, high, columns)
         start, matrix = origin[who], turn[who]
         corner = matrix @ torch.stack((left[where], top[where], torch.ones_like(left[where])), -1)[..., None] + 1e-9
         direction = [

@@ -11,6 +11,7 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry.camera import crop_intrinsics
 from vo3d.world.casting import TILE, Camera, Seen, cast
 from vo3d.world.labels import SKY
+from vo3d.world.primitives import TRIANGLE
 from vo3d.world.scene import Scene, Solids, Zoned
 from vo3d.world.sensor import Sensor
 from vo3d.world.shading import shade
@@ -96,7 +97,7 @@ def _render_band(
     classes = [camera.untile(_classes(scene, seen, camera, world_T_cam))] if label else []
     if samples == 1:
         radiance = camera.untile(shade(scene, seen, camera, world_T_cam, time))
-        solid = camera.untile(torch.where(seen.depth < torch.inf, seen.solid, -1))
+        solid = camera.untile(seen.of_solid(_surfaces(seen.solids), -1))
         return _soften_edges(radiance, solid), depth, mask, *classes
     K = camera.K.clone()
     K[:2] *= samples
@@ -105,6 +106,14 @@ def _render_band(
     fine_seen = cast(solids, fine, world_T_cam, scene.view_range)
     radiance = functional.avg_pool2d(fine.untile(shade(scene, fine_seen, fine, world_T_cam, time)), samples)
     return radiance, depth, mask, *classes
+
+
+def _surfaces(solids: Solids) -> Int[Tensor, " n"]:
+    """Number the solids, those of one mesh alike."""
+    number = torch.arange(len(solids), device=solids.kind.device)
+    if not solids.shape.shape[1]:
+        return number
+    return torch.where(solids.kind == TRIANGLE, len(solids) + solids.shape[:, 1].long(), number)
 
 
 def _classes(scene: Scene, seen: Seen, camera: Camera, world_T_cam: Float64[Tensor, "4 4"]) -> Int[Tensor, "t 64"]:

@@ -17,11 +17,12 @@ import vo3d.world.scenes
 from vo3d.errors import Vo3dError
 from vo3d.world.labels import UNKNOWN
 from vo3d.world.path import RigidPath
-from vo3d.world.primitives import within
+from vo3d.world.primitives import TRIANGLE, within
 from vo3d.world.sensor import Sensor
-from vo3d.world.visit import Time, Visit, check_seed, chosen_visit
+from vo3d.world.visit import Time, Visit, check_seed
 
 MOST_FRAMES = 1_000_000  # of a recording, whose poses are all held
+SHAPE_SIZE = 14  # numbers that a triangle has beyond those of all solids
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Solids:
     material: Float[Tensor, "n m"]
     object: Int[Tensor, " n"]  # 0: static
     label: Int[Tensor, " n"]  # class, see `vo3d.world.labels`
+    shape: Float[Tensor, "n s"]  # what a triangle has beyond that, see `SolidList.add`; s is 0 where none is
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -153,7 +155,21 @@ class Solids:
     def corners(self) -> Float[Tensor, "n 8 3"]:
         """Return the corners of the solids' boxes, from their centres: corner i has the signs of the bits of i."""
         ends = torch.tensor([-1.0, 1.0], device=self.half.device)
-        return (self.half[:, None] * torch.cartesian_prod(ends, ends, ends).flip(1)) @ self.rotation.mT
+        local = self.half[:, None] * torch.cartesian_prod(ends, ends, ends).flip(1)
+        if self.shape.shape[1]:  # the upper corners of a triangle are its apex
+            upper = (self.kind == TRIANGLE)[:, None] & (local[..., 1] < 0)
+            local[..., 0] = torch.where(upper, self.shape[:, :1] * self.half[:, :1], local[..., 0])
+        return local @ self.rotation.mT
+
+    def normalising(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 3"]]:
+        """Compute the maps into normalised axes (see `vo3d.world.primitives`): `local = matrix (p - middle)`."""
+        rotation, half, middle = self.rotation.to(dtype), self.half.to(dtype), self.centre.to(dtype)
+        matrix = rotation.mT / half[..., None]
+        if self.shape.shape[1]:  # x is sheared along y, so that the apex comes to stand over the base's middle
+            lean = 0.5 * self.shape[:, :1].to(dtype)
+            middle = middle + lean * half[:, :1] * rotation[..., 0]
+            matrix = torch.cat((matrix[:, :1] + lean[..., None] * matrix[:, 1:2], matrix[:, 1:]), 1)
+        return matrix, middle
 
 
 def generator_of(seed: int, part: str) -> torch.Generator:
@@ -181,6 +197,12 @@ class Dice:
         return options[int(torch.randint(len(options), (), generator=self.generator))]
 
 
+def turn_of(yaw: float, rotation: Sequence[float] | None = None) -> tuple[float, ...]:
+    """Return 9 numbers, row-major: those of `rotation`, or the turn by `yaw` about y (positive turns right)."""
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    return (cos, 0.0, sin, 0.0, 1.0, 0.0, -sin, 0.0, cos) if rotation is None else tuple(rotation)
+
+
 class SolidList:
     """Collects solids one by one while a scene is built."""
 
@@ -188,6 +210,7 @@ class SolidList:
         self.material_size = material_size
         self._numbers: list[tuple[float, ...]] = []
         self._codes: list[tuple[int, int, int, int]] = []
+        self._shapes: dict[int, Sequence[float]] = {}
 
     def add(
         self,
@@ -201,18 +224,30 @@ class SolidList:
         rotation: Sequence[float] | None = None,
         object_id: int = 0,
         label: int = UNKNOWN,
+        shape: Sequence[float] = (),
     ) -> None:
-        """Add one solid; its rotation is `yaw` about y (positive turns right) unless 9 numbers, row-major, say more."""
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        turned = (cos, 0.0, sin, 0.0, 1.0, 0.0, -sin, 0.0, cos) if rotation is None else tuple(rotation)
+        """Add one solid; its rotation is `yaw` about y (positive turns right) unless 9 numbers, row-major, say more.
+
+        `shape` is for triangles, which `vo3d.world.meshes.add_mesh` adds: x of the apex as a share of the half base,
+        the number of the mesh, then 3 rows of 4 numbers, the factors of 1, x and y (metres in the triangle's plane) in
+        the lean of the normal (its x and y where its z is 1) and the texture coordinates a, b.
+        """
         padded = tuple(material) + (0.0,) * (self.material_size - len(material))
-        self._numbers.append((*centre, *turned, *half, *padded))
+        if shape:
+            self._shapes[len(self._codes)] = shape
+        self._numbers.append((*centre, *turn_of(yaw, rotation), *half, *padded))
         self._codes.append((kind, paint, object_id, label))
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
     def build(self) -> Solids:
         """Return the collected solids as tensors."""
         numbers = torch.tensor(self._numbers, dtype=torch.float64).float()
         codes = torch.tensor(self._codes)
+        shape = torch.zeros(len(codes), SHAPE_SIZE if self._shapes else 0)
+        if self._shapes:
+            shape[list(self._shapes)] = torch.tensor(list(self._shapes.values()), dtype=torch.float64).float()
         return Solids(
             kind=codes[:, 0],
             centre=numbers[:, :3],
@@ -222,6 +257,7 @@ class SolidList:
             material=numbers[:, 15:],
             object=codes[:, 2],
             label=codes[:, 3],
+            shape=shape,
         )
 
 
@@ -307,32 +343,6 @@ def check_scene(kind: str, seed: int, frames: int, visit: Visit) -> None:
     times: tuple[str, ...] = getattr(_module(kind), "TIMES", get_args(Time))
     if visit.time not in (*times, "any"):
         raise Vo3dError(f"{kind} has no time {visit.time!r}: expected one of {', '.join(times)} or any")
-
-
-def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
-    """Return the numbers that `seeds` stands for; "0-999" are the thousand from 0 to 999.
-
-    Raises Vo3dError for other words, and for a number that comes twice.
-    """
-    if isinstance(seeds, str):
-        first, sign, last = seeds.partition("-")
-        if not (sign and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-            raise Vo3dError(f"seeds {seeds!r}: expected whole numbers, or a range such as '0-999'")
-        return range(int(first), int(last) + 1)
-    if len(set(seeds)) < len(seeds):
-        raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every scene needs its own")
-    return seeds
-
-
-def several_seeds(seeds: Sequence[int] | str, visit: Visit | None) -> Sequence[int]:
-    """Return the numbers of `distinct_seeds`; Vo3dError if a visit makes one recording of them all."""
-    seeds = distinct_seeds(seeds)
-    if chosen_visit(visit).is_fixed and len(seeds) > 1:
-        raise Vo3dError(
-            f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would be "
-            "one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"
-        )
-    return seeds
 
 
 def build_scene(kind: str, seed: int, frames: int, sensor: Sensor | None = None, visit: Visit | None = None) -> Scene:

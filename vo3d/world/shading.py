@@ -3,12 +3,13 @@
 from itertools import accumulate
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
+from torch.nn import functional
 
 from vo3d.world.casting import Camera, Seen
 from vo3d.world.lamps import lamp_light
-from vo3d.world.primitives import PLANE, local_normal
+from vo3d.world.primitives import PLANE, TRIANGLE, local_normal
 from vo3d.world.scene import Hits, Light, Scene, Solids, column
 from vo3d.world.shadows import lit, shaded, shadow_bounds
 from vo3d.world.sky import low_sky, sky_light
@@ -46,6 +47,8 @@ def shade(
     where = torch.cat(groups)
     depth, ray = depth[where], ray[:, where]
     hits = _surface(scene, solid_rows[:, solid[where]], depth, ray, ray_T_pixel, position)
+    if seen.solids.shape.shape[1]:
+        _curve(hits, seen.solids, solid[where])
     albedo, sunlit = torch.empty_like(hits.world), torch.empty_like(depth)
     glow = torch.zeros_like(hits.world) if light.dark or light.wet > 0 else None
     for colour, group, end in zip(scene.paints, groups, accumulate(map(len, groups)), strict=True):
@@ -77,6 +80,8 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
     normal = normal / half
     normal = normal * (normal * normal).sum(0).rsqrt()
     direction = into_solid(ray)
+    if scene.solids.shape.shape[1]:  # the side of a triangle that the ray meets
+        normal = torch.where((kind == TRIANGLE) & (direction[2] * normal[2] > 0), -normal, normal)
     slope = (direction * normal).sum(0).clamp(max=-STEEPEST)
     # a runs along x, or z on the faces that look along x; b runs down y, or along z on those that look along y.
     flat, sideways = axis == 1, axis == 0
@@ -115,6 +120,22 @@ def _outdoors(
             sunlit = sunlit * _moving_shadows(light, solids, hits.plane, depth, offset)
     illumination = _illumination(light, hits.normal, sunlit)
     return illumination + lamp_light(scene, hits, world_T_cam, time) if light.dark else illumination
+
+
+def _curve(hits: Hits, solids: Solids, solid: Int[Tensor, " n"]) -> None:
+    """Give the points of triangles, in place, the normal and the texture coordinates of their mesh."""
+    where = (solids.kind[solid] == TRIANGLE).nonzero()[:, 0]
+    solid = solid[where]
+    start, x_slope, y_slope = solids.shape[solid, 2:].T.view(3, 4, -1)
+    x, y = hits.local[:2, where]
+    lean_x, lean_y, hits.a[where], hits.b[where] = start + x_slope * x + y_slope * y
+    for step in range(2):  # until here a and b were the triangle's own x and y
+        right, down = hits.a_step[step, where], hits.b_step[step, where]
+        hits.a_step[step, where], hits.b_step[step, where] = (x_slope * right + y_slope * down)[2:]
+    turn = solids.rotation[solid]
+    side = torch.where((turn[..., 2].T * hits.normal[:, where]).sum(0) < 0, -1.0, 1.0)
+    normal = torch.stack((lean_x, lean_y, torch.ones_like(lean_x))) * side
+    hits.normal[:, where] = functional.normalize((turn @ normal.T[..., None])[..., 0], dim=1).T
 
 
 def _moving_shadows(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vo3d.world.primitives import BALL, BOX, CYLINDER, ENTER, PLANE, Triple
+from vo3d.world.primitives import BALL, BOX, CYLINDER, ENTER, PLANE, TRIANGLE, Triple
 from vo3d.world.scene import Solids
 
 SKIN = 3e-4  # metres that a point is lifted off its surface, so that no solid shades itself by rounding
@@ -29,7 +29,7 @@ def lit(
     sunlit = (normal * sun[:, None]).sum(0) > 0
     open_ = sunlit.nonzero()[:, 0]
     points = world[:, open_] + SKIN * normal[:, open_]
-    for kind in (BOX, BALL, CYLINDER):  # houses darken most: what they do, nothing else needs to
+    for kind in (BOX, BALL, CYLINDER, TRIANGLE):  # houses darken most: what they do, nothing else needs to
         dark = _shaded_runs(solids.select((solids.kind == kind).nonzero()[:, 0]), ENTER[kind], points, sun)
         sunlit[open_[dark]] = False
         open_, points = open_[~dark], points[:, ~dark]
@@ -57,12 +57,12 @@ def _shaded_runs(solids: Solids, enter: Enter, points: Float[Tensor, "3 n"], sun
     for axis in range(3):
         touch &= low[:, axis, None] < most[:, axis]
         touch &= high[:, axis, None] > least[:, axis]
-    local_R_world = solids.rotation.mT / solids.half[..., None]
+    local_R_world, middle = solids.normalising()
     direction = (local_R_world @ sun + 1e-9)[..., None]  # m 3 1
     hits = torch.zeros(len(low), RUN, device=points.device)
     for pairs in torch.split(touch.nonzero(), MOST_PAIRS):
         run, who = pairs.T
-        origin = local_R_world[who] @ (runs[:, run].transpose(0, 1) - solids.centre[who, :, None])
+        origin = local_R_world[who] @ (runs[:, run].transpose(0, 1) - middle[who, :, None])
         ray = direction[who]
         t = enter((origin[:, 0], origin[:, 1], origin[:, 2]), (ray[:, 0], ray[:, 1], ray[:, 2]))
         hits.index_add_(0, run, (t < torch.inf).float())
@@ -74,14 +74,14 @@ def shaded(
 ) -> Bool[Tensor, " n"]:
     """Find which points lie in the shadow of a solid, testing the pairs (solid `owner`, point index `point`)."""
     dark = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    local_R_world = solids.rotation.mT / solids.half[..., None]
+    local_R_world, middle = solids.normalising()
     direction = local_R_world @ torch.tensor(to_sun, device=points.device) + 1e-9
     for kind, enter in ENTER.items():
         if kind == PLANE:
             continue
         chosen = (solids.kind[owner] == kind).nonzero()[:, 0]
         who, where = owner[chosen], point[chosen]
-        offset = points[where] - solids.centre[who]
+        offset = points[where] - middle[who]
         origin = (local_R_world[who] @ offset[..., None])[..., 0].T
         ray = direction[who].T
         hit = enter((origin[0], origin[1], origin[2]), (ray[0], ray[1], ray[2])) < torch.inf

@@ -1,6 +1,7 @@
 """Visits: the place, time, movers and path that a scene is drawn from, each with a seed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
@@ -88,3 +89,29 @@ def check_seed(seed: int, named: str) -> None:
     """Raise Vo3dError, which begins with a name, unless a number can be a seed."""
     if not 0 <= seed <= MOST_SEED:
         raise Vo3dError(f"{named}: expected a whole number of at least 0 and at most {MOST_SEED}")
+
+
+def distinct_seeds(seeds: Sequence[int] | str) -> Sequence[int]:
+    """Return the numbers that `seeds` stands for; "0-999" are the thousand from 0 to 999.
+
+    Raises Vo3dError for other words, and for a number that comes twice.
+    """
+    if isinstance(seeds, str):
+        first, sign, last = seeds.partition("-")
+        if not (sign and first.isdigit() and last.isdigit() and int(first) <= int(last)):
+            raise Vo3dError(f"seeds {seeds!r}: expected whole numbers, or a range such as '0-999'")
+        return range(int(first), int(last) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise Vo3dError(f"seeds {list(seeds)}: one is named twice; every scene needs its own")
+    return seeds
+
+
+def several_seeds(seeds: Sequence[int] | str, visit: Visit | None) -> Sequence[int]:
+    """Return the numbers of `distinct_seeds`; Vo3dError if a visit makes one recording of them all."""
+    seeds = distinct_seeds(seeds)
+    if chosen_visit(visit).is_fixed and len(seeds) > 1:
+        raise Vo3dError(
+            f"{len(seeds)} seeds beside a visit of which every part has a seed of its own: their recordings would be "
+            "one: give one seed, or leave out place_seed, time_seed, movers_seed or path_seed"
+        )
+    return seeds
