@@ -125,7 +125,7 @@ def test_files_read_back_to_the_same_samples(tmp_path):
 
 
 def test_bad_arguments_are_named(tmp_path):
-    with pytest.raises(Vo3dError, match="no scene kind 'moon': expected one of street"):
+    with pytest.raises(Vo3dError, match="no scene kind 'moon': expected one of room, street"):
         Rendered("moon", [0])
     with pytest.raises(Vo3dError, match="1 frames of 'street': expected at least 2"):
         render_to_kitti("street", 1, 0, tmp_path, (32, 96))

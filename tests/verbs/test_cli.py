@@ -169,6 +169,13 @@ def test_render_writes_a_sequence_that_the_loader_reads(tmp_path: Path, capsys: 
     assert "street" in complaint(capsys, "render", "moon", "--out", tmp_path / "moon")
 
 
+def test_render_writes_a_room_as_7scenes_does(tmp_path: Path) -> None:
+    words = ["render", "room", "--frames", "2", "--size", "24x32", "--place-seed", "7", "--sequences", "1", "1"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "room-0007" / "TestSplit.txt").read_text() == "sequence2\n"
+    assert sorted(path.name for path in (tmp_path / "room-0007" / "seq-02").iterdir())[-1] == "frame-000001.pose.txt"
+
+
 def test_switches_need_no_value_and_dashes_are_as_good_as_underscores() -> None:
     words = "scene --num-views 5 --mesh --no-report --refine false --size=480x640 --views a --slab -1 --stereo"
     expected = "scene --num_views 5 --mesh=true --report=false --refine false --size=480x640 --views a --slab -1"

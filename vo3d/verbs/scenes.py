@@ -9,7 +9,7 @@ from vo3d.errors import Vo3dError
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Motion, Time, Visit
 
-STILLS = ("tabletop",)  # kinds of scenes that are looked at, not driven through
+LAYOUTS = {"tabletop": ("dtu", "dtu-training"), "room": ("7scenes",)}  # of the other kinds: kitti
 
 
 def render(
@@ -18,7 +18,8 @@ def render(
     seed: int = 0,
     out: Path = Path("rendered"),
     size: str | None = None,
-    layout: Literal["kitti", "dtu", "dtu-training"] | None = None,
+    layout: Literal["kitti", "dtu", "dtu-training", "7scenes"] | None = None,
+    sequences: list[int] = [],  # noqa: B006 (read only)
     stereo: bool = True,
     imu: bool = True,
     truth: bool = True,
@@ -35,7 +36,7 @@ def render(
     start: float = 0.0,
     lateral: float | None = None,
 ) -> None:
-    """Write one scene of the rendered world: a drive in KITTI's layout, or a table as a scan in MVSNet's and DTU's.
+    """Write one scene of the rendered world: a drive as KITTI's, a table as DTU's or MVSNet's, a room as 7-Scenes'.
 
     Example: vo3d render street --frames 400 --seed 7 --out data/street
 
@@ -43,17 +44,23 @@ def render(
 
     Example: vo3d render tabletop --seed 7 --size 480x640 --out data/tables
 
+    Example: vo3d render room --place-seed 7 --frames 300 --sequences 3 2 --out data/rooms
+
     Args:
-        kind: The kind of scene: street or tabletop.
-        frames: Number of frames of a drive (400), of views of a table (49).
+        kind: The kind of scene: street, tabletop or room.
+        frames: Number of frames of a drive (400), of each sequence of a room (500), of views of a table (49).
         seed: What the scene and the path are drawn from; equal seeds give equal files.
-        out: The folder that will hold sequences/ and poses/ (kitti), scan7/ (dtu), Rectified/ and so on (dtu-training).
-        size: Rows and columns of the images, such as 480x640; without it 128x416 of a drive, as in DTU of a table.
-        layout: kitti for a drive; for a table dtu (MVSNet's, with true depth and cloud), or dtu-training.
+        out: The folder that will hold sequences/ and poses/ (kitti), scan7/ (dtu), Rectified/ and so on (dtu-training),
+            room-0007/ (7scenes).
+        size: Rows and columns of the images, such as 480x640; without it 128x416 of a drive, as in DTU of a table, as
+            in 7-Scenes of a room.
+        layout: kitti for a drive; for a table dtu (MVSNet's, with true depth and cloud), or dtu-training; 7scenes for a
+            room.
+        sequences: Of a room, how many for training and how many for testing; without it 3 2.
         stereo: Of a drive, also write the right camera.
         imu: Of a drive, also write inertial readings, ten between two frames.
         truth: Of a drive, also write depth, ids and motions of what moves, classes, its seeds and a contact sheet.
-        time: Of a drive, its light and weather; any draws one.
+        time: Of a drive or a room, its light and weather; any draws one.
         motion: Of a drive, the camera's; any draws one.
         traffic: Of a drive, how much moves, as a multiple of the usual; 0 for nothing.
         photographs: Put pictures and textures of photographs into the scene; they come with the extra textures.
@@ -66,9 +73,14 @@ def render(
         start: Of a drive, metres along the road at which the path begins.
         lateral: Of a drive, metres right of the road's middle; without it the motion's own lane or side walk.
     """
-    layout = layout or ("dtu" if kind in STILLS else "kitti")
-    if (layout == "kitti") == (kind in STILLS):
-        raise Vo3dError(f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, drives to kitti")
+    layouts = LAYOUTS.get(kind, ("kitti",))
+    if layout and layout not in layouts:
+        raise Vo3dError(
+            f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, rooms to 7scenes, drives to kitti"
+        )
+    layout = layout or layouts[0]
+    if sequences and (layout != "7scenes" or len(sequences) != 2):
+        raise Vo3dError(f"--sequences {sequences}: of a {kind}: expected two numbers, of a room alone: or leave it out")
     chosen: dict[str, Any] = {} if size is None else {"size": _rows_and_columns(size)}
     visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
     if layout == "kitti":
@@ -89,15 +101,23 @@ def render(
             **drive,
         )
         return
-    from vo3d.world.table_files import render_to_dtu, render_to_dtu_training
-
     drives = (("sensor", sensor is None), ("imu-errors", imu_errors is None), ("stereo", stereo), ("imu", imu),
               ("truth", truth))  # fmt: skip
     for name, absent in drives:
         if not absent:
+            of = "7-Scenes" if layout == "7scenes" else "DTU"
             raise Vo3dError(
-                f"--{name} is of a drive, not of a {kind}, which DTU's camera sees in DTU's layout: leave it out"
+                f"--{name} is of a drive, not of a {kind}, which the camera of {of} sees in its layout: leave it out"
             )
+    if layout == "7scenes":
+        from vo3d.world.room_files import render_to_7scenes
+
+        if sequences:
+            chosen["sequences"] = tuple(sequences)
+        render_to_7scenes(kind, 500 if frames is None else frames, seed, out, visit=visit, **chosen)
+        return
+    from vo3d.world.table_files import render_to_dtu, render_to_dtu_training
+
     if frames is not None:
         chosen["views"] = frames
     (render_to_dtu if layout == "dtu" else render_to_dtu_training)(seed, out, visit=visit, **chosen)

@@ -57,7 +57,7 @@ def add_mesh(
     points = vertices[faces]
     middle = 0.5 * (points[:, 0] + points[:, 1]) - half[:, 1:2] * turn[..., 1]
     flat = (points - middle[:, None]) @ turn  # m corners 3, z = 0
-    place = vertices.unique(dim=0, return_inverse=True)[1]
+    place = torch.unique(vertices, dim=0, return_inverse=True)[1]
     normal = _corner_normals(points, place[faces], turn[..., 2], crease) @ turn
     axis = turn[..., 2].abs().argmax(1, keepdim=True).expand(-1, 3)
     ab = _as_on_a_box(points, axis) if texture is None else texture.double().cpu()[faces]
