@@ -166,7 +166,7 @@ def _without_meshes(solids: Solids) -> Solids:
     if not solids.shape.shape[1]:
         return solids
     mesh = torch.where(solids.kind == TRIANGLE, solids.shape[:, 1].long(), -1)
-    first = [int((mesh == number).nonzero()[0, 0]) for number in mesh.unique().tolist() if number >= 0]
+    first = [int((mesh == number).nonzero()[0, 0]) for number in sorted(set(mesh.tolist())) if number >= 0]
     corners = solids.corners() + solids.centre[:, None]
     kept = solids.select(torch.cat(((mesh < 0).nonzero()[:, 0], torch.tensor(first, dtype=torch.long))))
     for row, number in enumerate(first, len(kept) - len(first)):
@@ -180,12 +180,13 @@ def _without_meshes(solids: Solids) -> Solids:
 def _outside(kind: int, local: Float[Tensor, "z y x 3"], half: Float[Tensor, "3"]) -> Float[Tensor, "z y x"]:
     """Compute the signed distance from a solid, in its own axes; of an egg, and of an oval post, an estimate."""
     if kind == BALL:
-        return (torch.linalg.vector_norm(local / half, dim=-1) - 1) * half.min()
+        egg: Tensor = (torch.linalg.vector_norm(local / half, dim=-1) - 1) * half.min()
+        return egg
     beyond = local.abs() - half
     if kind == CYLINDER:
         round_ = torch.hypot(local[..., 0] / half[0], local[..., 2] / half[2]) - 1
         beyond = torch.stack((round_ * torch.minimum(half[0], half[2]), beyond[..., 1]), -1)
-    outer = torch.linalg.vector_norm(beyond.clamp(min=0), dim=-1)
+    outer: Tensor = torch.linalg.vector_norm(beyond.clamp(min=0), dim=-1)
     return outer + beyond.amax(-1).clamp(max=0)
 
 
