@@ -3,9 +3,12 @@
 Example: `python tools/readme_pictures.py --what street --out docs/images/street.png`
 
 Example: `python tools/readme_pictures.py --what world --out docs/images/world.png`
+
+Example: `python tools/readme_pictures.py --what room --out docs/images/room.png`
 """
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -14,6 +17,7 @@ import matplotlib as mpl
 import torch
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +32,8 @@ SIZE = (160, 520)
 NEAREST, FARTHEST = 4.0, 120.0  # metres of the colours' ends
 CLEAN = Sensor(samples=2, noise=0.0)
 PLACE, FRAME, SHEET_SIZE, COLUMNS = 7, 60, (160, 416), 3
+ROOM, ROOM_FRAMES, ROOM_SIZE = 1, (0, 60, 120, 180), (168, 224)
+OTHER_ROOMS = ((6, 60), (8, 60), (9, 60), (7, 60))  # seed, frame
 CAMERAS = {
     "focal 0.45, height 2.2 m": replace(CLEAN, focal=0.45, height=2.2),
     "focal 1.3": replace(CLEAN, focal=1.3),
@@ -38,11 +44,9 @@ CAMERAS = {
 }
 
 
-def coloured(depth: Tensor) -> Tensor:
+def coloured(depth: Tensor, nearest: float = NEAREST, farthest: float = FARTHEST) -> Tensor:
     """Depth (h w), metres, as colours (3 h w): near bright, far dark, sky black."""
-    place = (depth.clamp(NEAREST, FARTHEST).log() - torch.tensor(NEAREST).log()) / torch.tensor(
-        FARTHEST / NEAREST
-    ).log()
+    place = (depth.clamp(nearest, farthest) / nearest).log() / math.log(farthest / nearest)
     colours = torch.from_numpy(colormaps["magma"](1 - place.numpy())[..., :3]).permute(2, 0, 1).float()
     return colours * (depth > 0)
 
@@ -76,17 +80,39 @@ def world(out: Path) -> None:
     figure.savefig(out, dpi=100)
 
 
+def room(out: Path) -> None:
+    """Draw views along a path through a room with their depth, its times of day, and other rooms."""
+    here = Visit(place_seed=ROOM, time_seed=1, movers_seed=0, path_seed=1)
+    shots: list[tuple[str, Visit, int]] = [(f"after {frame / 10:g} s", here, frame) for frame in ROOM_FRAMES]
+    shots += [(f"time {time}", replace(here, time=time), ROOM_FRAMES[0]) for time in ("low-sun", "night")]
+    shots += [("things moved", replace(here, movers_seed=3), ROOM_FRAMES[0])]
+    shots += [(f"room {seed}", Visit(place_seed=seed), frame) for seed, frame in OTHER_ROOMS]
+    figure, axes = plt.subplots(3, 4, figsize=(10.4, 6.4), layout="constrained")
+    pictures: list[tuple[str, Tensor]] = []
+    for words, visit, index in shots:
+        frame = Recorder("room", 1, 600, ROOM_SIZE, replace(CLEAN, focal=0.6), visit=visit).frame(index)
+        pictures.append((words, frame.image.float() / 255))
+        if words == shots[0][0]:
+            pictures.append(("its depth", coloured(frame.depth, 0.8, 6.0)))
+    for axis, (words, picture) in zip(axes.flat, pictures, strict=True):
+        axis.imshow(picture.permute(1, 2, 0).numpy())
+        axis.set_title(words, fontsize=9)
+        axis.axis("off")
+    figure.savefig(out, dpi=100)
+    Image.open(out).convert("RGB").quantize(255, kmeans=2).save(out, optimize=True)
+
+
 def main() -> None:
     """Write a picture."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--what", choices=("street", "world"), default="street")
+    parser.add_argument("--what", choices=("street", "world", "room"), default="street")
     parser.add_argument("--out", type=Path, default=Path("docs/images/street.png"))
     arguments = parser.parse_args()
     mpl.use("Agg")
     if arguments.what == "street":
         write_image(arguments.out, street())
     else:
-        world(arguments.out)
+        {"world": world, "room": room}[arguments.what](arguments.out)
 
 
 if __name__ == "__main__":

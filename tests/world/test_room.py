@@ -12,6 +12,7 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.camera import backproject, project
 from vo3d.geometry.rotations import axis_rotation, so3_log
+from vo3d.world.primitives import TRIANGLE
 from vo3d.world.recorder import Recorder
 from vo3d.world.render import pinhole_camera, render
 from vo3d.world.scene import build_scene, scene_kinds
@@ -22,6 +23,7 @@ from vo3d.world.visit import Visit
 SIZE = (48, 64)
 SENSOR = Sensor(rate=10.0, focal=525 / 640, noise=0.0)
 FRAMES = 300
+FIELDS = ("kind", "centre", "rotation", "half", "paint", "material", "shape")
 
 
 @cache
@@ -36,7 +38,8 @@ def positions(scene):
 
 def same(one, other):
     """Whether two scenes' solids are equal, one by one."""
-    return torch.cat([(getattr(one, name) == getattr(other, name)).view(len(one), -1) for name in vars(one)], 1).all(1)
+    rows = [torch.cat([getattr(each, name).reshape(len(one), -1) for name in FIELDS], 1) for each in (one, other)]
+    return (rows[0] == rows[1]).all(1)
 
 
 def test_a_room_depends_on_its_own_seeds_alone():
@@ -57,7 +60,7 @@ def test_what_can_be_moved_is_moved_by_another_seed_and_looks_the_same():
     first, second = room().solids, room(movers=1).solids
     assert len(first) == len(second)
     kept = same(first, second)
-    assert 0.4 < float(kept.float().mean()) < 0.9
+    assert 0.25 < float(kept.float().mean()) < 0.9
     for name in ("kind", "half", "paint", "material"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
     apart = (first.centre - second.centre).norm(dim=1)[~kept]
@@ -69,7 +72,8 @@ def test_what_can_be_moved_is_moved_by_another_seed_and_looks_the_same():
 def test_a_room_is_closed_and_holds_its_furniture(place):
     """No sky but through the window, from any place, in any direction."""
     scene = room(place)
-    assert 250 < len(scene.solids) < 700
+    assert 250 < int((scene.solids.kind != TRIANGLE).sum()) < 600
+    assert len(scene.solids) < 3500
     light = scene.indoors
     size = light.high - light.low
     assert 3.7 < float(size[0]) < 4.6
@@ -82,7 +86,9 @@ def test_a_room_is_closed_and_holds_its_furniture(place):
     for angles in torch.rand(8, 3, generator=generator, dtype=torch.float64):
         turn = axis_rotation(1, 6.283 * angles[0]) @ axis_rotation(0, 2.4 * angles[1] - 1.2)
         world_T_cam = se3.from_rotation_translation(turn, torch.tensor([angles[2] - 0.5, 0.0, 0.5 - angles[2]]))
-        depth = render(scene, camera, world_T_cam, 0.0).depth
+        view = render(scene, camera, world_T_cam, 0.0)
+        depth = view.depth
+        assert view.radiance.isfinite().all()
         ray = backproject(camera.K, torch.ones(SIZE, dtype=torch.float64))[depth == 0] @ turn.mT
         along = ((middle - world_T_cam[:3, 3]) @ out) / (ray @ out)
         there = world_T_cam[:3, 3] + along[:, None] * ray - middle
@@ -113,10 +119,13 @@ def test_the_camera_goes_like_a_hand_and_keeps_a_quarter_of_a_metre_from_everyth
     yaw = torch.atan2(ahead[:, 0], ahead[:, 2])
     assert len((yaw * 4 / torch.pi).floor().unique()) >= 5  # of eight directions
     around = torch.nn.functional.normalize(torch.randn(40, 3, generator=torch.Generator().manual_seed(1)), dim=1) * 0.25
+    mesh = scene.solids.kind == TRIANGLE
+    solid, triangle = (scene.solids.select(chosen.nonzero()[:, 0]) for chosen in (~mesh, mesh))
+    corners = (triangle.corners() + triangle.centre[:, None]).flatten(0, 1)
     for point in position[::20].float():
-        assert not contain(scene.solids, point + around[0]).any()
+        assert float((corners - point).norm(dim=1).min()) > 0.25
         for offset in around:
-            assert not contain(scene.solids, point + offset).any()
+            assert not contain(solid, point + offset).any()
 
 
 @pytest.mark.parametrize("place", range(2))

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 
 from vo3d.geometry.rotations import axis_rotation
+from vo3d.world.meshes import Mesh, add_mesh, bent_sheet, revolved
 from vo3d.world.posters import printed
 from vo3d.world.primitives import BALL, BOX, CYLINDER
 from vo3d.world.scene import Dice, SolidList
@@ -23,6 +24,7 @@ CLOTHS = ((0.22, 0.24, 0.27), (0.09, 0.13, 0.22), (0.40, 0.29, 0.10), (0.30, 0.1
 COVERS = ((0.45, 0.08, 0.07), (0.08, 0.16, 0.33), (0.10, 0.25, 0.17), (0.55, 0.43, 0.15), (0.62, 0.58, 0.50),
           (0.10, 0.10, 0.11), (0.35, 0.20, 0.12), (0.55, 0.28, 0.12), (0.25, 0.33, 0.40),
           (0.36, 0.14, 0.26))  # fmt: skip
+ROUND = 10  # corners of what is round
 INKS = ((0.72, 0.70, 0.62), (0.70, 0.56, 0.22), (0.06, 0.06, 0.07), (0.60, 0.16, 0.12))
 
 
@@ -54,10 +56,22 @@ class Furniture(Dice):
         pitch: float = 0.0, roll: float = 0.0, yaw: float = 0.0,
     ) -> None:  # fmt: skip
         """Add a solid whose middle is at a spot; it is rolled, then pitched, then turned in its axes."""
-        angles = torch.tensor([spot.yaw + yaw, pitch, roll], dtype=torch.float64)
-        turn = axis_rotation(1, angles[0]) @ axis_rotation(0, angles[1]) @ axis_rotation(2, angles[2])
         centre = (spot.x, self.floor - spot.up, spot.z)
-        self.solids.add(kind, centre, half, paint=paint, material=material, rotation=turn.flatten().tolist())
+        self.solids.add(
+            kind, centre, half, paint=paint, material=material, rotation=_turned(spot.yaw + yaw, pitch, roll)
+        )
+
+    def mesh(
+        self, spot: Spot, mesh: Mesh, paint: int, material: Sequence[float], pitch: float = 0.0, yaw: float = 0.0
+    ) -> None:
+        """Add a mesh whose origin is at a spot; it is pitched, then turned in its axes."""
+        centre = (spot.x, self.floor - spot.up, spot.z)
+        add_mesh(self.solids, *mesh, centre=centre, paint=paint, material=material,
+                 rotation=_turned(spot.yaw + yaw, pitch, 0.0))  # fmt: skip
+
+    def turned(self, spot: Spot, profile: Sequence[tuple[float, float]], material: Sequence[float]) -> None:
+        """Add a surface of revolution that stands on a spot; its profile is (radius, height), metres."""
+        self.mesh(spot, revolved([(radius, -up) for radius, up in profile], ROUND), PLAIN, material)
 
     def box(self, spot: Spot, size: Triple, paint: int, material: Sequence[float], yaw: float = 0.0) -> None:
         """Add an upright box of a size (width, height, depth) that stands on a spot."""
@@ -224,9 +238,10 @@ class Furniture(Dice):
         """Put a plant in a pot."""
         pot = self.choose((TERRACOTTA, WHITE, GREY))
         wide = 0.10 + 0.05 * height
-        self.post(spot, wide, 1.7 * wide, PLAIN, self.smooth(pot))  # type: ignore[arg-type]
-        self.post(spot.at(0.0, 1.5 * wide, 0.0), 1.1 * wide, 0.3 * wide, PLAIN, self.smooth(pot))  # type: ignore[arg-type]
-        self.post(spot.at(0.0, 1.7 * wide, 0.0), 0.9 * wide, 0.014, CLOTH, self.cloth((0.05, 0.035, 0.025)))
+        rim = 1.7 * wide
+        pot_profile = ((0.7 * wide, 0.0), (wide, 0.8 * rim), (1.1 * wide, 0.8 * rim), (1.1 * wide, rim),
+                       (0.95 * wide, rim), (0.95 * wide, 0.9 * rim), (0.0, 0.9 * rim))  # fmt: skip
+        self.turned(spot, pot_profile, self.smooth(pot))  # type: ignore[arg-type]
         leaves = int(8 + 10 * height)
         for number in range(leaves):
             turn, share = 2.4 * number + self.uniform(-0.3, 0.3), (number + 1.0) / leaves
@@ -236,18 +251,20 @@ class Furniture(Dice):
             size = self.uniform(0.8, 1.2) * (0.08 + 0.07 * height)
             tone = self.uniform(0.75, 1.25)
             green = (0.05 * tone, 0.13 * tone, 0.035, 0.13 * tone, 0.24 * tone, 0.07, 0.3, 0.06, share)
-            self.add(BALL, leaf, (0.42 * size, 0.1 * size, size), LEAVES, green, pitch=self.uniform(-0.1, 0.7),
-                     yaw=turn - spot.yaw)  # fmt: skip
+            # A sheet faces -z and stands up: laid back by its pitch it points away from the stem.
+            blade = bent_sheet((0.1 * size, 0.7 * size, 0.8 * size, 0.5 * size, 0.0), 2 * size, across=0.9, along=0.9,
+                               steps=2)  # fmt: skip
+            self.mesh(leaf, blade, LEAVES, green, pitch=-self.uniform(0.5, 1.2), yaw=turn - spot.yaw)
             if number % 3 == 0:
                 self.post(spot.at(0.3 * out * math.sin(turn), 1.7 * wide, 0.3 * out * math.cos(turn)), 0.006,
                           up - 1.7 * wide, PLAIN, self.smooth((0.16, 0.20, 0.08)))  # fmt: skip
 
     # Lamps; each notes where its light is.
 
-    def shade(self, spot: Spot, radius: float, height: float) -> None:
+    def shade(self, spot: Spot, radius: float, height: float, upper: float = 0.7) -> None:
         """Add a lamp's shade, its middle at the spot, and note the lamp."""
-        number = float(len(self.lamps))
-        self.add(CYLINDER, spot, (radius, height / 2, radius), SHADE, (*self.smooth((0.72, 0.66, 0.54)), number))
+        material = (*self.smooth((0.72, 0.66, 0.54)), float(len(self.lamps)))
+        self.mesh(spot, revolved([(upper * radius, -height / 2), (radius, height / 2)], 2 * ROUND), SHADE, material)
         self.lamps.append(spot)
 
     def standing_lamp(self, spot: Spot) -> None:
@@ -259,8 +276,8 @@ class Furniture(Dice):
     def table_lamp(self, spot: Spot) -> None:
         """Stand a lamp on a table."""
         colour = self.shaded(GREY, COVERS)
-        self.add(BALL, spot.at(0.0, 0.09, 0.0), (0.075, 0.09, 0.075), PLAIN, self.smooth(colour))
-        self.post(spot, 0.06, 0.02, PLAIN, self.smooth(colour))
+        foot = ((0.0, 0.18), (0.02, 0.18), (0.05, 0.14), (0.08, 0.08), (0.07, 0.03), (0.05, 0.0))
+        self.turned(spot, foot, self.smooth(colour))
         self.post(spot, 0.012, 0.26, PLAIN, self.smooth(STEEL))
         self.shade(spot.at(0.0, 0.31, 0.0), 0.13, 0.17)
 
@@ -268,7 +285,9 @@ class Furniture(Dice):
         """Hang a lamp from the ceiling, whose height is that of the spot."""
         self.post(spot.at(0.0, -0.03, 0.0), 0.05, 0.03, PLAIN, self.smooth(WHITE))
         self.post(spot.at(0.0, -drop, 0.0), 0.006, drop, PLAIN, self.smooth(BLACK))
-        self.shade(spot.at(0.0, -drop + 0.09, 0.0), 0.21, 0.18)
+        self.shade(spot.at(0.0, -drop + 0.09, 0.0), 0.23, 0.18, 0.35)
+        self.add(BALL, spot.at(0.0, -drop + 0.06, 0.0), (0.05, 0.05, 0.05), SHADE,
+                 (*self.smooth(WHITE), float(len(self.lamps) - 1)))  # fmt: skip
 
 
 @dataclass
@@ -293,6 +312,13 @@ class Chair:
         else:
             for up in (0.56, 0.67, 0.78):
                 maker.board(spot.at(0.0, up, 0.19), (0.33, 0.06, 0.018), wood)
+
+
+def _turned(yaw: float, pitch: float, roll: float) -> list[float]:
+    """Return the rotation that rolls, then pitches, then turns, nine numbers row by row."""
+    y, x, z = torch.tensor([yaw, pitch, roll], dtype=torch.float64)
+    turn: list[float] = (axis_rotation(1, y) @ axis_rotation(0, x) @ axis_rotation(2, z)).flatten().tolist()
+    return turn
 
 
 def moved_by(spot: Spot, dice: Dice, metres: float, turn: float) -> Spot:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from vo3d.world.primitives import BALL, CYLINDER
+from vo3d.world.primitives import BALL, CYLINDER, TRIANGLE
 from vo3d.world.scene import Hits, Solids, column
 from vo3d.world.shadows import lit
 
@@ -121,7 +121,7 @@ def room_light(
     """
     least, most = torch.tensor(low), torch.tensor(high)
     inside = ((solids.centre > least) & (solids.centre < most)).all(1).nonzero()[:, 0]
-    distance = _distances(solids.select(inside), least, most)
+    distance = _distances(_without_meshes(solids.select(inside)), least, most)
     reaches = {group: _reach(distance, least, most, lights.place[group]) for group in dict.fromkeys(groups)}
     shares = torch.cat([reaches[group] for group in groups], 1) if groups else distance.new_zeros(1, 0, 2, 2, 2)
     return RoomLight(least, most, distance, shares, lights, above, below, window)
@@ -161,15 +161,32 @@ def _distances(solids: Solids, low: Tensor, high: Tensor) -> Float[Tensor, "1 1 
     return field[None, None]
 
 
+def _without_meshes(solids: Solids) -> Solids:
+    """Return the solids with an egg of its size in the place of every mesh: close enough for soft shadows."""
+    if not solids.shape.shape[1]:
+        return solids
+    mesh = torch.where(solids.kind == TRIANGLE, solids.shape[:, 1].long(), -1)
+    first = [int((mesh == number).nonzero()[0, 0]) for number in sorted(set(mesh.tolist())) if number >= 0]
+    corners = solids.corners() + solids.centre[:, None]
+    kept = solids.select(torch.cat(((mesh < 0).nonzero()[:, 0], torch.tensor(first, dtype=torch.long))))
+    for row, number in enumerate(first, len(kept) - len(first)):
+        part = corners[mesh == mesh[number]].flatten(0, 1)
+        low, high = part.amin(0), part.amax(0)
+        kept.kind[row], kept.centre[row], kept.half[row] = BALL, (low + high) / 2, (high - low) / 2
+        kept.rotation[row] = torch.eye(3)
+    return kept
+
+
 def _outside(kind: int, local: Float[Tensor, "z y x 3"], half: Float[Tensor, "3"]) -> Float[Tensor, "z y x"]:
     """Compute the signed distance from a solid, in its own axes; of an egg, and of an oval post, an estimate."""
     if kind == BALL:
-        return (torch.linalg.vector_norm(local / half, dim=-1) - 1) * half.min()
+        egg: Tensor = (torch.linalg.vector_norm(local / half, dim=-1) - 1) * half.min()
+        return egg
     beyond = local.abs() - half
     if kind == CYLINDER:
         round_ = torch.hypot(local[..., 0] / half[0], local[..., 2] / half[2]) - 1
         beyond = torch.stack((round_ * torch.minimum(half[0], half[2]), beyond[..., 1]), -1)
-    outer = torch.linalg.vector_norm(beyond.clamp(min=0), dim=-1)
+    outer: Tensor = torch.linalg.vector_norm(beyond.clamp(min=0), dim=-1)
     return outer + beyond.amax(-1).clamp(max=0)
 
 

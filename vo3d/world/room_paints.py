@@ -24,12 +24,22 @@ def plain(hits: Hits) -> tuple[Tensor, Tensor]:
 
 def timber(hits: Hits) -> tuple[Tensor, Tensor]:
     """Paint a sawn board (own: angle of its grain)."""
-    angle = hits.material[OWN]
-    x, y = angle.cos() * hits.a - angle.sin() * hits.b, angle.sin() * hits.a + angle.cos() * hits.b
-    grain = _noise(hits, x * 0.06, y, 4)
-    rings = (0.5 + 0.5 * grain[0]).clamp(0, 1)
-    colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], rings)
-    return _finished(colour * (1 + hits.material[AMOUNT] * 0.6 * grain[1]))
+    x, y = _along(hits)
+    return _finished(_sawn(hits, x, y))
+
+
+def parquet(hits: Hits) -> tuple[Tensor, Tensor]:
+    """Paint a floor of boards, each of its own tone (own: angle of the boards; their width, metres)."""
+    x, y = _along(hits)
+    board = hits.material[OWN + 1]
+    seed, row = hits.material[SEED], (y / board).floor()
+    x = x + 8 * board * cell_hash(row, row, seed)
+    number = (x / (8 * board)).floor()
+    footprint = torch.sqrt(hits.a_footprint * hits.b_footprint)
+    fade = (1.5 - footprint / board).clamp(0, 1)
+    tone = 1 + 0.45 * (cell_hash(number, row, seed + 1.0) - 0.5) * fade
+    gaps = pulses(y, board, 0.025, footprint) + pulses(x, 8 * board, 0.004, footprint)
+    return _finished(_sawn(hits, x + 3.7 * number, y + 1.3 * row) * tone * (1 - 0.55 * gaps))
 
 
 def wallpaper(hits: Hits) -> tuple[Tensor, Tensor]:
@@ -144,6 +154,19 @@ def _noise(hits: Hits, a: Tensor, b: Tensor, octaves: int) -> Float[Tensor, "2 n
     seed = hits.material[SEED] * 5.3 + 0.61 * hits.axis
     footprint = torch.sqrt(hits.a_footprint * hits.b_footprint)
     return fractal_noise(hits.lattice, a + seed, b + 1.7 * seed, footprint, hits.material[WAVELENGTH], octaves, 0.75)
+
+
+def _along(hits: Hits) -> tuple[Tensor, Tensor]:
+    """Return coordinates along and across the grain, metres."""
+    angle = hits.material[OWN]
+    return angle.cos() * hits.a - angle.sin() * hits.b, angle.sin() * hits.a + angle.cos() * hits.b
+
+
+def _sawn(hits: Hits, x: Tensor, y: Tensor) -> Float[Tensor, "3 n"]:
+    """Compute the colour of wood that is grained along x."""
+    grain = _noise(hits, x * 0.06, y, 4)
+    colour = torch.lerp(hits.material[COLOUR], hits.material[SECOND], (0.5 + 0.5 * grain[0]).clamp(0, 1))
+    return colour * (1 + hits.material[AMOUNT] * 0.6 * grain[1])
 
 
 def _shapes(hits: Hits, x: Tensor, y: Tensor, soft: Tensor) -> Float[Tensor, "3 n"]:

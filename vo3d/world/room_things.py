@@ -22,6 +22,7 @@ from vo3d.world.furniture import (
     Spot,
     moved_by,
 )
+from vo3d.world.meshes import superellipsoid
 from vo3d.world.primitives import BALL, BOX, CYLINDER
 from vo3d.world.scene import Dice
 
@@ -32,9 +33,12 @@ STAYS = 0.55  # share of the things that a visit finds where they belong
 def cup(maker: Furniture, spot: Spot) -> None:
     """Put down a mug with its handle."""
     glaze = maker.smooth(maker.shaded(GREY, (*COVERS, WHITE, WHITE)))
-    maker.post(spot, 0.04, 0.095, PLAIN, glaze)
-    maker.post(spot.at(0.0, 0.0935, 0.0), 0.035, 0.002, PLAIN, maker.smooth((0.06, 0.035, 0.02)))
-    maker.box(spot.at(0.052, 0.022, 0.0), (0.028, 0.052, 0.011), PLAIN, glaze)
+    side = ((0.0, 0.003), (0.03, 0.0), (0.039, 0.015), (0.042, 0.095), (0.037, 0.095), (0.035, 0.01), (0.0, 0.008))
+    maker.turned(spot, side, glaze)
+    maker.post(spot.at(0.0, 0.068, 0.0), 0.035, 0.002, PLAIN, maker.smooth((0.06, 0.035, 0.02)))
+    for up, size in ((0.026, (0.026, 0.008, 0.01)), (0.068, (0.026, 0.008, 0.01)), (0.03, (0.008, 0.042, 0.01))):
+        out = 0.05 if size[1] < 0.02 else 0.061
+        maker.box(spot.at(out, up, 0.0), size, PLAIN, glaze)
 
 
 def books(maker: Furniture, spot: Spot) -> None:
@@ -49,21 +53,26 @@ def books(maker: Furniture, spot: Spot) -> None:
 
 def bowl(maker: Furniture, spot: Spot) -> None:
     """Put down a bowl of fruit."""
-    maker.add(CYLINDER, spot.at(0.0, 0.03, 0.0), (0.11, 0.03, 0.11), PLAIN, maker.smooth(maker.shaded(WHITE, COVERS)))
+    side = ((0.05, 0.0), (0.05, 0.012), (0.10, 0.035), (0.13, 0.075), (0.122, 0.075), (0.09, 0.04), (0.0, 0.03))
+    maker.turned(spot, side, maker.smooth(maker.shaded(WHITE, (*COVERS, WHITE))))
     fruit = ((0.50, 0.09, 0.05), (0.55, 0.32, 0.05), (0.25, 0.36, 0.07))
     for number in range(5):
         turn, size = 1.3 * number, maker.uniform(0.03, 0.038)
-        out = 0.0 if number == 4 else 0.055
-        where = spot.at(out * math.sin(turn), 0.075 + 0.035 * (number == 4), out * math.cos(turn))
+        out = 0.0 if number == 4 else 0.052
+        where = spot.at(out * math.sin(turn), 0.068 + 0.035 * (number == 4), out * math.cos(turn))
         maker.add(BALL, where, (size, size, size), PLAIN, maker.smooth(maker.shaded(GREY, fruit), 0.3, 0.03))
 
 
 def vase(maker: Furniture, spot: Spot) -> None:
-    """Put down a vase of a few dry stalks."""
+    """Put down a vase, of one of three shapes."""
     glaze, size = maker.smooth(maker.shaded(GREY, (*COVERS, WHITE)), 0.2), maker.uniform(0.8, 1.15)
-    maker.add(BALL, spot.at(0.0, 0.075 * size, 0.0), (0.06 * size, 0.08 * size, 0.06 * size), PLAIN, glaze)
-    maker.post(spot, 0.04 * size, 0.015, PLAIN, glaze)
-    maker.post(spot.at(0.0, 0.13 * size, 0.0), 0.025 * size, 0.06 * size, PLAIN, glaze)
+    shapes = (
+        ((0.04, 0.0), (0.07, 0.05), (0.075, 0.09), (0.05, 0.15), (0.025, 0.19), (0.035, 0.23), (0.027, 0.23)),
+        ((0.05, 0.0), (0.045, 0.02), (0.06, 0.13), (0.065, 0.2), (0.045, 0.23), (0.05, 0.25), (0.04, 0.25)),
+        ((0.05, 0.0), (0.085, 0.04), (0.09, 0.08), (0.06, 0.13), (0.04, 0.14), (0.045, 0.16), (0.035, 0.16)),
+    )
+    side = shapes[int(maker.uniform(0.0, 2.999))]
+    maker.turned(spot, [(size * radius, size * up) for radius, up in (*side, (0.02, 0.1), (0.0, 0.1))], glaze)
 
 
 def carton(maker: Furniture, spot: Spot) -> None:
@@ -101,7 +110,7 @@ def ball(maker: Furniture, spot: Spot) -> None:
     """Lay a ball on the floor."""
     size = maker.uniform(0.10, 0.14)
     first, second = maker.shaded(GREY, COVERS), maker.shaded(WHITE, (*COVERS, WHITE))
-    material = (*first, *second, 0.3, 0.08, maker.uniform(0.0, 1.0), 0.0, 0.08, 0.0, 0.0)
+    material = (*first, *second, 0.3, 0.08, maker.uniform(0.0, 1.0), 0.09, 0.005)
     maker.add(BALL, spot.at(0.0, size, 0.0), (size, size, size), TILED if maker.chance(0.4) else PLAIN, material)
 
 
@@ -136,10 +145,29 @@ def flowerpot(maker: Furniture, spot: Spot) -> None:
 def cushion(maker: Furniture, spot: Spot) -> None:
     """Lean a cushion against what is behind it."""
     cloth = maker.cloth(maker.shaded(GREY, (*CLOTHS, *COVERS)))
-    maker.add(BALL, spot.at(0.0, 0.19, 0.0), (0.23, 0.21, 0.085), CLOTH, cloth, pitch=-0.35)
+    shape = superellipsoid((0.22, 0.075, 0.21), round_=7.0, upright=2.0, steps=3)
+    maker.mesh(spot.at(0.0, 0.2, 0.0), shape, CLOTH, cloth, pitch=math.pi / 2 - 0.35)
 
 
-SMALL: tuple[Maker, ...] = (cup, books, bowl, vase, carton, cup, jar, books, flowerpot, laptop, cup, carton, vase)
+SMALL: tuple[Maker, ...] = (
+    cup,
+    books,
+    bowl,
+    vase,
+    carton,
+    cup,
+    jar,
+    books,
+    flowerpot,
+    laptop,
+    cup,
+    carton,
+    vase,
+    books,
+    jar,
+    carton,
+    books,
+)
 LARGE: tuple[Maker, ...] = (ball, crate, stool, ball, crate)
 
 

@@ -49,8 +49,8 @@ def lit_room(
     if max(light.sun) > 0:
         _add_patch(light, window, box, places, facing, colours, groups)
     if light.dark:
-        on = [dice.chance(0.6) for _ in lamps]
-        on[-1] = on[-1] or not any(on)
+        on = [dice.chance(0.6) for _ in lamps[:-1]]
+        on.append(dice.chance(0.8) or not any(on))  # that below the ceiling
         for number, lamp in enumerate(lamps):
             tint = torch.tensor(light.lamps) * dice.uniform(0.8, 1.2) * (1.5 if number == len(lamps) - 1 else 0.8)
             if on[number]:

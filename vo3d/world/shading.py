@@ -107,6 +107,21 @@ def _surface(scene: Scene, rows: Tensor, depth: Tensor, ray: Tensor, ray_T_pixel
     )
 
 
+def _outdoors(
+    scene: Scene, hits: Hits, sunlit: Tensor, depth: Tensor, offset: Tensor, world_T_cam: Tensor, time: float
+) -> Float[Tensor, "3 n"]:
+    """Compute the light of sun, sky and lamps on surface points; their `offset` is that from the camera."""
+    light = scene.light
+    if scene.shadows or scene.movers is not None:
+        solids = scene.placed(time, torch.float64).seen_from(world_T_cam[:3, 3])
+        if scene.shadows:
+            sunlit = sunlit * lit(solids, offset, hits.normal, light.to_sun)
+        else:
+            sunlit = sunlit * _moving_shadows(light, solids, hits.plane, depth, offset)
+    illumination = _illumination(light, hits.normal, sunlit)
+    return illumination + lamp_light(scene, hits, world_T_cam, time) if light.dark else illumination
+
+
 def _curve(hits: Hits, solids: Solids, solid: Int[Tensor, " n"]) -> None:
     """Give the points of triangles, in place, the normal and the texture coordinates of their mesh."""
     where = (solids.kind[solid] == TRIANGLE).nonzero()[:, 0]
@@ -121,21 +136,6 @@ def _curve(hits: Hits, solids: Solids, solid: Int[Tensor, " n"]) -> None:
     side = torch.where((turn[..., 2].T * hits.normal[:, where]).sum(0) < 0, -1.0, 1.0)
     normal = torch.stack((lean_x, lean_y, torch.ones_like(lean_x))) * side
     hits.normal[:, where] = functional.normalize((turn @ normal.T[..., None])[..., 0], dim=1).T
-
-
-def _outdoors(
-    scene: Scene, hits: Hits, sunlit: Tensor, depth: Tensor, offset: Tensor, world_T_cam: Tensor, time: float
-) -> Float[Tensor, "3 n"]:
-    """Compute the light of sun, sky and lamps on surface points; their `offset` is that from the camera."""
-    light = scene.light
-    if scene.shadows or scene.movers is not None:
-        solids = scene.placed(time, torch.float64).seen_from(world_T_cam[:3, 3])
-        if scene.shadows:
-            sunlit = sunlit * lit(solids, offset, hits.normal, light.to_sun)
-        else:
-            sunlit = sunlit * _moving_shadows(light, solids, hits.plane, depth, offset)
-    illumination = _illumination(light, hits.normal, sunlit)
-    return illumination + lamp_light(scene, hits, world_T_cam, time) if light.dark else illumination
 
 
 def _moving_shadows(

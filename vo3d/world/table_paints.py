@@ -68,7 +68,7 @@ def _turned(hits: Hits, angle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _fine_noise(hits: Hits, x: Tensor, y: Tensor, footprint: Tensor, wavelength: Tensor) -> Float[Tensor, "2 n"]:
     """Compute fractal noise down to what the closest pixel resolves, without octaves that have faded everywhere."""
-    resolved = math.log2(max(float(wavelength.max() / footprint.min()), 1.0))
+    resolved = math.log2(max(float(wavelength.max() / footprint.min().clamp(min=1e-6)), 1.0))
     octaves = min(max(math.ceil(resolved), 1), MOST_OCTAVES)
     return fractal_noise(hits.lattice, x, y, footprint, wavelength, octaves, 0.8)
 

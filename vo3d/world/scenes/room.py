@@ -26,13 +26,13 @@ from vo3d.world.furniture import (
 from vo3d.world.paints import MATERIAL_SIZE, foliage
 from vo3d.world.photographs import Pictures, photographs
 from vo3d.world.primitives import BALL, BOX, CYLINDER
-from vo3d.world.room_paints import LampShade, book, painting, plain, rug, tiles, timber, wallpaper
+from vo3d.world.room_paints import LampShade, book, painting, parquet, plain, rug, tiles, timber, wallpaper
 from vo3d.world.room_path import Space, wander
 from vo3d.world.room_things import LARGE, SMALL, cushion, scatter
 from vo3d.world.room_times import MAKERS, Window, lit_room
 from vo3d.world.scene import Dice, Paint, Scene, SolidList, generator_of
 from vo3d.world.sensor import Sensor
-from vo3d.world.table_paints import printed, speckled, wooden
+from vo3d.world.table_paints import printed, speckled
 from vo3d.world.textures import noise_lattice
 from vo3d.world.visit import Seeds, Visit
 
@@ -55,7 +55,7 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     room.furnish()
     built = solids.build()
     light, indoors, glow = lit_room(seeds.time, visit.time, room.window, room.lamps, room.extent, built)
-    paints: list[Paint] = [plain, timber, wallpaper, tiles, book, painting, rug, wooden, speckled, foliage,
+    paints: list[Paint] = [plain, timber, wallpaper, tiles, book, painting, rug, parquet, speckled, foliage,
                            LampShade(glow), printed]  # fmt: skip
     if visit.photographs:
         paints.append(Pictures(photographs().pictures))
@@ -145,10 +145,10 @@ class _Room(Furniture):
         half = (self.width / 2 + THICK, 0.1, self.length / 2 + THICK)
         kind, seed = self.uniform(0.0, 1.0), self.uniform(0.0, 1.0)
         first = self.shaded(OAK, (OAK, WALNUT, PINE_FLOOR, BIRCH))
-        dark = tuple(0.68 * c for c in first)
+        dark = tuple(0.8 * c for c in first)
         if kind < 0.65:
             angle = 0.0 if self.chance(0.5) else math.pi / 2
-            paint, material = BOARDS, (*first, *dark, 0.4, 0.02, seed, angle, self.uniform(0.1, 0.2))
+            paint, material = BOARDS, (*first, *dark, 0.22, 0.02, seed, angle, self.uniform(0.1, 0.2))
         elif kind < 0.85:
             tone = self.shaded(WHITE, ((0.45, 0.42, 0.38), (0.35, 0.25, 0.18), (0.30, 0.31, 0.32)))
             paint, material = TILED, (*tone, *(0.6 * c for c in tone), 0.14, 0.1, seed, self.uniform(0.25, 0.45), 0.006)
