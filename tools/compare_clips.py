@@ -5,8 +5,10 @@
 
 A model that takes clips of any length is run along the test recordings of its run in clips of each length by the task
 relocalisation, the other way round through `vo3d.datasets.backwards`. Medians are over all frames of all recordings.
-A model of single images is run once: it is a horizontal line. Nothing is trained. The fewest frames that a recording
-may have are those of the longest clip.
+A model of single images is run once: it is a horizontal line. Beside it stands what its answers are worth once those of
+a clip's frames are averaged, each brought to the middle frame by the true motion between them: the most that a clip
+could gain if errors of neighbouring frames were noise, and no error of the motion. Nothing is trained. The fewest
+frames that a recording may have are those of the longest clip.
 """
 
 import json
@@ -18,14 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float64
 from jsonargparse import auto_cli
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vo3d.datasets.backwards import Backwards
 from vo3d.errors import Vo3dError
-from vo3d.evaluation.tasks.relocalisation import KEY, Relocalisation
+from vo3d.evaluation.tasks.relocalisation import FOLDER, KEY, Relocalisation
+from vo3d.formats.relocalisation import Relocalised, read_all_relocalised
+from vo3d.geometry import rotations, se3
 from vo3d.inference.devices import choose_device
 from vo3d.inference.pretrained import load_into
+from vo3d.metrics.relocalisation import pose_errors
 from vo3d.model import Model
 from vo3d.recording import RecordingDataset
 from vo3d.report.canvas import (
@@ -45,7 +53,8 @@ from vo3d.settings.run_folder import find_checkpoint, read_run
 from vo3d.settings.trust import allowing
 
 LENGTHS = [1, 2, 5, 10, 20, 40]
-FORWARDS, BACKWARDS = "forwards", "backwards"
+FORWARDS, BACKWARDS, AVERAGED = "forwards", "backwards", "averaged along the true motion"
+LINES = {FORWARDS: "-", BACKWARDS: "--", AVERAGED: ":"}
 MEDIANS = ("median_position_m_pooled", "median_rotation_deg_pooled")
 UNITS = ("median position error (m)", "median rotation error (deg)")
 
@@ -55,7 +64,7 @@ class Row:
     """The median errors of the runs of one label, in clips of one length, one way."""
 
     label: str
-    way: str  # of `FORWARDS`, `BACKWARDS`
+    way: str  # of `LINES`
     length: int | None  # frames of a clip; None: the model looks at single images
     medians: list[tuple[float, float]]  # of each run: metres, degrees
 
@@ -143,10 +152,33 @@ def measure(
             sys.stderr.write(f"{run}: {way}, clips of {length or 1}\n")
             with tempfile.TemporaryDirectory() as folder:
                 task = Relocalisation(length or 1)
-                mean = task.run(model, walked, Path(folder), device=choose_device(device), progress=False).mean
-            metres, degrees = (float(mean[key] or 0.0) for key in MEDIANS)
-            found[way, length] = (metres, degrees)
+                result = task.run(model, walked, Path(folder), device=choose_device(device), progress=False)
+                metres, degrees = (float(result.mean[key] or 0.0) for key in MEDIANS)
+                found[way, length] = (metres, degrees)
+                if single:
+                    tables = [*read_all_relocalised(Path(folder) / FOLDER, [*result.sequences]).values()]
+                    found |= {(AVERAGED, frames): averaged_median(tables, frames) for frames in lengths}
     return found
+
+
+def averaged_median(tables: Sequence[Relocalised], length: int) -> tuple[float, float]:
+    """Compute the median errors (metres, degrees) of poses averaged over `length` frames along the true motion."""
+    errors = torch.cat([pose_errors(one.truth, averaged(one.truth, one.estimate, length)) for one in tables])
+    metres, degrees = errors.quantile(0.5, dim=0).tolist()
+    return metres, degrees
+
+
+def averaged(
+    truth: Float64[Tensor, "n 4 4"], estimate: Float64[Tensor, "n 4 4"], length: int
+) -> Float64[Tensor, "n 4 4"]:
+    """Average the poses of `length` frames around each, fewer at the ends, moved to it by the true motion."""
+    found = []
+    for at, pose in enumerate(truth):
+        near = slice(max(0, at - (length - 1) // 2), at + length // 2 + 1)
+        moved = estimate[near] @ se3.inverse(truth[near]) @ pose
+        turn = rotations.mean_rotation(moved[:, :3, :3])
+        found.append(se3.from_rotation_translation(turn, moved[:, :3, 3].mean(0)))
+    return torch.stack(found)
 
 
 def _dataset(spec: dict[str, Any] | None, where: str, opened: dict[str, RecordingDataset]) -> RecordingDataset:
@@ -194,7 +226,7 @@ def plot_lengths(rows: Sequence[Row]) -> "matplotlib.figure.Figure":
         dress(axes, "frames in a clip (log scale)", unit)
         for label, way in dict.fromkeys((row.label, row.way) for row in rows):
             curve = [row for row in rows if (row.label, row.way) == (label, way)]
-            style: Style = {**styles[label], "markersize": 4.5, "linestyle": "--" if way == BACKWARDS else "-"}
+            style: Style = {**styles[label], "markersize": 4.5, "linestyle": LINES[way]}
             if curve[0].length is None:
                 curve, at, style = curve * 2, list(ends), plain(style)
             else:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import compare_clips
 from tiny import TinyRecording, Whole
+from vo3d.geometry import rotations, se3
+from vo3d.metrics.relocalisation import pose_errors
 from vo3d.model import Model, Prediction, Window
 from vo3d.sample import Sample
 
@@ -96,18 +98,39 @@ def test_errors_fall_with_the_length_and_are_told_apart_by_the_way(
     assert "| clips | forwards | 4 | 2 | 0.500 (0.250 to 0.750) | 0.00 (0.00 to 0.00) |" in lines
     assert "| clips | backwards | 12 | 2 | 0.333 (0.167 to 0.500) | 0.00 (0.00 to 0.00) |" in lines
     assert "| single | forwards | 1 (single images) | 1 | 0.500 | 0.00 |" in lines
-    assert len(lines) == 2 + 6 + 1
+    assert "| single | averaged along the true motion | 12 | 1 | 0.500 | 0.00 |" in lines  # all are off by the same
+    assert len(lines) == 2 + 6 + 1 + 3
     assert (tmp_path / "clips.png").stat().st_size > 10_000
     rows = [compare_clips.Row(**row) for row in json.loads((tmp_path / "clips.json").read_text())]
     metres, _ = compare_clips.plot_lengths(rows).axes
-    forth, back, single = metres.lines
+    forth, back, single, averaged = metres.lines
     assert list(forth.get_xdata()) == [1, 4, 12]
     assert list(forth.get_ydata()) == pytest.approx([2, 0.5, 1 / 6])
     assert list(back.get_ydata()) == pytest.approx([2, 1, 1 / 3])  # one frame has no way
     assert list(single.get_ydata()) == [0.5, 0.5]
+    assert (list(averaged.get_xdata()), averaged.get_linestyle()) == ([1, 4, 12], ":")
     assert (forth.get_linestyle(), back.get_linestyle(), metres.get_xscale()) == ("-", "--", "log")
     (band,) = metres.collections
     assert band.get_datalim(metres.transData).y1 == pytest.approx(3)
+
+
+def test_averaging_along_the_true_motion_leaves_of_noise_what_it_should_and_of_a_common_error_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(400, 6, generator=generator, dtype=torch.float64)
+    truth = se3.exp(torch.arange(400)[:, None] * torch.tensor([0.1, 0, 0, 0, 0.02, 0], dtype=torch.float64))
+    noisy = truth.clone()
+    noisy[:, :3, 3] += 0.1 * noise[:, :3]
+    noisy[:, :3, :3] = truth[:, :3, :3] @ rotations.so3_exp(0.01 * noise[:, 3:])
+    single, many = (
+        pose_errors(truth, compare_clips.averaged(truth, noisy, length)).square().mean(0).sqrt() for length in (1, 25)
+    )
+    assert single[0].item() == pytest.approx(0.1 * 3**0.5, rel=0.05)
+    # a turn about the middle frame moves what is far from it: only rotations are averages alone
+    assert (single / many)[1].item() == pytest.approx(5, rel=0.15)
+    common = se3.exp(torch.tensor([0.2, 0, 0, 0, 0.1, 0], dtype=torch.float64)) @ truth
+    for length in (1, 4, 25):
+        errors = pose_errors(truth, compare_clips.averaged(truth, common, length))
+        assert torch.allclose(errors, pose_errors(truth, common), rtol=1e-6)
 
 
 def test_what_cannot_be_compared_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
