@@ -1,6 +1,8 @@
 """Fixtures that the whole suite shares."""
 
 import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     assert main(["fit", "-c", str(TINY), "--out", str(folder), "--trainer.max_epochs", "1"]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def scenes_built_once() -> Iterator[None]:
+    """Build each rendered scene once, for modules whose commands look at the same few scenes again and again."""
+    from vo3d.world import recorder, stills
+
+    with pytest.MonkeyPatch.context() as patch:
+        for room in (recorder, stills):
+            patch.setattr(room, "build_scene", cache(room.build_scene))
+        yield
+
+
+@pytest.fixture(scope="module")
+def coarse_figures() -> Iterator[None]:
+    """Draw figures with few pixels, for modules that look at what is said and at which files there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vo3d.report.canvas.DPI", 40)
+        yield

@@ -186,7 +186,7 @@ def test_a_test_that_checks_nothing_fails(tmp_path: Path) -> None:
 
     done = subprocess.run(
         [*words, "--rootdir", str(tmp_path), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -18,8 +18,9 @@ from vo3d.models.constant_motion import ConstantMotion
 
 STREETS = {
     "class_path": "vo3d.datasets.rendered.Rendered",
-    "init_args": {"seeds": [0, 1], "frames": 6, "size": [16, 32], "clip_length": 3},
+    "init_args": {"seeds": [0, 1], "frames": 6, "size": [16, 32], "clip_length": 3, "cache": True},
 }
+pytestmark = pytest.mark.usefixtures("scenes_built_once", "coarse_figures")
 CONSTANT = "vo3d.models.constant_motion.ConstantMotion"
 
 
