@@ -1,5 +1,6 @@
 """The recipes of CONTRIBUTING, followed to the letter from an empty folder outside of the package."""
 
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,21 @@ from vo3d.formats.results import Result
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+# Each command in a process of its own, of which all begin with the same imports.
+PROGRAM = """
+import json, os, sys
+import lightning, torch
+import vo3d.pipelines.evaluate, vo3d.training.command
+from vo3d.cli import main
+
+for words in json.loads(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        sys.exit(main(words))
+    if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(f"{words} ended with {status}")
+"""
 
 
 def test_both_recipes_work_from_outside_of_the_package(tmp_path: Path) -> None:
@@ -28,17 +44,16 @@ def test_both_recipes_work_from_outside_of_the_package(tmp_path: Path) -> None:
     assert files == ["colour_steps.py", "colour_steps.yaml", "turn_metrics.py", "turns.py"]
     assert len(lines) == 3
 
-    for line in lines:
-        words = shlex.split(line)[2:]
-        done = subprocess.run(
-            [sys.executable, "-c", "import sys; from vo3d.cli import main; sys.exit(main())", *words],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": "."},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    commands = [shlex.split(line)[2:] for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
     results = tmp_path / "runs" / "colour_steps" / "evaluation" / "test"
     for task, key in (("odometry", "t_rel_percent"), ("turns", "turn_deg")):
