@@ -28,12 +28,13 @@ from vo3d.sample import Sample
 
 STREET = {
     "class_path": "vo3d.datasets.rendered.Rendered",
-    "init_args": {"seeds": [0], "frames": 8, "size": [16, 32], "clip_length": 3, "depth": True},
+    "init_args": {"seeds": [0], "frames": 8, "size": [16, 32], "clip_length": 3, "depth": True, "cache": True},
 }
+pytestmark = pytest.mark.usefixtures("scenes_built_once", "coarse_figures")
 OWN = ["--allow", "stubs"]  # where the methods of these runs lie
 TABLE = {
     "class_path": "vo3d.datasets.tabletop.Tabletop",
-    "init_args": {"seeds": [0], "size": [32, 40], "views_per_scene": 4, "num_views": 3},
+    "init_args": {"seeds": [0], "size": [32, 40], "views_per_scene": 4, "num_views": 3, "cache": True},
 }
 
 
