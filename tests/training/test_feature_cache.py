@@ -65,7 +65,6 @@ def test_a_training_with_kept_features_is_the_one_without_them_and_reads_each_im
     assert kept.keys() == seen.keys()
     for name, value in kept.items():
         assert torch.allclose(value, seen[name], atol=1e-5), name
-    assert not torch.equal(kept["net.lstm.weight_hh_l0"], torch.zeros(1))
 
 
 @pytest.mark.parametrize(
