@@ -21,7 +21,7 @@ def test_a_checkpoint_is_evaluated_to_the_same_figures(tmp_path: Path) -> None:
     before, now = Result.load(PREVIOUS / "odometry.json"), Result.load(run / "evaluation/test/TinyModel/odometry")
     assert before.protocol == now.protocol
     for key, value in before.mean.items():
-        assert key == "fps" or now.mean[key] == pytest.approx(value, rel=1e-9), key
+        assert key == "fps" or now.mean[key] == pytest.approx(value, rel=1e-6), key  # processors round apart
     assert not differing(before, now, known_tasks()["odometry"])
 
 

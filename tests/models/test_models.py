@@ -103,6 +103,9 @@ CASES = [
         "VidLocMixture",
         lambda size: VidLoc(size=size, trunk="resnet18", hidden=16, dropout=0.0, head="mixture", components=2),
         poses=True,
+        overfit_steps=40,
+        overfit_rate=3e-3,
+        overfit_to=0.3,
     ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(
