@@ -222,7 +222,7 @@ class VidLoc(Model):
             )
         y, x = (rows - height) // 2, (columns - width) // 2
         seen = image[..., y : y + height, x : x + width]
-        maps = [self.trunk(part) for part in (seen.split(AT_ONCE) if not self.training else (seen,))]
+        maps = [self.trunk(part) for part in (torch.split(seen, AT_ONCE) if not self.training else (seen,))]
         return torch.cat([adaptive_avg_pool2d(one, self.grid).flatten(1) for one in maps])
 
     @property
@@ -234,7 +234,7 @@ class VidLoc(Model):
         """Make the vectors of all views, or recall them."""
         if self.memory is not None:
             return self.memory.of(sample)
-        return self.describe(sample.image.flatten(0, 1)).unflatten(0, sample.image.shape[:2])
+        return self.describe(sample.image.flatten(0, 1)).reshape(*sample.image.shape[:2], -1)
 
     def _cut(self, features: Float[Tensor, "b s f"]) -> Sequence[Float[Tensor, "b _ f"]]:
         """Cut clips in two at a random frame, now and then in training; states begin anew in each part."""
@@ -242,7 +242,7 @@ class VidLoc(Model):
         if not self.training or length < 2 or torch.rand(()) >= self.cut:
             return (features,)
         first = int(torch.randint(1, length, ()))
-        return features.split((first, length - first), 1)
+        return torch.split(features, [first, length - first], dim=1)
 
     @full_precision
     def _read(

@@ -77,7 +77,8 @@ class MixtureHead(nn.Module):
         m, d = self.components, self.dimensions
         logits, mean, deviation = self.linear(features).float().split((m, m * d, m * d), -1)
         deviation = softplus(deviation) + self.floor
-        return GaussianMixture(logits, mean.unflatten(-1, (m, d)), deviation.unflatten(-1, (m, d)))
+        shape = (*features.shape[:-1], m, d)
+        return GaussianMixture(logits, mean.reshape(shape), deviation.reshape(shape))
 
     def begin_at(self, centres: Float[Tensor, "m d"]) -> None:
         """Let the means begin at `centres`."""

@@ -97,7 +97,8 @@ class PoseCode(nn.Module):
             w, x, y, z = normalize(numbers.double(), dim=-1).unbind(-1)
             rows = (-x, w, z, -y), (-y, -z, w, x), (-z, y, -x, w)  # q (0, e_i) for each axis, as w x y z
             length = torch.linalg.vector_norm(numbers.double(), dim=-1)[..., None, None]
-            return 2 * torch.stack([torch.stack(row, -1) for row in rows], -2) / length
+            turns: Tensor = 2 * torch.stack([torch.stack(row, -1) for row in rows], -2) / length
+            return turns
         x, y, z = self.matrix(numbers).unbind(-1)
         # the first column turns about the second and third axis, and the second one, made orthogonal, about the first
         zero = torch.zeros_like(x)
