@@ -120,6 +120,8 @@ def test_windows_that_cannot_be_are_refused() -> None:
         Window(views=4, overlap=1, share=0.2)
     with pytest.raises(Vo3dError, match="clip_length 1: expected at least 2 frames"):
         Window().cut(9, 1)
+    with pytest.raises(Vo3dError, match="clip_length 0: expected at least 1 frames"):
+        Window(share=0.25).cut(9, 0)
     with pytest.raises(Vo3dError, match="4 frames: the model wants 5 at once"):
         Window(views=5).cut(4, 16)
 

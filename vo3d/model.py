@@ -78,7 +78,7 @@ class Window:
 
     def length(self, asked: int | None = None) -> int:
         """Count the views of a window where the caller asks for so many, or for none in particular."""
-        return self.views or asked or self.usual
+        return self.views or (self.usual if asked is None else asked)
 
     def cut(self, num_frames: int, length: int | None = None) -> list[Frames]:
         """Cut a recording into windows in time order; of a model that takes any number of views, `length` in each.

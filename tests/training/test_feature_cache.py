@@ -80,6 +80,7 @@ def test_a_training_with_kept_features_is_the_one_without_them_and_reads_each_im
             },
             r"data.train has transforms \(PhotometricJitter\)",
         ),
+        ({"train": {"class_path": "tiny.TinyClips"}}, "data.train is a TinyClips, which makes its samples in a way"),
         ({"net": {"class_path": "tiny.TinyModel"}, "groups": []}, "TinyModel has none that makes vectors"),
     ],
 )

@@ -29,8 +29,9 @@ class Track:
     world_T_cam: Float64[Tensor, "n 4 4"]
     known: Bool[Tensor, " n"] | None  # frames whose pose is known; None: all
     time: Float64[Tensor, " n"] | None  # seconds
-    size: tuple[int, int]  # rows and columns of the images
+    sizes: Sequence[tuple[int, int]]  # rows and columns of the images, each once
     seconds: float  # of the model's work
+    deviations: Float64[Tensor, "n 6"] | None = None  # of poses in a known world, see `deviations_of`
     failed_steps: int | None = None  # where the model counts them
 
 
@@ -73,20 +74,26 @@ def _predicted(
     key = trajectory_key(model, windows)
     poses: list[Tensor] = []
     times: list[Tensor] = []
-    seconds, size = 0.0, (0, 0)
+    deviations: list[Tensor] = []
+    sizes: dict[tuple[int, int], None] = {}
+    seconds = 0.0
     for answer in answers(model, recording, windows, device=device):
         counted = list(answer.frames.counted)
         poses.append(poses_of(model, key, answer))
         if answer.sample.time is not None:
             times.append(answer.sample.time[counted])
-        seconds, size = seconds + answer.seconds, (answer.sample.image.shape[-2], answer.sample.image.shape[-1])
+        if key == "world_T_cam" and "log_variance" in model.gives:
+            deviations.append(deviations_of(model, answer))
+        seconds += answer.seconds
+        sizes[answer.sample.image.shape[-2], answer.sample.image.shape[-1]] = None
         advance(len(counted))
     return Track(
         world_T_cam=join_poses(model, key, poses, recording.name),
         known=None,
         time=torch.cat(times) if times else None,
-        size=size,
+        sizes=[*sizes],
         seconds=seconds,
+        deviations=torch.cat(deviations) if deviations else None,
     )
 
 
@@ -194,7 +201,7 @@ def _mapped(model: Mapper, recording: Recording, device: torch.device | str, adv
         world_T_cam=_orthonormal(poses),
         known=None if bool(known.all()) else known,
         time=torch.cat(times) if times else None,
-        size=size,
+        sizes=[size],
         seconds=perf_counter() - began - reading,
     )
 

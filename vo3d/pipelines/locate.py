@@ -19,10 +19,10 @@ from vo3d.formats.files import make_folder
 from vo3d.formats.located import Located, write_located
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.inference.devices import choose_device
-from vo3d.inference.loop import answers, evaluating, windows_of
+from vo3d.inference.loop import evaluating, windows_of
 from vo3d.inference.pretrained import load_into
 from vo3d.inference.progress import progress_bar
-from vo3d.inference.trajectory import deviations_of, join_poses, poses_of
+from vo3d.inference.trajectory import track
 from vo3d.mapper import Mapper
 from vo3d.metrics.relocalisation import pose_errors
 from vo3d.model import Frames, Model
@@ -210,31 +210,18 @@ def _run(
     model: Model, recording: Recording, windows: list[Frames], device: torch.device
 ) -> tuple[Located, float, float]:
     """Locate all frames; tell the seconds of the model's work, and those of all with reading."""
-    views: list[int] = []
-    poses: list[Tensor] = []
-    times: list[Tensor] = []
-    deviations: list[Tensor] = []
-    seconds, began = 0.0, perf_counter()
+    began = perf_counter()
     with evaluating(model, device), progress_bar() as bar:
         line = bar.add_task(recording.name, total=len(recording))
-        for answer in answers(model, recording, windows, device=device):
-            counted = list(answer.frames.counted)
-            views += [answer.frames.views[place] for place in counted]
-            poses.append(poses_of(model, KEY, answer))
-            if answer.sample.time is not None:
-                times.append(answer.sample.time[counted])
-            if "log_variance" in model.gives:
-                deviations.append(deviations_of(model, answer))
-            seconds += answer.seconds
-            bar.advance(line, len(counted))
+        told = track(model, recording, windows, device=device, advance=lambda done: bar.advance(line, done))
     found = Located(
-        frames=torch.tensor([recording.frames[view] for view in views]),
-        names=[recording.names[view] for view in views],
-        world_T_cam=join_poses(model, KEY, poses, recording.name),
-        time=torch.cat(times) if times else None,
-        deviations=torch.cat(deviations) if deviations else None,
+        frames=torch.tensor([*recording.frames]),
+        names=recording.names,
+        world_T_cam=told.world_T_cam,
+        time=told.time,
+        deviations=told.deviations,
     )
-    return found, seconds, perf_counter() - began
+    return found, told.seconds, perf_counter() - began
 
 
 def _doubts(found: Located, views: Float64[Tensor, "m 4 4"], off: float | None) -> list[str]:

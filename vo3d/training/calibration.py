@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import SCALE_KEY
-from vo3d.inference.loop import answers, evaluating, windows_of
-from vo3d.inference.trajectory import deviations_of, join_poses, poses_of
+from vo3d.inference.loop import evaluating, windows_of
+from vo3d.inference.trajectory import track
 from vo3d.metrics.relocalisation import deviation_factors, pose_errors, total_deviations
 from vo3d.model import Model
 from vo3d.recording import Recording, known_poses, recordings_of
@@ -36,6 +37,8 @@ def calibrate(
         return
     recordings = [] if data.val is None else [one for one in recordings_of(data.val) if one.poses() is not None]
     if not recordings:
+        for path in checkpoints:
+            _keep(path, _stored(path), torch.ones(2))
         found = "there is no data.val" if data.val is None else "data.val has no recordings with poses"
         yield f"{UNFITTED}: {found}"
         return
@@ -48,19 +51,32 @@ def calibrate(
         )
     num = f"{len(recordings)} recording{'s' * (len(recordings) != 1)}, {frames} frames"
     for path in checkpoints:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = _stored(path)
         try:
             factors = _factors(net, weights_in(stored), recordings, device)
         except Vo3dError as error:  # the training is whole without it
+            _keep(path, stored, torch.ones(2))
             yield f"{path.name}: {UNFITTED}: {error}"
             continue
-        stored["state_dict"][f"{PREFIX}{SCALE_KEY}"] = factors.square().float()
-        AtomicCheckpoints().save_checkpoint(stored, path)
+        _keep(path, stored, factors.square().float())
         metres, degrees = factors.tolist()
         yield (
             f"{path.name}: calibrated on {num} of data.val: deviations x {metres:.3g} in metres, x {degrees:.3g} in "
             "degrees"
         )
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return stored
+
+
+def _keep(path: Path, stored: dict[str, Any], scale: Float[Tensor, "2"]) -> None:
+    """Write a checkpoint anew where its factors are others, such as those of weights that a training began with."""
+    name = f"{PREFIX}{SCALE_KEY}"
+    if not torch.equal(stored["state_dict"][name], scale):
+        stored["state_dict"][name] = scale
+        AtomicCheckpoints().save_checkpoint(stored, path)
 
 
 def _learnt(validation: Sequence[Recording], training: Sequence[Recording]) -> int:
@@ -87,11 +103,8 @@ def _factors(
     errors, deviations = [], []
     with evaluating(net, device):
         for recording in recordings:
-            poses = []
-            views: list[int] = []
-            for answer in answers(net, recording, windows_of(net, recording), device=device):
-                views += [answer.frames.views[place] for place in answer.frames.counted]
-                poses.append(poses_of(net, KEY, answer))
-                deviations.append(total_deviations(deviations_of(net, answer)))
-            errors.append(pose_errors(known_poses([recording])[views], join_poses(net, KEY, poses, recording.name)))
+            found = track(net, recording, windows_of(net, recording), device=device)
+            assert found.deviations is not None  # noqa: S101  by the caller
+            errors.append(pose_errors(known_poses([recording]), found.world_T_cam))
+            deviations.append(total_deviations(found.deviations))
     return deviation_factors(torch.cat(errors), torch.cat(deviations))

@@ -112,6 +112,11 @@ class FeatureCache(Callback):
                 continue
             if not isinstance(dataset, RecordingDataset):
                 raise Vo3dError(f"data.{name} is a {type(dataset).__name__}: FeatureCache reads a RecordingDataset")
+            if type(dataset).__getitem__ is not RecordingDataset.__getitem__:
+                raise Vo3dError(
+                    f"data.{name} is a {type(dataset).__name__}, which makes its samples in a way of its own: "
+                    "FeatureCache keeps what recordings give: leave it out of trainer.callbacks"
+                )
             if dataset.transforms:
                 raise Vo3dError(
                     f"data.{name} has transforms ({type(dataset.transforms[0]).__name__}), which change images from "

@@ -31,7 +31,7 @@ def locate(
         map: The folder of the run.
         weights: Its checkpoint: best, last, or a file.
         out: The folder of the results.
-        clip_length: Frames that go through a model of clips at once; without it 16.
+        clip_length: Frames that go through a model of clips at once; without it, the model's usual number.
         size: Rows and columns that images are resized and cut to, such as 256x341; without it those of the run.
         range: First and last (exclusive) frame; without it, all.
         device: As torch names it; auto takes the accelerator where there is one.

@@ -195,7 +195,8 @@ class Odometry(Task):
                 known=found.known,
             )
             metrics = scores.metrics | metrics
-        seen.note_size(found.size)
+        for size in found.sizes:
+            seen.note_size(size)
         seen.frames.append((recording.name, recording.frames))
         return metrics
 

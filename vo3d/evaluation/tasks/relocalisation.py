@@ -14,8 +14,8 @@ from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
 from vo3d.formats.relocalisation import Relocalised, read_all_relocalised, write_relocalised
 from vo3d.formats.results import Metrics
 from vo3d.formats.trajectories import check_poses
-from vo3d.inference.loop import answers, windows_of
-from vo3d.inference.trajectory import deviations_of, join_poses, poses_of
+from vo3d.inference.loop import windows_of
+from vo3d.inference.trajectory import track
 from vo3d.mapper import Mapper
 from vo3d.metrics.relocalisation import nearest_views, pose_errors, relocalisation_metrics, total_deviations
 from vo3d.model import Model
@@ -185,23 +185,15 @@ class Relocalisation(Task):
         if truth is None:
             raise Vo3dError(f"{recording.name} has no true poses: choose recordings that have some")
         check_poses(truth, Path(f"true poses of {recording.name}"))
-        views: list[int] = []
-        poses: list[Tensor] = []
-        deviations: list[Tensor] = []
-        seconds = 0.0
-        for answer in answers(model, recording, part.windows, device=device):
-            views += [answer.frames.views[place] for place in answer.frames.counted]
-            poses.append(poses_of(model, KEY, answer))
-            deviations += [total_deviations(deviations_of(model, answer))] if "log_variance" in model.gives else []
-            seconds += answer.seconds
-            seen.note_size(answer.sample.image.shape[-2:])
-            advance(len(answer.frames.counted))
+        told = track(model, recording, part.windows, device=device, advance=advance)
+        for size in told.sizes:
+            seen.note_size(size)
         found = Relocalised(
-            frames=torch.tensor([recording.frames[view] for view in views]),
-            names=[recording.names[view] for view in views],
-            truth=truth[views],
-            estimate=join_poses(model, KEY, poses, recording.name),
-            deviation=torch.cat(deviations) if deviations else None,
+            frames=torch.tensor([*recording.frames]),
+            names=recording.names,
+            truth=truth,
+            estimate=told.world_T_cam,
+            deviation=None if told.deviations is None else total_deviations(told.deviations),
         )
         if known := _views(self.training):
             index, distance = nearest_views(found.truth, torch.cat([of for _, of in known]))
@@ -213,7 +205,8 @@ class Relocalisation(Task):
         kept |= {} if found.nearest_distance is None else {"nearest": found.nearest_distance}
         seen.kept.append(kept)
         seen.frames.append((recording.name, found.frames.tolist()))
-        return {"num_frames": len(views), **_metrics(kept), "fps": len(views) / seconds if seconds else None}
+        speed = len(recording) / told.seconds if told.seconds else None
+        return {"num_frames": len(recording), **_metrics(kept), "fps": speed}
 
     def pooled(self, seen: Seen) -> dict[str, float | None]:
         """Measure all frames of all recordings together."""
