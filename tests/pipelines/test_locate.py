@@ -156,11 +156,16 @@ def test_what_cannot_be_trusted_is_said(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_files")
-def test_a_map_of_another_scene_is_told_by_true_poses(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["far", "turned"])
+def test_a_map_of_another_scene_is_told_by_true_poses(run: Path, tmp_path: Path, change: str) -> None:
     folder = write_seven_scenes(tmp_path / "seq-01", views=2)
     for path in folder.glob("*.pose.txt"):
         rows = np.loadtxt(path)
-        rows[0, 3] += 50
+        if change == "far":
+            rows[0, 3] += 50
+        else:
+            rows = np.eye(4)
+            rows[:3, :3] = np.diag([-1.0, 1.0, -1.0])  # half a turn about y, where the map begins
         np.savetxt(path, rows)
     (note,) = notes(told(folder, run, tmp_path / "out")[1])
     assert "the true poses are of another scene or world than the map" in note

@@ -18,6 +18,7 @@ from vo3d.evaluation.tasks.relocalisation import KEY
 from vo3d.formats.files import make_folder
 from vo3d.formats.located import Located, write_located
 from vo3d.formats.trajectories import Trajectory, write_trajectory
+from vo3d.geometry import rotations
 from vo3d.inference.devices import choose_device
 from vo3d.inference.loop import evaluating, windows_of
 from vo3d.inference.pretrained import load_into
@@ -35,6 +36,7 @@ from vo3d.settings.layouts import open_sequence
 from vo3d.settings.run_folder import find_checkpoint, read_run
 
 CUT = 0.1  # share of an image that is cut off, of which more is said
+LOST = 30.0  # degrees of a median error from which on a rotation can be called no better than the map's mean
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,8 +89,9 @@ def locate(
     found, seconds, total = _run(scene.model, opened, windows, chosen)
     number, off = _frames(len(found)), None
     if truth is not None:
-        off, degrees = pose_errors(truth, found.world_T_cam).quantile(0.5, dim=0).tolist()
-        _say(console, "truth", f"off by {off:.3f} m and {degrees:.2f} deg in the median of {number}")
+        metres, degrees = pose_errors(truth, found.world_T_cam).quantile(0.5, dim=0).tolist()
+        off = (metres, degrees)
+        _say(console, "truth", f"off by {metres:.3f} m and {degrees:.2f} deg in the median of {number}")
     for note in _doubts(found, scene.views, off):
         _say(console, "note", note)
     _write(out, found, scene.views, truth)
@@ -224,10 +227,10 @@ def _run(
     return found, told.seconds, perf_counter() - began
 
 
-def _doubts(found: Located, views: Float64[Tensor, "m 4 4"], off: float | None) -> list[str]:
+def _doubts(found: Located, views: Float64[Tensor, "m 4 4"], off: tuple[float, float] | None) -> list[str]:
     """Say what cannot be trusted: positions far from all training views, deviations or errors as large as the scene.
 
-    `off` is the median error, metres, where true poses are known.
+    `off` is the median error, metres and degrees, where true poses are known.
     """
     if not len(views):
         return []
@@ -246,10 +249,12 @@ def _doubts(found: Located, views: Float64[Tensor, "m 4 4"], off: float | None) 
             f"the predicted deviation is {median:.3g} m in the median, and the training views themselves are only "
             f"{spread:.3g} m from their mean: this cannot be trusted: are these images of the scene of the map?"
         )
-    if off is not None and off > spread:
+    mean = rotations.mean_rotation(views[:, :3, :3])
+    turned = rotations.so3_log(mean.mT @ views[:, :3, :3]).norm(dim=-1).rad2deg().quantile(0.5).item()
+    if off is not None and (off[0] > spread or off[1] > max(turned, LOST)):
         notes.append(
-            f"the mean of all training views would be off by about {spread:.3g} m: the true poses are of another scene "
-            "or world than the map, or the model has not learnt it"
+            f"the mean of all training views would be off by about {spread:.3g} m and {turned:.3g} deg, which is no "
+            "worse: the true poses are of another scene or world than the map, or the model has not learnt it"
         )
     return notes
 
