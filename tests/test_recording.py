@@ -6,7 +6,8 @@ from torch.utils.data import ConcatDataset, TensorDataset
 
 from tiny import TinyRecording, Whole
 from vo3d.errors import Vo3dError
-from vo3d.recording import Matches, RetrievalSet, recordings_of
+from vo3d.recording import recordings_of
+from vo3d.retrieval_set import Matches, RetrievalSet
 
 
 def places(matches: Matches, **more: object) -> RetrievalSet:

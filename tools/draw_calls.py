@@ -23,9 +23,21 @@ from types import FrameType
 # A room may import and call rooms of an earlier row, never of a later one; rooms of one row do not know each other
 # unless they are what every row stands on.
 ROWS = (
-    ("errors", "provenance", "geometry", "sample", "recording", "depth_map", "model", "mapper", "weights", "configs"),
+    (
+        "errors",
+        "provenance",
+        "geometry",
+        "sample",
+        "recording",
+        "retrieval_set",
+        "depth_map",
+        "model",
+        "mapper",
+        "weights",
+        "configs",
+    ),
     ("layers", "losses", "optim", "formats", "metrics", "world"),
-    ("fusion", "report"),
+    ("fusion", "retrieval", "report"),
     ("models", "datasets"),
     ("settings",),
     ("inference",),

@@ -1,4 +1,4 @@
-"""The sources of samples: recordings, scenes of many views, sets to find places in, and datasets cut out of them."""
+"""The sources of samples: recordings, scenes of many views, and datasets cut out of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
@@ -108,92 +108,6 @@ class SequenceLayout:
     recognises: Callable[[Path], bool]
     recording: Callable[..., Recording]
     rank: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Matches:
-    """The rule by which a source says which images show one place; exactly one of the three is given.
-
-    Args:
-        metres: images taken at most so far apart.
-        frames: images whose numbers (`Recording.frames`) differ by at most so many.
-        table: for each query the places of the database that are right; empty where none is.
-
-    Raises:
-        Vo3dError: none or several are given, or a distance is negative.
-    """
-
-    metres: float | None = None
-    frames: int | None = None
-    table: Sequence[Sequence[int]] | None = None
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("metres", "frames", "table") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise Vo3dError(f"matches by {', '.join(given) or 'nothing'}: expected one of metres, frames, table")
-        if not (self.metres or 0) >= 0 or (self.frames or 0) < 0:
-            limit = self.metres if self.frames is None else self.frames
-            raise Vo3dError(f"matches within {limit}: expected at least 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalSet:
-    """Images to recognise places in, images to recognise them by, and the source's rule of what is right.
-
-    Args:
-        name: of the set.
-        database: the images that are searched.
-        queries: the images that are looked for.
-        matches: which images of the database are right for a query.
-        panorama: of each image of the database, the number of the place that it shows in one of several directions
-            (Tokyo 24/7 has twelve); a place counts once. None: each image is a place.
-        database_time: when each image of the database was taken, seconds; None where the set does not tell.
-        query_time: the same of the queries.
-
-    Raises:
-        Vo3dError: a rule, panoramas or times do not fit the recordings.
-    """
-
-    name: str
-    database: Recording
-    queries: Recording
-    matches: Matches
-    panorama: Int[Tensor, " n"] | None = None
-    database_time: Float64[Tensor, " n"] | None = None
-    query_time: Float64[Tensor, " m"] | None = None
-
-    def __post_init__(self) -> None:
-        n, m = len(self.database), len(self.queries)
-        table = self.matches.table
-        for what, rows, expected in (
-            ("table", table, m),
-            ("panorama", self.panorama, n),
-            ("database_time", self.database_time, n),
-            ("query_time", self.query_time, m),
-        ):
-            if rows is not None and len(rows) != expected:
-                raise Vo3dError(
-                    f"{self.name}: {what} has {len(rows)} rows for {expected} images: expected one for each"
-                )
-        if strange := [place for row in table or () for place in row if not 0 <= place < n]:
-            raise Vo3dError(f"{self.name}: the table names image {strange[0]}: expected 0 to {n - 1}")
-        if self.matches.metres is not None:
-            if blind := [one.name for one in (self.database, self.queries) if one.positions() is None]:
-                raise Vo3dError(f"{self.name}: {blind[0]} has no positions: matches in metres need some")
-
-    def positives(self, query: int) -> Int[Tensor, " p"]:
-        """List the places in the database that are right for a query, ascending."""
-        if self.matches.table is not None:
-            return torch.tensor(sorted(self.matches.table[query]), dtype=torch.long)
-        if self.matches.frames is not None:
-            numbers = torch.tensor(self.database.frames)
-            near = (numbers - self.queries.frames[query]).abs() <= self.matches.frames
-        else:
-            database, queries = self.database.positions(), self.queries.positions()
-            assert database is not None  # noqa: S101  by the check at the start
-            assert queries is not None  # noqa: S101
-            near = (database - queries[query]).norm(dim=-1) <= self.matches.metres
-        return near.nonzero()[:, 0]
 
 
 class Transform(ABC):

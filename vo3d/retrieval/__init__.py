@@ -1,0 +1,1 @@
+"""Finding what is near: exact search among descriptors, clusters, principal components."""

@@ -1,0 +1,160 @@
+"""Sets of images to recognise places by: a database, queries, and the source's rule of which of them match."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+import torch
+from jaxtyping import Float64, Int
+from torch import Tensor
+
+from vo3d.errors import Vo3dError
+from vo3d.recording import Recording, Transform, ViewDataset, augment
+from vo3d.sample import Sample
+
+Images = Literal["all", "database"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """The rule by which a source says which images show one place; exactly one of the three is given.
+
+    Args:
+        metres: images taken at most so far apart.
+        frames: images whose numbers (`Recording.frames`) differ by at most so many.
+        table: for each query the places of the database that are right; empty where none is.
+
+    Raises:
+        Vo3dError: none or several are given, or a distance is negative.
+    """
+
+    metres: float | None = None
+    frames: int | None = None
+    table: Sequence[Sequence[int]] | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("metres", "frames", "table") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise Vo3dError(f"matches by {', '.join(given) or 'nothing'}: expected one of metres, frames, table")
+        if not (self.metres or 0) >= 0 or (self.frames or 0) < 0:
+            limit = self.metres if self.frames is None else self.frames
+            raise Vo3dError(f"matches within {limit}: expected at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalSet:
+    """Images to recognise places in, images to recognise them by, and the source's rule of what is right.
+
+    Args:
+        name: of the set.
+        database: the images that are searched.
+        queries: the images that are looked for.
+        matches: which images of the database are right for a query.
+        panorama: of each image of the database, the number of the place that it shows in one of several directions
+            (Tokyo 24/7 has twelve); a place counts once. None: each image is a place.
+        database_time: when each image of the database was taken, seconds; None where the set does not tell.
+        query_time: the same of the queries.
+
+    Raises:
+        Vo3dError: a rule, panoramas or times do not fit the recordings.
+    """
+
+    name: str
+    database: Recording
+    queries: Recording
+    matches: Matches
+    panorama: Int[Tensor, " n"] | None = None
+    database_time: Float64[Tensor, " n"] | None = None
+    query_time: Float64[Tensor, " m"] | None = None
+
+    def __post_init__(self) -> None:
+        n, m = len(self.database), len(self.queries)
+        table = self.matches.table
+        for what, rows, expected in (
+            ("table", table, m),
+            ("panorama", self.panorama, n),
+            ("database_time", self.database_time, n),
+            ("query_time", self.query_time, m),
+        ):
+            if rows is not None and len(rows) != expected:
+                raise Vo3dError(
+                    f"{self.name}: {what} has {len(rows)} rows for {expected} images: expected one for each"
+                )
+        if strange := [place for row in table or () for place in row if not 0 <= place < n]:
+            raise Vo3dError(f"{self.name}: the table names image {strange[0]}: expected 0 to {n - 1}")
+        if self.matches.metres is not None:
+            if blind := [one.name for one in (self.database, self.queries) if one.positions() is None]:
+                raise Vo3dError(f"{self.name}: {blind[0]} has no positions: matches in metres need some")
+
+    def positives(self, query: int) -> Int[Tensor, " p"]:
+        """List the places in the database that are right for a query, ascending."""
+        if self.matches.table is not None:
+            return torch.tensor(sorted(self.matches.table[query]), dtype=torch.long)
+        if self.matches.frames is not None:
+            numbers = torch.tensor(self.database.frames)
+            near = (numbers - self.queries.frames[query]).abs() <= self.matches.frames
+        else:
+            database, queries = self.database.positions(), self.queries.positions()
+            assert database is not None  # noqa: S101  by the check at the start
+            assert queries is not None  # noqa: S101
+            near = (database - queries[query]).norm(dim=-1) <= self.matches.metres
+        return near.nonzero()[:, 0]
+
+
+class RetrievalDataset(ViewDataset):
+    """The images of sets to find places in: one sample each, and samples composed of any of them.
+
+    `recordings` are the database and the queries of each set, in that order.
+
+    Args:
+        sets: what is evaluated.
+        images: "all", or "database": methods that `fit` then see no query, as where a set is its own training set.
+        transforms, seed: augmentation, see `RecordingDataset`.
+
+    Raises:
+        Vo3dError: there is no set, two have one name, or the seed is negative.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[RetrievalSet],
+        *,
+        images: Images = "all",
+        transforms: Sequence[Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        if not sets:
+            raise Vo3dError("no set of places: name at least one")
+        names = [one.name for one in sets]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise Vo3dError(f"two sets of places are called {twice}: name each once")
+        if seed < 0:
+            raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
+        self.sets = list(sets)
+        parts = [(one.database,) if images == "database" else (one.database, one.queries) for one in sets]
+        self.recordings = [recording for part in parts for recording in part]
+        self.transforms, self.seed = list(transforms), seed
+        self._starts = [0, *accumulate(map(len, self.recordings))]
+
+    def __len__(self) -> int:
+        """Count the views."""
+        return self._starts[-1]
+
+    def place(self, index: int) -> tuple[Recording, list[int]]:
+        """Give the recording of view `index`, and its place there."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"view {index} of {len(self)}")
+        which = bisect_right(self._starts, index) - 1
+        return self.recordings[which], [index - self._starts[which]]
+
+    def compose(self, views: Sequence[int]) -> Sample:
+        """Make one sample of the images with these numbers, in their order, augmented as one; their sizes are equal."""
+        clips = [recording.clip(places) for recording, places in map(self.place, views)]
+        joined = Sample(
+            image=torch.cat([clip.image for clip in clips]),
+            scene=clips[0].scene,
+            index=torch.tensor(list(views)),
+        )
+        return augment(joined, self.transforms, seed=self.seed, epoch=self.epoch, index=views[0])
