@@ -12,7 +12,7 @@ from vo3d.layers.trunk import Trunk, TrunkName, check_trunk, make_trunk
 
 CHANNELS: dict[TrunkName, int] = {
     **{"googlenet": 1024, "googlenet_bn": 1024, "resnet18": 512, "resnet34": 512},
-    "efficientnet_lite0": 1280,
+    **{"efficientnet_lite0": 1280, "vgg16": 512, "alexnet": 256},
 }
 every_trunk = pytest.mark.parametrize("name", CHANNELS)
 every_pool = pytest.mark.parametrize("pool", [None, "ada", "avg"])
@@ -24,7 +24,14 @@ def _trunk(name: TrunkName, pool: Pool | None = None) -> Trunk:
 
 
 def _last(name: TrunkName, rows: int) -> int:
-    """Rows of the last maps of an image of `rows`: half five times, rounded up, but down by Caffe's windows of 3."""
+    """Rows of the last maps of an image of `rows`: half five times, rounded up, but down by Caffe's windows of 3.
+
+    VGG halves four times, down; AlexNet's windows of 11 at every fourth pixel are followed by two of 3 at every second.
+    """
+    if name == "vgg16":
+        return rows // 16
+    if name == "alexnet":
+        return (((rows - 7) // 4 + 1 - 1) // 2 - 1) // 2
     rows = -(-rows // 2)
     for step in range(4):
         down = name == "googlenet" or (name == "googlenet_bn" and step < 3)
@@ -35,7 +42,9 @@ def _last(name: TrunkName, rows: int) -> int:
 @every_trunk
 @every_pool
 @pytest.mark.parametrize("size", [(160, 128), (97, 131), (33, 64)])
-def test_maps_have_a_32nd_of_the_size_whatever_pools(name: TrunkName, pool: Pool | None, size: tuple[int, int]) -> None:
+def test_the_size_of_the_last_maps_is_the_same_whatever_pools(
+    name: TrunkName, pool: Pool | None, size: tuple[int, int]
+) -> None:
     trunk = _trunk(name, pool).eval()
 
     with torch.no_grad():
@@ -102,10 +111,45 @@ def test_starting_weights_come_from_the_seed(name: TrunkName) -> None:
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.parametrize(
+    ("name", "cut", "channels", "stride"),
+    [("resnet18", 2, 128, 8), ("resnet34", 3, 256, 16), ("efficientnet_lite0", 11, 112, 16)],
+)
+def test_the_first_parts_of_a_trunk_compute_what_they_do_in_the_whole(
+    name: TrunkName, cut: int, channels: int, stride: int
+) -> None:
+    whole = _trunk(name).eval()
+    torch.manual_seed(0)
+    trunk, image = make_trunk(name, cut=cut).eval(), torch.rand(1, 3, 64, 96)
+    last = dict(whole.named_modules())[f"blocks.{cut - 1}" if name == "efficientnet_lite0" else f"layer{cut}"]
+    seen: list[torch.Tensor] = []
+    last.register_forward_hook(lambda _, __, y: seen.append(y.clone()))
+
+    with torch.no_grad():
+        whole(image)
+        maps = trunk(image)
+
+    assert trunk.out_channels == channels
+    assert maps.shape == (1, channels, 64 // stride, 96 // stride)
+    torch.testing.assert_close(maps, seen[0])
+
+
+@pytest.mark.parametrize(("name", "cut"), [("resnet18", 5), ("efficientnet_lite0", 0), ("vgg16", 3)])
+def test_parts_that_a_trunk_has_not_are_refused(name: TrunkName, cut: int) -> None:
+    with pytest.raises(Vo3dError, match=rf"^cut={cut}: "):
+        make_trunk(name, cut=cut)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet"])
+def test_images_that_leave_nothing_are_refused(name: TrunkName) -> None:
+    with pytest.raises(Vo3dError, match=r"^images of 15 rows and 64 columns: .* of each at least"):
+        make_trunk(name)(torch.rand(1, 3, 15, 64))
+
+
 def test_an_unknown_name_is_refused_in_one_line() -> None:
     for name in get_args(TrunkName):
         check_trunk(name)
-    with pytest.raises(Vo3dError, match=r"^trunk 'vgg' is unknown: expected one of googlenet, .*lite0$"):
+    with pytest.raises(Vo3dError, match=r"^trunk 'vgg' is unknown: expected one of googlenet, .*alexnet$"):
         check_trunk("vgg")
 
 

@@ -146,10 +146,16 @@ class EfficientNetLite0(Trunk):
                 blocks.append(InvertedResidual(channels, wanted, expansion, kernel, step, pool or "stride"))
                 channels = wanted
         self.blocks = nn.Sequential(*blocks)
-        self.head = ConvNorm(channels, OUT_CHANNELS)
+        self.head: nn.Module = ConvNorm(channels, OUT_CHANNELS)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # quicker on a CPU
 
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1280 rows columns"]:
+    def cut(self, count: int) -> None:
+        """Keep the first blocks alone, of 16, and not the last convolution; 11 end in 112 channels at 1/16."""
+        self.check_cut(count, len(self.blocks))
+        self.blocks, self.head = self.blocks[:count], nn.Identity()
+        self.out_channels = self.blocks[-1].get_submodule("project.conv").out_channels  # type: ignore[assignment]
+
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
         """Compute the last maps of images, RGB in [0, 1]."""
         x = self.stem(self.normalised(image))  # n 32 h/2 w/2
         x = self.blocks(x)  # n 320 h/32 w/32

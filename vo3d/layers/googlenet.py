@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.layers.downsampling import Pool, pooling_layer
 from vo3d.layers.image_trunk import Trunk
@@ -246,12 +245,7 @@ class GoogLeNet(Trunk):
         Raises:
             Vo3dError: an image is smaller than the windows reach.
         """
-        if min(image.shape[-2:]) < SMALLEST:
-            rows, columns = image.shape[-2:]
-            raise Vo3dError(
-                f"images of {rows} rows and {columns} columns: GoogLeNet needs {SMALLEST} of each at least: choose a "
-                "larger size"
-            )
+        self.check_least(image, SMALLEST)
         x = self.norm1(self.pool1(self.conv1(self.normalised(image))))  # n 64 h/4 w/4
         x = self.pool2(self.norm2(self.conv2(self.reduction2(x))))  # n 192 h/8 w/8
         x = self.pool3(self.inception_3b(self.inception_3a(x)))  # n 480 h/16 w/16

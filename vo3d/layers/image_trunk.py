@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 
 
@@ -34,3 +35,33 @@ class Trunk(nn.Module):
     def normalised(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """Compute (image - image_mean) / image_std."""
         return (image - self.image_mean) / self.image_std
+
+    def cut(self, count: int) -> None:
+        """Keep the first `count` parts alone: stages of a ResNet, blocks of EfficientNet-Lite0; others have no parts.
+
+        Raises:
+            Vo3dError: the trunk has not so many parts, or none.
+        """
+        raise Vo3dError(f"cut={count}: {type(self).__name__} is cut at its last maps alone: leave `cut` out")
+
+    def check_cut(self, count: int, parts: int) -> None:
+        """Raise Vo3dError unless at least one of `parts` parts is kept."""
+        if not 1 <= count <= parts:
+            raise Vo3dError(f"cut={count}: expected 1 to {parts} parts of {type(self).__name__} to keep")
+
+    def check_least(self, image: Float[Tensor, "n 3 h w"], smallest: int) -> None:
+        """Raise Vo3dError where images have fewer rows or columns than `smallest`."""
+        if min(image.shape[-2:]) < smallest:
+            rows, columns = image.shape[-2:]
+            raise Vo3dError(
+                f"images of {rows} rows and {columns} columns: {type(self).__name__} needs {smallest} of each at "
+                "least: choose a larger size"
+            )
+
+    def draw_for_rectifiers(self) -> None:
+        """Draw the weights of all convolutions with variance 2 / outputs of a window; biases are 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)

@@ -94,15 +94,21 @@ class ResNet(Trunk):
                 blocks.append(BasicBlock(in_channels, channels, stride, pool or "stride"))
                 in_channels = channels
             self.add_module(f"layer{stage}", nn.Sequential(*blocks))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.stages = len(CHANNELS)
+        self.draw_for_rectifiers()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # quicker on a CPU
 
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 512 rows columns"]:
+    def cut(self, count: int) -> None:
+        """Keep the first stages alone: 1 to 4, with maps of 64, 128, 256 and 512 channels at 1/4 to 1/32."""
+        self.check_cut(count, self.stages)
+        for stage in range(count + 1, self.stages + 1):
+            delattr(self, f"layer{stage}")
+        self.stages, self.out_channels = count, CHANNELS[count - 1]
+
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
         """Compute the last maps of images, RGB in [0, 1]."""
         y = functional.relu(self.bn1(self.conv1(self.normalised(image))), inplace=True)  # n 64 h/2 w/2
         x: Tensor = self.pool(y)  # n 64 h/4 w/4
-        for stage in range(1, 5):
+        for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)  # n 64, 128, 256, 512, at 1/4, 1/8, 1/16, 1/32
         return x

@@ -7,14 +7,18 @@ from typing import Literal, get_args
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap, import_weights
+from vo3d.layers.alexnet import AlexNet
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.efficientnet import PYTORCH_MODEL, EfficientNetLite0
 from vo3d.layers.googlenet import GoogLeNet
 from vo3d.layers.image_trunk import Trunk
 from vo3d.layers.imagenet import efficientnet_lite0_weights
 from vo3d.layers.resnet import ResNet
+from vo3d.layers.vgg import VGG16
 
-TrunkName = Literal["googlenet", "googlenet_bn", "googlenet_poselstm", "resnet18", "resnet34", "efficientnet_lite0"]
+TrunkName = Literal[
+    "googlenet", "googlenet_bn", "googlenet_poselstm", "resnet18", "resnet34", "efficientnet_lite0", "vgg16", "alexnet"
+]
 _TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
     "googlenet": partial(GoogLeNet, False),
     "googlenet_bn": partial(GoogLeNet, True),
@@ -22,23 +26,27 @@ _TRUNKS: dict[TrunkName, Callable[[Pool | None], Trunk]] = {
     "resnet18": partial(ResNet, 18),
     "resnet34": partial(ResNet, 34),
     "efficientnet_lite0": EfficientNetLite0,
+    "vgg16": VGG16,
+    "alexnet": AlexNet,
 }
 PRETRAINED: tuple[TrunkName, ...] = ("efficientnet_lite0",)  # whose weights from ImageNet a package brings
 __all__ = ["PRETRAINED", "Trunk", "TrunkName", "check_pretrained", "check_trunk", "make_trunk", "of_trunk"]
 
 
-def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = False) -> Trunk:
+def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = False, cut: int | None = None) -> Trunk:
     """Make a trunk with random weights, or with those from ImageNet.
 
     Args:
         name: "googlenet" as in Caffe, "googlenet_bn" as in torchvision, "googlenet_poselstm" as in poselstm-pytorch,
-            with padded pooling; "resnet18", "resnet34", "efficientnet_lite0".
+            with padded pooling; "resnet18", "resnet34", "efficientnet_lite0"; "vgg16" and "alexnet", which end before
+            their last rectifier.
         pool: what halves the maps after the first convolution, see `vo3d.layers.downsampling`; None: as published.
         pretrained: load weights from ImageNet out of the package that the extra `imagenet` brings; there are some of
             efficientnet_lite0 alone.
+        cut: keep so many parts of it alone, see `Trunk.cut`: stages of a ResNet, blocks of EfficientNet-Lite0.
 
     Raises:
-        Vo3dError: the name or the pool is unknown, or there are no such weights.
+        Vo3dError: the name or the pool is unknown, there are no such weights, or no such parts.
     """
     check_trunk(name)
     if pretrained:
@@ -46,6 +54,8 @@ def make_trunk(name: TrunkName, *, pool: Pool | None = None, pretrained: bool = 
     trunk = _TRUNKS[name](pool)
     if pretrained:
         import_weights(trunk, efficientnet_lite0_weights(), PYTORCH_MODEL)
+    if cut is not None:
+        trunk.cut(cut)
     return trunk
 
 
@@ -87,6 +97,6 @@ def of_trunk(key_map: KeyMap, rename: Mapping[str, str] | None = None, **changes
 
 TRUNKS_ALONE: Mapping[str, KeyMap] = {
     f"{kind.__name__.lower()}-{name}": of_trunk(key_map)
-    for kind in (GoogLeNet, ResNet, EfficientNetLite0)
+    for kind in (GoogLeNet, ResNet, EfficientNetLite0, VGG16, AlexNet)
     for name, key_map in kind.published.items()
 }
