@@ -18,6 +18,7 @@ from vo3d.models.constant_motion import ConstantMotion
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.dense_flow import DenseFlow
 from vo3d.models.ground_plane import GroundPlane
+from vo3d.models.image_features import ImageFeatures
 from vo3d.models.mean_pose import MeanPose
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.nearest_image import NearestImage
@@ -125,6 +126,7 @@ CASES = [
     Case("ResidualMasks", lambda size: ResidualMasks(), learns=False, any_device=False),
     Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
     Case("MeanPose", lambda size: fitted(MeanPose()), poses=True, learns=False),
+    Case("ImageFeatures", lambda size: ImageFeatures(pretrained=False), learns=False),
     Case("NearestImage", lambda size: fitted(NearestImage(pretrained=False)), poses=True, learns=False),
     Case("RidgePose", lambda size: fitted(RidgePose(pretrained=False)), poses=True, learns=False),
     Case(
