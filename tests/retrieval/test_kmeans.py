@@ -77,8 +77,14 @@ def test_the_start_prefers_what_is_far_and_the_seed_decides() -> None:
     first, again, other = (kmeans(drawn(80, 3), 8, iterations=1, seed=seed).centres for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    half = kmeans(drawn(80, 3).half(), 8)
-    assert half.centres.dtype == torch.float32
+    assert kmeans(drawn(80, 3).half(), 8).centres.dtype == torch.float32
+
+
+def test_autocast_changes_nothing() -> None:
+    expected = kmeans(drawn(200, 5), 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = kmeans(drawn(200, 5), 7)
+    assert torch.equal(found.centres, expected.centres)
 
 
 def test_what_cannot_be_clustered_is_refused() -> None:

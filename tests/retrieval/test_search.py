@@ -100,6 +100,13 @@ def test_all_rows_equal_keep_their_order_and_the_automatic_engine_is_torch(monke
         search(torch.ones(2, 8), torch.ones(50, 8), 4, engine="faiss")
 
 
+def test_autocast_changes_nothing() -> None:
+    queries, database = unit(11, 24, 1), unit(2000, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = search(queries, database, 40)
+    assert torch.equal(found.index, slowly(queries, database, 40)[0])
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_cannot_be_searched_is_refused(engine: str, tmp_path: Path) -> None:
     good = unit(5, 8)

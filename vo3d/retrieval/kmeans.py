@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.geometry.precision import full_precision
 
 VALUES = 2**22  # numbers of vectors that are looked at at once
 
@@ -84,10 +85,14 @@ def _start(vectors: Float[Tensor, "n c"], num: int, generator: torch.Generator) 
 
 def _assign(vectors: Float[Tensor, "n c"], centres: Float32[Tensor, "k c"]) -> Int64[Tensor, " n"]:
     """Find the nearest centre of each vector; of equal ones the first."""
+    return torch.cat([_nearest(part, centres) for _, part in _parts(vectors)])
+
+
+@full_precision
+def _nearest(part: Float32[Tensor, "m c"], centres: Float32[Tensor, "k c"]) -> Int64[Tensor, " m"]:
     middle = centres.mean(0)  # differences from it: products of large numbers would round away small distances
     moved = centres - middle
-    norms = moved.square().sum(1)
-    return torch.cat([(norms - 2 * (part - middle) @ moved.T).argmin(1) for _, part in _parts(vectors)])
+    return (moved.square().sum(1) - 2 * (part - middle) @ moved.T).argmin(1)
 
 
 def _means(

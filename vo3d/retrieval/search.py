@@ -39,7 +39,8 @@ def search(
     All is computed in float32 on the device of the queries. `num` + 16 candidates of each query come from
     |x|^2 - 2 q.x, whose rounding is below 1e-6 (|q|^2 + |x|^2); their distances are then computed from q - x, to about
     1e-6 of themselves (0 of equal vectors), and sorted. Only where more than 16 rows beyond the `num`-th are as near as
-    the first bound tells may another of them be named.
+    the first bound tells may another of them be named; on a GPU for which `torch.set_float32_matmul_precision` allows
+    TF32 the first bound is about 1e-3, so that candidates can be missed: allow it only around networks.
 
     Memory: beside what is given and the result, some hundred megabytes (tiles of 1,024 queries by 4,096 rows; 16
     million numbers of rows), whatever the number of queries and rows; more only where `num` is in the thousands.
