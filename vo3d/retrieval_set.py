@@ -91,7 +91,7 @@ class RetrievalSet:
     def positives(self, query: int) -> Int[Tensor, " p"]:
         """List the places in the database that are right for a query, ascending."""
         if self.matches.table is not None:
-            return torch.tensor(sorted(self.matches.table[query]), dtype=torch.long)
+            return torch.tensor(sorted(set(self.matches.table[query])), dtype=torch.long)
         if self.matches.frames is not None:
             numbers = torch.tensor(self.database.frames)
             near = (numbers - self.queries.frames[query]).abs() <= self.matches.frames
@@ -150,8 +150,15 @@ class RetrievalDataset(ViewDataset):
         return self.recordings[which], [index - self._starts[which]]
 
     def compose(self, views: Sequence[int]) -> Sample:
-        """Make one sample of the images with these numbers, in their order, augmented as one; their sizes are equal."""
+        """Make one sample of the images with these numbers, in their order, augmented as one.
+
+        Raises:
+            Vo3dError: the images differ in size.
+        """
         clips = [recording.clip(places) for recording, places in map(self.place, views)]
+        if odd := next((clip for clip in clips if clip.image.shape != clips[0].image.shape), None):
+            sizes = [f"{one.image.shape[-1]}x{one.image.shape[-2]} of {one.scene}" for one in (clips[0], odd)]
+            raise Vo3dError(f"images of {' and '.join(sizes)} for one sample: expected one size: scale or crop them")
         joined = Sample(
             image=torch.cat([clip.image for clip in clips]),
             scene=clips[0].scene,
