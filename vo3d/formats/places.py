@@ -148,7 +148,7 @@ def read_distances(path: Path) -> Distances:
     """Read what `write_distances` wrote, in half precision; Vo3dError when the file is missing or none of these."""
     expected = "distances that the task retrieval of vo3d evaluate wrote"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             squared, *rest = (file[name] for name in _ARRAYS)
     except OSError as error:
         raise Vo3dError(f"cannot read {system_fault(error)}") from error

@@ -51,10 +51,10 @@ def _read_csv(path: Path) -> np.ndarray:
 
 def _read_numpy(path: Path, key: str | None) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
+        with path.open("rb") as stream:
+            found = np.load(stream, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return found
             arrays: dict[str, np.ndarray] = {name: found[name] for name in found.files}
     except OSError as error:
         raise Vo3dError(f"cannot read {system_fault(error)}") from error

@@ -79,9 +79,8 @@ def _curves(found: Models, names: Sequence[str], styles: Styles, figures: Path) 
     yield Picture(save_figure(plot_recalls(recalls, styles), figures / "recall.png"), caption, caption)
     curves = {
         name: {
-            model: precision_recall(table.squared[:, 0], table.first_right == 1, table.num_right > 0)
+            model: precision_recall(one.table.squared[:, 0], one.table.first_right == 1, one.table.num_right > 0)
             for model, one in of.items()
-            if (table := one.table).num_right.any()
         }
         for name, of in drawn.items()
     }
