@@ -111,7 +111,7 @@ def _summary(
     ]
     cells += [[name, *(None for _ in heads[1:])] for name in broken if name not in models]
     several, pooled = count(names, task.things), any(metric.key.endswith("_pooled") for metric in used)
-    over = f"All frames of {several} together." if pooled else f"Mean over {several}."
+    over = f"All {task.pieces} of {several} together." if pooled else f"Mean over {several}."
     over = over if len(names) > 1 else f"{task.things.capitalize()} {names[0]}."
     marks = "" if reasons else " The best value of each column is marked."
     yield Table(

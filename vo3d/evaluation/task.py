@@ -48,6 +48,16 @@ class Part:
     scored: frozenset[int] | None = None  # views that are scored of those that the windows count; None: all
     read: Callable[[Frames], Sample] | None = None  # the sample of a window; None: the recording's own
 
+    @property
+    def name(self) -> str:
+        """Name the part in results."""
+        return self.recording.name
+
+    @property
+    def steps(self) -> int:
+        """Count what `Task.score` tells its progress by: the views that count."""
+        return sum(len(window.counted) for window in self.windows) or len(self.recording)
+
 
 @dataclass
 class Seen:
@@ -98,7 +108,7 @@ class Task(ABC):
     - `method_terms`: of those, the ones that a report shows as columns, with their titles; a table in a terminal shows
       all that differ, these first, and `always_shown` even if it does not;
     - `metrics`: the columns of its tables; of two such as `error` and `error_pooled` one table shows the latter alone;
-    - `things`: what a result has many of, as "recording";
+    - `things`: what a result has many of, as "recording", and `pieces`: what each of them has many of, in the plural;
     - `wants_training`: whether it looks at the recordings that models are trained on, `training`, which stays empty
       where nobody knows them.
     """
@@ -113,6 +123,7 @@ class Task(ABC):
     always_shown: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]]
     things: ClassVar[str] = "recording"
+    pieces: ClassVar[str] = "frames"
     wants_training: ClassVar[bool] = False
     training: Sequence[Recording] = ()
 
@@ -220,15 +231,14 @@ class Task(ABC):
         facts = {"device": str(device), "must_agree": list(self.must_agree)}
         origin = current_provenance() | facts | dict(provenance or {})
         failed: dict[str, str] = {}
-        left = {part.recording.name: "not scored yet when the evaluation ended" for part in parts}
+        left = {part.name: "not scored yet when the evaluation ended" for part in parts}
         result = Result(name or type(model).__name__, said, {}, {}, origin | {"failed": left})
         result.save(out)  # in place of what an earlier evaluation left there
         seen = Seen()
         with evaluating(model, device), progress_bar(progress) as bar:
-            lengths = [sum(len(window.counted) for window in part.windows) or len(part.recording) for part in parts]
-            line = bar.add_task(result.model, total=sum(lengths))
+            line = bar.add_task(result.model, total=sum(part.steps for part in parts))
             for part in parts:
-                scene = part.recording.name
+                scene = part.name
                 bar.update(line, description=f"{result.model} on {scene}")
                 defect: Exception | None = None
                 del left[scene]
@@ -262,7 +272,7 @@ def _check_names(parts: Sequence[Part], things: str) -> None:
     """Raise Vo3dError unless there is something to score, and all of it has names of its own."""
     if not parts:
         raise Vo3dError(f"no {things}s to evaluate: expected at least one; check the split of the dataset")
-    names = [part.recording.name for part in parts]
+    names = [part.name for part in parts]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise Vo3dError(f"two {things}s are called {twice}: their results would overwrite each other")
 

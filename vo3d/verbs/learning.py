@@ -70,8 +70,8 @@ def evaluate(
             well, such as '{"size": [128, 416]}' or '{"depth": true}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
         split: Which of the run's datasets.
-        tasks: odometry, relocalisation, depth, single_view_depth, flow, masks, clouds, class paths, YAML files or JSON
-            of tasks; without it, all that fit but clouds.
+        tasks: odometry, relocalisation, retrieval, depth, single_view_depth, flow, masks, clouds, class paths, YAML
+            files or JSON of tasks; without it, all that fit but clouds.
         alignment: Of odometry, what is fitted to the truth before the errors are taken; without it, nothing.
         clip_length: Frames that go through the model at once, where it takes any number; without it, the usual one.
         lengths: Of odometry, metres of the segments of the KITTI metric; without it the official 100 to 800.
