@@ -61,7 +61,8 @@ class NetVLADPool(nn.Module):
     def _described(self, x: Float[Tensor, "b d n"]) -> Float[Tensor, "b kd"]:
         """Describe the columns of a matrix."""
         inverse = (torch.linalg.vector_norm(x, dim=1, keepdim=True).square() + EPS).rsqrt()  # b 1 n
-        logits = (self.assignment.weight @ x) * inverse  # b k n
+        W = self.assignment.weight.expand(len(x), -1, -1)  # b k d: `matmul` of a single matrix would copy x
+        logits = (W @ x) * inverse  # b k n
         if self.assignment.bias is not None:
             logits = logits + self.assignment.bias[:, None]
         a = logits.softmax(1)  # b k n
