@@ -51,7 +51,7 @@ def test_draws_follow_from_seed_epoch_and_number_alone() -> None:
 def test_recordings_that_give_no_tuple_are_refused() -> None:
     with pytest.raises(Vo3dError, match=r"no view of 1 recordings has 1 others within 10\.0 m and 10 beyond 25\.0 m"):
         PlaceTuples(Whole([Line(20)]))
-    with pytest.raises(Vo3dError, match="near 30.0, far 25.0"):
+    with pytest.raises(Vo3dError, match=r"near 30\.0, far 25\.0"):
         PlaceTuples(Whole([Line()]), near=30.0)
 
     class Blind(Line):
