@@ -30,12 +30,12 @@ def to_d_major(values: Float[Tensor, "*b kd"], dim: int = DIM) -> Float[Tensor, 
         values: cluster after cluster.
         dim: channels of a local descriptor.
     """
-    return values.unflatten(-1, (-1, dim)).mT.flatten(-2)
+    return values.reshape(*values.shape[:-1], -1, dim).mT.flatten(-2)
 
 
 def from_d_major(values: Float[Tensor, "*b kd"], dim: int = DIM) -> Float[Tensor, "*b kd"]:
     """Undo `to_d_major`."""
-    return values.unflatten(-1, (dim, -1)).mT.flatten(-2)
+    return values.reshape(*values.shape[:-1], dim, -1).mT.flatten(-2)
 
 
 def from_parts(
