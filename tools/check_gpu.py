@@ -23,6 +23,7 @@ from vo3d.inference.devices import choose_device
 from vo3d.model import Model
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
+from vo3d.models.netvlad import NetVLAD
 from vo3d.models.posenet import PoseNet
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.sfmnet import SfMNet
@@ -50,6 +51,7 @@ ROWS = {
     "SfMNet": Row(lambda size: SfMNet(size=size), (128, 384), (64, 128), batch=4),
     "VidLoc": Row(lambda size: VidLoc(size=size, head="mixture"), (224, 224), (96, 96), batch=2, views=16),
     "PoseNet": Row(lambda size: PoseNet(size=size, samples=40), (224, 224), (96, 96), batch=32, views=1),
+    "NetVLAD": Row(lambda _: NetVLAD(), (480, 640), (64, 96), batch=4, views=12),
     "MVSNet": Row(lambda _: MVSNet(num_depths=192), (512, 640), (64, 80), views=3),
     "RMVSNet": Row(lambda _: RMVSNet(num_depths=192), (512, 640), (64, 80), views=3),
 }

@@ -48,6 +48,7 @@ SMOKES = {
     "smoke_sfmnet": ("adagrad", "rmsprop"),
     "smoke_posenet": ("nadam", "momentum"),
     "smoke_vidloc": ("adamax", "rmsprop"),
+    "smoke_netvlad": ("adagrad", "nadam"),
     "smoke_rmvsnet": ("adadelta", "newton_cg"),
 }
 # On 110 parameters and 38 clips, other rates and batches than for large networks: options, epochs.

@@ -22,6 +22,7 @@ from vo3d.models.image_features import ImageFeatures
 from vo3d.models.mean_pose import MeanPose
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.nearest_image import NearestImage
+from vo3d.models.netvlad import NetVLAD
 from vo3d.models.no_motion import NoMotion
 from vo3d.models.plane_sweep import PlaneSweep
 from vo3d.models.posenet import PoseNet
@@ -107,6 +108,12 @@ CASES = [
         overfit_steps=40,
         overfit_rate=3e-3,
         overfit_to=0.3,
+    ),
+    Case(
+        "NetVLAD",
+        lambda size: NetVLAD(trunk="resnet18", cut=2, num_clusters=4, version=2, whitened=8),
+        overfit_steps=30,
+        overfit_to=0.1,
     ),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(

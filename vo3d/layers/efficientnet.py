@@ -152,7 +152,7 @@ class EfficientNetLite0(Trunk):
     def cut(self, count: int) -> None:
         """Keep the first blocks alone, of 16, and not the last convolution; 11 end in 112 channels at 1/16."""
         self.check_cut(count, len(self.blocks))
-        self.blocks, self.head = self.blocks[:count], nn.Identity()
+        self.blocks, self.head = nn.Sequential(*list(self.blocks)[:count]), nn.Identity()
         self.out_channels = self.blocks[-1].get_submodule("project.conv").out_channels  # type: ignore[assignment]
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c rows columns"]:
