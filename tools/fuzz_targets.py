@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.io import savemat
 
+import fuzz_places
 from fuzz_readers import Target
 from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.nerf import NeRFScene
@@ -29,7 +30,6 @@ from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.kitti_raw import read_cameras, read_motion, read_oxts, read_split, read_timestamps, read_velodyne
-from vo3d.formats.matlab_tree import read_tree
 from vo3d.formats.moving_objects import read_mask, read_object_motion
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene, write_cam, write_pairs
 from vo3d.formats.nvm import read_nvm_cameras
@@ -230,14 +230,6 @@ def write_scan(folder: Path, *, name: str, packed: bool) -> Path:
     return folder / "ObsMask" / name
 
 
-def write_structure(folder: Path, *, packed: bool) -> Path:
-    """Write a structure of MATLAB with cells, text and numbers, as sets of places come."""
-    names = np.array([["a/1.jpg"], ["b.jpg"]], object)
-    content = {"whichSet": "test", "dbImageFns": names, "utmDb": np.ones((2, 2)), "in": [{"a": 1}, {"a": "é"}]}
-    savemat(folder / "set.mat", {"dbStruct": content}, do_compression=packed)
-    return folder / "set.mat"
-
-
 def read_scan(path: Path) -> DtuScan:
     """Read the scan whose mask or plane this file is."""
     return DtuScan.load(path.parents[1], 1)
@@ -334,7 +326,6 @@ def targets() -> Iterator[Target]:
     for packed in (False, True):
         kind = "packed" if packed else "plain"
         yield Target(f"imu, {kind}", partial(write_imu, packed=packed), read_imu)
-        yield Target(f"structure, {kind}", partial(write_structure, packed=packed), read_tree)
         for name in ("ObsMask1_10.mat", "Plane1.mat"):
             yield Target(f"{name}, {kind}", partial(write_scan, name=name, packed=packed), read_scan)
     for name, text, read in (
@@ -398,6 +389,7 @@ def targets() -> Iterator[Target]:
     yield Target("model of VisualSFM", partial(write_text, name="reconstruction.nvm", text=NVM), read_nvm_cameras)
     yield Target("transforms.json", write_nerf, lambda path: NeRFScene(path, depth_range=(1, 9)))
     yield Target("video", write_video, read_video)
+    yield from fuzz_places.targets()
 
 
 TARGETS = {target.name: target for target in targets()}

@@ -154,7 +154,9 @@ class _Reader:
             item, stored = "u4", memoryview(bytes(stored).decode("utf-8").encode("utf-32" + _END[self.order]))
         if len(stored) != prod(head.shape) * int(item[1]):
             raise ValueError(f"{len(stored)} bytes of text for an array of shape {head.shape}")
-        rows = np.frombuffer(stored, self.order + item).reshape(head.shape[0], -1, order="F") if stored else []
+        if not stored:
+            return ""
+        rows = np.frombuffer(stored, self.order + item).reshape(head.shape[0], -1, order="F")
         codec = "latin-1" if item == "u1" else f"utf-{8 * int(item[1])}" + _END[self.order]
         lines = [np.ascontiguousarray(row).tobytes().decode(codec, "replace") for row in rows]
         return lines if len(lines) > 1 else "".join(lines)
