@@ -1,6 +1,5 @@
 """Cambridge Landmarks (Kendall, Grimes, Cipolla, ICCV 2015): outdoor places with the pose of every photograph."""
 
-import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.posed_views import PosedViews
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import as_spelled, check_folder, is_there
+from vo3d.datasets.views import as_spelled, check_folder, is_there, numbers_in
 from vo3d.errors import Vo3dError, first_few, shown
 from vo3d.formats.images import image_size
 from vo3d.formats.nvm import NvmCamera, nvm_key, read_nvm_cameras
@@ -77,7 +76,7 @@ class CambridgeLandmarks(ClipDataset):
                     [images[place] for place in of],
                     rows.world_T_cam[of],
                     None if cameras is None else [cameras[place] for place in of],
-                    numbers=_numbers([rows.names[place] for place in of]),
+                    numbers=numbers_in([rows.names[place] for place in of]),
                     size=size,
                     short_side=short_side,
                     notes=notes,
@@ -132,10 +131,3 @@ def _far_note(path: Path, rows: PoseList) -> list[str]:
         f"{path}:{rows.lines[far[0]]}: {len(far)} of {len(centre)} images stand more than {FAR / 1000:g} km from the "
         "middle of the scene: poses that went wrong? Leave these lines out of training"
     ]
-
-
-def _numbers(names: list[str]) -> list[int] | None:
-    """Read the numbers of frames at the end of their names; None where they do not tell all apart."""
-    found = [re.search(r"(\d{1,18})$", PurePosixPath(name).stem) for name in names]
-    numbers = [int(match[1]) for match in found if match is not None]
-    return numbers if len(set(numbers)) == len(names) else None

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import torch
@@ -228,3 +228,10 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
     """Return a key for sorting paths by which digits compare as numbers."""
     parts = re.split(r"(\d+)", path.as_posix().lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def numbers_in(names: Sequence[str]) -> list[int] | None:
+    """Read the numbers of frames at the end of their names; None where they do not tell all apart."""
+    found = [re.search(r"(\d{1,18})$", PurePosixPath(name).stem) for name in names]
+    numbers = [int(match[1]) for match in found if match is not None]
+    return numbers if len(set(numbers)) == len(names) else None

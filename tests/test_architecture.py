@@ -87,7 +87,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
         f"vo3d.datasets.{name}"
         for name in (
             *("clips", "cut", "image_poses", "lenses", "multiview", "photographs"),
-            *("posed_views", "registered", "resize", "transforms", "views"),
+            *("place_images", "posed_views", "registered", "resize", "transforms", "views"),
         )
     }
     wrong = [

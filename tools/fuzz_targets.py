@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.io import savemat
 
+import fuzz_places
 from fuzz_readers import Target
 from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.nerf import NeRFScene
@@ -388,6 +389,7 @@ def targets() -> Iterator[Target]:
     yield Target("model of VisualSFM", partial(write_text, name="reconstruction.nvm", text=NVM), read_nvm_cameras)
     yield Target("transforms.json", write_nerf, lambda path: NeRFScene(path, depth_range=(1, 9)))
     yield Target("video", write_video, read_video)
+    yield from fuzz_places.targets()
 
 
 TARGETS = {target.name: target for target in targets()}

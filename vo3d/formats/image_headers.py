@@ -1,4 +1,4 @@
-"""The headers of images, read before a pixel is unpacked: sizes as stored, and the EXIF orientation.
+"""The headers of images, read before a pixel is unpacked: sizes as stored, EXIF orientation and GPS.
 
 Every reader takes a file's bytes or its memory map, and looks at the headers alone.
 """
@@ -23,6 +23,8 @@ _JPEG_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables among the markers that begin a fra
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,18})(?:\s+|#[^\n]*\n)+(\d{1,18})\s")
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF, and of EXIF, which is a TIFF file without pixels
+_GPS = 34853  # tag of EXIF: where the folder of GPS is, whose tags 1 to 4 say a place
+_GPS_TAGS = 64  # more than there are
 _TIFF_CODES = {3: "H", 4: "I", 16: "Q"}  # types of numbers: 16, 32 and, in BigTIFF, 64 bits
 
 Size = tuple[int, int]  # height and width
@@ -51,6 +53,24 @@ def exif_orientation(content: Content) -> int:
             found = {tag: value for tag, value, _ in _tiff_tags(exif)}.get(_ORIENTATION, 1)
             return found if 1 <= found <= 8 else 1
     return 1
+
+
+def exif_position(content: Content) -> tuple[float, float] | None:
+    """Return latitude and longitude, degrees, as a PNG, JPEG, WebP or TIFF file states them; None where it does not.
+
+    Source: EXIF 2.32, section 4.6.6: degrees, minutes and seconds as fractions, and the letters N, S, E and W.
+    """
+    with suppress(struct.error, OverflowError, ZeroDivisionError, KeyError):
+        for exif in _exif_blocks(content):
+            order = "<" if exif[:1] == b"I" else ">"
+            start = {tag: value for tag, value, _ in _tiff_tags(exif)}[_GPS]
+            (count,) = struct.unpack_from(order + "H", exif, start)
+            places = (start + 2 + 12 * entry for entry in range(min(count, _GPS_TAGS)))
+            found = {struct.unpack_from(order + "H", exif, place)[0]: place + 8 for place in places}
+            degrees = [_gps_angle(exif, order, found[letter], found[letter + 1]) for letter in (1, 3)]
+            inside = abs(degrees[0]) <= 90 and abs(degrees[1]) <= 180 and any(degrees)  # 0 0 is what no fix looks like
+            return (degrees[0], degrees[1]) if inside else None
+    return None
 
 
 def upright_tiff(content: bytes) -> bytes:
@@ -98,6 +118,14 @@ def _exif_blocks(content: Content) -> Iterator[Content]:
         for kind, start, stop in _riff_chunks(content):
             if kind == b"EXIF":
                 yield content[start:stop].removeprefix(_EXIF)
+
+
+def _gps_angle(exif: Content, order: str, letter: int, fractions: int) -> float:
+    """Read an angle whose letter, and the place of whose three fractions, stand at these places."""
+    (place,) = struct.unpack_from(order + "I", exif, fractions)
+    terms = struct.unpack_from(order + "6I", exif, place)
+    angle: float = terms[0] / terms[1] + terms[2] / terms[3] / 60 + terms[4] / terms[5] / 3600
+    return -angle if exif[letter : letter + 1] in (b"S", b"W") else angle
 
 
 def _png_chunks(content: Content, wanted: bytes) -> Iterator[tuple[int, int]]:
@@ -177,7 +205,7 @@ def _tiff_tags(content: Content) -> Iterator[tuple[int, int, int]]:
     first, step, value = (folder + 8, 20, 12) if big else (folder + 2, 12, 8)
     for start in range(first, min(first + count * step, len(content)), step):
         tag, kind = struct.unpack_from(order + "HH", content, start)
-        if tag in (_WIDTH, _HEIGHT, _ORIENTATION) and kind in _TIFF_CODES:
+        if tag in (_WIDTH, _HEIGHT, _ORIENTATION, _GPS) and kind in _TIFF_CODES:
             yield tag, *struct.unpack_from(order + _TIFF_CODES[kind], content, start + value), start + value
 
 

@@ -22,6 +22,7 @@ from vo3d.formats.image_headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
     exif_orientation,
+    exif_position,
     grey_png,
     header_size,
     upright_tiff,
@@ -72,6 +73,15 @@ def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
         size = (stored[0], stored[1])
     _check_size(path, size)
     return (size[1], size[0]) if turned else size
+
+
+def image_position(path: Path) -> tuple[float, float] | None:
+    """Return latitude and longitude, degrees, as the EXIF header of an image says; None where it does not.
+
+    Raises Vo3dError when there is no such file.
+    """
+    with _mapped(path) as content:
+        return exif_position(content)
 
 
 def orientation_notes(paths: Sequence[Path]) -> list[str]:
