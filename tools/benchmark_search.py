@@ -15,7 +15,6 @@ squared distances (in float64) of the others differ at most; of equal order up t
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -70,6 +69,12 @@ def prepared(name: str, rows: Tensor, num: int, folder: Path) -> Callable[[Tenso
     return by_us
 
 
+def peak_memory() -> float:
+    """Gibibytes of this program at its peak; what `getrusage` tells includes the program that started it."""
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
 def run_one(arguments: argparse.Namespace, name: str, folder: Path) -> None:
     """Search once, write what is found, and print seconds and gigabytes as JSON."""
     torch.set_num_threads(arguments.threads)
@@ -85,8 +90,7 @@ def run_one(arguments: argparse.Namespace, name: str, folder: Path) -> None:
     found = find(queries)
     seconds, busy = perf_counter() - start, process_time() - busy
     torch.save(found, folder / f"{SEARCHES.index(name)}.pt")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"seconds": seconds, "processor": busy, "gigabytes": peak}))
+    print(json.dumps({"seconds": seconds, "processor": busy, "gigabytes": peak_memory()}))
 
 
 def differences(folder: Path, name: str, queries: Tensor, rows: Tensor) -> tuple[float, float]:
