@@ -1,5 +1,6 @@
 """Images of places, in files of any sizes: what the databases and queries of `vo3d.retrieval_set` are made of."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from torch import Tensor
 from vo3d.datasets.resize import Size, check_size, resize_image
 from vo3d.datasets.views import check_indices, natural_key
 from vo3d.errors import Vo3dError
-from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
 from vo3d.recording import Recording
 from vo3d.retrieval_set import RetrievalSet
@@ -114,18 +114,17 @@ def images_below(folder: Path) -> list[str]:
 
     Hidden files and folders are left out.
     """
-    pending, seen, found = [folder], set[Path](), list[Path]()
-    while pending:
-        inside = pending.pop()
-        if inside.resolve() in seen:  # a link to a folder above
+    found: list[str] = []
+    for place, folders, files in os.walk(folder, followlinks=True):  # which asks nothing of each file
+        real, above = os.path.realpath(place), os.path.realpath(os.path.dirname(place))
+        if place != str(folder) and f"{above}/".startswith(f"{real}/"):  # a link that leads back
+            folders.clear()
             continue
-        seen.add(inside.resolve())
-        for path in visible_paths(inside):
-            if path.is_dir():
-                pending.append(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                found.append(path.relative_to(folder))
-    return [path.as_posix() for path in sorted(found, key=natural_key)]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        images = [name for name in files if name[0] != "." and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+        below = Path(place).relative_to(folder).as_posix()
+        found += images if below == "." else [f"{below}/{name}" for name in images]
+    return sorted(found, key=lambda name: natural_key(Path(name)))
 
 
 def inside(root: Path, path: str | Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.io import savemat
 from torch.utils.data import Dataset
 
 import vo3d.datasets.rendered
@@ -22,11 +23,13 @@ from places import ROOT
 from vo3d.cli import main
 from vo3d.formats.images import write_image
 from vo3d.formats.trajectories import Trajectory, write_trajectory
+from vo3d.retrieval_set import RetrievalDataset
 from vo3d.settings.build import build
 from vo3d.world.recorder import Recorder
 from wall_scenes import write_seven_scenes
 
 PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
+LISTS = ("dbImageFns", "qImageFns")  # names of images in a list of NetVLAD's
 BASE = ["fit", "-c", "smoke_deepvo.yaml"]
 # runs of two steps may end before they validate
 pytestmark = [
@@ -170,6 +173,24 @@ def write_places(folder: Path) -> None:
     (facade / "dataset_test.txt").write_text("Landmarks\n\n\nseq1/frame00001.png 1 2 3 1 0 0 0\n", encoding="utf-8")
 
 
+def write_sets(folder: Path) -> None:
+    """Two folders with a table, two with UTM names, and a list of NetVLAD's."""
+    names = {"database": ["a.jpg", "b.jpg"], "queries": ["q.jpg"]}
+    utm = [f"@{east}@4180112.25@10@S@@@@@@@@@@@.jpg" for east in (548321.1, 548921.1)]
+    for root, files in (
+        ("corridor", names),
+        ("sf_xs/test", {"database": utm, "queries": utm[:1]}),
+        ("pittsburgh", {"images": names["database"], "queries_real": names["queries"]}),
+    ):
+        for below, images in files.items():
+            for name in images:
+                write_image(folder / root / below / name, torch.full((3, 6, 8), 0.5))
+    (folder / "corridor/ground_truth.json").write_text("[[0]]", encoding="utf-8")
+    places = {"utmDb": np.array([[0.0, 50], [9, 9]]), "utmQ": np.array([[1.0], [9]]), "posDistThr": 25.0}
+    cells = [np.array([[name] for name in names[part]], object) for part in ("database", "queries")]
+    savemat(folder / "pittsburgh/pitts30k_test.mat", {"dbStruct": places | dict(zip(LISTS, cells, strict=True))})
+
+
 @pytest.fixture
 def data_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stereo rig's folders, and drives of KITTI raw with their lists, in the working folder."""
@@ -182,6 +203,7 @@ def data_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_drive(tmp_path / "kitti_raw" / DAY, drive)
     write_scenes(tmp_path / "kitti_2015", 2015, (HEIGHT, WIDTH), count=2)
     write_places(tmp_path)
+    write_sets(tmp_path)
     write_list(tmp_path / "train_files.txt", f"{DAY}/{DRIVE} 2 l", f"{DAY}/{DRIVE} 3 r")
     write_list(tmp_path / "test_files.txt", f"{DAY}/{DRIVE} 0000000004 l", f"{DAY}/{OTHER} 0000000001 l")
     monkeypatch.chdir(tmp_path)
@@ -198,6 +220,10 @@ def test_data_of_users_are_read_as_the_page_says(text: str, data_of_users: Path)
     for name, description in yaml.safe_load(text)["data"].items():
         dataset = build(Dataset, description)
         sample = dataset[0]
+        if isinstance(dataset, RetrievalDataset):
+            assert dataset.sets[0].positives(0).tolist() == [0]
+            assert len(dataset) == (2 if name == "train" else 3)
+            continue
         size = description["init_args"].get("size", [HEIGHT, WIDTH])
         if "short_side" in description["init_args"]:
             assert sample.world_T_cam is not None
