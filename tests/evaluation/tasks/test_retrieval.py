@@ -121,6 +121,12 @@ def test_descriptors_that_memory_does_not_hold_go_through_the_disk(
             assert self.folder.is_dir()
             stored.append(rows.half().float())
 
+        def rows(self, first: int, stop: int) -> Tensor:
+            return torch.cat(stored)[first:stop]
+
+        def take(self, index: Tensor) -> Tensor:
+            return torch.cat(stored)[index]
+
         def chunks(self, most: int = 3) -> Any:
             rows = torch.cat(stored)
             return ((first, rows[first : first + 3]) for first in range(0, len(rows), 3))
