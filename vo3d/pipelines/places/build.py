@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -121,8 +122,9 @@ class _Builder:
         moved, by_sha256 = [], {place.sha256: place for place in self.lost}
         for index in range(len(self.views)):  # an image that is new under its path may be a lost one
             if self.views.files and self.views.key(index) not in self.known:
-                found = by_sha256.pop(self.views.fingerprint(index), None)
-                moved += [] if found is None else [self.views.place(index, found.row, found.sha256)]
+                with suppress(OSError):  # of what cannot be read; `take` tells
+                    if (found := by_sha256.pop(self.views.fingerprint(index), None)) is not None:
+                        moved.append(self.views.place(index, found.row, found.sha256))
         rows = {place.row for place in moved}
         self.map.put(moved)
         self.known.update({place.key: place for place in moved})
