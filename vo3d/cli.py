@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from argparse import Action, ArgumentError, RawDescriptionHelpFormatter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 from vo3d.errors import Vo3dError, quoted
@@ -27,6 +28,8 @@ VERBS = {
     "view": "show a point cloud or a mesh",
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "locate": "tell where images were taken, in a scene that was learnt",
+    "places build": "describe images and keep them in a map, to recognise places by",
+    "places find": "find the images of a map that show the places of other images",
     "trajectory": "score trajectory files against a reference",
     "convert-trajectory": "write a trajectory file in another format",
     "compare": "put results side by side, if their protocols agree",
@@ -38,9 +41,9 @@ VERBS = {
 NEGATIVE = r"-(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?"  # numbers, of which argparse knows those without exponents alone
 
 
-def overview() -> str:
-    """The text of `vo3d --help`."""
-    lines = [f"  {verb:<20}{text}" for verb, text in VERBS.items()]
+def overview(verbs: Mapping[str, str] = MappingProxyType(VERBS)) -> str:
+    """The text of `vo3d --help`, or of the help of some verbs that have their first word in common."""
+    lines = [f"  {verb:<20}{text}" for verb, text in verbs.items()]
     return "\n".join(
         [
             "usage: vo3d <verb> [options]",
@@ -89,27 +92,46 @@ def _run(words: Sequence[str]) -> int:
     except (ArgumentError, OSError, ValueError) as error:
         if not is_mistake(error):
             raise
-        where = f"; vo3d {words[0]} --help tells more" if isinstance(error, ArgumentError) else ""
+        where = f"; vo3d {split_verb(words)[0]} --help tells more" if isinstance(error, ArgumentError) else ""
         sys.stderr.write(f"vo3d: error: {one_line(error)}{where}\n")
         return 2
     return 0
 
 
+def split_verb(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Part the verb, which may be of two words, from its options; Vo3dError where the second is missing or none.
+
+    Of a verb of two words the first alone, or with --help, is returned as it is.
+    """
+    first, *rest = words
+    seconds = [verb.partition(" ")[2] for verb in VERBS if verb.startswith(f"{first} ")]
+    if not seconds or not rest or rest[0] in {"-h", "--help"}:
+        return first, rest
+    if rest[0] in seconds:
+        return f"{first} {rest[0]}", rest[1:]
+    near = get_close_matches(rest[0], seconds, n=1)
+    hint = f"did you mean vo3d {first} {near[0]}?" if near else f"expected {' or '.join(seconds)}"
+    raise Vo3dError(f"there is no verb {quoted(f'{first} {rest[0]}')}: {hint}")
+
+
 def run_verb(words: Sequence[str]) -> None:
-    """Run the verb `words[0]` with its options.
+    """Run the verb that `words` begin with, with its options.
 
     Raises what `vo3d.settings.complaints.is_mistake` recognises for a mistake that the user can mend.
     """
-    verb, *rest = words
+    verb, rest = split_verb(words)
     if verb in FUNCTIONS:
         _call(verb, rest)
     elif verb in VERBS:
         from vo3d.training.command import run
 
         run([verb, *find_configs(rest)])
+    elif parts := {name: text for name, text in VERBS.items() if name.startswith(f"{verb} ")}:
+        sys.stdout.write(overview(parts) + "\n")
     else:
-        near = get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(VERBS)}"
+        firsts = list(dict.fromkeys(name.partition(" ")[0] for name in VERBS))
+        near = get_close_matches(verb, firsts, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(firsts)}"
         raise Vo3dError(f"there is no verb {quoted(verb)}: {hint}")
 
 

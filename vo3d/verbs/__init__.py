@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vo3d.verbs.learning import compare, demo, evaluate, info
 from vo3d.verbs.optimizers import optimizers
+from vo3d.verbs.places import places_build, places_find
 from vo3d.verbs.relocalisation import locate
 from vo3d.verbs.scenes import cloud, reconstruct, render, view
 from vo3d.verbs.trajectories import convert_trajectory, trajectory
@@ -24,6 +25,6 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
         optimizers,
         info,
     )
-}
+} | {"places build": places_build, "places find": places_find}
 
 FIRST = {"info": "model"}  # verb -> the option that its first word means if it is no option
