@@ -7,18 +7,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.datasets.place_folders_positions import (
-    ImageFolder,
-    Positions,
-    PositionSource,
-    find_positions,
-    others_there,
-)
-from vo3d.datasets.place_images import PlaceImages, check_matches, images_below, inside
+from vo3d.datasets.place_folders_positions import PositionSource, find_positions, others_there
+from vo3d.datasets.place_images import PlaceImages, check_matches, inside
 from vo3d.datasets.resize import Size
 from vo3d.datasets.views import given_name, numbers_in
 from vo3d.errors import Vo3dError, first_few
+from vo3d.formats.image_folder import images_below
 from vo3d.formats.match_tables import read_match_table
+from vo3d.formats.place_positions import ImageFolder, Positions
 from vo3d.retrieval_set import Matches, RetrievalDataset, RetrievalSet
 
 FOLDERS = (

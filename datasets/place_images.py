@@ -1,6 +1,5 @@
 """Images of places, in files of any sizes: what the databases and queries of `vo3d.retrieval_set` are made of."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from vo3d.datasets.resize import Size, check_size, resize_image
-from vo3d.datasets.views import check_indices, natural_key
+from vo3d.datasets.views import check_indices
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import IMAGE_SUFFIXES, read_image
+from vo3d.formats.images import read_image
 from vo3d.recording import Recording
 from vo3d.retrieval_set import RetrievalSet
 from vo3d.sample import Sample
@@ -107,24 +106,6 @@ class PlaceImages(Recording):
             return image
         height, width = (max(1, round(side * self._max_side / longer)) for side in image.shape[1:])
         return resize_image(image, (height, width))
-
-
-def images_below(folder: Path) -> list[str]:
-    """List the images of a folder and of the folders in it, as paths below it with /, in natural order.
-
-    Hidden files and folders are left out.
-    """
-    found: list[str] = []
-    for place, folders, files in os.walk(folder, followlinks=True):  # which asks nothing of each file
-        real, above = os.path.realpath(place), os.path.realpath(os.path.dirname(place))
-        if place != str(folder) and f"{above}/".startswith(f"{real}/"):  # a link that leads back
-            folders.clear()
-            continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in files if name[0] != "." and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
-        below = Path(place).relative_to(folder).as_posix()
-        found += images if below == "." else [f"{below}/{name}" for name in images]
-    return sorted(found, key=lambda name: natural_key(Path(name)))
 
 
 def inside(root: Path, path: str | Path) -> Path:

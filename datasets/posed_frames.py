@@ -13,9 +13,10 @@ from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.posed_views import PosedViews
 from vo3d.datasets.registered import registered_images
 from vo3d.datasets.resize import Size
-from vo3d.datasets.views import Frames, given_name, named_ranges, natural_key
+from vo3d.datasets.views import Frames, given_name, named_ranges
 from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import find_model
+from vo3d.formats.image_folder import natural_key
 
 PoseFormat = Literal["kitti", "tum", "colmap"]
 

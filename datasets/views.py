@@ -14,6 +14,7 @@ from torch import Tensor
 from vo3d.datasets.resize import Size, check_size, resize_image
 from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.candidates import visible_paths
+from vo3d.formats.image_folder import natural_key
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.formats.trajectory_rows import TrajectoryFormat
@@ -222,12 +223,6 @@ def given_and_target(path: Path) -> list[Path]:
 def given_name(path: Path) -> str:
     """Return the name of a file or folder as it was given, also of `.`; of a link it is that of the link."""
     return given_and_target(path)[0].name
-
-
-def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Return a key for sorting paths by which digits compare as numbers."""
-    parts = re.split(r"(\d+)", path.as_posix().lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def numbers_in(names: Sequence[str]) -> list[int] | None:

@@ -17,6 +17,7 @@ Pooling = Literal["mean", "max", "grid"]
 
 THUMBNAIL = (24, 32)  # rows and columns
 PATCH = 7  # pixels of a thumbnail across, by which each pixel is normalised
+BLANK = 1e-3  # a hundredth of the length of a thumbnail whose deviation is one grey level
 NOISE = 5 / 255  # added to the deviation of a patch: what is flat stays so
 SIDE = 224  # pixels of the shorter side of what trunks see, as they were trained
 GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue
@@ -61,8 +62,9 @@ class ImageDescriptor(nn.Module):
     """A vector of unit length for each image: its dot products tell how much two images look alike.
 
     "thumbnail" is the image in grey, 24 x 32 pixels, its mean and its deviation taken off; "patch_thumbnail" takes off
-    those of the pixels around each pixel, so that light and shade over parts of the image count less. Any other word is
-    a trunk, whose last maps are pooled.
+    those of the pixels around each pixel, so that light and shade over parts of the image count less. One number more
+    is near 0, and 1 where an image has one colour alone: it looks like others of the kind, and like nothing else. Any
+    other word is a trunk, whose last maps are pooled.
 
     Source: patches: Milford and Wyeth, "SeqSLAM", ICRA 2012, section III.B.
 
@@ -94,7 +96,7 @@ class ImageDescriptor(nn.Module):
         self.register_buffer("grey", torch.tensor(GREY)[:, None, None], persistent=False)
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
-        """Describe RGB in [0, 1] of any size; a thumbnail of one colour alone is zero."""
+        """Describe RGB in [0, 1] of any size."""
         if self.trunk is not None:
             return normalize(pooled(self.trunk(image), self.pooling, self.grid), dim=-1)
         thumbnail = adaptive_avg_pool2d((image * self.grey).sum(-3, keepdim=True), THUMBNAIL)
@@ -106,7 +108,7 @@ class ImageDescriptor(nn.Module):
             apart = apart / (deviation + NOISE)
         else:
             apart = thumbnail - thumbnail.mean((-2, -1), keepdim=True)
-        return normalize(apart.flatten(1), dim=-1, eps=1e-4)
+        return normalize(pad(apart.flatten(1), (0, 1), value=BLANK), dim=-1)
 
     def of_all(self, recordings: Iterable[Recording]) -> Float[Tensor, "n c"]:
         """Describe all views of recordings, one after the other."""

@@ -19,7 +19,7 @@ from vo3d.settings.discovery import known_baselines
 from vo3d.settings.trust import allowing
 
 DEFAULT = "image_features"
-BEST, PLAIN = "efficientnet_lite0", "thumbnail"
+BEST, PLAIN = "efficientnet_lite0", "patch_thumbnail"
 SEED = 0  # of what a model draws when it is built or fitted
 
 

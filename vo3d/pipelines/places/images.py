@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.image_folder import images_below
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
-from vo3d.formats.place_names import utm_of
+from vo3d.formats.place_positions import ImageFolder, find_positions_of, positions_by_headers, positions_by_names
 from vo3d.formats.weights import sha256_of
 from vo3d.inference.place_map import Place, small
 from vo3d.recording import Recording
@@ -152,53 +152,29 @@ def open_views(source: Path, *, every: int = 1, max_side: int = MAX_SIDE) -> Pla
 
 
 def _photographs(source: Path, every: int, max_side: int) -> PlaceViews:
-    """Find the images in a folder and below; their positions in names as `@east@north@...`."""
+    """Find the images in a folder and below, and where they were taken, as far as all of them tell."""
     root = source if source.is_dir() else source.parent
-    files = sorted(_images_below(source), key=lambda path: _natural(path.relative_to(root))) if source.is_dir() else []
-    files = (files or [source] * source.is_file())[::every]
-    if not files:
+    every_name = images_below(source) if source.is_dir() else [source.name]
+    if not every_name:
         raise Vo3dError(f"{source}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return PlaceViews(
+    folder = ImageFolder(root, every_name)
+    # a table beside a single image is of all images there
+    found = find_positions_of(folder) if source.is_dir() else positions_by_names(folder) or positions_by_headers(folder)
+    names = every_name[::every]
+    files = [root / name for name in names]
+    notes = [] if found is None else [f"positions by {found.source}", *found.notes]
+    at = None if found is None else found.metres[::every]
+    if at is not None and bool((missing := at.isnan().any(-1)).any()):
+        notes.append(f"{int(missing.sum())} of {len(names)} images have no position: positions are not used")
+        at = None
+    views = PlaceViews(
         source.stem if source.is_file() else source.resolve().name,
-        [path.relative_to(root).as_posix() for path in files],
+        names,
         files,
         lambda place: read_image(files[place], upright=True),
         files=True,
-        at=positions_in_names(files),
+        at=at,
         max_side=max_side,
     )
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = []
-    for where, below, names in os.walk(folder):
-        below[:] = [name for name in below if not name.startswith(".")]
-        visible = [name for name in names if not name.startswith(".")]
-        found += [Path(where, name) for name in visible if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return found
-
-
-def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
-    """Order names as people count: 2 before 10, folder after folder."""
-    return [
-        [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-        for name in path.parts
-    ]
-
-
-def positions_in_names(files: Sequence[Path]) -> Float64[Tensor, "n 3"] | None:
-    """Read the positions that names as `@east@north@...` tell, metres of UTM; None where some name tells none.
-
-    Raises Vo3dError where all numbers could be degrees.
-    """
-    found = []
-    for path in files:
-        if (at := utm_of(path.name)) is None:
-            return None
-        found.append((*at, 0.0))
-    if found and all(abs(east) <= 180 and abs(north) <= 180 for east, north, _ in found):
-        raise Vo3dError(
-            f"{files[0].name}: the positions in all names are within 180, as degrees are: expected metres of UTM, "
-            "@east@north@"
-        )
-    return torch.tensor(found, dtype=torch.float64)
+    views.notes = notes
+    return views
