@@ -9,17 +9,20 @@ TensorFlow channel after channel (d-major), value d k_max + k. The latter also s
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vo3d.errors import Vo3dError, shown
 from vo3d.formats.weights import KeyMap
 from vo3d.layers.resnet import MEAN, STD
 from vo3d.layers.trunk import TRUNKS_ALONE
 from vo3d.layers.vgg import CONVOLUTIONS, MATCONVNET_MEAN, MATCONVNET_STD, STAGES
 
 DIM = STAGES[-1][0]
+VLAD, WPCA = 30, 33  # layers of the release's networks, from 0 on
 TF = "vgg16_netvlad_pca"  # scope of all variables
 
 
@@ -61,6 +64,41 @@ def from_parts(
     if whitening is not None:
         found |= {"whitening.weight": from_d_major(whitening[0], len(assignment)), "whitening.bias": whitening[1]}
     return {name: tensor.float().contiguous() for name, tensor in found.items()}
+
+
+def from_structure(tree: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Make our state dict out of the release's network, as a MATLAB structure (`vo3d.formats.matlab_tree.read_tree`).
+
+    Files that hold the release's own class cannot be read: they have to be saved as structures in MATLAB first, as the
+    ones are that hloc brings.
+
+    Args:
+        tree: `net` with `layers`, each with `weights`, and `meta.normalization.averageImage`.
+
+    Raises:
+        Vo3dError: it is no VGG-16 with NetVLAD.
+    """
+    try:
+        layers, average = tree["net"]["layers"], tree["net"]["meta"]["normalization"]["averageImage"]
+        learnt = {place: weights for place, layer in enumerate(layers) if (weights := layer.get("weights"))}
+        pairs = {place: [torch.from_numpy(one.copy()) for one in weights] for place, weights in learnt.items()}
+        *first, vlad = [place for place in pairs if place <= VLAD]
+        if tuple(first) != CONVOLUTIONS or vlad != VLAD or not {*pairs} <= {*first, VLAD, WPCA}:
+            raise ValueError(f"weights in layers {', '.join(map(str, pairs))}")
+        whitening = None
+        if WPCA in pairs:
+            kernel, bias = pairs[WPCA]
+            whitening = kernel.flatten(0, -2).mT, bias.flatten()
+        # an average image of each pixel, or of each colour alone
+        colour = torch.from_numpy(average.copy()).double().reshape(-1, 3).mean(0)
+        return from_parts(
+            [(kernel, bias.flatten()) for kernel, bias in map(pairs.get, first)], *pairs[vlad], colour, whitening
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise Vo3dError(
+            f"no network of NetVLAD's release ({type(error).__name__}: {shown(str(error))}): expected a structure net "
+            f"with weights in the layers {', '.join(map(str, CONVOLUTIONS))}, {VLAD} and, of a whitened one, {WPCA}"
+        ) from error
 
 
 def _flat(weight: Tensor) -> Tensor:

@@ -4,18 +4,28 @@ Example, FlowNetS as the start of a DeepVO at 640 x 192:
 
     python tools/convert_weights.py --checkpoint flownets_bn_EPE2.459.pth --out deepvo_flownets.safetensors \
         --model DeepVO --model.size [192,640] --model.batch_norm true --model.leaky_slope 0.1
+
+and NetVLAD's release, as the structure in MATLAB's format that hloc brings:
+
+    python tools/convert_weights.py --checkpoint Pitts30K_struct.mat --out pitts30k.safetensors \
+        --model NetVLAD --model.whitened 4096
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from jsonargparse import auto_cli
 
-import vo3d.models.deepvo  # noqa: F401  (so that --model finds the class by its bare name)
+import vo3d.models.deepvo  # (so that --model finds the classes by their bare names)
+import vo3d.models.netvlad  # noqa: F401
 from vo3d.errors import Vo3dError
+from vo3d.formats.matlab_tree import read_tree
 from vo3d.formats.weights import FIXED_KEY, ImportReport, load_weights, save_weights, sha256_of
 from vo3d.model import Model
+from vo3d.models.netvlad_port import from_structure
 
 
 def convert(checkpoint: Path, out: Path, model: Model) -> ImportReport:
@@ -28,7 +38,7 @@ def convert(checkpoint: Path, out: Path, model: Model) -> ImportReport:
     """
     if out.suffix != ".safetensors":
         raise Vo3dError(f"{out}: weights are written as safetensors: give the file the suffix .safetensors")
-    report = load_weights(model, checkpoint)
+    report = _load_structure(model, checkpoint) if checkpoint.suffix == ".mat" else load_weights(model, checkpoint)
     metadata = {
         "source": report.source,
         "checkpoint": checkpoint.name,
@@ -39,6 +49,20 @@ def convert(checkpoint: Path, out: Path, model: Model) -> ImportReport:
     }
     save_weights(out, model, metadata)
     return report
+
+
+def _load_structure(model: Model, checkpoint: Path) -> ImportReport:
+    """Load a network of NetVLAD's release."""
+    try:
+        state_dict = from_structure(read_tree(checkpoint, "the network net"))
+    except Vo3dError as error:
+        named = str(error) if str(error).startswith(str(checkpoint)) else f"{checkpoint}: {error}"
+        raise Vo3dError(named) from error
+    with TemporaryDirectory() as folder:
+        save_weights(Path(folder) / "net.safetensors", state_dict, {})
+        return replace(
+            load_weights(model, Path(folder) / "net.safetensors"), source=f"NetVLAD's release ({checkpoint.name})"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

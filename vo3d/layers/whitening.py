@@ -27,7 +27,7 @@ class Whitening(nn.Module):
     @property
     def known(self) -> bool:
         """Tell whether the map was set."""
-        return bool(self.weight.any())
+        return bool(self.weight[0].any())  # a whitening has no row of zeros
 
     @full_precision
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b n"]:
