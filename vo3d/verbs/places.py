@@ -61,7 +61,7 @@ def places_find(
 
     To OUT go places.csv and pictures: each query beside its best images, and the similarities of all. Where it is known
     which images show one place, by positions, a table or their order, recall and precision are told and drawn as well.
-    A match that says nothing has a question mark: its query looks unlike the map, or all of the map is about as far.
+    A match that says nothing has a question mark: all of the map is about as far from its query.
 
     Example: vo3d places find evening.jpg --map map --out found
 

@@ -31,7 +31,7 @@ RECALLS = (1, 5, 10)
 MOST = 800  # images of the map, and queries, in the matrix
 ROWS = 8  # queries in the picture of matches, evenly spaced
 FEW = 10  # images of a map from which on a match can be told from none
-NEAR = 0.95  # of the median distance: what is further away is no match
+NEAR = 0.92  # of the median distance: what is further away is no match (docs/places.md)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,32 +152,26 @@ def _search(
         squared=nearest.squared,
         matrix=matrix,
         columns=columns,
-        doubtful=doubtful(1 - nearest.squared[:, 0] / 2, matrix, spread @ spread.T),
+        doubtful=doubtful(1 - nearest.squared[:, 0] / 2, matrix),
         right=None if right is None else [right[index] for index in whole],
     )
 
 
-def doubtful(
-    best: Float32[Tensor, " q"], matrix: Float32[Tensor, "q m"], among: Float32[Tensor, "m m"]
-) -> Bool[Tensor, " q"]:
-    """Tell which best matches say nothing.
+def doubtful(best: Float32[Tensor, " q"], matrix: Float32[Tensor, "q m"]) -> Bool[Tensor, " q"]:
+    """Tell which best matches say nothing: those hardly nearer to their query than the map is in the median.
 
-    Such a match is less similar to its query than two images of the map are to each other in the median, so that the
-    query does not even look like the map's world; or it is hardly nearer than the median of the map (95 % of that
-    distance), as where many images tie. Places of the same kind that are not in the map may pass. Of fewer than 10
-    images nothing can be said, and all are doubtful.
+    That is where the distance is more than `NEAR` of the median's, as of a query of another world, or where many images
+    tie. Places of the same kind that are not in the map may pass (docs/places.md). Of a map of fewer than 10 images
+    nothing can be said, and all are doubtful.
 
     Args:
         best: the largest similarity of each query.
         matrix: similarities of the queries to images of the map, evenly spaced.
-        among: similarities of these images to each other.
     """
-    m = len(among)
-    if m < FEW:
+    if matrix.shape[1] < FEW:
         return torch.ones(len(best), dtype=torch.bool)
-    usual = among[~torch.eye(m, dtype=torch.bool)].median()
     distance, median = ((1 - one).clamp(min=0).sqrt() for one in (best, matrix.median(dim=1).values))
-    return (best < usual) | (distance >= NEAR * median)
+    return distance >= NEAR * median
 
 
 def spaced(count: int, most: int) -> list[int]:
@@ -201,8 +195,11 @@ def _tell(found: Found, known: PlaceMap, top: int, rule: str, say: Say) -> None:
         say("note", f"the map has {of} the nearest whatever is looked for: fewer than {FEW} tell no match from none")
     elif unsure := int(found.doubtful.sum()):
         names = first_few(name for name, doubt in zip(found.names, found.doubtful.tolist(), strict=True) if doubt)
-        say("note", f"{unsure} of {count} best matches (?) are less alike than images of the map are among themselves, "
-            f"or hardly nearer than its median: these places may not be in the map: {names}")  # fmt: skip
+        say(
+            "note",
+            f"{unsure} of {count} best matches (?) are hardly nearer than the map is in the median: these places may "
+            f"not be in the map: {names}",
+        )
     if found.right is None:
         return
     hits, able = truth_of(found)
