@@ -91,9 +91,9 @@ def from_structure(tree: Mapping[str, Any]) -> dict[str, Tensor]:
             whitening = kernel.flatten(0, -2).mT, bias.flatten()
         # an average image of each pixel, or of each colour alone
         colour = torch.from_numpy(average.copy()).double().reshape(-1, 3).mean(0)
-        return from_parts(
-            [(kernel, bias.flatten()) for kernel, bias in map(pairs.get, first)], *pairs[vlad], colour, whitening
-        )
+        convolutions = [(kernel, bias.flatten()) for kernel, bias in (pairs[place] for place in first)]
+        assignment, centres = pairs[VLAD]
+        return from_parts(convolutions, assignment, centres, colour, whitening)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise Vo3dError(
             f"no network of NetVLAD's release ({type(error).__name__}: {shown(str(error))}): expected a structure net "
