@@ -24,8 +24,9 @@ from vo3d.pipelines.places.build import Say, speaker
 from vo3d.pipelines.places.descriptor import describe_settings
 from vo3d.pipelines.places.images import PlaceViews, open_views
 from vo3d.pipelines.places.truth import right_places
-from vo3d.report.canvas import save_figure
-from vo3d.report.places import Match, plot_matches, plot_precision_recall, plot_similarity
+from vo3d.report import retrieval_figures as figures
+from vo3d.report.canvas import line_styles, save_figure
+from vo3d.report.places import plot_similarity
 
 RECALLS = (1, 5, 10)
 MOST = 800  # images of the map, and queries, in the matrix
@@ -238,7 +239,7 @@ def _write(out: Path, found: Found, known: PlaceMap, top: int) -> None:
             table.writerow(row)
     write_whole(out / "places.csv", text.getvalue().encode(errors="surrogateescape"))
     shown = spaced(len(found.names), ROWS)
-    save_figure(plot_matches([_match(found, known, query) for query in shown]), out / "matches.png")
+    save_figure(figures.plot_found([_pictures(found, known, query) for query in shown]), out / "matches.png")
     for name in ("similarity.png", "precision_recall.png"):
         (out / name).unlink(missing_ok=True)
     if len(found.names) > 1:
@@ -247,22 +248,21 @@ def _write(out: Path, found: Found, known: PlaceMap, top: int) -> None:
     if found.right is not None and any(found.right):
         hits, able = truth_of(found)
         curve = precision_recall(found.squared[:, 0], hits[:, 0], able)
-        save_figure(plot_precision_recall(curve.precision, curve.recall), out / "precision_recall.png")
+        drawn = figures.plot_precision_recall({"": {"best match": curve}}, line_styles(["best match"]))
+        save_figure(drawn, out / "precision_recall.png")
 
 
-def _match(found: Found, known: PlaceMap, query: int) -> Match:
+def _pictures(found: Found, known: PlaceMap, query: int) -> list[figures.Found]:
     """Gather the pictures of a query and its best five images."""
-    best = found.index[query, :5].tolist()
-    truth = None if found.right is None else [place in found.right[query] for place in best]
-    return Match(
-        name=found.names[query],
-        image=found.thumbnails[query],
-        names=[known.places[place].name for place in best],
-        images=[_thumbnail(known, known.places[place]) for place in best],
-        similarity=found.similarity[query, :5].tolist(),
-        right=truth,
-        doubtful=bool(found.doubtful[query]),
-    )
+    shown = [figures.Found(f"query {found.names[query]}", "", found.thumbnails[query])]
+    for rank, (place, similarity) in enumerate(
+        zip(found.index[query, :5].tolist(), found.similarity[query].tolist(), strict=False)
+    ):
+        doubt = " ?" if found.doubtful[query] and not rank else ""
+        right = None if found.right is None else place in found.right[query]
+        image, name = _thumbnail(known, known.places[place]), known.places[place].name
+        shown.append(figures.Found(name, f"{similarity:.2f}{doubt}", image, right))
+    return shown
 
 
 def _thumbnail(known: PlaceMap, place: Place) -> Float32[Tensor, "3 _ _"]:
