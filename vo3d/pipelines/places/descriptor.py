@@ -14,7 +14,7 @@ from vo3d.inference.place_map import MapSettings
 from vo3d.inference.pretrained import load_pretrained
 from vo3d.layers.imagenet import ADVICE, PACKAGE
 from vo3d.model import Model
-from vo3d.settings.build import build, read_spec
+from vo3d.settings.build import build, read_spec, resolve
 from vo3d.settings.discovery import known_baselines
 from vo3d.settings.trust import allowing
 
@@ -87,13 +87,9 @@ def choose_descriptor(text: str | None) -> tuple[Descriptor, list[str]]:
 def _built(text: str, spec: dict[str, Any]) -> Descriptor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model: Model = build(Model, spec, "--descriptor")
-    init_args = spec.get("init_args") or {}
-    return _checked(
-        Descriptor(
-            text=text, class_path=spec["class_path"], init_args=init_args, origin={}, trained=False, model=model.eval()
-        )
-    )
+        whole = resolve(Model, spec, "--descriptor")  # a map outlives the defaults of today
+        model: Model = build(Model, whole, "--descriptor")
+    return _checked(Descriptor(text=text, **whole, origin={}, trained=False, model=model.eval()))
 
 
 def _checked(chosen: Descriptor) -> Descriptor:
