@@ -11,7 +11,7 @@ import torch
 from places import SHARED_DATA, SUPPORT, TINY
 
 pytest.register_assert_rewrite(*({path.stem for path in SUPPORT.glob("*.py")} - {"places"}))  # that is imported already
-pytest_plugins = ["check_guard"]
+pytest_plugins = ["check_guard", "check_types"]
 
 if not torch.cuda.is_available():
     # Triton reads this when it is first imported, and runs kernels on the CPU. What torch compiles for CPUs has none.
