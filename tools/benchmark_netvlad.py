@@ -49,7 +49,7 @@ def load_peer(folder: Path, ours: NetVLADPool) -> nn.Module:
 
 
 def definition(ours: NetVLADPool, x: Tensor) -> Tensor:
-    """What version 1 is to compute, in float64, from the residuals of one image after the other."""
+    """Compute version 1 as it is defined, in float64, from the residuals of one image after the other."""
     W, c = ours.assignment.weight.double(), ours.centres.double()
     rows = []
     for one in x.double().flatten(2):

@@ -34,7 +34,7 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(room, name, value)
 
 
-def check(queries: Tensor, database: Tensor | Descriptors, rows: Tensor, num: int, engine: str) -> None:
+def check_equal_to_sort(queries: Tensor, database: Tensor | Descriptors, rows: Tensor, num: int, engine: str) -> None:
     found = search(queries, database, num, engine=engine)
     index, squared = slowly(queries, rows, num)
     torch.testing.assert_close(found.squared.double(), squared, rtol=2e-6, atol=1e-12)
@@ -46,7 +46,7 @@ def check(queries: Tensor, database: Tensor | Descriptors, rows: Tensor, num: in
 @pytest.mark.parametrize(("count", "n", "num"), [(23, 333, 5), (1, 333, 1), (9, 40, 40), (9, 3, 20), (3, 333, 200)])
 def test_the_nearest_are_those_of_a_sort_of_all(engine: str, count: int, n: int, num: int) -> None:
     database = unit(n, 24)
-    check(unit(count, 24, 1), database, database, num, engine)
+    check_equal_to_sort(unit(count, 24, 1), database, database, num, engine)
 
 
 @pytest.mark.usefixtures("_small_tiles")
@@ -56,7 +56,7 @@ def test_the_nearest_are_found_in_any_order_of_the_database(engine: str) -> None
     query = unit(1, 24, 1)
     far_first = database[(database @ query[0]).argsort()]  # each tile has what is nearer than all before it
     for rows in (far_first, far_first.flip(0)):
-        check(query, rows, rows, 12, engine)
+        check_equal_to_sort(query, rows, rows, 12, engine)
 
 
 @pytest.mark.usefixtures("_small_tiles")
@@ -80,7 +80,7 @@ def test_a_database_on_disk_gives_what_its_rows_in_half_precision_give(engine: s
     disk = Descriptors(tmp_path)
     for part in rows.split([1, 90, 19, 100]):
         disk.append(part)
-    check(queries, disk, rows.half(), 6, engine)
+    check_equal_to_sort(queries, disk, rows.half(), 6, engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

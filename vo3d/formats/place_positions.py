@@ -27,7 +27,7 @@ class ImageFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class Positions:
-    """Where the images of a folder were taken.
+    """Say where the images of a folder were taken.
 
     Args:
         metres: of each image; NaN where nothing tells.

@@ -29,7 +29,7 @@ NULL_ISLAND = 4.0  # degrees around latitude 0, longitude 0 in which there is se
 
 @dataclass(frozen=True, kw_only=True)
 class PositionTable:
-    """Where images were taken, in the order of their names.
+    """Say where images were taken, in the order of their names.
 
     Args:
         metres: of each image; NaN where the table has no row for it.

@@ -64,7 +64,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class MapSettings:
-    """What a map says of its model.
+    """Describe the model of a map.
 
     Args:
         class_path, init_args: of the model.

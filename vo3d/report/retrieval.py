@@ -29,7 +29,7 @@ APART = 20  # two queries of a set are at least this part of it apart: neighbour
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """What one model found in one set."""
+    """Hold what one model found in one set."""
 
     table: FoundPlaces
     distances: Distances
