@@ -1,9 +1,11 @@
 """The sources of samples: recordings, scenes of many views, and datasets cut out of them."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -67,6 +69,94 @@ class MultiViewScene(Recording):
     def references(self) -> list[int]:
         """List the views that have sources."""
         return [index for index in range(len(self)) if self.sources(index)]
+
+
+class JoinedRecording(Recording):
+    """The views of several recordings, one recording after the other.
+
+    Args:
+        name: of the whole.
+        parts: the recordings.
+        offsets: metres that are added to the positions of each part, so that worlds which have nothing to do with each
+            other do not overlap; None: all lie in one world.
+
+    Raises:
+        Vo3dError: there is no part, or not one offset for each.
+    """
+
+    def __init__(
+        self, name: str, parts: Sequence[Recording], offsets: Float64[Tensor, "parts 3"] | None = None
+    ) -> None:
+        if not parts or (offsets is not None and len(offsets) != len(parts)):
+            raise Vo3dError(
+                f"{name}: {len(parts)} recordings to join: expected at least one, and an offset for each or none"
+            )
+        self.name, self.parts, self.offsets = name, list(parts), offsets
+        self.metric = all(part.metric for part in parts)
+        self.notes = [f"{part.name}: {note}" for part in parts for note in part.notes]
+        self._starts = [0, *accumulate(map(len, self.parts))]
+
+    def __len__(self) -> int:
+        """Count the views of all parts."""
+        return self._starts[-1]
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Name each view by its part and its name there."""
+        return [f"{part.name}/{name}" for part in self.parts for name in part.names]
+
+    def clip(self, indices: Sequence[int]) -> Sample:
+        """Read images, with K where all views have it and poses where all parts do.
+
+        Raises Vo3dError for views of different sizes, and as the parts do.
+        """
+        views = [self._part(index) for index in indices]
+        read = [self.parts[which].clip((place,)) for which, place in views]
+        if odd := next((one for one in read if one.image.shape != read[0].image.shape), None):
+            sizes = [f"{one.image.shape[-1]}x{one.image.shape[-2]} of {one.scene}" for one in (read[0], odd)]
+            raise Vo3dError(f"{self.name}: images of {' and '.join(sizes)} in one clip: expected one size")
+        K = [one.K for one in read if one.K is not None]
+        poses = self._poses
+        return Sample(
+            image=torch.cat([one.image for one in read]),
+            K=torch.cat(K) if len(K) == len(read) else None,
+            world_T_cam=None if poses is None else poses[list(indices)],
+            scene=self.name,
+            index=torch.tensor(list(indices)),
+        )
+
+    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
+        """Give `world_T_cam` of every view, metres, moved by the offsets; None where a part has none."""
+        return self._poses
+
+    def positions(self) -> Float64[Tensor, "n 3"] | None:
+        """Give the position of every view, metres, moved by the offsets; None where a part has none."""
+        return self._positions
+
+    @cached_property
+    def _poses(self) -> Float64[Tensor, "n 4 4"] | None:
+        found = [part.poses() for part in self.parts]
+        positions = self._positions
+        if positions is None or any(poses is None for poses in found):
+            return None
+        world_T_cam = torch.cat([poses for poses in found if poses is not None])
+        world_T_cam[:, :3, 3] = positions
+        return world_T_cam
+
+    @cached_property
+    def _positions(self) -> Float64[Tensor, "n 3"] | None:
+        found = [part.positions() for part in self.parts]
+        if any(positions is None for positions in found):
+            return None
+        offsets = torch.zeros(len(found), 3, dtype=torch.float64) if self.offsets is None else self.offsets
+        return torch.cat([one + offset for one, offset in zip(found, offsets, strict=True) if one is not None])
+
+    def _part(self, index: int) -> tuple[int, int]:
+        """Find the part of a view, and its number there; raises IndexError outside."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"view {index} of {len(self)}")
+        which = bisect_right(self._starts, index) - 1
+        return which, index - self._starts[which]
 
 
 @dataclass(frozen=True)

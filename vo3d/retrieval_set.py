@@ -1,4 +1,4 @@
-"""Sets of images to recognise places by: a database, queries, and the source's rule of which of them match."""
+"""Sets of images to recognise places by: a database, queries, which of them match, and tuples to learn from."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from itertools import accumulate
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.recording import Recording, Transform, ViewDataset, augment
+from vo3d.recording import Recording, RecordingDataset, Transform, ViewDataset, augment
 from vo3d.sample import Sample
 
 Images = Literal["all", "database"]
@@ -106,7 +106,7 @@ class RetrievalSet:
 class RetrievalDataset(ViewDataset):
     """The images of sets to find places in: one sample each, and samples composed of any of them.
 
-    `recordings` are the database and the queries of each set, in that order.
+    `recordings` are the database and the queries of each set, in that order; what several sets share comes once.
 
     Args:
         sets: what is evaluated.
@@ -133,14 +133,18 @@ class RetrievalDataset(ViewDataset):
         if seed < 0:
             raise Vo3dError(f"seed is {seed}: expected a whole number of at least 0")
         self.sets = list(sets)
-        parts = [(one.database,) if images == "database" else (one.database, one.queries) for one in sets]
-        self.recordings = [recording for part in parts for recording in part]
+        parts = [part for one in sets for part in (one.database, *([one.queries] if images == "all" else []))]
+        self.recordings = list({id(part): part for part in parts}.values())
         self.transforms, self.seed = list(transforms), seed
         self._starts = [0, *accumulate(map(len, self.recordings))]
 
     def __len__(self) -> int:
         """Count the views."""
         return self._starts[-1]
+
+    def first_view(self, recording: Recording) -> int:
+        """Give the number of the first view of a database or of queries; raises ValueError where it is none of them."""
+        return self._starts[[id(one) for one in self.recordings].index(id(recording))]
 
     def place(self, index: int) -> tuple[Recording, list[int]]:
         """Give the recording of view `index`, and its place there."""
@@ -165,3 +169,77 @@ class RetrievalDataset(ViewDataset):
             index=torch.tensor(list(views)),
         )
         return augment(joined, self.transforms, seed=self.seed, epoch=self.epoch, index=views[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TupleRule:
+    """The distances by which images of a database are potential positives and definite negatives of a query.
+
+    Images between `near` and `far` are neither. Of a set without positions the right images are the positives and all
+    others the negatives. Of a set with times positives were taken at another time than the query. An image is no
+    positive of itself.
+
+    Args:
+        least: metres; nearer positives are left out as too easy, 1 in the release. The default takes them.
+        near: metres, the most of a positive.
+        far: metres; negatives are farther.
+
+    Raises:
+        Vo3dError: not 0 <= least < near <= far.
+
+    Source: Arandjelovic et al., "NetVLAD", CVPR 2016, section 4, and Relja/netvlad: 1 m, 10 m and 25 m.
+    """
+
+    least: float = 0.0
+    near: float = 10.0
+    far: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least < self.near <= self.far:
+            raise Vo3dError(f"least {self.least}, near {self.near}, far {self.far}: expected 0 <= least < near <= far")
+
+    def positives(self, places: RetrievalSet, query: int) -> Int64[Tensor, " p"]:
+        """List the images of the database that may show the place of a query, ascending."""
+        distance = _distances(places, query)
+        if distance is None:
+            found = places.positives(query)
+        else:
+            found = ((distance <= self.near) & (distance >= self.least)).nonzero()[:, 0]
+        if places.queries is places.database:
+            found = found[found != query]
+        if places.database_time is not None and places.query_time is not None:
+            found = found[places.database_time[found] != places.query_time[query]]
+        return found
+
+    def negatives(self, places: RetrievalSet, query: int) -> Int64[Tensor, " n"]:
+        """List the images of the database that do not show the place of a query, ascending."""
+        distance = _distances(places, query)
+        if distance is not None:
+            return (distance > self.far).nonzero()[:, 0]
+        others = torch.ones(len(places.database), dtype=torch.bool)
+        others[places.positives(query)] = False
+        if places.queries is places.database:
+            others[query] = False
+        return others.nonzero()[:, 0]
+
+
+def places_of(dataset: RecordingDataset, metres: float = 25.0) -> list[RetrievalSet]:
+    """List the sets of a dataset of places; of other data each recording is one, the queries of which are its database.
+
+    Raises:
+        Vo3dError: a recording of other data has no positions.
+    """
+    if isinstance(dataset, RetrievalDataset):
+        return dataset.sets
+    return [
+        RetrievalSet(name=one.name, database=one, queries=one, matches=Matches(metres=metres))
+        for one in dataset.recordings
+    ]
+
+
+def _distances(places: RetrievalSet, query: int) -> Tensor | None:
+    """Compute the distance of each image of the database from a query, metres; None without positions."""
+    database, queries = places.database.positions(), places.queries.positions()
+    if database is None or queries is None:
+        return None
+    return (database - queries[query]).norm(dim=-1)
