@@ -23,12 +23,11 @@ from vo3d.losses.ranking import mean_of_violations, ranking_loss
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import netvlad_port as port
 from vo3d.recording import Recording, evenly_spaced
-from vo3d.retrieval.kmeans import kmeans
+from vo3d.retrieval.local_descriptors import cluster_columns
 from vo3d.retrieval.pca import principal_components
 from vo3d.sample import Sample
 
 Aggregation = Literal["netvlad", "max", "mean", "grid"]
-SEED = 43  # of the places of descriptors that are clustered, and of the clusters
 
 
 class NetVLAD(Model):
@@ -133,18 +132,9 @@ class NetVLAD(Model):
             self.trunk.load_state_dict(trunk.state_dict())
         if self.vlad is None:
             return
-        generator, found = torch.Generator().manual_seed(SEED), list[Tensor]()
-        for image in self._images(recordings, self.cluster_images):
-            columns = unit(self.trunk(image)[0].flatten(1).mT.float()).cpu()  # n d
-            found.append(columns[torch.randperm(len(columns), generator=generator)[: self.cluster_points]])
-        descriptors = torch.cat(found) if found else torch.empty(0, self.vlad.dim)
-        if len(descriptors) < self.vlad.num_clusters:
-            raise Vo3dError(
-                f"{len(descriptors)} local descriptors of {len(found)} training images: expected at least "
-                f"{self.vlad.num_clusters}, one for each cluster; give more or larger images, or fewer clusters"
-            )
-        centres = kmeans(descriptors, self.vlad.num_clusters, seed=SEED).centres
-        self.vlad.initialise(*(values.to(self.vlad.centres.device) for values in (centres, descriptors)))
+        maps = (self.trunk(image) for image in self._images(recordings, self.cluster_images))
+        found = cluster_columns(maps, self.vlad.num_clusters, self.cluster_points)
+        self.vlad.initialise(*(values.to(self.vlad.centres.device) for values in found))
 
     @torch.no_grad()
     def finish(self, recordings: Sequence[Recording]) -> None:

@@ -35,6 +35,7 @@ from vo3d.models.semi_global import SemiGlobalStereo
 from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.models.vidloc import VidLoc
+from vo3d.models.vlad_features import VLADFeatures
 from vo3d.sample import Sample
 
 
@@ -134,6 +135,7 @@ CASES = [
     Case("ConstantMotion", lambda size: ConstantMotion(), poses=True, learns=False),
     Case("MeanPose", lambda size: fitted(MeanPose()), poses=True, learns=False),
     Case("ImageFeatures", lambda size: ImageFeatures(pretrained=False), learns=False),
+    Case("VLADFeatures", lambda size: VLADFeatures(pretrained=False), learns=False),
     Case("NearestImage", lambda size: fitted(NearestImage(pretrained=False)), poses=True, learns=False),
     Case("RidgePose", lambda size: fitted(RidgePose(pretrained=False)), poses=True, learns=False),
     Case(

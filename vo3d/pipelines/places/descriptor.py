@@ -1,5 +1,6 @@
 """The model that describes the images of a map: by name, by class, or out of a run."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from vo3d.errors import Vo3dError
+from vo3d.inference.cards import weights_names
 from vo3d.inference.descriptors import KEY
 from vo3d.inference.place_map import MapSettings
 from vo3d.inference.pretrained import load_pretrained
@@ -18,8 +20,8 @@ from vo3d.settings.build import build, read_spec, resolve
 from vo3d.settings.discovery import known_baselines
 from vo3d.settings.trust import allowing
 
-DEFAULT = "image_features"
-BEST, PLAIN = "efficientnet_lite0", "patch_thumbnail"
+BEST = "vlad_features"  # by the table of rendered walks in docs/netvlad.md
+PLAIN = {"class_path": "image_features", "init_args": {"features": "patch_thumbnail"}}  # needs no weights
 SEED = 0  # of what a model draws when it is built or fitted
 
 
@@ -55,19 +57,19 @@ def choose_descriptor(text: str | None) -> tuple[Descriptor, list[str]]:
 
     Args:
         text: A run of `vo3d fit`, weights by their name or file, a short name, a class path, a table in JSON or a YAML
-            file; None for the features of EfficientNet-Lite0 where its weights are installed, else thumbnails.
+            file; None for VLAD features of EfficientNet-Lite0 where its weights are installed, else thumbnails.
 
     Raises:
         Vo3dError: there is no such model, or it gives no descriptor.
     """
     notes = []
     if text is None:
-        features = PLAIN if find_spec(PACKAGE.replace("-", "_")) is None else BEST
-        spec = {"class_path": known_baselines()[DEFAULT], "init_args": {"features": features}}
-        if features == PLAIN:
-            notes.append(f"images are compared as thumbnails: {ADVICE} brings features that recognise far more places")
-        return _built(f"{DEFAULT} ({features})", spec), notes
-    if Path(text).exists() and not text.endswith(".yaml"):
+        if find_spec(PACKAGE.replace("-", "_")) is not None:
+            return _built(BEST, read_spec(BEST, "--descriptor", known_baselines())), notes
+        notes.append(f"images are compared as thumbnails: {ADVICE} brings features that recognise far more places")
+        spec = read_spec(json.dumps(PLAIN), "--descriptor", known_baselines())
+        return _built("thumbnails", spec), notes
+    if text in weights_names() or (Path(text).exists() and not text.endswith(".yaml")):
         found = load_pretrained(text)
         chosen = Descriptor(
             text=text,
@@ -97,7 +99,7 @@ def _checked(chosen: Descriptor) -> Descriptor:
     if KEY not in gives or views != 1:
         raise Vo3dError(
             f"--descriptor {chosen.text}: {type(chosen.model).__name__} gives {', '.join(gives)}: expected a model of "
-            f"{KEY} that sees one image at a time, such as {DEFAULT}"
+            f"{KEY} that sees one image at a time, such as {BEST}"
         )
     return chosen
 
