@@ -32,7 +32,7 @@ RECALLS = (1, 5, 10)
 MOST = 800  # images of the map, and queries, in the matrix
 ROWS = 8  # queries in the picture of matches, evenly spaced
 FEW = 10  # images of a map from which on a match can be told from none
-NEAR = 0.92  # of the median distance: what is further away is no match (docs/places.md)
+NEAR = 0.93  # of the median distance: what is further away is no match (docs/places.md)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
