@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal
 
@@ -88,6 +89,11 @@ class RetrievalSet:
             if blind := [one.name for one in (self.database, self.queries) if one.positions() is None]:
                 raise Vo3dError(f"{self.name}: {blind[0]} has no positions: matches in metres need some")
 
+    def distances(self, query: int) -> Float64[Tensor, " n"] | None:
+        """Compute how far from a query each image of the database was taken, metres; None without positions."""
+        database, queries = self._positions
+        return None if database is None or queries is None else (database - queries[query]).norm(dim=-1)
+
     def positives(self, query: int) -> Int[Tensor, " p"]:
         """List the places in the database that are right for a query, ascending."""
         if self.matches.table is not None:
@@ -96,11 +102,15 @@ class RetrievalSet:
             numbers = torch.tensor(self.database.frames)
             near = (numbers - self.queries.frames[query]).abs() <= self.matches.frames
         else:
-            database, queries = self.database.positions(), self.queries.positions()
-            assert database is not None  # noqa: S101  by the check at the start
-            assert queries is not None  # noqa: S101
-            near = (database - queries[query]).norm(dim=-1) <= self.matches.metres
+            distances = self.distances(query)
+            assert distances is not None  # noqa: S101  by the check at the start
+            near = distances <= self.matches.metres
         return near.nonzero()[:, 0]
+
+    @cached_property
+    def _positions(self) -> tuple[Float64[Tensor, "n 3"] | None, Float64[Tensor, "m 3"] | None]:
+        """Read the positions of both once: each query asks for them."""
+        return self.database.positions(), self.queries.positions()
 
 
 class RetrievalDataset(ViewDataset):
@@ -200,7 +210,7 @@ class TupleRule:
 
     def positives(self, places: RetrievalSet, query: int) -> Int64[Tensor, " p"]:
         """List the images of the database that may show the place of a query, ascending."""
-        distance = _distances(places, query)
+        distance = places.distances(query)
         if distance is None:
             found = places.positives(query)
         else:
@@ -213,7 +223,7 @@ class TupleRule:
 
     def negatives(self, places: RetrievalSet, query: int) -> Int64[Tensor, " n"]:
         """List the images of the database that do not show the place of a query, ascending."""
-        distance = _distances(places, query)
+        distance = places.distances(query)
         if distance is not None:
             return (distance > self.far).nonzero()[:, 0]
         others = torch.ones(len(places.database), dtype=torch.bool)
@@ -235,11 +245,3 @@ def places_of(dataset: RecordingDataset, metres: float = 25.0) -> list[Retrieval
         RetrievalSet(name=one.name, database=one, queries=one, matches=Matches(metres=metres))
         for one in dataset.recordings
     ]
-
-
-def _distances(places: RetrievalSet, query: int) -> Tensor | None:
-    """Compute the distance of each image of the database from a query, metres; None without positions."""
-    database, queries = places.database.positions(), places.queries.positions()
-    if database is None or queries is None:
-        return None
-    return (database - queries[query]).norm(dim=-1)
