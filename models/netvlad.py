@@ -179,7 +179,7 @@ class NetVLAD(Model):
         if descriptor.shape[1] <= first:
             raise Vo3dError(
                 f"samples of {descriptor.shape[1]} views: NetVLAD learns from at least {first + 1}, a query, "
-                f"{self.num_positives} of its place and some of others: choose a dataset such as PlaceTuples"
+                f"{self.num_positives} of its place and some of others: put a PlaceTuples around the data"
             )
         query, positives, negatives = descriptor[:, 0], descriptor[:, 1:first], descriptor[:, first:]
         hinge = ranking_loss(query, positives, negatives, self.margin, self.squared)

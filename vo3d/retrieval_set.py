@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -43,6 +43,13 @@ class Matches:
             limit = self.metres if self.frames is None else self.frames
             raise Vo3dError(f"matches within {limit}: expected at least 0")
 
+    @property
+    def words(self) -> str:
+        """Spell the rule."""
+        if self.metres is not None:
+            return f"within {self.metres:g} m"
+        return "by a table" if self.frames is None else f"within {self.frames} frames"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalSet:
@@ -57,9 +64,12 @@ class RetrievalSet:
             (Tokyo 24/7 has twelve); a place counts once. None: each image is a place.
         database_time: when each image of the database was taken, seconds; None where the set does not tell.
         query_time: the same of the queries.
+        apart: where the queries are the database itself, frames between a query and what may be found for it: images
+            whose numbers (`Recording.frames`) differ by at most so many are neither searched nor right. 0: the query
+            alone. More of them leave out the neighbours of a drive, so that what is found is a place seen again.
 
     Raises:
-        Vo3dError: a rule, panoramas or times do not fit the recordings.
+        Vo3dError: a rule, panoramas or times do not fit the recordings, or `apart` is negative or of other queries.
     """
 
     name: str
@@ -69,8 +79,13 @@ class RetrievalSet:
     panorama: Int[Tensor, " n"] | None = None
     database_time: Float64[Tensor, " n"] | None = None
     query_time: Float64[Tensor, " m"] | None = None
+    apart: int = 0
 
     def __post_init__(self) -> None:
+        if self.apart < 0 or (self.apart and self.queries is not self.database):
+            raise Vo3dError(
+                f"{self.name}: apart is {self.apart}: expected at least 0 frames, and 0 beside queries of their own"
+            )
         n, m = len(self.database), len(self.queries)
         table = self.matches.table
         for what, rows, expected in (
@@ -97,15 +112,30 @@ class RetrievalSet:
     def positives(self, query: int) -> Int[Tensor, " p"]:
         """List the places in the database that are right for a query, ascending."""
         if self.matches.table is not None:
-            return torch.tensor(sorted(set(self.matches.table[query])), dtype=torch.long)
-        if self.matches.frames is not None:
-            numbers = torch.tensor(self.database.frames)
-            near = (numbers - self.queries.frames[query]).abs() <= self.matches.frames
+            found = torch.tensor(sorted(set(self.matches.table[query])), dtype=torch.long)
+        elif self.matches.frames is not None:
+            found = ((self._numbers - self.queries.frames[query]).abs() <= self.matches.frames).nonzero()[:, 0]
         else:
             distances = self.distances(query)
             assert distances is not None  # noqa: S101  by the check at the start
-            near = distances <= self.matches.metres
-        return near.nonzero()[:, 0]
+            found = (distances <= self.matches.metres).nonzero()[:, 0]
+        return found[~self.own(torch.tensor([query]), found[None])[0]]
+
+    def own(self, queries: Int64[Tensor, " q"], index: Int64[Tensor, "q k"]) -> Bool[Tensor, "q k"]:
+        """Mark images of the database, a row for each query, that are the query itself or its neighbours (`apart`)."""
+        if self.queries is not self.database:
+            return torch.zeros_like(index, dtype=torch.bool)
+        return (self._numbers[index] - self._numbers[queries, None]).abs() <= self.apart
+
+    @property
+    def num_own(self) -> int:
+        """Count the images of the database that may be a query itself or its neighbours, at most."""
+        return 2 * self.apart + 1 if self.queries is self.database else 0
+
+    @cached_property
+    def _numbers(self) -> Int64[Tensor, " n"]:
+        """Number the images of the database."""
+        return torch.tensor(self.database.frames)
 
     @cached_property
     def _positions(self) -> tuple[Float64[Tensor, "n 3"] | None, Float64[Tensor, "m 3"] | None]:

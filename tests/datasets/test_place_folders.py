@@ -90,7 +90,7 @@ def test_a_table_of_matches_is_found(tmp_path: Path, suffix: str) -> None:
     dataset = PlaceFolders(root)
     assert [dataset.sets[0].positives(query).tolist() for query in (0, 1)] == [[0, 2], []]
     assert f"ground_truth.{suffix} says which images are right" in notes(dataset)
-    assert "1 of 2 queries have no match in the database (by the table)" in notes(dataset)
+    assert "1 of 2 queries have no match in the database (by a table)" in notes(dataset)
     named = PlaceFolders(root, matches=f"ground_truth.{suffix}", database="database", queries=root / "queries")
     assert named.sets[0].positives(0).tolist() == [0, 2]
 
@@ -190,7 +190,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "no query matches": (
         lambda root: (root / "ground_truth.json").write_text(json.dumps([[], []])),
         {},
-        r"no image of the database is right for any of the 2 queries \(by the table\)",
+        r"no image of the database is right for any of the 2 queries \(by a table\)",
     ),
     "metres beside degrees": (
         lambda root: (
