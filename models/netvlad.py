@@ -173,6 +173,8 @@ class NetVLAD(Model):
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Compute the ranking loss of queries, positives and negatives.
 
+        Squared, it is divided by the triplets that violate it, as `mean_of_violations` says.
+
         Raises Vo3dError where a sample has no negative.
         """
         descriptor, first = prediction["descriptor"], 1 + self.num_positives

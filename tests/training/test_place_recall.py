@@ -14,7 +14,11 @@ import yaml
 from checks import complaint
 from places import SUPPORT
 from stop_callback import Stopped
+from tiny_places import Projected, SwatchPlaces
 from vo3d.cli import main
+from vo3d.datasets.place_tuples import PlaceTuples
+from vo3d.losses.ranking import ranking_loss
+from vo3d.sample import Sample
 
 STOP = [
     "--trainer.callbacks+=stop_callback.Stop",
@@ -54,6 +58,10 @@ def command(folder: Path, *more: str, verb: str = "fit", epochs: int = 3) -> lis
 def logged(folder: Path, name: str) -> list[float]:
     with (folder / "run/history.csv").open() as file:
         return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == name]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
 def best(folder: Path) -> dict[str, object]:
@@ -96,10 +104,12 @@ def test_a_resumed_run_keeps_the_best(whole: Path, tmp_path: Path) -> None:
     assert best(tmp_path) == best(whole)
 
 
-def test_one_of_two_processes_measures_for_both(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_learns_and_one_of_them_measures(tmp_path: Path) -> None:
+    one, two, rate = tmp_path / "one", tmp_path / "two", ["--model.optimizer.lr", "0.3"]  # rounding does not grow
+    assert main(command(one, *rate)) == 0
     parallel = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--data.batch_size", "2"]
     run = subprocess.run(
-        [sys.executable, "-m", "vo3d.cli", *command(tmp_path, *parallel)],
+        [sys.executable, "-m", "vo3d.cli", *command(two, *rate, *parallel)],
         env=os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         check=False,
@@ -107,7 +117,30 @@ def test_one_of_two_processes_measures_for_both(tmp_path: Path) -> None:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert best(tmp_path)["score"] == pytest.approx(max(logged(tmp_path, "val/recall_at_1")))
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(weights(two)[name], tensor, rtol=1e-5, atol=1e-6)
+    assert logged(two, "val/recall_at_1") == logged(one, "val/recall_at_1")
+    assert best(two) == best(one)
+
+
+def test_accumulated_parts_are_averaged_whatever_violates_in_them(tmp_path: Path) -> None:
+    """Each is divided by its own count: not what one batch of all learns."""
+    torch.manual_seed(0)
+    net = Projected()
+    torch.save(net.state_dict(), tmp_path / "start.pt")
+    words = ["--data.batch_size", "2", "--data.shuffle", "false", "--trainer.max_steps", "1", "--data.val", "null"]
+    words += ["--trainer.accumulate_grad_batches", "2", "--model.init_weights", str(tmp_path / "start.pt")]
+    assert main([*command(tmp_path, *words), "--trainer.callbacks", "[]"]) == 0
+
+    tuples = PlaceTuples(SwatchPlaces(), near=3.0, far=6.0, num_negatives=3)
+    samples = Sample.collate([tuples[index] for index in range(4)])
+    query, positive, negatives = net(samples)["descriptor"].tensor_split((1, 2), dim=1)
+    hinge = ranking_loss(query[:, 0], positive, negatives)
+    parts = [part.sum() / (part > 0).sum() for part in hinge.split(2)]
+    assert (hinge[:2] > 0).sum() != (hinge[2:] > 0).sum()
+    (sum(parts) / 2).backward()
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(weights(tmp_path)[f"net.{name}"], parameter - 3.0 * parameter.grad)
 
 
 def test_what_has_no_sets_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
