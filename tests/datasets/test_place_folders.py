@@ -218,6 +218,12 @@ def test_degrees_in_names_are_refused(tmp_path: Path) -> None:
         PlaceFolders(fill(tmp_path, names))
 
 
+def test_queries_of_another_zone_are_refused(tmp_path: Path) -> None:
+    names = {"database": [utm(0, 0), utm(5, 0)], "queries": [utm(1, 0).replace("@10@S", "@11@S")]}
+    with pytest.raises(Vo3dError, match=r"@10@S.*lies in UTM zone 10 north, @.*@11@S.* in zone 11 north"):
+        PlaceFolders(fill(tmp_path, names))
+
+
 @pytest.mark.real
 def test_the_corridor_opens_by_itself(shared_data: Path) -> None:
     dataset = PlaceFolders(shared_data / "vpr_corridor")
