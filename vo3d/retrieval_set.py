@@ -116,9 +116,10 @@ class RetrievalSet:
         elif self.matches.frames is not None:
             found = ((self._numbers - self.queries.frames[query]).abs() <= self.matches.frames).nonzero()[:, 0]
         else:
-            distances = self.distances(query)
+            distances, limit = self.distances(query), self.matches.metres
             assert distances is not None  # noqa: S101  by the check at the start
-            found = (distances <= self.matches.metres).nonzero()[:, 0]
+            assert limit is not None  # noqa: S101  by that of `Matches`
+            found = (distances <= limit).nonzero()[:, 0]
         return found[~self.own(torch.tensor([query]), found[None])[0]]
 
     def own(self, queries: Int64[Tensor, " q"], index: Int64[Tensor, "q k"]) -> Bool[Tensor, "q k"]:

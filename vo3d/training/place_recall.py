@@ -1,6 +1,7 @@
 """Validation by what places are recognised for: how many queries of the validation sets find their place."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -51,7 +52,7 @@ class PlaceRecall(Callback):
                 "places: a vo3d.retrieval_set.RetrievalDataset, or vo3d.datasets.place_tuples.PlaceTuples around data "
                 "with positions"
             )
-        net = pl_module.net
+        net: Any = pl_module.net
         if KEY not in net.gives or net.window.views != 1:
             raise Vo3dError(f"PlaceRecall: {type(net).__name__} is no model of {KEY} that sees one image at a time")
         self._right = [right_images(places) for places in self.sets]
@@ -64,9 +65,10 @@ class PlaceRecall(Callback):
         """Measure and log; nothing in the check before the training."""
         if trainer.sanity_checking:
             return
-        found = self._measure(pl_module.net, pl_module.device) if trainer.is_global_zero else {}
+        net: Any = pl_module.net
+        found = self._measure(net, pl_module.device) if trainer.is_global_zero else {}
         for depth, share in trainer.strategy.broadcast(found).items():
-            pl_module.log(f"val/recall_at_{depth}", share)
+            pl_module.log(f"val/recall_at_{depth}", share, sync_dist=True)  # the mean of equal values
 
     def _measure(self, net: Model, device: torch.device) -> dict[int, float]:
         """Compute the recall of all queries for each N, in percent."""
