@@ -60,7 +60,7 @@ class PlaceFolders(RetrievalDataset):
         images, transforms, seed: see `RetrievalDataset`.
 
     Raises Vo3dError when a folder or its images are missing, a table is damaged or names other images, positions in
-    metres are degrees, there is no rule, or no query has a match.
+    metres are degrees or of two zones of UTM, there is no rule, or no query has a match.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 
 from vo3d.datasets.image_poses import TRAJECTORIES, posed_image_files
 from vo3d.errors import Vo3dError
-from vo3d.formats.place_names import utm_of
+from vo3d.formats.place_names import check_one_zone, utm_of
 from vo3d.formats.place_positions import (
     BY_NAMES,
     TABLES,
@@ -43,6 +43,8 @@ def find_positions(
     for one in chosen:
         found = [_SOURCES[one](root, folder, (database, queries)) for folder in (database, queries)]
         if found[0] is not None and found[1] is not None and found[0].frame == found[1].frame:
+            if one == "names":
+                check_one_zone((*database.names, *queries.names), str(root))
             return found[0], found[1]
         first = [old or new for old, new in zip(first, found, strict=True)]
     if first[0] is None or first[1] is None:

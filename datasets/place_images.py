@@ -118,33 +118,21 @@ def check_matches(places: RetrievalSet) -> list[str]:
 
     Raises Vo3dError where no query has a match.
     """
-    alone = _without_match(places)
+    alone, rule = _without_match(places), places.matches.words
     if alone == len(places.queries):
         raise Vo3dError(
-            f"{places.name}: no image of the database is right for any of the {alone} queries ({_rule(places)}): "
+            f"{places.name}: no image of the database is right for any of the {alone} queries ({rule}): "
             "expected a table, frames or positions that go together"
         )
-    notes = (
-        [f"{alone} of {len(places.queries)} queries have no match in the database ({_rule(places)})"] if alone else []
-    )
+    notes = [f"{alone} of {len(places.queries)} queries have no match in the database ({rule})"] if alone else []
     step = max(1, len(places.queries) // 50)
     counts = [len(places.positives(query)) for query in range(0, len(places.queries), step)]
     share = sum(counts) / len(counts) / max(1, len(places.database))
     if len(places.database) >= FEW and share > MANY:
         notes.append(
-            f"a query matches {share:.0%} of the database ({_rule(places)}): is the limit, or the unit of positions, "
-            "another?"
+            f"a query matches {share:.0%} of the database ({rule}): is the limit, or the unit of positions, another?"
         )
     return notes
-
-
-def _rule(places: RetrievalSet) -> str:
-    """Spell the rule."""
-    if places.matches.table is not None:
-        return "by the table"
-    if places.matches.frames is not None:
-        return f"within {places.matches.frames} frames"
-    return f"within {places.matches.metres:g} m"
 
 
 def _without_match(places: RetrievalSet) -> int:

@@ -3,38 +3,38 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from vo3d.datasets.clips import NumberedDataset
-from vo3d.errors import Vo3dError
-from vo3d.recording import Recording, RecordingDataset, Transform
+from vo3d.errors import Vo3dError, first_few
+from vo3d.recording import JoinedRecording, Recording, RecordingDataset, Transform
+from vo3d.retrieval_set import RetrievalSet, TupleRule, places_of
 
 
 class PlaceTuples(NumberedDataset):
-    """The views of another dataset's recordings, each as a query with positives and negatives of its own recording.
+    """The queries of sets of places, each with positives and negatives of its database.
 
-    Views within `near` metres of a query show its place, those more than `far` metres away do not; views between are in
-    no tuple of it. Which of them are taken is drawn from (`seed`, epoch, sample) alone, without one coming twice.
-    Queries without enough of both are left out.
+    Which images are positives and negatives is told by `vo3d.retrieval_set.TupleRule`; which of them are taken is drawn
+    from (`seed`, epoch, sample) alone, without one coming twice. Queries without enough of both are left out. Of a
+    dataset of places `sets` are its own; of any other each recording is one whose queries are its database, and images
+    within `far` of each other are right.
 
     Source: Arandjelovic et al., "NetVLAD", CVPR 2016, section 4; distances of its release.
 
     Args:
-        dataset: whose recordings are taken; its own samples and transforms are not.
-        near, far: metres.
+        dataset: whose sets or recordings are taken; its own samples and transforms are not.
+        least, near, far: metres, see `TupleRule`.
         num_positives, num_negatives: of a tuple.
         transforms, seed: augmentation, see `RecordingDataset`.
 
     Raises:
-        Vo3dError: a number is out of its range, a recording has no positions, or no view has enough of both.
+        Vo3dError: a number is out of its range, a recording has no positions, or no query has enough of both.
     """
 
     def __init__(
         self,
         dataset: RecordingDataset,
         *,
+        least: float = 0.0,
         near: float = 10.0,
         far: float = 25.0,
         num_positives: int = 1,
@@ -42,50 +42,55 @@ class PlaceTuples(NumberedDataset):
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
-        if not 0 < near <= far or min(num_positives, num_negatives) < 1:
+        if min(num_positives, num_negatives) < 1:
             raise Vo3dError(
-                f"near {near}, far {far}, num_positives {num_positives}, num_negatives {num_negatives}: expected "
-                "0 < near <= far, and at least 1 of both"
+                f"num_positives {num_positives}, num_negatives {num_negatives}: expected at least 1 of both"
             )
-        self.recordings, self.near, self.far = list(dataset.recordings), near, far
+        self.rule = TupleRule(least=least, near=near, far=far)
+        self.recordings, self.sets = list(dataset.recordings), places_of(dataset, metres=far)
         self.num_positives, self.num_negatives = num_positives, num_negatives
-        self._positions = [_positions_of(recording) for recording in self.recordings]
-        self._queries = [self._with_enough(positions) for positions in self._positions]
+        self._whole = [_whole(places) for places in self.sets]
+        near_ones = [self._with_positives(places) for places in self.sets]
+        self._queries = [
+            [query for query in queries if len(self.rule.negatives(places, query)) >= num_negatives]
+            for places, queries in zip(self.sets, near_ones, strict=True)
+        ]
         super().__init__(map(len, self._queries), transforms, seed)
         if not len(self):
             raise Vo3dError(
-                f"no view of {len(self.recordings)} recordings has {num_positives} others within {near} m and "
-                f"{num_negatives} beyond {far} m: take longer recordings, fewer negatives, or other distances"
+                f"no query of {first_few(places.name for places in self.sets)} has {num_positives} positives (of "
+                f"places with positions: {least:g} to {near:g} m away) and {num_negatives} negatives (beyond {far:g} "
+                f"m); {sum(map(len, near_ones))} have the positives: take more images, fewer negatives, or other "
+                "distances"
             )
 
     def place(self, index: int) -> tuple[Recording, list[int]]:
-        """Give the recording of tuple `index` and its views: query, positives, negatives."""
+        """Give the recording of tuple `index` and its views: query, positives, negatives.
+
+        Of a set with queries of their own it joins these and the database, in that order.
+        """
         which, number = self.group(index)
-        query, positions = self._queries[which][number], self._positions[which]
-        distance = (positions - positions[query]).norm(dim=-1)
-        positives, negatives = (distance <= self.near), (distance > self.far)
-        positives[query] = False
+        places, query = self.sets[which], self._queries[which][number]
         # a key of its own: the transforms go on drawing what they draw without tuples
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, index], spawn_key=(1,)))
         drawn = [
-            generator.choice(np.flatnonzero(group.numpy()), count, replace=False).tolist()
-            for group, count in ((positives, self.num_positives), (negatives, self.num_negatives))
+            generator.choice(group.numpy(), count, replace=False)
+            for group, count in (
+                (self.rule.positives(places, query), self.num_positives),
+                (self.rule.negatives(places, query), self.num_negatives),
+            )
         ]
-        return self.recordings[which], [query, *drawn[0], *drawn[1]]
+        first = 0 if places.queries is places.database else len(places.queries)
+        return self._whole[which], [query, *(first + np.concatenate(drawn)).tolist()]
 
-    def _with_enough(self, positions: Float64[Tensor, "n 3"]) -> list[int]:
-        """List the views that have enough positives and negatives."""
-        enough = [
-            int((distance <= self.near).sum()) > self.num_positives  # it is near itself, too
-            and int((distance > self.far).sum()) >= self.num_negatives
-            for distance in ((positions - position).norm(dim=-1) for position in positions)
-        ]
-        return torch.tensor(enough, dtype=torch.bool).nonzero()[:, 0].tolist()
+    def _with_positives(self, places: RetrievalSet) -> list[int]:
+        """List the queries that have enough positives."""
+        every = range(len(places.queries))
+        return [query for query in every if len(self.rule.positives(places, query)) >= self.num_positives]
 
 
-def _positions_of(recording: Recording) -> Float64[Tensor, "n 3"]:
-    """Give the positions of a recording; raises Vo3dError where it has none."""
-    positions = recording.positions()
-    if positions is None:
-        raise Vo3dError(f"{recording.name} has no positions: tuples of places are made of views with true ones")
-    return positions
+def _whole(places: RetrievalSet) -> Recording:
+    """Join the queries and the database of a set."""
+    if places.queries is places.database:
+        return places.database
+    return JoinedRecording(places.name, [places.queries, places.database])

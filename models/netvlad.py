@@ -163,13 +163,15 @@ class NetVLAD(Model):
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Compute the ranking loss of queries, positives and negatives.
 
+        Squared, it is divided by the triplets that violate it, as `mean_of_violations` says.
+
         Raises Vo3dError where a sample has no negative.
         """
         descriptor, first = prediction["descriptor"], 1 + self.num_positives
         if descriptor.shape[1] <= first:
             raise Vo3dError(
                 f"samples of {descriptor.shape[1]} views: NetVLAD learns from at least {first + 1}, a query, "
-                f"{self.num_positives} of its place and some of others: choose a dataset such as PlaceTuples"
+                f"{self.num_positives} of its place and some of others: put a PlaceTuples around the data"
             )
         query, positives, negatives = descriptor[:, 0], descriptor[:, 1:first], descriptor[:, first:]
         hinge = ranking_loss(query, positives, negatives, self.margin, self.squared)

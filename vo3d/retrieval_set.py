@@ -3,11 +3,12 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
@@ -42,6 +43,13 @@ class Matches:
             limit = self.metres if self.frames is None else self.frames
             raise Vo3dError(f"matches within {limit}: expected at least 0")
 
+    @property
+    def words(self) -> str:
+        """Spell the rule."""
+        if self.metres is not None:
+            return f"within {self.metres:g} m"
+        return "by a table" if self.frames is None else f"within {self.frames} frames"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalSet:
@@ -56,9 +64,12 @@ class RetrievalSet:
             (Tokyo 24/7 has twelve); a place counts once. None: each image is a place.
         database_time: when each image of the database was taken, seconds; None where the set does not tell.
         query_time: the same of the queries.
+        apart: where the queries are the database itself, frames between a query and what may be found for it: images
+            whose numbers (`Recording.frames`) differ by at most so many are neither searched nor right. 0: the query
+            alone. More of them leave out the neighbours of a drive, so that what is found is a place seen again.
 
     Raises:
-        Vo3dError: a rule, panoramas or times do not fit the recordings.
+        Vo3dError: a rule, panoramas or times do not fit the recordings, or `apart` is negative or of other queries.
     """
 
     name: str
@@ -68,8 +79,13 @@ class RetrievalSet:
     panorama: Int[Tensor, " n"] | None = None
     database_time: Float64[Tensor, " n"] | None = None
     query_time: Float64[Tensor, " m"] | None = None
+    apart: int = 0
 
     def __post_init__(self) -> None:
+        if self.apart < 0 or (self.apart and self.queries is not self.database):
+            raise Vo3dError(
+                f"{self.name}: apart is {self.apart}: expected at least 0 frames, and 0 beside queries of their own"
+            )
         n, m = len(self.database), len(self.queries)
         table = self.matches.table
         for what, rows, expected in (
@@ -88,19 +104,44 @@ class RetrievalSet:
             if blind := [one.name for one in (self.database, self.queries) if one.positions() is None]:
                 raise Vo3dError(f"{self.name}: {blind[0]} has no positions: matches in metres need some")
 
+    def distances(self, query: int) -> Float64[Tensor, " n"] | None:
+        """Compute how far from a query each image of the database was taken, metres; None without positions."""
+        database, queries = self._positions
+        return None if database is None or queries is None else (database - queries[query]).norm(dim=-1)
+
     def positives(self, query: int) -> Int[Tensor, " p"]:
         """List the places in the database that are right for a query, ascending."""
         if self.matches.table is not None:
-            return torch.tensor(sorted(set(self.matches.table[query])), dtype=torch.long)
-        if self.matches.frames is not None:
-            numbers = torch.tensor(self.database.frames)
-            near = (numbers - self.queries.frames[query]).abs() <= self.matches.frames
+            found = torch.tensor(sorted(set(self.matches.table[query])), dtype=torch.long)
+        elif self.matches.frames is not None:
+            found = ((self._numbers - self.queries.frames[query]).abs() <= self.matches.frames).nonzero()[:, 0]
         else:
-            database, queries = self.database.positions(), self.queries.positions()
-            assert database is not None  # noqa: S101  by the check at the start
-            assert queries is not None  # noqa: S101
-            near = (database - queries[query]).norm(dim=-1) <= self.matches.metres
-        return near.nonzero()[:, 0]
+            distances, limit = self.distances(query), self.matches.metres
+            assert distances is not None  # noqa: S101  by the check at the start
+            assert limit is not None  # noqa: S101  by that of `Matches`
+            found = (distances <= limit).nonzero()[:, 0]
+        return found[~self.own(torch.tensor([query]), found[None])[0]]
+
+    def own(self, queries: Int64[Tensor, " q"], index: Int64[Tensor, "q k"]) -> Bool[Tensor, "q k"]:
+        """Mark images of the database, a row for each query, that are the query itself or its neighbours (`apart`)."""
+        if self.queries is not self.database:
+            return torch.zeros_like(index, dtype=torch.bool)
+        return (self._numbers[index] - self._numbers[queries, None]).abs() <= self.apart
+
+    @property
+    def num_own(self) -> int:
+        """Count the images of the database that may be a query itself or its neighbours, at most."""
+        return 2 * self.apart + 1 if self.queries is self.database else 0
+
+    @cached_property
+    def _numbers(self) -> Int64[Tensor, " n"]:
+        """Number the images of the database."""
+        return torch.tensor(self.database.frames)
+
+    @cached_property
+    def _positions(self) -> tuple[Float64[Tensor, "n 3"] | None, Float64[Tensor, "m 3"] | None]:
+        """Read the positions of both once: each query asks for them."""
+        return self.database.positions(), self.queries.positions()
 
 
 class RetrievalDataset(ViewDataset):
@@ -200,7 +241,7 @@ class TupleRule:
 
     def positives(self, places: RetrievalSet, query: int) -> Int64[Tensor, " p"]:
         """List the images of the database that may show the place of a query, ascending."""
-        distance = _distances(places, query)
+        distance = places.distances(query)
         if distance is None:
             found = places.positives(query)
         else:
@@ -213,7 +254,7 @@ class TupleRule:
 
     def negatives(self, places: RetrievalSet, query: int) -> Int64[Tensor, " n"]:
         """List the images of the database that do not show the place of a query, ascending."""
-        distance = _distances(places, query)
+        distance = places.distances(query)
         if distance is not None:
             return (distance > self.far).nonzero()[:, 0]
         others = torch.ones(len(places.database), dtype=torch.bool)
@@ -235,11 +276,3 @@ def places_of(dataset: RecordingDataset, metres: float = 25.0) -> list[Retrieval
         RetrievalSet(name=one.name, database=one, queries=one, matches=Matches(metres=metres))
         for one in dataset.recordings
     ]
-
-
-def _distances(places: RetrievalSet, query: int) -> Tensor | None:
-    """Compute the distance of each image of the database from a query, metres; None without positions."""
-    database, queries = places.database.positions(), places.queries.positions()
-    if database is None or queries is None:
-        return None
-    return (database - queries[query]).norm(dim=-1)

@@ -90,7 +90,7 @@ def test_a_table_of_matches_is_found(tmp_path: Path, suffix: str) -> None:
     dataset = PlaceFolders(root)
     assert [dataset.sets[0].positives(query).tolist() for query in (0, 1)] == [[0, 2], []]
     assert f"ground_truth.{suffix} says which images are right" in notes(dataset)
-    assert "1 of 2 queries have no match in the database (by the table)" in notes(dataset)
+    assert "1 of 2 queries have no match in the database (by a table)" in notes(dataset)
     named = PlaceFolders(root, matches=f"ground_truth.{suffix}", database="database", queries=root / "queries")
     assert named.sets[0].positives(0).tolist() == [0, 2]
 
@@ -190,7 +190,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "no query matches": (
         lambda root: (root / "ground_truth.json").write_text(json.dumps([[], []])),
         {},
-        r"no image of the database is right for any of the 2 queries \(by the table\)",
+        r"no image of the database is right for any of the 2 queries \(by a table\)",
     ),
     "metres beside degrees": (
         lambda root: (
@@ -215,6 +215,12 @@ def test_faults_are_one_line(tmp_path: Path, name: str) -> None:
 def test_degrees_in_names_are_refused(tmp_path: Path) -> None:
     names = {"database": ["@48.8583@2.2945@.jpg", "@48.8600@2.3266@.jpg"], "queries": ["@48.85@2.3@.jpg"]}
     with pytest.raises(Vo3dError, match=r"the names of the images: positions from 48.8583 2.2945 .* look like degrees"):
+        PlaceFolders(fill(tmp_path, names))
+
+
+def test_queries_of_another_zone_are_refused(tmp_path: Path) -> None:
+    names = {"database": [utm(0, 0), utm(5, 0)], "queries": [utm(1, 0).replace("@10@S", "@11@S")]}
+    with pytest.raises(Vo3dError, match=r"@10@S.*lies in UTM zone 10 north, @.*@11@S.* in zone 11 north"):
         PlaceFolders(fill(tmp_path, names))
 
 

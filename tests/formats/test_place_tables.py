@@ -11,7 +11,7 @@ from PIL import Image
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import image_position
 from vo3d.formats.match_tables import read_match_table
-from vo3d.formats.place_names import ImageNames, utm_of
+from vo3d.formats.place_names import ImageNames, check_one_zone, utm_of
 from vo3d.formats.position_tables import check_metres, read_position_table
 from vo3d.geometry.geodesy import earth_centred
 
@@ -210,3 +210,15 @@ def test_gps_in_headers(tmp_path: Path, suffix: str) -> None:
     exif[34853] = {1: "N", 3: "E"}
     picture.save(path, exif=exif)
     assert image_position(path) is None
+
+
+def test_images_of_two_zones_are_refused() -> None:
+    ten, eleven, south = ("sf/@0548321.10@4180112.25@10@S@037.7@.jpg", "@1@2@11@S@@.jpg", "@1@2@10@M@@.jpg")
+    check_one_zone([ten, "@1@2@10@T@@.jpg", "@1@2@@@@.jpg", "@1@2@.jpg", "1.jpg"], "places")
+    for other, zone in ((eleven, "11 north"), (south, "10 south")):
+        with pytest.raises(Vo3dError) as caught:
+            check_one_zone(["1.jpg", ten, other], "places")
+        assert str(caught.value) == (
+            f"places: {ten} lies in UTM zone 10 north, {other} in zone {zone}: metres of two zones do not compare: "
+            "make a set of each zone"
+        )

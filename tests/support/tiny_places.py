@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
+from vo3d.losses.ranking import mean_of_violations, ranking_loss
 from vo3d.model import Model, Prediction, Window
 from vo3d.recording import Recording
 from vo3d.retrieval_set import Matches, RetrievalDataset, RetrievalSet
@@ -83,3 +85,26 @@ class Told(Model):
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """Nothing to learn."""
         return {}
+
+
+class Projected(Model):
+    """Describes an image by a projection of its thumbnail, and learns it by the ranking loss of one positive."""
+
+    needs: ClassVar[tuple[str, ...]] = ("image",)
+    gives: ClassVar[tuple[str, ...]] = ("descriptor",)
+    window = Window(views=1, overlap=0)
+
+    def __init__(self, values: int = 2, margin: float = 0.1) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, values)
+        self.margin = margin
+
+    def forward(self, sample: Sample) -> Prediction:
+        """Unit vectors."""
+        thumbnail = adaptive_avg_pool2d(sample.image.mean(-3), 4)  # b s 4 4
+        return {"descriptor": normalize(self.layer(thumbnail.flatten(-2)), dim=-1)}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """As NetVLAD's."""
+        query, positive, negatives = prediction["descriptor"].tensor_split((1, 2), dim=1)
+        return {"ranking": mean_of_violations(ranking_loss(query[:, 0], positive, negatives, self.margin))}

@@ -84,6 +84,15 @@ def test_less_than_min_delta_is_no_improvement(tmp_path: Path, capsys: pytest.Ca
     assert best["global_step"] == 4  # the smallest is kept all the same
 
 
+def test_the_largest_may_be_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--patience", "2", "--min_delta", "0.5", "--monitor", "val/rotation", "--monitor_mode", "max")
+    assert scripted(tmp_path, "[2, 6, 5, 6.5, 9]", *words) == [2, 6, 5, 6.5]  # rotation has half of it
+    told = "val/rotation did not improve by more than 0.5 in the last 2 validations; the best was 3\n"
+    assert told in capsys.readouterr().out
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 4
+
+
 def test_not_a_number_is_no_improvement(tmp_path: Path) -> None:
     seen = scripted(tmp_path, "[.nan, 3, .nan, .inf, 2, .nan, .nan, .nan]", "--patience", "3")
     assert len(seen) == 8
@@ -109,7 +118,8 @@ def test_patience_survives_a_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [({"min_delta": -1.0}, "min_delta is -1"), ({"min_delta": float("nan")}, "min_delta is nan"),
-     ({"patience_after": -1}, "patience_after -1"), ({"patience": -1}, "patience is -1")],
+     ({"patience_after": -1}, "patience_after -1"), ({"patience": -1}, "patience is -1"),
+     ({"monitor_mode": "max"}, "val/loss with monitor_mode max keeps the worst weights: give --monitor_mode min")],
 )  # fmt: skip
 def test_bad_early_stopping_is_refused(tmp_path: Path, words: dict[str, Any], complaint: str) -> None:
     with pytest.raises(Vo3dError, match=complaint):

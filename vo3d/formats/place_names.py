@@ -2,9 +2,12 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from vo3d.errors import Vo3dError, shown
+
+_ZONE = re.compile(r"^@[^@]*@[^@]*@\s*(\d+)\s*@\s*([A-Za-z])\s*@")  # the letter is of a band of latitude
 _UTM = re.compile(r"^@\s*([^@]*)@\s*([^@]*)@")  # further fields follow: zone, latitude, panorama, time and so on
 
 
@@ -50,3 +53,21 @@ def utm_of(name: str) -> tuple[float, float] | None:
     except ValueError:
         return None
     return (east, north) if math.isfinite(east + north) else None
+
+
+def check_one_zone(names: Iterable[str], where: str) -> None:
+    """Refuse images of two zones of UTM, whose metres have nothing to do with each other, by Vo3dError.
+
+    Names of the form `@utm_east@utm_north@zone number@zone letter@...` tell their zone; others are of any.
+    """
+    zones: dict[str, str] = {}
+    for name in names:
+        if found := _ZONE.match(PurePosixPath(name).name):
+            half = "north" if found[2].upper() >= "N" else "south"  # bands of one half share their metres
+            zones.setdefault(f"{int(found[1])} {half}", name)
+    if len(zones) > 1:
+        (zone, name), (other_zone, other) = list(zones.items())[:2]
+        raise Vo3dError(
+            f"{where}: {shown(name)} lies in UTM zone {zone}, {shown(other)} in zone {other_zone}: metres of two zones "
+            "do not compare: make a set of each zone"
+        )

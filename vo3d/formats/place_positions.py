@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.formats.images import image_position
-from vo3d.formats.place_names import utm_of
+from vo3d.formats.place_names import check_one_zone, utm_of
 from vo3d.formats.position_tables import check_metres, read_position_table
 from vo3d.geometry.geodesy import earth_centred
 
@@ -53,12 +53,13 @@ def find_positions_of(folder: ImageFolder) -> Positions | None:
 
 
 def positions_by_names(folder: ImageFolder) -> Positions | None:
-    """Read positions out of names; None where no name has one, Vo3dError where they look like degrees."""
+    """Read positions out of names; None where no name has one, Vo3dError for degrees and for two zones of UTM."""
     found = [utm_of(name) for name in folder.names]
     told = [one for one in found if one is not None]
     if not told:
         return None
     check_metres(torch.tensor(told, dtype=torch.float64), f"{folder.path}: the names of the images")
+    check_one_zone(folder.names, str(folder.path))
     rows = [(*one, 0.0) if one is not None else (torch.nan,) * 3 for one in found]
     return Positions(metres=torch.tensor(rows, dtype=torch.float64), frame="map", source=BY_NAMES)
 

@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, distributed
 
 from vo3d.geometry.precision import full_precision
 
@@ -34,9 +34,20 @@ def ranking_loss(
 def mean_of_violations(hinge: Float[Tensor, "*b n"]) -> Float[Tensor, ""]:
     """Compute the sum divided by the number of values above 0 in the whole batch; 0 where there are none.
 
+    The batch is that of all processes: while they learn together, violations are counted over all of them, and the sum
+    is multiplied by their number, since DDP averages gradients. They so learn what one process with all tuples learns,
+    whichever of them have violations; all of them have to call this. The values of the processes are no means of their
+    own tuples then, but their average is the loss of the whole batch. Under `accumulate_grad_batches` each part is
+    divided by its own count, and the parts are averaged: a part with few violations weighs as much as one with many.
+
     Source: Relja/netvlad, `trainWeakly.m`.
     """
-    return hinge.sum() / (hinge > 0).sum().clamp(min=1)
+    count = (hinge > 0).sum()
+    processes = 1
+    if torch.is_grad_enabled() and distributed.is_available() and distributed.is_initialized():
+        processes = distributed.get_world_size()
+        distributed.all_reduce(count)
+    return processes * hinge.sum() / count.clamp(min=1)
 
 
 def _distance(query: Float[Tensor, "*b c"], others: Float[Tensor, "*b n c"], squared: bool) -> Float[Tensor, "*b n"]:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -23,6 +23,8 @@ from vo3d.provenance import provenance
 from vo3d.settings.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
 from vo3d.training.datamodule import seed_of
 from vo3d.training.loops import SettledCheckpoint
+
+Mode = Literal["min", "max"]
 
 
 class History(Logger):
@@ -140,10 +142,10 @@ class LastCheckpoint(SettledCheckpoint):
 
 
 class BestCheckpoint(ModelCheckpoint, SettledCheckpoint):
-    """Writes best.ckpt after a validation with the smallest value so far; its whole state can be resumed, too."""
+    """Writes best.ckpt after a validation with the best value so far; its whole state can be resumed, too."""
 
-    def __init__(self, folder: Path, monitor: str) -> None:
-        super().__init__(folder, "best", monitor=monitor, mode="min", enable_version_counter=False)
+    def __init__(self, folder: Path, monitor: str, mode: Mode = "min") -> None:
+        super().__init__(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
         self.due: str | None = None
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
@@ -168,11 +170,10 @@ class EarlyStop(EarlyStopping):
     not put back: best.ckpt keeps them.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, after: int = 0) -> None:
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, after: int = 0, mode: Mode = "min") -> None:
+        options: dict[str, Any] = {"mode": mode, "min_delta": min_delta, "patience": patience}
         # after validations, not after epochs: one may end before the first validation
-        super().__init__(
-            monitor, min_delta=min_delta, patience=patience, check_finite=False, check_on_train_epoch_end=False
-        )
+        super().__init__(monitor, **options, check_finite=False, check_on_train_epoch_end=False)
         self.after = after
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -192,7 +193,7 @@ class EarlyStop(EarlyStopping):
         """Tell why training stopped; None where it did not."""
         if self.stopping_reason == EarlyStoppingReason.NOT_STOPPED:
             return None
-        than = f" by more than {-self.min_delta:g}" if self.min_delta else ""  # Lightning keeps it with its sign
+        than = f" by more than {abs(self.min_delta):g}" if self.min_delta else ""  # Lightning keeps it with a sign
         times = "validation" if self.wait_count == 1 else f"{self.wait_count} validations"
         return (
             f"stopped early: {self.monitor} did not improve{than} in the last {times}; the best was "
@@ -240,6 +241,7 @@ def standard_callbacks(
     folder: Path,
     *,
     monitor: str | None,
+    monitor_mode: Mode = "min",
     checkpoint_every: int,
     patience: int | None,
     min_delta: float = 0.0,
@@ -250,10 +252,11 @@ def standard_callbacks(
 
     Args:
         folder: The run folder; checkpoints go to `folder/checkpoints`.
-        monitor: The logged value whose minimum is the best; None keeps the last weights only.
+        monitor: The logged value that tells the best weights; None keeps the last weights only.
+        monitor_mode: Whether its smallest or its largest is the best.
         checkpoint_every: Steps between two writings of last.ckpt, which is also written after each epoch.
         patience: Validations without a better value after which training stops; None never stops it.
-        min_delta: How much smaller a value has to be to count as better.
+        min_delta: How much better a value has to be to count as better.
         patience_after: Steps before validations count.
         bar: Show the progress bar.
     """
@@ -266,7 +269,13 @@ def standard_callbacks(
     callbacks: list[Callback] = [ProgressBar()] if bar else []
     callbacks.append(LearningRateMonitor(logging_interval="step"))
     if monitor is not None:
-        callbacks.append(BestCheckpoint(folder / CHECKPOINTS, monitor))
+        name = monitor.rpartition("/")[2]
+        if (wrong := "min" if name.startswith("recall") else "max" if name == "loss" else None) == monitor_mode:
+            raise Vo3dError(
+                f"monitor {monitor} with monitor_mode {wrong} keeps the worst weights: give --monitor_mode "
+                f"{'max' if wrong == 'min' else 'min'}"
+            )
+        callbacks.append(BestCheckpoint(folder / CHECKPOINTS, monitor, monitor_mode))
         if patience is not None:
             if patience < 0:
                 raise Vo3dError(f"patience is {patience}: expected validations, at least 0, or null to train on")
@@ -274,5 +283,5 @@ def standard_callbacks(
                 raise Vo3dError(
                     f"min_delta is {min_delta:g}, patience_after {patience_after}: expected at least 0 of both"
                 )
-            callbacks.append(EarlyStop(monitor, patience, min_delta, patience_after))
+            callbacks.append(EarlyStop(monitor, patience, min_delta, patience_after, monitor_mode))
     return [*callbacks, LastCheckpoint(folder / CHECKPOINTS / "last.ckpt", checkpoint_every)]

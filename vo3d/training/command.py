@@ -39,7 +39,7 @@ from vo3d.settings.files import check_shape, line_of_key, parse_settings, parse_
 from vo3d.settings.run_folder import CHECKPOINTS, SPLITS, find_checkpoint
 from vo3d.settings.trust import allowing, check_parts, guarded, refuse_strangers, strangers
 from vo3d.training.calibration import calibrate
-from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, RunFolder, StepSeed, standard_callbacks
+from vo3d.training.callbacks import AtomicCheckpoints, EarlyStop, History, Mode, RunFolder, StepSeed, standard_callbacks
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import Learner
 from vo3d.training.loops import install, is_resumable
@@ -52,6 +52,7 @@ EXAMPLES = {
 }
 KINDS = (Callback, Logger, Profiler, Accelerator, Strategy, Precision, ClusterEnvironment, CheckpointIO, LayerSync)
 ALLOW = "With --allow MODULE files that -c does not name, and functions, may be of a module of your own."
+WATCH = ("monitor_mode", "checkpoint_every", "patience", "min_delta", "patience_after")
 START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
 RESUME = "resume with --ckpt_path last"
 RESTORE = {"_restore_modules_and_callbacks", "restore_training_state"}  # Lightning's functions
@@ -115,7 +116,8 @@ class TrainingCLI(LightningCLI):
         for option, kind, default, words in (
             ("out", Path, Path("runs/unnamed"), "The run folder."),
             ("overwrite", bool, False, "Throw away a run that the folder holds already."),
-            ("monitor", str | None, "val/loss", "What best.ckpt has the smallest of."),
+            ("monitor", str | None, "val/loss", "The logged value that best.ckpt has the best of."),
+            ("monitor_mode", Mode, "min", "Whether its smallest or its largest is the best."),
             ("checkpoint_every", int, 200, "Steps between two writings of last.ckpt."),
             ("patience", int | None, None, "Validations without improvement before training stops."),
             ("min_delta", float, 0.0, "What counts as improvement is more than this."),
@@ -188,7 +190,7 @@ class TrainingCLI(LightningCLI):
                 folder,
                 monitor=None if self.datamodule.val is None else config["monitor"],
                 bar=options["enable_progress_bar"] is not False,
-                **{name: config[name] for name in ("checkpoint_every", "patience", "min_delta", "patience_after")},
+                **{name: config[name] for name in WATCH},
             )
             callbacks.append(ValidationPictures())
             if options["logger"] is None:

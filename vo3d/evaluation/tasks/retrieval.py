@@ -13,15 +13,6 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from vo3d.errors import Vo3dError
-from vo3d.evaluation.place_search import (
-    TIMES,
-    check_widths,
-    drawn_distances,
-    mark_right,
-    most_views,
-    search_places,
-)
 from vo3d.evaluation.task import Metric, Part, Seen, Task, frames_sha256
 from vo3d.formats.places import (
     FoundPlaces,
@@ -45,8 +36,17 @@ from vo3d.report.retrieval import Searched, retrieval_sections
 from vo3d.report.scored import Scored
 from vo3d.report.sections import count, scored_names
 from vo3d.retrieval.descriptors import Descriptors
+from vo3d.retrieval.place_search import (
+    TIMES,
+    check_widths,
+    drawn_distances,
+    mark_right,
+    most_views,
+    right_images,
+    search_places,
+)
 from vo3d.retrieval.search import Engine, Nearest
-from vo3d.retrieval_set import Matches, RetrievalDataset, RetrievalSet
+from vo3d.retrieval_set import RetrievalDataset, RetrievalSet
 
 FOLDER = "retrieval"  # of a result: two files for each set
 LISTED = 10  # of the images found for a query, in tables
@@ -177,15 +177,7 @@ class Retrieval(Task):
         """Describe all images of a set, search, and write what was found."""
         assert isinstance(part, SetPart)  # noqa: S101  by `parts`
         places = part.places
-        for recording in (places.queries, places.database):
-            if not len(recording):
-                raise Vo3dError(f"{recording.name} has no image: expected at least one")
-        positives = [places.positives(query) for query in range(len(places.queries))]
-        if not any(map(len, positives)):
-            raise Vo3dError(
-                f"no image of {places.database.name} is right for any query ({len(positives)}, matches "
-                f"{_rule(places.matches)}): check that both are of one world and in one unit"
-            )
+        positives = right_images(places)
         stored = out / FOLDER / f".{places.name}_descriptors"
         shutil.rmtree(stored, ignore_errors=True)  # what a killed program left
         try:
@@ -225,10 +217,14 @@ class Retrieval(Task):
         database: Tensor | Descriptors,
     ) -> None:
         """Note what the protocol tells."""
-        seen.note("matches", _rule(places.matches))
+        seen.note("matches", places.matches.words)
         rows = json.dumps([places.name, [row.tolist() for row in positives]])
         seen.note("matches_sha256", hashlib.sha256(rows.encode()).hexdigest()[:16])
         rules = []
+        if places.num_own:
+            rules.append(
+                f"without those within {places.apart} frames of the query" if places.apart else "but the query"
+            )
         if places.database_time is not None and places.query_time is not None:
             rules.append(f"without those of the query's own time, of the {TIMES} N nearest")
         if places.panorama is not None:
@@ -297,13 +293,6 @@ class Retrieval(Task):
 def _headline(model: Scored) -> float | None:
     pooled = model.mean.get("recall_at_1_percent_pooled")
     return model.mean.get("recall_at_1_percent") if pooled is None else pooled
-
-
-def _rule(matches: Matches) -> str:
-    """Write a rule of matches in words."""
-    if matches.metres is not None:
-        return f"within {matches.metres:g} m"
-    return "by a table" if matches.frames is None else f"within {matches.frames} frames"
 
 
 def _table(

@@ -6,6 +6,7 @@ import torch
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.match_tables import read_match_table
+from vo3d.formats.place_names import check_one_zone
 from vo3d.inference.place_map import PlaceMap
 from vo3d.pipelines.places.images import PlaceViews
 
@@ -50,5 +51,6 @@ def right_places(
     metres = WITHIN if within is None else within
     if not metres >= 0:
         raise Vo3dError(f"--within {metres:g}: expected metres, at least 0")
+    check_one_zone((*(place.name for place in place_map.places), *views.names), str(place_map.folder))
     far = torch.cdist(at, known)
     return [set(row.nonzero()[:, 0].tolist()) for row in far <= metres], f"at most {metres:g} m apart"

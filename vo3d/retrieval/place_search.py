@@ -1,4 +1,4 @@
-"""The search of the task retrieval: nearest images by the rules of a set, which are right, and what a report draws."""
+"""The search of sets of places: nearest images by the rules of a set, which are right, and what a report draws."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
+from vo3d.errors import Vo3dError
 from vo3d.formats.places import Distances
 from vo3d.metrics.retrieval import DEPTHS, best_views, keep_first, other_times
 from vo3d.model import Model
@@ -16,6 +17,23 @@ from vo3d.retrieval_set import RetrievalSet
 
 TIMES = 10  # as many images are searched where those of the query's own time are dropped
 MOST_DRAWN = 2000  # rows and columns of a matrix of distances
+
+
+def right_images(places: RetrievalSet) -> list[Int64[Tensor, " _"]]:
+    """List the places of the database that are right for each query.
+
+    Raises Vo3dError where there is no image, or none is right for any query.
+    """
+    for recording in (places.queries, places.database):
+        if not len(recording):
+            raise Vo3dError(f"{recording.name} has no image: expected at least one")
+    positives = [places.positives(query) for query in range(len(places.queries))]
+    if not any(map(len, positives)):
+        raise Vo3dError(
+            f"no image of {places.database.name} is right for any query ({len(positives)}, matches "
+            f"{places.matches.words}): check that both are of one world and in one unit"
+        )
+    return positives
 
 
 def check_widths(
@@ -35,6 +53,12 @@ def most_views(places: RetrievalSet) -> int:
     return 1 if places.panorama is None else int(torch.unique(places.panorama, return_counts=True)[1].max())
 
 
+def count_places(places: RetrievalSet) -> int:
+    """Count the places that may be found for a query, at least."""
+    images = len(places.database) if places.panorama is None else len(torch.unique(places.panorama))
+    return max(1, images - places.num_own)
+
+
 def search_places(
     places: RetrievalSet,
     queries: Float32[Tensor, "q c"],
@@ -43,15 +67,17 @@ def search_places(
 ) -> tuple[Nearest, int]:
     """Find the nearest images by the rules of the set, and count the places that may be found.
 
-    Lists that end early go on with -1, at an infinite distance.
+    A query that is an image of the database is not found itself. Lists that end early go on with -1, at an infinite
+    distance.
     """
-    num_places = len(database) if places.panorama is None else len(torch.unique(places.panorama))
+    num_places = count_places(places)
     num = min(max(DEPTHS), num_places)
     timed = places.database_time is not None and places.query_time is not None
-    nearest = search(queries, database, num * most_views(places) * (TIMES if timed else 1), engine=engine)
-    keep = torch.ones_like(nearest.index, dtype=torch.bool)
+    most = num * most_views(places) * (TIMES if timed else 1) + places.num_own
+    nearest = search(queries, database, most, engine=engine)
+    keep = ~places.own(torch.arange(len(queries)), nearest.index)
     if places.database_time is not None and places.query_time is not None:
-        keep = other_times(nearest.index, places.database_time, places.query_time)
+        keep &= other_times(nearest.index, places.database_time, places.query_time)
     if places.panorama is not None:  # of the images that are left: one that is dropped hides no other view
         left = nearest.index.where(keep, torch.full_like(nearest.index, -1))
         keep = best_views(left, places.panorama)
