@@ -113,7 +113,9 @@ class NetVLAD(Model):
         self.cluster_images, self.cluster_points = cluster_images, cluster_points
 
     def check(self, recordings: Sequence[Recording]) -> None:
-        """Refuse fewer training images than the whitening needs, by Vo3dError."""
+        """Refuse fewer training images than the whitening needs, by Vo3dError; forget a whitening of earlier weights."""
+        if isinstance(self.whitening, Whitening):
+            self.whitening.forget()  # validation would go by it, while the descriptors change
         images = sum(map(len, recordings))
         if self.whitened is not None and min(images, self.whitening_images) <= self.whitened:
             raise Vo3dError(

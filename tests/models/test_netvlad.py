@@ -86,6 +86,8 @@ def test_whitened_descriptors_have_equal_variances_and_training_sees_none_of_it(
     torch.testing.assert_close(model.predict(sample)["descriptor"][0], normalize(plain, dim=-1))
     with torch.no_grad():
         assert torch.equal(model(sample)["descriptor"], before)
+    model.check([recording])  # another training begins, and its descriptors are others
+    assert torch.equal(model.predict(sample)["descriptor"], before)
 
 
 def test_too_few_images_for_the_whitening_are_refused_before_the_training(clustered: list[Tensor]) -> None:

@@ -29,6 +29,11 @@ class Whitening(nn.Module):
         """Tell whether the map was set."""
         return bool(self.weight[0].any())  # a whitening has no row of zeros
 
+    def forget(self) -> None:
+        """Be as before the map was set."""
+        self.weight.zero_()
+        self.bias.zero_()
+
     @full_precision
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b n"]:
         """Whiten descriptors."""
