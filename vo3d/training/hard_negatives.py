@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
@@ -21,11 +21,12 @@ from vo3d.errors import Vo3dError
 from vo3d.inference.progress import progress_bar
 from vo3d.model import Model
 from vo3d.recording import ViewDataset
-from vo3d.retrieval_set import RetrievalDataset, TupleRule
+from vo3d.retrieval_set import RetrievalDataset, RetrievalSet, TupleRule
 from vo3d.training.mining import Miner
 from vo3d.training.view_descriptors import ViewDescriptors, describe_views
 
 FOLDER = "mining"  # in the run folder, for descriptors that memory does not hold; removed as soon as tuples are chosen
+DISTANCES = 2**25  # that are in memory at once
 ORDER = 1  # key of the draws of an epoch's order, which are others than those of its queries
 
 
@@ -196,13 +197,13 @@ class HardNegatives(Miner):
                     advance=lambda done: bar.advance(line, done),
                 )
             described = perf_counter()
-            found = [self._tuple(net, dataset, cache, epoch, number) for number in numbers]
+            found = self._tuples_of(net, dataset, cache, epoch, numbers)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        tuples = torch.stack([views for views, _ in found])
+        tuples = torch.stack([found[number][0] for number in numbers])
         self._remembered[numbers] = tuples[:, -self.num_negatives :]
         self._tuples, self._first = tuples.view(blocks, self.block_size, -1), (epoch, block)
-        gaps = torch.tensor([gap for _, gap in found])
+        gaps = torch.tensor([gap for _, gap in found.values()])
         self._report(net, cache, gaps, described - start, perf_counter() - described)
 
     def _needed(self, dataset: RetrievalDataset, numbers: Sequence[int]) -> Int64[Tensor, " n"]:
@@ -219,24 +220,43 @@ class HardNegatives(Miner):
         which, query = self._queries[number]
         return dataset.first_view(dataset.sets[which].queries) + query
 
-    def _tuple(
-        self, net: RanksPlaces, dataset: RetrievalDataset, cache: ViewDescriptors, epoch: int, number: int
-    ) -> tuple[Int64[Tensor, " views"], float]:
-        """Choose the tuple of a query, and tell by how much its nearest negative is farther than its positive."""
-        which, query = self._queries[number]
-        places, view = dataset.sets[which], self._view(dataset, number)
-        first = dataset.first_view(places.database)
-        positives = first + self.rule.positives(places, query)
-        negatives = first + self.rule.negatives(places, query)
+    def _tuples_of(
+        self, net: RanksPlaces, dataset: RetrievalDataset, cache: ViewDescriptors, epoch: int, numbers: Sequence[int]
+    ) -> dict[int, tuple[Tensor, float]]:
+        """Choose the tuple of each query, and tell by how much its nearest negative is farther than its positive."""
+        trainer: Any = self._trainer
+        found = {}
+        for which, places in enumerate(dataset.sets):
+            first = dataset.first_view(places.database)
+            database = torch.arange(first, first + len(places.database))
+            inside = [number for number in sorted(numbers) if self._queries[number][0] == which]
+            most = max(1, DISTANCES // len(database))
+            for group in (inside[start : start + most] for start in range(0, len(inside), most)):
+                views = torch.tensor([self._view(dataset, number) for number in group])
+                squared = cache.squared_distances(views, database, trainer.strategy.root_device)
+                for number, view, row in zip(group, views, squared, strict=True):
+                    near, far = self._ranked(places, row, epoch, number, first)
+                    chosen = near[torch.arange(net.num_positives).clamp(max=len(near) - 1)], far[: self.num_negatives]
+                    best = row[torch.stack((near[0], far[0]))]
+                    gap = (best if net.squared else best.sqrt()).diff()
+                    found[number] = torch.cat([view[None], *(first + one for one in chosen)]), float(gap)
+        return found
+
+    def _ranked(
+        self, places: RetrievalSet, squared: Float32[Tensor, " n"], epoch: int, number: int, first: int
+    ) -> tuple[Int64[Tensor, " p"], Int64[Tensor, " m"]]:
+        """Sort all positives of a query, and drawn and remembered negatives, as places in the database; nearest first.
+
+        Of equally near ones the first in the database comes first.
+        """
+        query = self._queries[number][1]
+        near, negatives = self.rule.positives(places, query), self.rule.negatives(places, query)
         trainer: Any = self._trainer
         generator = _generator(trainer.datamodule.seed, epoch, number)
         drawn = generator.choice(len(negatives), min(self.pool, len(negatives)), replace=False)
         remembered = self._remembered[number]
-        candidates = torch.unique(torch.cat([negatives[torch.from_numpy(drawn)], remembered[remembered >= 0]]))
-        descriptor = cache.take(torch.tensor([view]))
-        near, far = (_nearest(descriptor, cache, views) for views in (positives, candidates))
-        chosen = [near[0][torch.arange(net.num_positives).clamp(max=len(positives) - 1)], far[0][: self.num_negatives]]
-        return torch.cat([torch.tensor([view]), *chosen]), _apart(net, far[1]) - _apart(net, near[1])
+        far = torch.unique(torch.cat([negatives[torch.from_numpy(drawn)], remembered[remembered >= 0] - first]))
+        return near[squared[near].argsort(stable=True)], far[squared[far].argsort(stable=True)]
 
     def _report(self, net: Any, cache: ViewDescriptors, gaps: Tensor, describing: float, choosing: float) -> None:
         """Say what it took, and what it gives; the loggers are told as well."""
@@ -268,14 +288,3 @@ class HardNegatives(Miner):
 
 def _generator(*numbers: int, key: int = 0) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(numbers, spawn_key=(key,)))
-
-
-def _nearest(descriptor: Tensor, cache: ViewDescriptors, views: Tensor) -> tuple[Tensor, float]:
-    """Sort views, which ascend, by their distance from a descriptor, nearest first; the least squared distance."""
-    squared = (cache.take(views) - descriptor).square_().sum(1).sort(stable=True)
-    return views[squared.indices], float(squared.values[0])
-
-
-def _apart(net: RanksPlaces, squared: float) -> float:
-    """Give a distance in the unit of the margin."""
-    return squared if net.squared else squared**0.5

@@ -16,6 +16,7 @@ from vo3d.sample import Sample
 
 MOST_BYTES = 4 * 10**9  # of descriptors in memory
 BLOCK = 1024  # rows of a file on disk
+VALUES = 2**24  # numbers of descriptors that are compared at once
 
 
 class ViewDescriptors:
@@ -35,8 +36,22 @@ class ViewDescriptors:
         dim = self.rows.dim if isinstance(self.rows, Descriptors) else self.rows.shape[1]
         return 2 * len(self.rows) * dim
 
-    def take(self, views: Int64[Tensor, " m"]) -> Float32[Tensor, "m c"]:
-        """Read the descriptors of some of the views, which ascend."""
+    def squared_distances(
+        self, views: Int64[Tensor, " m"], others: Int64[Tensor, " n"], device: torch.device | str = "cpu"
+    ) -> Float32[Tensor, "m n"]:
+        """Compute the squared distances of views from other ones on a device, to about 1e-6 for vectors of unit length.
+
+        The numbers of both ascend. Memory beside the result: the descriptors of `views`, and 16 million numbers.
+        """
+        queries = self._take(views).to(device)
+        tiles = []
+        for part in torch.split(others, max(1, VALUES // queries.shape[1])):
+            rows = self._take(part).to(device)
+            lengths = queries.square().sum(1)[:, None] + rows.square().sum(1)
+            tiles.append(lengths.addmm_(queries, rows.T, alpha=-2).clamp_(min=0).cpu())
+        return torch.cat(tiles, 1)
+
+    def _take(self, views: Tensor) -> Tensor:
         index = torch.searchsorted(self.views, views)
         return self.rows.take(index) if isinstance(self.rows, Descriptors) else self.rows[index].float()
 
