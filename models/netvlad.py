@@ -113,7 +113,7 @@ class NetVLAD(Model):
         self.cluster_images, self.cluster_points = cluster_images, cluster_points
 
     def check(self, recordings: Sequence[Recording]) -> None:
-        """Refuse fewer training images than the whitening needs, by Vo3dError; forget a whitening of earlier weights."""
+        """Refuse fewer training images than the whitening needs, by Vo3dError; forget that of earlier weights."""
         if isinstance(self.whitening, Whitening):
             self.whitening.forget()  # validation would go by it, while the descriptors change
         images = sum(map(len, recordings))
