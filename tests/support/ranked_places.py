@@ -47,6 +47,10 @@ class RankingNet(Model):
         cells = adaptive_avg_pool2d(sample.image.mean(-3), 4).flatten(-2)  # b s 16
         return {"descriptor": normalize(self.linear(cells), dim=-1)}
 
+    def predict(self, sample: Sample) -> Prediction:
+        """Whitened, in a method that is: not what training compares."""
+        raise NotImplementedError
+
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
         """The ranking loss."""
         found, first = prediction["descriptor"], 1 + self.num_positives

@@ -183,7 +183,7 @@ class HardNegatives(Miner):
         folder = Path(trainer.default_root_dir) / FOLDER
         shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
         try:
-            with progress_bar() as bar, trainer.precision_plugin.forward_context():
+            with progress_bar() as bar:
                 views = self._needed(dataset, numbers)
                 line = bar.add_task("descriptors", total=len(views))
                 cache = describe_views(
@@ -194,6 +194,7 @@ class HardNegatives(Miner):
                     folder=folder,
                     at_once=self.at_once,
                     num_workers=trainer.datamodule.num_workers,
+                    context=trainer.precision_plugin.forward_context,
                     advance=lambda done: bar.advance(line, done),
                 )
             described = perf_counter()
@@ -280,9 +281,9 @@ class HardNegatives(Miner):
         if self._first == (0, 0) and not violating:
             unit = "squared distances" if net.squared else "distances"
             sys.stderr.write(
-                f"vo3d: no tuple violates the margin {net.margin:g} of {unit}: nothing will be learnt; negatives are "
-                f"farther than positives by {float(gaps.min()):.3g} or more: give model.net a larger margin, or other "
-                "distances (near, far)\n"
+                f"vo3d: none of the first {len(gaps)} tuples violates the margin {net.margin:g} of {unit}, they teach "
+                f"nothing: negatives are farther than positives by {float(gaps.min()):.3g} or more: give model.net a "
+                "larger margin, or other distances (near, far)\n"
             )
 
 

@@ -1,6 +1,7 @@
 """The descriptors of many views with the weights of one moment, for a miner to compare."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -65,6 +66,7 @@ def describe_views(
     folder: Path,
     at_once: int = 16,
     num_workers: int = 0,
+    context: Callable[[], AbstractContextManager[object]] = nullcontext,
     advance: Callable[[int], object] = lambda _: None,
 ) -> ViewDescriptors:
     """Describe views, unaugmented, by `forward` of a model in evaluation mode, without gradients.
@@ -78,6 +80,7 @@ def describe_views(
             are written into it, and the caller removes them.
         at_once: images of one size that are described together.
         num_workers: processes that read images.
+        context: gives what the model runs in, such as autocast.
         advance: is told how many more views are done.
 
     Raises:
@@ -87,7 +90,8 @@ def describe_views(
     rows: list[Tensor] = []
     done = 0
     for samples in _batches(dataset, views, at_once, num_workers):
-        prediction = net(Sample.collate(samples).to(device))
+        with context():
+            prediction = net(Sample.collate(samples).to(device))
         check_gives(net, prediction)
         found = prediction["descriptor"].flatten(0, 1).to("cpu", torch.float16)
         if bad := (~found.isfinite().all(1)).nonzero()[:1].flatten().tolist():
