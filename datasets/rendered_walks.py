@@ -16,9 +16,7 @@ from vo3d.retrieval_set import Matches, RetrievalDataset, RetrievalSet
 from vo3d.sample import Sample
 from vo3d.world.recorder import Recorder
 from vo3d.world.visit import Time, distinct_seeds
-from vo3d.world.walk import Pass, Walk
-
-APART = 10_000.0  # metres from the world of one place to the next
+from vo3d.world.walk import Pass, Walk, offset
 
 
 class PassRecording(Recording):
@@ -126,8 +124,8 @@ class RenderedWalks(RetrievalDataset):
 
         def joined(role: str, passes: Sequence[list[Pass]]) -> JoinedRecording:
             parts = [PassRecording(one, size, cache=cache) for drawn in passes for one in drawn]
-            where = [(APART * place, 0.0, 0.0) for place, drawn in enumerate(passes) for _ in drawn]
-            return JoinedRecording(role, parts, torch.tensor(where, dtype=torch.float64))
+            offsets = [offset(number) for number, drawn in enumerate(passes) for _ in drawn]
+            return JoinedRecording(role, parts, torch.stack(offsets))
 
         database = joined(f"{name}_database", [walk.database(place, walk_seed) for place in places])
         sets = []

@@ -24,6 +24,7 @@ RATE = 30.0  # Hz: at most half a metre from frame to frame
 PACE = 9.0  # m/s, which rides are first tried at; on average they are slower
 LANES = (-1.5, 2.5)  # metres to the right of the road's middle, of queries: from the other lane to the parked cars
 LEAST_SPACING, LONGEST = 1.0, 5000.0  # metres
+APART = 10_000.0  # metres from the world of one place of a set to that of the next
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,8 @@ class Pass:
     def recorder(self, size: tuple[int, int]) -> Recorder:
         """Make the recorder whose frames `indices` are the views; `size` is height, width."""
         return Recorder("street", 0, self._ride[0], size, self.sensor, visit=self.visit)
+
+
+def offset(number: int) -> Float64[Tensor, " 3"]:
+    """Return what is added to positions in the world of place `number` of a set, metres, so that places lie apart."""
+    return torch.tensor([APART * number, 0.0, 0.0], dtype=torch.float64)
