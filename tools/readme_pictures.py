@@ -1,10 +1,12 @@
-"""Render the pictures of the rendered world: frames with their exact depth, and a sheet of times, motions and cameras.
+"""Render the pictures of the rendered world: frames with their depth, sheets of times, motions and cameras, walks.
 
 Example: `python tools/readme_pictures.py --what street --out docs/images/street.png`
 
 Example: `python tools/readme_pictures.py --what world --out docs/images/world.png`
 
 Example: `python tools/readme_pictures.py --what room --out docs/images/room.png`
+
+Example: `python tools/readme_pictures.py --what walks --out docs/images/walks.png`
 """
 
 import argparse
@@ -26,6 +28,7 @@ from vo3d.formats.images import write_image
 from vo3d.world.recorder import Recorder
 from vo3d.world.sensor import Sensor, drawn_sensor
 from vo3d.world.visit import Motion, Time, Visit
+from vo3d.world.walk import Walk
 
 VIEWS = ((2000, 60), (2002, 316), (7, 150))  # seed, frame
 SIZE = (160, 520)
@@ -34,6 +37,7 @@ CLEAN = Sensor(samples=2, noise=0.0)
 PLACE, FRAME, SHEET_SIZE, COLUMNS = 7, 60, (160, 416), 3
 ROOM, ROOM_FRAMES, ROOM_SIZE = 1, (0, 60, 120, 180), (168, 224)
 OTHER_ROOMS = ((6, 60), (8, 60), (9, 60), (7, 60))  # seed, frame
+WALK, WALK_VIEWS, WALK_SIZE = 7, (2, 8, 13, 19, 28, 38), (120, 160)
 CAMERAS = {
     "focal 0.45, height 2.2 m": replace(CLEAN, focal=0.45, height=2.2),
     "focal 1.3": replace(CLEAN, focal=1.3),
@@ -102,17 +106,37 @@ def room(out: Path) -> None:
     Image.open(out).convert("RGB").quantize(255, kmeans=2).save(out, optimize=True)
 
 
+def walks(out: Path) -> None:
+    """Draw views of each pass of a walk, a row for each, at about the same metres of road."""
+    walk = Walk()
+    passes = walk.database(WALK, 0) + walk.queries(WALK, 0)
+    figure, axes = plt.subplots(len(passes), len(WALK_VIEWS), figsize=(11.0, 7.2), layout="constrained")
+    for one, row in zip(passes, axes, strict=True):
+        recorder = one.recorder(WALK_SIZE)
+        for view, axis in zip(WALK_VIEWS, row, strict=True):
+            axis.imshow(recorder.frame(one.indices[view]).image.permute(1, 2, 0).numpy())
+            axis.set_title(f"{one.metres[view]:.0f} m", fontsize=8, pad=2)
+            axis.set(xticks=[], yticks=[])
+        lane = 1.5 if one.visit.lateral is None else one.visit.lateral
+        words = "database" if one is passes[0] else "query"
+        row[0].set_ylabel(
+            f"{words}: {one.visit.time}\nlane {lane:.1f} m, {math.degrees(one.sensor.yaw):+.0f}°", fontsize=8
+        )
+    figure.savefig(out, dpi=100)
+    Image.open(out).convert("RGB").quantize(255, kmeans=2).save(out, optimize=True)
+
+
 def main() -> None:
     """Write a picture."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--what", choices=("street", "world", "room"), default="street")
+    parser.add_argument("--what", choices=("street", "world", "room", "walks"), default="street")
     parser.add_argument("--out", type=Path, default=Path("docs/images/street.png"))
     arguments = parser.parse_args()
     mpl.use("Agg")
     if arguments.what == "street":
         write_image(arguments.out, street())
     else:
-        {"world": world, "room": room}[arguments.what](arguments.out)
+        {"world": world, "room": room, "walks": walks}[arguments.what](arguments.out)
 
 
 if __name__ == "__main__":

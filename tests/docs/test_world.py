@@ -12,10 +12,13 @@ import vo3d.world.labels
 from places import ROOT
 from vo3d.cli import main
 from vo3d.datasets.kitti import KITTIOdometry
+from vo3d.datasets.place_folders import PlaceFolders
 from vo3d.datasets.rendered import Rendered, RenderedRecording
+from vo3d.datasets.rendered_walks import RenderedWalks
 from vo3d.settings.build import build
 from vo3d.world.motions import GAITS
 from vo3d.world.sensor import Sensor
+from vo3d.world.walk import Walk
 
 PAGE = (ROOT / "docs" / "world.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -45,6 +48,17 @@ def test_the_commands_write_drives(number: int, tmp_path: Path) -> None:
     sample = KITTIOdometry(tmp_path, [f"0{number + 1}"], stereo=True, imu=True)[0]
     assert sample.right is not None
     assert (tmp_path / "truth" / f"0{number + 1}" / "contact_sheet.png").is_file()
+
+
+def test_the_walks_of_the_page_are_places(tmp_path: Path) -> None:
+    text = next(text for kind, text in BLOCKS if kind == "yaml" and "RenderedWalks" in text)
+    made = build(RenderedWalks, yaml.safe_load(text), "walks.yaml")
+    assert [places.name for places in made.sets] == [f"walks-{time}" for time in Walk().query_times]
+    assert len(made.sets[0].database) == 16 * 41
+    line = next(line for line in PAGE.splitlines() if line.startswith("vo3d render walk") and "--length 300" in line)
+    small = line.replace("300", "12").replace("--places 16", "--places 1").replace("data/unseen", str(tmp_path))
+    assert main([*shlex.split(small)[1:], "--size", "12x16"]) == 0
+    assert len(PlaceFolders(tmp_path).sets[0].database) == 3
 
 
 def test_tables_name_what_there_is() -> None:

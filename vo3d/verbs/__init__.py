@@ -6,7 +6,8 @@ from vo3d.verbs.learning import compare, demo, evaluate, info
 from vo3d.verbs.optimizers import optimizers
 from vo3d.verbs.places import places_build, places_find
 from vo3d.verbs.relocalisation import locate
-from vo3d.verbs.scenes import cloud, reconstruct, render, view
+from vo3d.verbs.render import render
+from vo3d.verbs.scenes import cloud, reconstruct, view
 from vo3d.verbs.trajectories import convert_trajectory, trajectory
 
 FUNCTIONS: dict[str, Callable[..., None]] = {

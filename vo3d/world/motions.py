@@ -115,6 +115,7 @@ def ride(
         x0, z0, _ = line.at(torch.tensor([start], dtype=torch.float64), lateral)[0]
         control[:, :3] += torch.stack((x0, torch.zeros_like(x0), z0)) - begin
     control[:, 1] += CAMERA_HEIGHT - sensor.height
+    control[:, 3] += sensor.yaw
     control[:, 4] += sensor.pitch
     control[:, 5] += sensor.roll
     return Ride(RigidPath(Spline(control, float(times[0]), gait.knot)), times, driven, lateral)

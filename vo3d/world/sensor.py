@@ -14,9 +14,9 @@ LENSES = ("radtan", "equidistant")  # the models of `vo3d.geometry.distortion`
 class Sensor:
     """The settings by which frames are taken; the defaults are KITTI's camera, without any fault but a little noise.
 
-    Height, pitch and roll are those at which the camera is mounted: the path adds its own on top. Convention: positive
-    pitch looks up, positive roll turns the right side down, as R_x and R_z of `vo3d.world.path.RigidPath` do. Tables
-    are seen from a dome, rooms from a hand, whatever these are.
+    Height, yaw, pitch and roll are those at which the camera is mounted: the path adds its own on top. Convention:
+    positive yaw looks to the right, positive pitch up, positive roll turns the right side down, as R_y, R_x and R_z of
+    `vo3d.world.path.RigidPath` do. Tables are seen from a dome, rooms from a hand, whatever these are.
 
     Raises Vo3dError for a number that no camera has.
     """
@@ -29,6 +29,7 @@ class Sensor:
     focal: float = 718.856 / 1241.0  # focal length as a share of the image's width
     centre: tuple[float, float] = (0.5, 0.5)  # the principal point as shares of the image's width and height
     height: float = 1.65  # metres above the road
+    yaw: float = 0.0  # radians
     pitch: float = 0.0  # radians
     roll: float = 0.0  # radians
     motion_blur: float = 0.0  # share of the time between two frames during which the shutter is open
@@ -51,6 +52,7 @@ class Sensor:
                 "two shares from 0 to 1, of the image's width and height",
             ),
             ("height", 0 < self.height <= 100, "metres above the road, more than 0 and at most 100"),
+            ("yaw", abs(self.yaw) <= math.pi, "radians from -pi to pi"),
             ("pitch", abs(self.pitch) < math.pi / 2, "radians between -pi/2 and pi/2"),
             ("roll", abs(self.roll) <= math.pi, "radians from -pi to pi"),
             ("motion_blur", 0 <= self.motion_blur <= 1, "a share from 0 to 1"),

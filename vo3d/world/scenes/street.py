@@ -46,14 +46,8 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
     The place depends on its seed alone: what two scenes of one place both hold is the same in both. Raises Vo3dError
     for a visit that is too long, or too far along the road, to be held in memory.
     """
-    duration = (frames - 1) / sensor.rate
-    motion, start = drawn_motion(visit.motion, seeds.path), BEFORE + visit.start
-    _check_extent(duration, visit)
-    end = start + longest_ride(motion, duration)
-    length = end + max(AFTER, SEEN / math.cos(WIDEST_TURN)) + BEND
-    line = random_line(generator_of(seeds.place, "road"), BEFORE, length - BEFORE, SHARPEST)
-    line = replace(line, point=line.point - torch.tensor([OWN_LANE, 0.0], dtype=torch.float64))
-    camera = ride(motion, seeds.path, line.until(end + AFTER + BEND), start, duration, sensor, visit.lateral)
+    duration, motion = (frames - 1) / sensor.rate, drawn_motion(visit.motion, seeds.path)
+    line, camera = way(seeds, frames, sensor, visit)
     end = _end_of_view(line, camera)
     line = line.until(end + BEND)
     solids = SolidList(MATERIAL_SIZE)
@@ -98,6 +92,21 @@ def build(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> Scene:
         lamps=lamps,
     )
     return _photographed(scene, ground, seeds.place) if visit.photographs else scene
+
+
+def way(seeds: Seeds, frames: int, sensor: Sensor, visit: Visit) -> tuple[RoadLine, Ride]:
+    """Draw the road of a street, longer than `frames` views need, and the camera's path along it.
+
+    Raises Vo3dError as `build`.
+    """
+    duration = (frames - 1) / sensor.rate
+    motion, start = drawn_motion(visit.motion, seeds.path), BEFORE + visit.start
+    _check_extent(duration, visit)
+    end = start + longest_ride(motion, duration)
+    length = end + max(AFTER, SEEN / math.cos(WIDEST_TURN)) + BEND
+    line = random_line(generator_of(seeds.place, "road"), BEFORE, length - BEFORE, SHARPEST)
+    line = replace(line, point=line.point - torch.tensor([OWN_LANE, 0.0], dtype=torch.float64))
+    return line, ride(motion, seeds.path, line.until(end + AFTER + BEND), start, duration, sensor, visit.lateral)
 
 
 def _end_of_view(line: RoadLine, camera: Ride) -> float:
