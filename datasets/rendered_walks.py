@@ -16,7 +16,7 @@ from vo3d.retrieval_set import Matches, RetrievalDataset, RetrievalSet
 from vo3d.sample import Sample
 from vo3d.world.recorder import Recorder
 from vo3d.world.visit import Time, distinct_seeds
-from vo3d.world.walk import Pass, Walk, offset
+from vo3d.world.walk import Pass, Walk
 
 
 class PassRecording(Recording):
@@ -77,7 +77,8 @@ class RenderedWalks(RetrievalDataset):
 
     The passes of the database go ahead in their own lane; each of the queries goes in a lane of its own, with its
     camera turned, among other movers, and its views lie between those of the database. The worlds of the places are
-    put 10 km apart. Views are named by place, time, pass and metres of road: `0007-night-1/0042m`.
+    put apart, by 100 m beside twice their length. Views are named by place, time, pass and metres of road:
+    `0007-night-1/0042m`.
 
     Args:
         seeds: the places, as numbers or as "first-last"; keep those of training, validation and test apart.
@@ -124,7 +125,7 @@ class RenderedWalks(RetrievalDataset):
 
         def joined(role: str, passes: Sequence[list[Pass]]) -> JoinedRecording:
             parts = [PassRecording(one, size, cache=cache) for drawn in passes for one in drawn]
-            offsets = [offset(number) for number, drawn in enumerate(passes) for _ in drawn]
+            offsets = [walk.offset(number) for number, drawn in enumerate(passes) for _ in drawn]
             return JoinedRecording(role, parts, torch.stack(offsets))
 
         database = joined(f"{name}_database", [walk.database(place, walk_seed) for place in places])

@@ -24,7 +24,7 @@ RATE = 30.0  # Hz: at most half a metre from frame to frame
 PACE = 9.0  # m/s, which rides are first tried at; on average they are slower
 LANES = (-1.5, 2.5)  # metres to the right of the road's middle, of queries: from the other lane to the parked cars
 LEAST_SPACING, LONGEST = 1.0, 5000.0  # metres
-APART = 10_000.0  # metres from the world of one place of a set to that of the next
+APART = 100.0  # metres from the world of one place of a set to that of the next, beside twice their length
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,10 @@ class Walk:
         """Draw the passes of the queries along a place, as `database`: all, or those at a time."""
         times = self.query_times if time is None else (time,)
         return [self._drawn("queries", place, seed, one, number) for one in times for number in self._numbers()]
+
+    def offset(self, number: int) -> Float64[Tensor, " 3"]:
+        """Return what puts place `number` of a set apart from the others: metres to add to positions in its world."""
+        return torch.tensor([(2 * self.length + APART) * number, 0.0, 0.0], dtype=torch.float64)
 
     def _numbers(self) -> range:
         return range(1, self.passes + 1)
@@ -160,8 +164,3 @@ class Pass:
     def recorder(self, size: tuple[int, int]) -> Recorder:
         """Make the recorder whose frames `indices` are the views; `size` is height, width."""
         return Recorder("street", 0, self._ride[0], size, self.sensor, visit=self.visit)
-
-
-def offset(number: int) -> Float64[Tensor, " 3"]:
-    """Return what is added to positions in the world of place `number` of a set, metres, so that places lie apart."""
-    return torch.tensor([APART * number, 0.0, 0.0], dtype=torch.float64)

@@ -16,7 +16,7 @@ from vo3d.formats.candidates import visible_paths
 from vo3d.formats.files import write_whole
 from vo3d.formats.images import write_image
 from vo3d.world.drive_files import contact_sheet
-from vo3d.world.walk import Pass, Walk, offset
+from vo3d.world.walk import Pass, Walk
 
 SHEET_COLUMNS = 6  # views of each pass
 
@@ -50,7 +50,7 @@ def render_to_places(walk: Walk, places: Sequence[int], seed: int, out: Path, si
     rows: dict[str, list[str]] = {role: ["name,x,y,z"] for role in roles}
     for role, number, one in track(passes, f"walks along {len(places)} places"):
         images = list(_write(out / role / one.name, one, size))
-        for name, where in zip(one.names, (one.poses[:, :3, 3] + offset(number)).tolist(), strict=True):
+        for name, where in zip(one.names, (one.poses[:, :3, 3] + walk.offset(number)).tolist(), strict=True):
             rows[role].append(f"{one.name}/{name}.png,{','.join(map(repr, where))}")
         if number == 0:
             sheet += [images[view] for view in torch.linspace(0, len(images) - 1, SHEET_COLUMNS).round().int().tolist()]

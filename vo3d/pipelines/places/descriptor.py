@@ -62,7 +62,7 @@ def choose_descriptor(text: str | None) -> tuple[Descriptor, list[str]]:
     Raises:
         Vo3dError: there is no such model, or it gives no descriptor.
     """
-    notes = []
+    notes: list[str] = []
     if text is None:
         if find_spec(PACKAGE.replace("-", "_")) is not None:
             return _built(BEST, read_spec(BEST, "--descriptor", known_baselines())), notes
