@@ -158,7 +158,9 @@ class HardNegatives(Miner):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take tuples up; raises Vo3dError for those of other queries or distances."""
+        """Take tuples up, where a training goes on; raises Vo3dError for those of other queries or distances."""
+        if not self._queries:  # a validation or a test by the weights of a checkpoint
+            return
         if (then := state_dict["made_with"]) != (now := self._made_with()):
             raise Vo3dError(f"hard negatives of {then}, now {now}")
         self._remembered, self._tuples = state_dict["remembered"].clone(), state_dict["tuples"].clone()
