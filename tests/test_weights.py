@@ -3,13 +3,18 @@
 from importlib import resources
 
 import pytest
+import torch
 
 from vo3d.datasets.rendered import Rendered
+from vo3d.datasets.rendered_walks import RenderedWalks
 from vo3d.datasets.tabletop import Tabletop
 from vo3d.geometry import se3
+from vo3d.inference.descriptors import describe_all
+from vo3d.inference.loop import evaluating
 from vo3d.inference.pretrained import load_pretrained
 from vo3d.metrics.depth import depth_metrics
 from vo3d.metrics.single_view import EigenRules, single_view_metrics
+from vo3d.retrieval.search import search
 from vo3d.sample import Sample
 from vo3d.world.visit import Visit
 
@@ -62,4 +67,20 @@ def test_brought_weights_know_a_street_they_never_saw() -> None:
     assert found.card is not None
     assert found.card.recipe["steps"] == 832
     assert found.card.figures["depth_abs_rel"] < 0.09
+    assert found.card.licence == "Apache-2.0"
+
+
+def test_brought_weights_know_places_they_never_saw() -> None:
+    found = load_pretrained("netvlad_walks")
+    (places,) = RenderedWalks([2000], query_times=("night",), length=60.0, cache=True).sets
+    with evaluating(found.model, torch.device("cpu")):
+        queries, database = (describe_all(found.model, one, device="cpu") for one in (places.queries, places.database))
+
+    nearest = search(queries, database, 1).index[:, 0]
+
+    right = [int(first) in places.positives(query).tolist() for query, first in enumerate(nearest)]
+    assert sum(right) >= len(right) - 2
+    assert database.shape[1] == 256  # whitened
+    assert found.card is not None
+    assert found.card.figures["recall_at_1_percent"] > 90
     assert found.card.licence == "Apache-2.0"
