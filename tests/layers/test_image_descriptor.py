@@ -7,7 +7,8 @@ from torch.nn.functional import interpolate
 from samples import make_sample
 from tiny import TinyRecording
 from vo3d.errors import Vo3dError
-from vo3d.layers.image_descriptor import NOISE, SIDE, THUMBNAIL, Features, FrozenTrunk, ImageDescriptor, pooled
+from vo3d.layers.frozen import SIDE, FrozenTrunk
+from vo3d.layers.image_descriptor import NOISE, THUMBNAIL, Features, ImageDescriptor, pooled
 from vo3d.layers.trunk import make_trunk
 
 ALL = pytest.mark.parametrize("features", ["thumbnail", "patch_thumbnail", "efficientnet_lite0"])
