@@ -1,13 +1,11 @@
 """Two processes with a batch each learn what one process with the doubled batch learns."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
-from places import SUPPORT, TINY
+from places import TINY
+from runs import run_outside
 from vo3d.cli import main
 
 
@@ -17,15 +15,7 @@ def test_two_processes_equal_the_doubled_batch(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert main([*words, "--out", str(one), "--data.batch_size", "8"]) == 0
     parallel = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
-    run = subprocess.run(
-        [sys.executable, "-m", "vo3d.cli", *words, "--out", str(two), "--data.batch_size", "4", *parallel],
-        env=os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
+    run_outside([*words, "--out", str(two), "--data.batch_size", "4", *parallel], tmp_path)
     ours, theirs = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (two, one))
     assert ours["global_step"] == theirs["global_step"] == 8  # two epochs of 38 clips in global batches of 8
     for name, tensor in theirs["state_dict"].items():

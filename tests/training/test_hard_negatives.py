@@ -1,9 +1,6 @@
 """Mined tuples of places: what they are of, when they are chosen, and that a resume or two processes change nothing."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +8,10 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 from checks import complaint
-from places import SUPPORT
 from ranked_places import STREET, RankingNet, RoundStreet
+from runs import run_outside, weights
 from stop_callback import Stopped
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
@@ -41,10 +37,6 @@ def command(folder: Path, *more: str, **arguments: Any) -> list[str]:
     folder.mkdir(exist_ok=True)
     (folder / "own.yaml").write_text(yaml.safe_dump(config))
     return ["fit", "-c", str(folder / "own.yaml"), "--out", str(folder / "run"), *more]
-
-
-def weights(folder: Path) -> dict[str, Tensor]:
-    return torch.load(folder / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
 def notes(folder: Path) -> list[Any]:
@@ -170,16 +162,8 @@ def test_descriptors_on_disk_give_the_same_tuples(
 def test_two_processes_see_what_one_with_the_doubled_batch_sees(tmp_path: Path) -> None:
     assert main(command(tmp_path / "one", "--data.batch_size", "4", "--trainer.max_epochs", "2")) == 0
     words = ["--trainer.max_epochs", "2", "--trainer.strategy", "ddp", "--trainer.devices", "2"]
-    run = subprocess.run(
-        [sys.executable, "-m", "vo3d.cli", *command(tmp_path / "two", *words)],
-        env=os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.count("mining of epoch") == 6  # one process describes and chooses for both
+    printed = run_outside(command(tmp_path / "two", *words), tmp_path)
+    assert printed.count("mining of epoch") == 6  # one process describes and chooses for both
     assert notes(tmp_path / "two") == notes(tmp_path / "one")
     for name, tensor in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-5, atol=1e-6)

@@ -1,8 +1,5 @@
 """Mined training: blocks in the order of a miner, one at a time, the same after a resume and in two processes."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,7 @@ import yaml
 
 from checks import complaint
 from miners import Farthest, TinyViews
-from places import SUPPORT
+from runs import run_outside, weights
 from stop_callback import Stopped
 from vo3d.cli import main
 from vo3d.training.mining import MinedSampler
@@ -37,10 +34,6 @@ def stop_at(step: int) -> list[str]:
         f"--trainer.callbacks.step={step}",
         "--trainer.callbacks.kill=false",
     ]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +65,7 @@ def test_two_processes_learn_what_one_with_the_doubled_batch_learns(tmp_path: Pa
     words = ["--model.net.dropout", "0"]
     assert main([*command(tmp_path / "one", *words, "--data.batch_size", "8")]) == 0
     parallel = ["--trainer.strategy", "ddp", "--trainer.devices", "2"]
-    run = subprocess.run(
-        [sys.executable, "-m", "vo3d.cli", *command(tmp_path / "two", *words), *parallel],
-        env=os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
+    run_outside([*command(tmp_path / "two", *words), *parallel], tmp_path)
     assert len((tmp_path / "two/log.txt").read_text().splitlines()) == 6  # one process mines for both
     for name, tensor in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-5, atol=1e-6)

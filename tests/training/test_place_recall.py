@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import torch
 import yaml
 
 from checks import complaint
-from places import SUPPORT
+from runs import run_outside, weights
 from stop_callback import Stopped
 from tiny_places import Projected, SwatchPlaces
 from vo3d.cli import main
@@ -60,10 +57,6 @@ def logged(folder: Path, name: str) -> list[float]:
         return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == name]
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-
-
 def best(folder: Path) -> dict[str, object]:
     stored = torch.load(folder / "run/checkpoints/best.ckpt", weights_only=True)
     (state,) = (one for name, one in stored["callbacks"].items() if name.startswith("BestCheckpoint"))
@@ -108,15 +101,7 @@ def test_two_processes_learn_what_one_learns_and_one_of_them_measures(tmp_path: 
     one, two, rate = tmp_path / "one", tmp_path / "two", ["--model.optimizer.lr", "0.3"]  # rounding does not grow
     assert main(command(one, *rate)) == 0
     parallel = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--data.batch_size", "2"]
-    run = subprocess.run(
-        [sys.executable, "-m", "vo3d.cli", *command(two, *rate, *parallel)],
-        env=os.environ | {"PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
+    run_outside(command(two, *rate, *parallel), tmp_path)
     for name, tensor in weights(one).items():
         torch.testing.assert_close(weights(two)[name], tensor, rtol=1e-5, atol=1e-6)
     assert logged(two, "val/recall_at_1") == logged(one, "val/recall_at_1")
