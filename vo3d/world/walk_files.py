@@ -48,7 +48,7 @@ def render_to_places(walk: Walk, places: Sequence[int], seed: int, out: Path, si
     }
     sheet: list[UInt8[Tensor, "3 h w"]] = []
     rows: dict[str, list[str]] = {role: ["name,x,y,z"] for role in roles}
-    for role, number, one in track(passes, f"walks along {len(places)} places"):
+    for role, number, one in track(passes, f"walks along places ({len(places)})"):
         images = list(_write(out / role / one.name, one, size))
         for name, where in zip(one.names, (one.poses[:, :3, 3] + walk.offset(number)).tolist(), strict=True):
             rows[role].append(f"{one.name}/{name}.png,{','.join(map(repr, where))}")
