@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vo3d.datasets.resize import PIXELS, Size, changed, check_size, resize
 from vo3d.geometry.camera import crop_intrinsics
+from vo3d.inertial import InertialSteps
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 
@@ -73,8 +74,14 @@ class CutRecording(Recording):
         whole = ("left_T_right", "cam_T_imu")  # have no axis of views
         per_view = [name for name in views[0].given() if name not in {*whole, "scene"}]
         joined: dict[str, Any] = {name: torch.cat([getattr(view, name) for view in views]) for name in per_view}
+        if (readings := self.inertial()) is not None:
+            joined |= readings.since_previous(indices, self.name)
         return replace(views[0], **joined)
 
     def poses(self) -> Float64[Tensor, "n 4 4"] | None:
         """Give the poses of the recording: a window moves no camera."""
         return self.recording.poses()
+
+    def inertial(self) -> InertialSteps | None:
+        """Give the inertial readings of the recording."""
+        return self.recording.inertial()

@@ -1,7 +1,7 @@
 """KITTI odometry in its official layout, grey or colour, mono or stereo, with inertial readings where they are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.cut import at_size
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_intrinsics
-from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views, readings_between
+from vo3d.datasets.views import FileRecording, check_folder, first_of, frame_files, read_views
 from vo3d.errors import Vo3dError
 from vo3d.formats.candidates import visible_paths
 from vo3d.formats.images import image_size, orientation_notes
-from vo3d.formats.kitti import ImuReadings, check_imu_time, read_calib, read_imu, read_times
+from vo3d.formats.kitti import check_imu_time, read_calib, read_imu, read_times
 from vo3d.formats.trajectories import read_trajectory
+from vo3d.inertial import InertialSteps
 from vo3d.recording import Recording, SequenceLayout
 from vo3d.sample import Sample
 
@@ -125,14 +126,14 @@ class KITTIRecording(FileRecording):
         if (path := root / "poses" / f"{name}.txt").is_file():
             poses = _rows_of(read_trajectory(path, "kitti").world_T_cam, path, count, frames)
             self._poses = poses @ self._left.cam0_T_cam
-        self._imu: ImuReadings | None = None
+        imu_notes: Sequence[str] = ()
         if imu:
-            self._imu = _imu_steps(root / "imus", name, count, frames, self._time)
+            self._inertial, imu_notes = _imu_steps(root / "imus", name, count, frames, self._time)
         first = [camera.files[0] for camera in (self._left, self._right) if camera is not None]  # and the others alike
         stored = image_size(first[0])
         check_centre(self._left.K, stored, first[0])
         odd = camera_notes([(first[0].name, self._left.K, stored)])
-        self.notes = [*(self._imu.notes if self._imu else ()), *orientation_notes(first), *odd]
+        self.notes = [*imu_notes, *orientation_notes(first), *odd]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -146,17 +147,7 @@ class KITTIRecording(FileRecording):
         if self._right is not None:
             right, _ = read_views([self._right.files[index] for index in indices], self._size)
             left_T_right = (torch.linalg.inv(self._left.cam0_T_cam) @ self._right.cam0_T_cam).float()
-        inertial = {} if self._imu is None else self._inertial(self._imu, indices)
-        return self.sample(indices, image, K, right=right, left_T_right=left_T_right, **inertial)
-
-    def _inertial(self, readings: ImuReadings, indices: Sequence[int]) -> dict[str, Tensor | None]:
-        """Return the fields of the inertial sensor for the views at `indices`."""
-        assert readings.time is not None  # noqa: S101  by `_imu_steps`
-        return {
-            "imu": readings_between(readings.imu, indices, self.name).float(),
-            "imu_time": readings_between(readings.time[..., None], indices, self.name)[..., 0],
-            "cam_T_imu": None if readings.cam_T_imu is None else readings.cam_T_imu.float(),
-        }
+        return self.sample(indices, image, K, right=right, left_T_right=left_T_right)
 
 
 def _camera(folder: Path, number: int, frames: tuple[int, int] | None) -> _Camera:
@@ -200,8 +191,8 @@ def _rows_of(rows: Tensor, path: Path, count: int, frames: tuple[int, int] | Non
 
 def _imu_steps(
     folder: Path, name: str, count: int, frames: tuple[int, int] | None, frame_times: Float64[Tensor, " n"]
-) -> ImuReadings:
-    """Return the readings between consecutive frames of the range, all with their instants."""
+) -> tuple[InertialSteps, Sequence[str]]:
+    """Return the readings between consecutive frames of the range, and notes on them."""
     there = [path for suffix in (".mat", ".txt") if (path := folder / f"{name}{suffix}").is_file()]
     path = first_of(there, f"{folder / name}.mat: no such file, nor .txt: turn imu off, or put the readings there")
     found = read_imu(path)
@@ -212,7 +203,7 @@ def _imu_steps(
         time = _rows_of(found.time, path, count, frames, between=True)
         check_imu_time(time, frame_times, path)
     left_out = [f"the readings are those of {path}; left out: {there[1]}"] if len(there) > 1 else []
-    return replace(found, imu=imu, time=time, notes=(*left_out, *found.notes))
+    return InertialSteps(imu, time, found.cam_T_imu), (*left_out, *found.notes)
 
 
 def recognises(path: Path) -> bool:

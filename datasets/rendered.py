@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.lenses import pinhole, undo_lens, virtual_camera
-from vo3d.datasets.views import check_indices, readings_between
+from vo3d.datasets.views import check_indices
+from vo3d.inertial import InertialSteps
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 from vo3d.world.imu import ImuChoice, check_imu_asked_for, imu_errors_of, reading_times
@@ -84,30 +85,32 @@ class RenderedRecording(Recording):
         return {**self.__dict__, "_cache": None if self._cache is None else {}}
 
     @cached_property
-    def _readings(self) -> Float64[Tensor, "steps n 6"]:
-        return self._recorder.imu(self._imu_readings, self._imu_errors)
+    def _readings(self) -> InertialSteps:
+        readings = self._recorder.imu(self._imu_readings, self._imu_errors)
+        instants = reading_times(self._recorder.times(), self._imu_readings)
+        return InertialSteps(readings, instants, torch.eye(4, dtype=torch.float64))
 
     def poses(self) -> Float64[Tensor, "n 4 4"]:
         """Return `world_T_cam` of every frame, metres, in the world of the place (`vo3d.world.visit`)."""
         return self._recorder.poses()
 
+    def inertial(self) -> InertialSteps | None:
+        """Give the readings between all frames, where they are asked for; the sensor sits in the camera."""
+        return self._readings if self._imu else None
+
     def clip(self, indices: Sequence[int]) -> Sample:
         """Render the views at `indices`; Vo3dError for an index outside, or for unevenly spaced ones with imu."""
         check_indices(indices, self, "frame")
         recorder = self._recorder
-        fields: dict[str, Tensor] = {}
+        fields: dict[str, Tensor | None] = {}
         following = [*list(indices)[1:], None] if "flow" in self._give else [None] * len(indices)
         frames = [self._frame(index, later=later) for index, later in zip(indices, following, strict=True)]
-        fields |= {name: torch.stack([frame[name] for frame in frames]) for name in self._give}
-        if "flow" in fields:
-            fields["flow"] = fields["flow"][:-1]
+        for name in self._give:  # of the flow, the last view has none
+            fields[name] = torch.stack([frame[name] for frame in (frames[:-1] if name == "flow" else frames)])
         if self._object_motion:
             fields["object_motion"] = recorder.object_motion(indices)
         if self._imu:
-            fields["imu"] = readings_between(self._readings, indices, self.name).float()
-            times = reading_times(recorder.times(), self._imu_readings)[..., None]
-            fields["imu_time"] = readings_between(times, indices, self.name)[..., 0]
-            fields["cam_T_imu"] = torch.eye(4)
+            fields |= self._readings.since_previous(indices, self.name)
         if self._stereo:
             fields["right"] = self._ideal([self._frame(index, right=True)["image"] for index in indices])
             fields["left_T_right"] = recorder.left_T_right.float()

@@ -18,6 +18,7 @@ from vo3d.formats.image_folder import natural_key
 from vo3d.formats.images import IMAGE_SUFFIXES, read_image
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.formats.trajectory_rows import TrajectoryFormat
+from vo3d.inertial import InertialSteps
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 
@@ -38,6 +39,7 @@ class FileRecording(Recording):
 
     _poses: Tensor | None = None
     _time: Tensor | None = None
+    _inertial: InertialSteps | None = None
 
     def __init__(self, name: str, frames: tuple[int, int] | None, size: Size | None) -> None:
         check_size(size)
@@ -50,8 +52,14 @@ class FileRecording(Recording):
         """Return `world_T_cam` of every frame, in the unit of the files; None where they do not tell."""
         return self._poses
 
+    def inertial(self) -> InertialSteps | None:
+        """Return the inertial readings between all frames; None where none are asked for."""
+        return self._inertial
+
     def sample(self, indices: Sequence[int], image: Tensor, K: Tensor | None, **fields: Tensor | None) -> Sample:
-        """Return the views at `indices` with their images, K (3, 3) where it is known, and other `fields`."""
+        """Return the views at `indices` with their images, K (3, 3) where it is known, readings, and other `fields`."""
+        if self._inertial is not None:
+            fields |= self._inertial.since_previous(indices, self.name)
         return Sample(
             image=image,
             K=None if K is None else K.float().expand(len(indices), 3, 3).clone(),
@@ -184,23 +192,6 @@ def read_camera_path(path: Path, format: TrajectoryFormat | Literal["auto"]) -> 
             "convert-trajectory --camera-from-body)"
         )
     return found
-
-
-def readings_between(
-    steps: Float64[Tensor, "steps n c"], indices: Sequence[int], name: str
-) -> Float64[Tensor, "s readings c"]:
-    """Return the inertial readings since the previous view of a clip, NaN for its first, as `Sample.imu` wants them.
-
-    `steps[i]` holds the readings between the frames i and i + 1 of the recording called `name`, or their instants.
-    Raises Vo3dError unless `indices` ascend at one distance: other clips have no tensor of readings.
-    """
-    strides = {later - earlier for earlier, later in pairwise(indices)} or {1}
-    stride = min(strides)
-    if len(strides) > 1 or stride < 1:
-        raise Vo3dError(f"views {list(indices)} of {name!r} with imu: expected ascending views at one distance")
-    since = [steps[index - stride : index].flatten(0, 1) for index in list(indices)[1:]]
-    first = steps.new_full((stride * steps.shape[1], steps.shape[2]), torch.nan)
-    return torch.stack([first, *since])
 
 
 def check_indices(indices: Sequence[int], recording: Recording, what: str) -> None:

@@ -28,6 +28,7 @@ ROWS = (
         "provenance",
         "geometry",
         "sample",
+        "inertial",
         "recording",
         "retrieval_set",
         "depth_map",

@@ -17,6 +17,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import trajectory
+from vo3d.inertial import InertialSteps
 from vo3d.sample import Sample
 
 Item = TypeVar("Item")
@@ -56,6 +57,10 @@ class Recording(ABC):
         """Give the position of each frame, metres: the poses' translations, or in a source of GPS alone its fixes."""
         world_T_cam = self.poses()
         return None if world_T_cam is None else world_T_cam[:, :3, 3]
+
+    def inertial(self) -> InertialSteps | None:
+        """Give the inertial readings between all frames without reading an image; None where none are asked for."""
+        return None
 
 
 class MultiViewScene(Recording):
