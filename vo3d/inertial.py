@@ -21,7 +21,7 @@ class InertialSteps:
 
     Convention: rad/s then m/s^2, gravity included, in the axes of the sensor; instants in seconds, in the clock of the
     frames; `cam_T_imu` is None where a source does not tell.
-    Raises Vo3dError where the two have different shapes, or are NaN at different places.
+    Raises Vo3dError where readings and instants are NaN at different places.
     """
 
     imu: Float64[Tensor, "steps n 6"]
@@ -29,9 +29,6 @@ class InertialSteps:
     cam_T_imu: Float64[Tensor, "4 4"] | None = None
 
     def __post_init__(self) -> None:
-        if self.time.shape != self.imu.shape[:2]:
-            shapes = f"{tuple(self.imu.shape)} with instants of shape {tuple(self.time.shape)}"
-            raise Vo3dError(f"readings of shape {shapes}: expected an instant for each")
         if not torch.equal(self.imu.isnan().any(-1), self.time.isnan()):
             raise Vo3dError("readings and instants are NaN at different places: expected NaN where there is no reading")
 
