@@ -7,8 +7,11 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float64
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vo3d.errors import Vo3dError
+
+LARGEST_GAP = 5.0  # times the median time between readings, from which on some are missing
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,58 @@ class InertialSteps:
             "imu_time": since(self.time),
             "cam_T_imu": None if self.cam_T_imu is None else self.cam_T_imu.float(),
         }
+
+
+def cut_to_frames(
+    time: Float64[Tensor, " n"],
+    imu: Float64[Tensor, "n 6"],
+    frame_time: Float64[Tensor, " frames"],
+    source: str,
+    cam_T_imu: Float64[Tensor, "4 4"] | None = None,
+) -> InertialSteps:
+    """Cut a stream of readings to the intervals between frames.
+
+    A step has a reading at the instant of either frame, linear between its neighbours in the stream, and those in
+    between as they are.
+
+    Convention: seconds in one clock; readings as `InertialSteps` has them.
+    Raises Vo3dError, which begins with `source`, for instants that do not ascend, a stream that begins after the first
+    frame or ends before the last, and a gap of `LARGEST_GAP` times the usual interval between the frames.
+    """
+    gaps = time.diff()
+    if len(time) < 2 or not bool((gaps > 0).all()):
+        row = int((gaps <= 0).nonzero()[0]) + 1 if len(time) > 1 else 0
+        found = f"reading {row} at {time[row]:.6f} s follows {time[row - 1]:.6f} s" if row else f"{len(time)} readings"
+        raise Vo3dError(f"{source}: {found}: expected two or more with ascending time stamps: sort the file")
+    for word, missing, where in (
+        ("begin", frame_time[0] - time[0], "after the first frame"),
+        ("end", time[-1] - frame_time[-1], "before the last frame"),
+    ):
+        if missing < 0:
+            raise Vo3dError(
+                f"{source}: the readings {word} {-missing:.3f} s {where}: expected them around all frames: complete the "
+                "file, give a range of frames that it covers, or a time offset if the clocks differ"
+            )
+    usual = gaps.median()
+    wide = gaps > LARGEST_GAP * usual
+    seen = wide & (time[1:] > frame_time[0]) & (time[:-1] < frame_time[-1])
+    if bool(seen.any()):
+        row = int(seen.nonzero()[0])
+        raise Vo3dError(
+            f"{source}: no reading for {gaps[row]:.3f} s after {time[row]:.6f} s, {LARGEST_GAP:g} times the usual "
+            f"{usual:.4f} s or more: expected no gap: give a range of frames before or after it"
+        )
+    ends = torch.searchsorted(time, frame_time).clamp(1, len(time) - 1)  # the reading at or after each frame
+    share = ((frame_time - time[ends - 1]) / (time[ends] - time[ends - 1]))[:, None]
+    at_frame = torch.lerp(imu[ends - 1], imu[ends], share)  # frames 6
+    steps, instants = [], []
+    first, last = torch.searchsorted(time, frame_time, right=True), torch.searchsorted(time, frame_time)
+    for step, (begin, end) in enumerate(pairwise(frame_time)):
+        inside = slice(int(first[step]), int(last[step + 1]))
+        steps.append(torch.cat((at_frame[step, None], imu[inside], at_frame[step + 1, None])))
+        instants.append(torch.cat((begin[None], time[inside], end[None])))
+    return InertialSteps(
+        pad_sequence(steps, batch_first=True, padding_value=torch.nan),
+        pad_sequence(instants, batch_first=True, padding_value=torch.nan),
+        cam_T_imu,
+    )
