@@ -1,5 +1,7 @@
 """The readings between frames, as samples get them."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -11,7 +13,9 @@ def test_views_two_frames_apart_have_the_readings_of_both_steps() -> None:
     imu = torch.arange(36, dtype=torch.float64).reshape(3, 2, 6)
     time = torch.arange(6, dtype=torch.float64).reshape(3, 2)
     fields = InertialSteps(imu, time).since_previous([1, 3], "walk")
-    assert fields["imu"] is not None and fields["imu"][0].isnan().all() and fields["imu_time"] is not None
+    assert fields["imu"] is not None
+    assert fields["imu"][0].isnan().all()
+    assert fields["imu_time"] is not None
     assert torch.equal(fields["imu"][1], imu[1:].flatten(0, 1).float())
     assert fields["imu_time"][1].tolist() == [2.0, 3.0, 4.0, 5.0]
     with pytest.raises(Vo3dError, match=r"views \[0, 1, 3\] of 'walk' with imu: expected ascending views at one"):
@@ -35,10 +39,12 @@ def test_steps_end_at_the_frames_with_readings_between_their_neighbours() -> Non
     time, imu = stream()
     frames = torch.tensor([0.0, 0.05, 0.123, 1.0], dtype=torch.float64)
     steps = cut_to_frames(time, imu, frames, "imu.csv")
-    for row, (begin, end) in enumerate(zip(frames[:-1], frames[1:], strict=True)):
+    for row, (begin, end) in enumerate(itertools.pairwise(frames)):
         known = ~steps.time[row].isnan()
         inside = steps.time[row][known]
-        assert inside[0] == begin and inside[-1] == end and (inside.diff() > 0).all()
+        assert inside[0] == begin
+        assert inside[-1] == end
+        assert (inside.diff() > 0).all()
         assert set(time[(time > begin) & (time < end)].tolist()) == set(inside[1:-1].tolist())
         expected = inside[:, None] * torch.arange(1.0, 7.0, dtype=torch.float64)
         assert torch.allclose(steps.imu[row][known], expected, atol=1e-12)

@@ -85,8 +85,8 @@ def cut_to_frames(
     ):
         if missing < 0:
             raise Vo3dError(
-                f"{source}: the readings {word} {-missing:.3f} s {where}: expected them around all frames: complete the "
-                "file, give a range of frames that it covers, or a time offset if the clocks differ"
+                f"{source}: the readings {word} {-missing:.3f} s {where}: expected them around all frames: complete "
+                "the file, give a range of frames that it covers, or a time offset if the clocks differ"
             )
     usual = gaps.median()
     wide = gaps > LARGEST_GAP * usual
