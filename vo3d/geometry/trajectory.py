@@ -23,18 +23,21 @@ class Alignment:
     mode: AlignMode
 
 
-def chain(prev_T_cam: Float[Tensor, "m 4 4"], start: Float[Tensor, "4 4"] | None = None) -> Float[Tensor, "n 4 4"]:
+def chain(
+    prev_T_cam: Float[Tensor, "*b m 4 4"], start: Float[Tensor, "*b 4 4"] | None = None
+) -> Float[Tensor, "*b n 4 4"]:
     """Multiply m steps into n = m + 1 poses, the first being `start` (default: the identity).
 
     Convention: `world_T_cam[i + 1] = world_T_cam[i] @ prev_T_cam[i]`.
     Differentiable; ceil(log2 n) batched products (Hillis and Steele 1986, "Data parallel algorithms"), not n.
     """
     if start is None:
-        start = torch.eye(4, dtype=prev_T_cam.dtype, device=prev_T_cam.device)
-    poses = torch.cat([start[None].to(prev_T_cam), prev_T_cam])  # n 4 4; pose i = product of rows 0..i
+        start = torch.eye(4, dtype=prev_T_cam.dtype, device=prev_T_cam.device).expand(*prev_T_cam.shape[:-3], 4, 4)
+    poses = torch.cat([start[..., None, :, :].to(prev_T_cam), prev_T_cam], dim=-3)  # pose i = product of rows 0..i
     reach = 1
-    while reach < len(poses):
-        poses = torch.cat([poses[:reach], se3.compose(poses[:-reach], poses[reach:])])
+    while reach < poses.shape[-3]:
+        later = se3.compose(poses[..., :-reach, :, :], poses[..., reach:, :, :])
+        poses = torch.cat([poses[..., :reach, :, :], later], dim=-3)
         reach *= 2
     return poses
 
