@@ -7,7 +7,7 @@ AAAI 2017.
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -138,8 +138,6 @@ class VINet(Model):
                 raise Vo3dError(f"{name} is or has {value}: expected at least 1")
         if min(*image_std, *imu_std, *step_std, *schedule) <= 0 or alpha < 0:
             raise Vo3dError("expected positive image_std, imu_std, step_std and schedule, and alpha of at least 0")
-        if senses not in get_args(Senses):
-            raise Vo3dError(f"senses {senses!r}: expected one of {', '.join(get_args(Senses))}")
         self.size, self.senses, self.horizon = (size[0], size[1]), senses, horizon
         self.leaky_slope, self.pool, self.grid = leaky_slope, pool, None if grid is None else tuple(grid)
         self.alpha, self.schedule, self.norm = alpha, (schedule[0], schedule[1]), norm

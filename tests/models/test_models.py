@@ -35,6 +35,7 @@ from vo3d.models.semi_global import SemiGlobalStereo
 from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.models.vidloc import VidLoc
+from vo3d.models.vinet import VINet
 from vo3d.models.vlad_features import VLADFeatures
 from vo3d.sample import Sample
 
@@ -61,6 +62,17 @@ def fitted(model: Model) -> Model:
 
 CASES = [
     Case("DeepVO", lambda size: DeepVO(size=size, width=1 / 16, hidden=32), poses=True, overfit_steps=150),
+    Case(
+        "VINet",
+        lambda size: VINet(
+            size=size, width=1 / 16, hidden=32, step_mean=(0.0, 0.0, 1.0, 0.0, 0.0, 0.0), step_std=(0.1,) * 6
+        ),
+        poses=True,
+        any_device=False,  # readings are counted on the processor
+        overfit_steps=100,
+        overfit_rate=3e-3,
+        overfit_to=0.1,
+    ),
     Case(
         "UnDeepVO",
         lambda size: UnDeepVO(

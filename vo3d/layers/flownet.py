@@ -199,11 +199,9 @@ def flownet_encoder(
     pool: Pool = "stride",
     max_displacement: int = 20,
 ) -> FlowNetSEncoder | FlowNetCEncoder:
-    """Make the encoder of that name as it was trained on flow, its last layer rectified; Vo3dError for another name."""
-    if name == "flownets":
-        return FlowNetSEncoder(
-            6, width, batch_norm, leaky_slope, True, dropout=dropout, conv6_dropout=conv6_dropout, pool=pool
-        )
+    """Make the encoder of that name as it was trained on flow: its last layer is rectified."""
     if name == "flownetc":
         return FlowNetCEncoder(width, batch_norm, leaky_slope, dropout, conv6_dropout, pool, max_displacement)
-    raise Vo3dError(f"trunk {name!r}: expected flownets or flownetc")
+    return FlowNetSEncoder(
+        6, width, batch_norm, leaky_slope, True, dropout=dropout, conv6_dropout=conv6_dropout, pool=pool
+    )
