@@ -19,6 +19,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import crop_intrinsics, flip_intrinsics
 from vo3d.recording import Transform
 from vo3d.sample import Sample
+from vo3d.world.imu import MEMS
 
 
 class _ToSize(Transform):
@@ -242,6 +243,28 @@ class DepthRangeJitter(Transform):
         factors = [_uniform(generator, low, high) for low, high in (self.near, self.far)]
         moved = sample.depth_range * sample.depth_range.new_tensor(factors)
         return replace(sample, depth_range=moved) if bool((moved[..., 0] < moved[..., 1]).all()) else sample
+
+
+class InertialBias(Transform):
+    """Add a constant to all readings of a clip, another one for each axis, as if another sensor had been switched on.
+
+    A network that meets many biases cannot learn those of the training recordings by heart.
+
+    Args:
+        gyro: standard deviation of the bias of each axis, rad/s.
+        accelerometer: the same, m/s^2; the defaults are those of `vo3d.world.imu.MEMS`.
+    """
+
+    def __init__(self, gyro: float = MEMS.gyro_bias, accelerometer: float = MEMS.accelerometer_bias) -> None:
+        if min(gyro, accelerometer) < 0:
+            raise Vo3dError(f"gyro {gyro} and accelerometer {accelerometer} of InertialBias: expected at least 0")
+        self.deviation = torch.tensor([gyro] * 3 + [accelerometer] * 3)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Return the clip as another sensor reads it; Vo3dError where it has no readings."""
+        if sample.imu is None:
+            raise Vo3dError(f"{sample.scene!r} has no imu: turn it on, or leave InertialBias out")
+        return replace(sample, imu=sample.imu + self.deviation * torch.randn(6, generator=generator))
 
 
 def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:

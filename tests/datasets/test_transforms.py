@@ -14,6 +14,7 @@ from torch import Tensor
 from vo3d.datasets.resize import resize, resize_image, resize_labels
 from vo3d.datasets.transforms import (
     HorizontalFlip,
+    InertialBias,
     PhotometricJitter,
     RandomCrop,
     RandomGrey,
@@ -441,3 +442,20 @@ def test_labels_motions_and_the_sensor_go_with_the_pixels(clip: Sample) -> None:
 
 def test_transforms_declare_what_they_break() -> None:
     assert (HorizontalFlip.breaks, ReverseTime.breaks, RandomCrop.breaks) == (("mirror",), ("time",), ())
+
+
+def test_a_bias_is_one_for_all_readings_of_a_clip_and_drawn_for_each(clip: Sample) -> None:
+    sensed = replace(clip, imu=torch.randn(VIEWS, 3, 6), imu_time=torch.zeros(VIEWS, 3, dtype=torch.float64))
+    transform, generator = InertialBias(gyro=0.5, accelerometer=2.0), torch.Generator().manual_seed(0)
+    drawn = []
+    for _ in range(400):
+        changed = transform(sensed, generator)
+        assert changed.imu is not None
+        assert sensed.imu is not None
+        offset = changed.imu - sensed.imu
+        torch.testing.assert_close(offset, offset[:1, :1].expand_as(offset))
+        drawn.append(offset[0, 0])
+    deviation = torch.stack(drawn).std(0)
+    assert deviation.tolist() == pytest.approx([0.5] * 3 + [2.0] * 3, rel=0.15)
+    with pytest.raises(Vo3dError, match="has no imu: turn it on, or leave InertialBias out"):
+        transform(clip if clip.imu is None else replace(clip, imu=None, imu_time=None), generator)
