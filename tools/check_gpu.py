@@ -29,6 +29,7 @@ from vo3d.models.rmvsnet import RMVSNet
 from vo3d.models.sfmnet import SfMNet
 from vo3d.models.undeepvo import UnDeepVO
 from vo3d.models.vidloc import VidLoc
+from vo3d.models.vinet import VINet
 from vo3d.sample import Sample
 
 REPETITIONS = 3
@@ -47,6 +48,7 @@ class Row:
 
 ROWS = {
     "DeepVO": Row(lambda size: DeepVO(size=size), (384, 1280), (64, 128), views=5),
+    "VINet": Row(lambda size: VINet(size=size, trunk="flownetc"), (384, 512), (64, 128), views=6),
     "UnDeepVO": Row(lambda size: UnDeepVO(size=size), (128, 416), (64, 128), batch=4),
     "SfMNet": Row(lambda size: SfMNet(size=size), (128, 384), (64, 128), batch=4),
     "VidLoc": Row(lambda size: VidLoc(size=size, head="mixture"), (224, 224), (96, 96), batch=2, views=16),
@@ -107,7 +109,7 @@ def _run(row: Row, size: tuple[int, int], device: torch.device, precision: str) 
 
 
 def smooth_sample(b: int, s: int, size: tuple[int, int]) -> Sample:
-    """Make clips of smooth noise with cameras on a straight line, depth, and a right view."""
+    """Make clips of smooth noise with cameras on a straight line, depth, a right view, and readings."""
     h, w = size
     generator = torch.Generator().manual_seed(0)
 
@@ -121,6 +123,9 @@ def smooth_sample(b: int, s: int, size: tuple[int, int]) -> Sample:
     left_T_right[:, 0, 3] = 0.5
     K = torch.tensor([[0.6 * w, 0, w / 2], [0, 0.6 * w, h / 2], [0, 0, 1]]).expand(b, s, 3, 3).clone()
     image = noise(3)
+    imu_time = 0.1 * (torch.arange(s)[:, None] - torch.linspace(0.95, 0.05, 10)).double().expand(b, s, 10).clone()
+    imu = 0.1 * torch.randn(b, s, 10, 6, generator=generator)
+    imu[:, 0], imu_time[:, 0] = torch.nan, torch.nan
     return Sample(
         image=image,
         K=K,
@@ -129,6 +134,10 @@ def smooth_sample(b: int, s: int, size: tuple[int, int]) -> Sample:
         depth_range=torch.tensor([2.0, 8.0]).expand(b, s, 2).clone(),
         right=image.roll(-4, -1),
         left_T_right=left_T_right,
+        imu=imu,
+        imu_time=imu_time,
+        cam_T_imu=torch.eye(4).repeat(b, 1, 1),
+        time=0.1 * torch.arange(s).double().expand(b, s).clone(),
         index=torch.arange(s).expand(b, s).clone(),
         scene=["noise"] * b,
     )

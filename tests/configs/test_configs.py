@@ -43,6 +43,7 @@ CHOICES = {
 # Each small model with an optimiser of some families; `tiny` sees them all, and those of a matrix it alone.
 SMOKES = {
     "smoke_deepvo": ("nag", "lbfgs"),
+    "smoke_vinet": ("nadam", "adadelta"),
     "smoke_mvsnet": ("noise", "cg"),
     "smoke_undeepvo": ("adamax", "lbfgs"),
     "smoke_sfmnet": ("adagrad", "rmsprop"),
