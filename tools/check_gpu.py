@@ -1,7 +1,7 @@
 """Run every method forward and backward on a device, at its published size, and print seconds and peak memory.
 
     python tools/check_gpu.py                      # on the accelerator, float32 and bfloat16
-    python tools/check_gpu.py --device cpu --small true --models UnDeepVO
+    python tools/check_gpu.py --device cpu --small true --models '[UnDeepVO]'
 
 The images are smooth noise, the weights drawn: what is checked is that each method runs there, that its terms and
 gradients are finite, and what it costs. Exits with status 1, after a line for each, where one fails.
