@@ -41,5 +41,4 @@ def plot_robustness(panels: Sequence[Panel], ylabels: Sequence[str], styles: Sty
             fit_scale(axes, every, most=10.0)
     for panel, column in zip(panels, columns, strict=True):
         column[-1].set_xlabel(panel.xlabel, fontsize=9.5, color=INK)
-        column[-1].set_xticks(panel.sizes, [f"{size:g}" for size in panel.sizes])
     return add_legend(figure)

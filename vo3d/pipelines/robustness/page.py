@@ -50,7 +50,7 @@ def write_study(folder: Path, study: Study, title: str) -> Path:
     panels = [
         Panel(
             title=FAULTS[fault].title,
-            xlabel=FAULTS[fault].label,
+            xlabel=FAULTS[fault].unit,
             sizes=[point.value for point in points],
             lines={model: [study.line(model, fault, metric.key) for metric in study.metrics] for model in study.models},
             flat=[model for model in study.models if not study.reads(model, fault)],
