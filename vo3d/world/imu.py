@@ -121,4 +121,5 @@ def with_errors(
     sizes = torch.tensor(astuple(errors), dtype=torch.float64).view(3, 2)  # of gyroscope and accelerometer
     bias, density, walk = sizes.repeat_interleave(3, dim=1)
     wander = (step * elapsed[:, None].sqrt()).cumsum(0)
-    return readings + start * bias + wander * walk + noise * density / duration[:, None].sqrt()
+    sensed: Tensor = readings + start * bias + wander * walk + noise * density / duration[:, None].sqrt()
+    return sensed

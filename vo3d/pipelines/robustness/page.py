@@ -39,9 +39,8 @@ def print_tables(study: Study, console: Console) -> None:
         print_whole(console, table)
     for note in study.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    for (model, point), reason in study.reasons.items():
-        line = f"{model}{f', {point}' if point else ''}, failed: {reason}"
-        console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    for text in _failures(study):
+        console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def write_study(folder: Path, study: Study, title: str) -> Path:
@@ -105,8 +104,12 @@ def _defined(study: Study) -> list[Metric]:
 
 def _words(study: Study) -> list[str]:
     """Say what is missing and why, as sentences."""
-    failed = [f"{m}{f', {point}' if point else ''}, failed: {why}" for (m, point), why in study.reasons.items()]
-    return [f"{text[:1].upper()}{text[1:]}." for text in [*study.notes, *failed]]
+    return [f"{text[:1].upper()}{text[1:]}." for text in [*study.notes, *_failures(study)]]
+
+
+def _failures(study: Study) -> list[str]:
+    """Say who failed where and why."""
+    return [f"{m}{f', {point}' if point else ''}, failed: {why}" for (m, point), why in study.reasons.items()]
 
 
 def _growth(study: Study) -> PageTable:
