@@ -24,6 +24,7 @@ VERBS = {
     "validate": "losses of a trained model on the validation set",
     "test": "losses of a trained model on the test set",
     "evaluate": "score a trained model and baselines over whole recordings",
+    "robustness": "score a model of motion and baselines while the sensors fail",
     "reconstruct": "make a point cloud of posed photographs",
     "view": "show a point cloud or a mesh",
     "cloud": "score a point cloud against a reference, or by the rules of DTU",

@@ -12,7 +12,7 @@ from vo3d.errors import Vo3dError
 from vo3d.evaluation.task import Part
 from vo3d.evaluation.tasks.single_view_depth import SingleViewDepth
 from vo3d.formats.results import Metrics
-from vo3d.geometry import se3
+from vo3d.geometry import se3, so3_exp
 from vo3d.layers.uncertainty import calibrated
 from vo3d.mapper import Map, Mapper, State
 from vo3d.model import DepthModel, Model, Prediction, Window
@@ -58,6 +58,34 @@ class Restless(StepsAndDepth):
         self.drawn.append(not self.training)
         found = super().forward(sample)
         return {**found, "depth": found["depth"] * (1 + 0.1 * torch.rand_like(found["depth"]))}
+
+
+class Gyro(Model):
+    """The gyroscope's rotation from frame to frame, in the camera's axes, and a step of one length straight ahead."""
+
+    needs = ("image", "imu", "imu_time", "time")
+    gives = ("prev_T_cam",)
+    scale_source = "a constant"
+
+    def __init__(self, length: float = 1.0) -> None:
+        super().__init__()
+        self.length = length
+
+    def forward(self, sample: Sample) -> Prediction:
+        """The readings since the view before stand for equal parts of the time since then."""
+        assert sample.imu is not None
+        assert sample.time is not None
+        rates = sample.imu[:, 1:, :, :3].double()  # b s-1 n 3
+        duration = sample.time.diff() / rates.shape[2]  # b s-1
+        steps = torch.eye(4, dtype=torch.float64).repeat(*rates.shape[:2], 1, 1)
+        for turn in so3_exp(rates * duration[..., None, None]).unbind(2):
+            steps[..., :3, :3] = steps[..., :3, :3] @ turn
+        steps[..., 2, 3] = self.length
+        return {"prev_T_cam": steps}
+
+    def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        return {}
 
 
 class FlowAndMasks(Model):

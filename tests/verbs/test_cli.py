@@ -25,7 +25,10 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     shown = [re.split("  +", line.strip())[0] for line in run.stdout.splitlines() if line.startswith("  ")]
-    verbs = ["demo render fit validate test evaluate reconstruct view cloud locate", "trajectory convert-trajectory"]
+    verbs = [
+        "demo render fit validate test evaluate robustness reconstruct view cloud locate",
+        "trajectory convert-trajectory",
+    ]
     first, last = map(str.split, verbs)
     assert shown == [*first, "places build", "places find", *last, "compare", "optimizers", "info"]
 

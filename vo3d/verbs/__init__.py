@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vo3d.verbs.learning import compare, demo, evaluate, info
+from vo3d.verbs.learning import compare, demo, evaluate, info, robustness
 from vo3d.verbs.optimizers import optimizers
 from vo3d.verbs.places import places_build, places_find
 from vo3d.verbs.relocalisation import locate
@@ -16,6 +16,7 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
         demo,
         render,
         evaluate,
+        robustness,
         reconstruct,
         view,
         cloud,

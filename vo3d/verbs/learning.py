@@ -112,6 +112,87 @@ def evaluate(
         )
 
 
+def robustness(
+    run: Path,
+    weights: str = "best",
+    data: dict[str, Any] | None = None,
+    baselines: list[str] = [],  # noqa: B006 (read only)
+    baseline_data: dict[str, Any] | None = None,
+    out: Path | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    faults: list[str] = [],  # noqa: B006 (read only)
+    rotation_deg: list[float] = [],  # noqa: B006 (read only)
+    time_offset: list[float] = [],  # noqa: B006 (read only)
+    bias: list[float] = [],  # noqa: B006 (read only)
+    noise: list[float] = [],  # noqa: B006 (read only)
+    dropped: list[float] = [],  # noqa: B006 (read only)
+    seed: int = 0,
+    alignment: Alignment | None = None,
+    clip_length: int | None = None,
+    lengths: list[float] = [],  # noqa: B006 (read only)
+    device: str = "auto",
+    allow: list[str] = [],  # noqa: B006 (read only)
+) -> None:
+    """Score a model of motion, and baselines, while the sensors fail: a table and a panel of a figure for each fault.
+
+    Faults are injected into the test data, one at a time and more of it from point to point; nobody is trained anew. A
+    model that does not read what a fault changes is not run again: its clean score stands. Scores are those of the task
+    odometry of `vo3d evaluate`. The same command goes on after an interruption, and keeps what was scored with the same
+    weights and arguments.
+
+    Example: vo3d robustness runs/vinet --baselines classic constant
+
+    Example: vo3d robustness runs/vinet --faults rotation time --rotation_deg 0 2 4 --time_offset -0.05 0 0.05
+
+    Args:
+        run: The folder that `vo3d fit` made, or a YAML file for a method that needs no training.
+        weights: best, last, a file of weights, or a name that `vo3d info` lists.
+        data: Arguments of the dataset that are other than in the configuration, such as '{"imu": true}', or a dataset
+            around it.
+        baselines: As of `vo3d evaluate`.
+        baseline_data: Arguments of the datasets that are other for baselines.
+        out: Where the results go; without it, robustness/<split> in the run folder, of a YAML file in its `out`.
+        split: Which of the run's datasets.
+        faults: rotation, time, bias, noise, dropped; without it, all.
+        rotation_deg: Degrees that the inertial sensor is turned by; without it 0 5 10 15.
+        time_offset: Seconds by which inertial readings are later than their stamps; without it 0 0.01 0.02 0.05 0.1.
+        bias: Bias of the inertial sensor, in multiples of that of a MEMS sensor; without it 0 1 2 5.
+        noise: Noise of the inertial sensor, in multiples of that of a MEMS sensor; without it 0 10 30 100.
+        dropped: Share of the frames that do not arrive, so that the last one is repeated; without it 0 0.05 0.1 0.2.
+        seed: Of what is drawn: axes, biases, noise, which frames.
+        alignment: What is fitted to the truth before the errors are taken; without it, nothing.
+        clip_length: Frames that go through the model at once, where it takes any number; without it, the usual one.
+        lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
+        device: As torch names it; auto takes the accelerator where there is one.
+        allow: Modules of your own that the files may name, such as that of the model of the run.
+    """
+    from vo3d.pipelines.robustness.pipeline import study_robustness
+    from vo3d.settings.trust import allowing
+
+    options = {"alignment": alignment, "clip_length": clip_length, "lengths": lengths or None}
+    with allowing(allow, typed=[data, baselines, baseline_data]):
+        study_robustness(
+            run,
+            weights=weights,
+            data=data,
+            baselines=baselines,
+            baseline_data=baseline_data,
+            out=out,
+            split=split,
+            faults=faults,
+            sizes={
+                "rotation": rotation_deg,
+                "time": time_offset,
+                "bias": bias,
+                "noise": noise,
+                "dropped": dropped,
+            },
+            seed=seed,
+            options={name: value for name, value in options.items() if value is not None},
+            device=device,
+        )
+
+
 def compare(results: list[Path], force: bool = False) -> None:
     """Put results side by side in one table; refuses results of unequal protocols.
 

@@ -94,13 +94,32 @@ def imu_readings(
     gravity = torch.tensor(GRAVITY, dtype=torch.float64)
     force = (motion.world_T_cam[:, :3, :3].mT @ (motion.acceleration - gravity)[..., None])[..., 0]
     exact = torch.cat((motion.angular_rate, force), 1)
-    generator = generator_of(seed, "imu")
-    count = len(exact)
+    elapsed = times.flatten().diff(prepend=frame_times[:1])  # since the first frame, then the reading before
+    duration = (frame_times.diff() / readings).repeat_interleave(readings)
+    sensed = with_errors(exact, elapsed, duration, errors, generator_of(seed, "imu"))
+    return sensed.view(*times.shape, 6)
+
+
+def with_errors(
+    readings: Float64[Tensor, "n 6"],
+    elapsed: Float64[Tensor, " n"],
+    duration: Float64[Tensor, " n"],
+    errors: ImuErrors,
+    generator: torch.Generator,
+) -> Float64[Tensor, "n 6"]:
+    """Add the bias, its walk and the noise of a sensor to readings in time order.
+
+    Args:
+        readings: rad/s then m/s^2.
+        elapsed: seconds since the reading before; of the first since the instant of the bias at the start.
+        duration: seconds that each reading stands for.
+        errors: of the sensor.
+        generator: of what is drawn, which does not depend on the size of the errors.
+    """
+    count = len(readings)
     start, noise, step = (torch.randn(rows, 6, generator=generator, dtype=torch.float64) for rows in (1, count, count))
     sizes = torch.tensor(astuple(errors), dtype=torch.float64).view(3, 2)  # of gyroscope and accelerometer
     bias, density, walk = sizes.repeat_interleave(3, dim=1)
-    elapsed = times.flatten().diff(prepend=frame_times[:1])[:, None]  # since the first frame, then the reading before
-    duration = (frame_times.diff() / readings).repeat_interleave(readings)[:, None]
-    wander = (step * elapsed.sqrt()).cumsum(0)
-    sensed: Tensor = exact + start * bias + wander * walk + noise * density / duration.sqrt()
-    return sensed.view(*times.shape, 6)
+    wander = (step * elapsed[:, None].sqrt()).cumsum(0)
+    sensed: Tensor = readings + start * bias + wander * walk + noise * density / duration[:, None].sqrt()
+    return sensed
