@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +13,10 @@ from vo3d.datasets.lenses import StoredCamera, camera_notes, fit_to_images, pinh
 from vo3d.datasets.photographs import check_shape
 from vo3d.datasets.rectify import RectifiedPair, rectify_pair
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
-from vo3d.datasets.tracked import track_frames
+from vo3d.datasets.tracked import check_listed, rows_in, track_frames
 from vo3d.datasets.views import FileRecording, check_indices
 from vo3d.errors import Vo3dError
 from vo3d.formats.body_frames import read_body_T_camera
-from vo3d.formats.candidates import visible_paths
 from vo3d.formats.euroc import ListedImages, read_image_list, read_readings, read_sensor_camera
 from vo3d.formats.images import image_size, read_image
 from vo3d.formats.trajectories import read_trajectory
@@ -68,6 +67,8 @@ class ASLRecording(FileRecording):
         files: of the source.
         name: of the recording; None: of the folder.
         camera: such as "cam0".
+        field_of_view: horizontal, degrees, of the images without distortion; None: the most that leaves no pixel
+            without a view.
         stereo: also give the camera of the next number, which stands to the right, of the frames that both took.
         imu: also give the inertial readings.
         poses: give the true poses where the recording has them, of the frames that they cover; else of all frames none.
@@ -85,6 +86,7 @@ class ASLRecording(FileRecording):
         *,
         name: str | None = None,
         camera: str = "cam0",
+        field_of_view: float | None = None,
         stereo: bool = False,
         imu: bool = False,
         poses: bool = True,
@@ -96,8 +98,8 @@ class ASLRecording(FileRecording):
         super().__init__(name or home.absolute().name, frames, size)
         if not math.isfinite(time_offset):
             raise Vo3dError(f"time_offset is {time_offset}: expected seconds")
-        self._left = _camera(home, files, camera)
-        self._right = _camera(home, files, _next(camera)) if stereo else None
+        self._left = _camera(home, files, camera, field_of_view)
+        self._right = _camera(home, files, _next(camera), field_of_view) if stereo else None
         numbers, partners, notes = self._chosen(frames)
         truth = [path for one in files.truth if (path := home / "mav0" / one / "data.csv").is_file()]
         self._time = self._left.listed.time[numbers]
@@ -112,7 +114,9 @@ class ASLRecording(FileRecording):
         self._numbers: list[int] = numbers.tolist()
         self._partners: list[int] | None = None if partners is None else partners.tolist()
         self.first_frame = self._numbers[0]
-        self._check_files()
+        check_listed([self._left.file(row) for row in self._numbers], self._left.folder / "data.csv")
+        if self._right is not None and self._partners is not None:
+            check_listed([self._right.file(row) for row in self._partners], self._right.folder / "data.csv")
         self._pair, body_T_cam, self._K = self._geometry()
         if world_T_body is not None:
             self._poses = world_T_body @ body_T_cam
@@ -157,14 +161,7 @@ class ASLRecording(FileRecording):
     ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"] | None, list[str]]:
         """Return the rows of the range, those of the images that the right camera took at the same time, and notes."""
         stamps = self._left.listed.nanoseconds
-        total = len(stamps)
-        first, last = frames or (0, total)
-        if last > total:
-            raise Vo3dError(
-                f"{self._left.folder / 'data.csv'}: lists {total} images, but frames up to {last} are asked for: "
-                "shorten the range"
-            )
-        numbers = torch.arange(first, last)
+        numbers = rows_in(frames, len(stamps), self._left.folder / "data.csv")
         if self._right is None:
             return numbers, None, []
         other = self._right.listed.nanoseconds
@@ -178,18 +175,6 @@ class ASLRecording(FileRecording):
         alone = int((~paired).sum())
         notes = [f"{alone} of {len(numbers)} frames have no image of the right camera: they are left out"] * (alone > 0)
         return numbers[paired], partners[paired], notes
-
-    def _check_files(self) -> None:
-        """Raise Vo3dError for the first image of the list that is not there."""
-        for camera, rows in ((self._left, self._numbers), (self._right, self._partners)):
-            if camera is None or rows is None:
-                continue
-            there = {path.name for path in visible_paths(camera.folder / "data")}
-            if missing := [row for row in rows if camera.listed.names[row] not in there]:
-                raise Vo3dError(
-                    f"{camera.file(missing[0])}: no such image, the first of {len(missing)} missing that data.csv "
-                    f"lists from row {rows[0]} to {rows[-1]}: complete the folder, or give the range that is there"
-                )
 
     def _geometry(self) -> tuple[RectifiedPair | None, Float64[Tensor, "4 4"], Float64[Tensor, "3 3"]]:
         """Return the rectified pair, the pose of the camera of the images in the body, and its K at the size wanted."""
@@ -222,13 +207,18 @@ def _next(camera: str) -> str:
     return f"{name}{int(number) + 1}"
 
 
-def _camera(home: Path, files: ASLFiles, name: str) -> _Camera:
+def _camera(home: Path, files: ASLFiles, name: str, field_of_view: float | None) -> _Camera:
     """Open one camera, at the size of its images."""
     folder = home / "mav0" / name
     listed = read_image_list(folder / "data.csv")
     calibration = files.calibration(home, name)
     camera = read_sensor_camera(calibration, name)
     stored = StoredCamera(name=f"{calibration}: {name}", size=camera.size, K=camera.K, lens=camera.lens)
+    if field_of_view is not None:
+        if not 0 < field_of_view < 180:
+            raise Vo3dError(f"field_of_view is {field_of_view:g}: expected degrees between 0 and 180")
+        focal = camera.size[1] / 2 / math.tan(math.radians(field_of_view) / 2)
+        stored = replace(stored, zoom=focal / float(camera.K[0, 0]))
     first = next((path for one in listed.names if (path := folder / "data" / one).is_file()), folder / "data")
     notes: list[str] = []
     if first.is_file():  # else the complaint about what is missing comes

@@ -31,13 +31,15 @@ class StoredCamera:
     """A camera as its images are stored; one object for all its images, so that the way to a pinhole is found once.
 
     `name` begins messages; `K` is in pixels of images of `size`; `lens` is a model of `vo3d.geometry.distortion` and
-    its coefficients, None for an ideal pinhole.
+    its coefficients, None for an ideal pinhole; `zoom` is the factor on the focal lengths when the lens is undone, None
+    for the least that leaves no pixel without a view.
     """
 
     name: str
     size: Size
     K: Float64[Tensor, "3 3"]
     lens: tuple[LensModel, tuple[float, ...]] | None = None
+    zoom: float | None = None
 
 
 def fit_to_images(
@@ -132,12 +134,19 @@ def virtual_camera(sensor: Sensor, size: Size) -> StoredCamera:
 def pinhole(camera: StoredCamera) -> Float64[Tensor, "3 3"]:
     """Find K of the undistorted images: the camera's, with focal lengths that leave no pixel without a view.
 
-    Raises Vo3dError when no zoom from one half to two does, or the principal point lies outside of the image.
+    Raises Vo3dError when no zoom from one half to two does, nor the camera's own, or the principal point lies outside
+    of the image.
     """
     if camera.lens is None:
         return camera.K
     check_centre(camera.K, camera.size, f"{camera.name}, an image")
-    K = zoomed_to_fill(camera.K, camera.size, partial(sees, camera))
+    K = zoomed_to_fill(camera, camera.K, partial(sees, camera))
+    if K is None and camera.zoom is not None:
+        angle = math.degrees(2 * math.atan(camera.size[1] / 2 / float(camera.K[0, 0]) / camera.zoom))
+        raise Vo3dError(
+            f"{camera.name}: its lens does not show {angle:.0f} degrees over the whole image: give a smaller field of "
+            "view"
+        )
     if K is None:
         raise Vo3dError(
             f"{camera.name}: its lens cannot be undone over the whole image: undistort the images first, such as with "
@@ -160,22 +169,23 @@ def sees(camera: StoredCamera, ideal: Float64[Tensor, "*n 2"]) -> Bool[Tensor, "
 
 
 def zoomed_to_fill(
-    K: Float64[Tensor, "3 3"], size: Size, seen: Callable[[Float64[Tensor, "*n 2"]], Bool[Tensor, "*n"]]
+    camera: StoredCamera, K: Float64[Tensor, "3 3"], seen: Callable[[Float64[Tensor, "*n 2"]], Bool[Tensor, "*n"]]
 ) -> Float64[Tensor, "3 3"] | None:
-    """Zoom K by the least of `ZOOMS` at which all pixels of an image are `seen`, which is told of pixels of K itself.
+    """Zoom K by the camera's zoom or the least of `ZOOMS`, at which all pixels of an image are `seen`.
 
-    Returns None where there is no such zoom.
+    `seen` is told of pixels of K itself. Returns None where there is no such zoom.
     """
-    height, width = size
+    zooms = ZOOMS if camera.zoom is None else (camera.zoom,)
+    height, width = camera.size
     across, down = (torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (width, height))
     sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, height - 1.0)]
     sides += [torch.stack((torch.full_like(down, x), down), dim=-1) for x in (0.0, width - 1.0)]
     border = torch.cat(sides)  # n 2: pixels of the zoomed image
     # at a zoom z such a pixel shows what the pixel c + (p - c) / z of an image with K itself shows
-    fitting = seen(torch.stack([K[:2, 2] + (border - K[:2, 2]) / zoom for zoom in ZOOMS])).all(-1).nonzero()[:, 0]
+    fitting = seen(torch.stack([K[:2, 2] + (border - K[:2, 2]) / zoom for zoom in zooms])).all(-1).nonzero()[:, 0]
     if not len(fitting):
         return None
-    zoom = ZOOMS[int(fitting[0])]
+    zoom = zooms[int(fitting[0])]
     return K * torch.tensor([[zoom, 1.0, 1.0], [1.0, zoom, 1.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
 
 

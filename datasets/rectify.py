@@ -48,7 +48,7 @@ def rectify_pair(
     """Find the rectified pair of two cameras.
 
     Its x lies along the baseline, its z between their axes; its focal length is the least that leaves no pixel of
-    either image without a view.
+    either image without a view, or has the zoom of the left camera.
 
     Source: Fusiello, Trucco, Verri, "A compact algorithm for rectification of stereo pairs", Machine Vision and
     Applications 2000, with the mean of both axes in the place of the left one.
@@ -71,11 +71,11 @@ def rectify_pair(
         in_left, in_right = (sees(camera, _turn(pixels, K, turn, camera.K)) for camera, turn in turned)
         return in_left & in_right
 
-    zoomed = zoomed_to_fill(K, left.size, seen)
+    zoomed = zoomed_to_fill(left, K, seen)
     if zoomed is None:
         raise Vo3dError(
-            f"{place}: no rectified pair shows what both lenses see over the whole image: check T_BS of both cameras, "
-            "or turn stereo off"
+            f"{place}: the lenses do not show the whole images of a rectified pair: check T_BS of both cameras, give a "
+            "smaller field of view where there is that option, or turn stereo off"
         )
     shift = torch.zeros(3, dtype=torch.float64)
     at_left, at_right = (

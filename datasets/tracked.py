@@ -1,5 +1,6 @@
 """Frames with time stamps beside a truth of its own clock: poses at the frames, and the frames that have one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
 from vo3d.formats.trajectories import Trajectory
 from vo3d.geometry import trajectory
 
@@ -64,6 +66,24 @@ def track_frames(time: Float64[Tensor, " n"], truth: Trajectory, path: Path) -> 
     return TrackedFrames(
         places=places, poses=trajectory.resample(truth.time, truth.world_T_cam, time[places]), notes=notes
     )
+
+
+def rows_in(frames: tuple[int, int] | None, total: int, listing: Path) -> Int64[Tensor, " n"]:
+    """Return the rows of a range of a list of images; Vo3dError, which begins with the list, where it is shorter."""
+    first, last = frames or (0, total)
+    if last > total:
+        raise Vo3dError(f"{listing}: lists {total} images, but frames up to {last} are asked for: shorten the range")
+    return torch.arange(first, last)
+
+
+def check_listed(files: Sequence[Path], listing: Path) -> None:
+    """Raise Vo3dError for the first of the files of a list that is not there."""
+    there = {path for folder in {file.parent for file in files} for path in visible_paths(folder)}
+    if missing := [file for file in files if file not in there]:
+        raise Vo3dError(
+            f"{missing[0]}: no such file, the first of {len(missing)} missing that {listing} lists: complete the "
+            "folder, or give the range of frames that is there"
+        )
 
 
 def _covered(time: Float64[Tensor, " n"], known: Float64[Tensor, " m"]) -> Bool[Tensor, " n"]:

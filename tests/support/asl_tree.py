@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor
 
 from vo3d.formats.images import write_image
@@ -67,14 +68,18 @@ def write_asl(
     lens: tuple[str, tuple[float, ...]] = LENS,
     focal: float = 0.62,
     stereo: bool = False,
-    truth: str = "state_groundtruth_estimate0",
+    tum_vi: bool = False,
     samples: int = 1,
 ) -> Truth:
-    """Write a recording at 20 Hz, with readings and truth at 200 Hz from 0.1 s before the first image on."""
+    """Write a recording at 20 Hz, with readings and truth at 200 Hz from 0.1 s before the first image on.
+
+    With `tum_vi` the cameras are in one file of Kalibr, and the truth is where TUM-VI has it.
+    """
     left = Sensor(rate=20.0, focal=focal, centre=(0.49, 0.51), lens=lens, noise=0.0, samples=samples)
     right = Sensor(rate=20.0, focal=focal * 0.99, centre=(0.51, 0.5), lens=lens, noise=0.0, samples=samples)
     recorder = Recorder(kind, seed, frames, size, left)
     path = recorder.scene.camera
+    chain = {}
     for number, sensor in enumerate([left, right][: 1 + stereo]):
         left_T_cam = LEFT_T_RIGHT if number else torch.eye(4, dtype=torch.float64)
         folder = home / "mav0" / f"cam{number}"
@@ -89,14 +94,26 @@ def write_asl(
             lines.append(f"{stamp},{stamp}.png")
         write_lines(folder / "data.csv", lines)
         K = pinhole_camera(size, sensor).K
+        intrinsics = f"[{K[0, 0]}, {K[1, 1]}, {K[0, 2]}, {K[1, 2]}]"
+        chain[f"cam{number}"] = {
+            "T_cam_imu": se3.inverse(BODY_T_LEFT @ left_T_cam).tolist(),
+            "camera_model": "pinhole",
+            "distortion_coeffs": list(lens[1]),
+            "distortion_model": lens[0],
+            "intrinsics": yaml.safe_load(intrinsics),
+            "resolution": [size[1], size[0]],
+        }
         text = _sensor(BODY_T_LEFT @ left_T_cam) + (
             f"rate_hz: 20\nresolution: [{size[1]}, {size[0]}]\ncamera_model: pinhole\n"
-            f"intrinsics: [{K[0, 0]}, {K[1, 1]}, {K[0, 2]}, {K[1, 2]}] #fu, fv, cu, cv\n"
+            f"intrinsics: {intrinsics} #fu, fv, cu, cv\n"
             f"distortion_model: {WORDS[lens[0]]}\ndistortion_coefficients: {list(lens[1])}\n"
         )
-        (folder / "sensor.yaml").write_text(text)
+        if not tum_vi:
+            (folder / "sensor.yaml").write_text(text)
+    if tum_vi:
+        write_lines(home / "dso" / "camchain.yaml", [yaml.safe_dump(chain)])
     ticks = torch.arange(-20, 10 * (frames - 1) + 21)
-    _write_body(home / "mav0", recorder, ticks, truth)
+    _write_body(home / "mav0", recorder, ticks, "mocap0" if tum_vi else "state_groundtruth_estimate0")
     return Truth(home, recorder, recorder.times(), recorder.poses())
 
 
