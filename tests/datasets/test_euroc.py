@@ -1,8 +1,11 @@
 """EuRoC: recordings rendered into its layout, with lenses and a turned right camera; the real excerpt."""
 
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +13,7 @@ from torch import Tensor
 from asl_tree import BODY_T_LEFT, FIRST, LEFT_T_RIGHT, STEP, Truth, write_asl, write_lines
 from vo3d.datasets.euroc import SEQUENCE_LAYOUT, EuRoC
 from vo3d.errors import Vo3dError
-from vo3d.geometry import se3, trajectory
+from vo3d.geometry import rays, se3, trajectory
 from vo3d.geometry.rotations import so3_log
 
 SIZE, FRAMES = (48, 64), 4
@@ -163,3 +166,116 @@ def test_frames_that_one_camera_lacks_are_left_out(whole: Truth, tmp_path: Path)
     assert "1 of 4 frames have no image of the right camera" in found.notes[0]
     with pytest.raises(Vo3dError, match="no such file: expected a list of images"):
         EuRoC(tmp_path / NAME, camera="cam1", stereo=True)
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def without(path: Path, first: int, last: int) -> None:
+    """Take the rows from one stamp to the other, both of 5 ms after the first image, out of a file."""
+    head, *rows = lines_of(path)
+    write_lines(path, [head, *(row for row in rows if not first * STEP <= stamp_of(row) - FIRST <= last * STEP)])
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (lambda mav0: without(mav0 / "imu0" / "data.csv", 13, 18), r"imu0/data.csv: no reading for 0.035 s after"),
+        (lambda mav0: without(mav0 / "imu0" / "data.csv", 28, 99), r"imu0/data.csv: the readings end 0.015 s before"),
+        (lambda mav0: (mav0 / "cam0" / "sensor.yaml").unlink(), r"cam0/sensor.yaml: no such file: expected a camera"),
+        (lambda mav0: (mav0 / "imu0" / "sensor.yaml").unlink(), r"imu0/sensor.yaml: no such file: expected a YAML"),
+        (
+            lambda mav0: (mav0 / "imu0" / "data.csv").unlink(),
+            r"imu0/data.csv: no such file: expected inertial readings",
+        ),
+        (lambda mav0: (mav0 / "cam0" / "data.csv").write_text(""), r"cam0/data.csv: is empty"),
+        (
+            lambda mav0: (mav0 / "cam0" / "data" / f"{FIRST}.png").unlink(),
+            rf"{FIRST}.png: no such file, the first of 1",
+        ),
+        (
+            lambda mav0: edited(mav0 / "cam0" / "sensor.yaml", "[64, 48]", "[64, 50]"),
+            r"is 64x48 pixels, but its camera",
+        ),
+        (
+            lambda mav0: edited(mav0 / "cam0" / "sensor.yaml", "[-0.2834", "[-9.2834"),
+            r"sensor.yaml: cam0: its lens can",
+        ),
+    ],
+)
+def test_bad_recordings_are_refused_in_one_line(home: Path, harm: Callable[[Path], object], complaint: str) -> None:
+    harm(home / "mav0")
+    with pytest.raises(Vo3dError, match=complaint) as refused:
+        EuRoC(home, imu=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_bad_arguments_are_refused(whole: Truth, tmp_path: Path) -> None:
+    with pytest.raises(Vo3dError, match="lists 4 images, but frames up to 9 are asked for"):
+        EuRoC(whole.home, frames=(0, 9))
+    with pytest.raises(Vo3dError, match="time_offset is nan"):
+        EuRoC(whole.home, time_offset=math.nan)
+    with pytest.raises(Vo3dError, match="MH_02/mav0: no such folder: expected a recording"):
+        EuRoC(whole.home.parent, ["MH_02"])
+    with pytest.raises(Vo3dError, match="none: no such folder: expected recordings"):
+        EuRoC(tmp_path / "none")
+
+
+def test_cameras_that_are_no_pair_are_refused(whole: Truth, tmp_path: Path) -> None:
+    home = tmp_path / NAME
+    shutil.copytree(whole.home, home)
+    for one, other in (("cam0", "spare"), ("cam1", "cam0"), ("spare", "cam1")):
+        (home / "mav0" / one).rename(home / "mav0" / other)
+    with pytest.raises(Vo3dError, match=r"the second camera stands 0.11 m to the left of the first"):
+        EuRoC(home, stereo=True)
+    shutil.copy(home / "mav0" / "cam0" / "sensor.yaml", home / "mav0" / "cam1" / "sensor.yaml")
+    with pytest.raises(Vo3dError, match="the cameras stand in one place"):
+        EuRoC(home, stereo=True)
+
+
+@pytest.fixture
+def window(shared_data: Path) -> Path:
+    """Five seconds of MH_01_easy, the left camera."""
+    root = shared_data / "euroc"
+    if not root.is_dir():
+        pytest.skip("the excerpt of EuRoC is not beside this checkout")
+    return root
+
+
+@pytest.mark.real
+def test_tracked_points_lie_on_the_epipolar_lines_of_the_true_poses(window: Path) -> None:
+    """Through lens, K, T_BS and truth: 0.29 px in the median of this pair, 0.2 s apart; 0.40 px over the window."""
+    sample = EuRoC(window, [NAME], clip_length=2, frame_stride=4, frames=(40, 45))[0]
+    first, second = ((255 * image[0]).round().byte().numpy() for image in sample.image)
+    corners = cv2.goodFeaturesToTrack(first, 400, 0.01, 10)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(first, second, corners, None, winSize=(21, 21), maxLevel=4)
+    here, there = (torch.from_numpy(points[found[:, 0] == 1, 0]).double() for points in (corners, moved))
+    assert len(here) > 200
+    K = sample.K[0].double()
+
+    def distance(second_T_first: Tensor, K: Tensor) -> float:
+        turned = rays(K, here) @ second_T_first[:3, :3].T
+        lines = torch.linalg.cross(second_T_first[:3, 3].expand_as(turned), turned) @ torch.linalg.inv(K)
+        gaps = (lines[:, :2] * there).sum(-1) + lines[:, 2]
+        return float((gaps.abs() / lines[:, :2].norm(dim=-1)).median())
+
+    truth = se3.relative(sample.world_T_cam[1], sample.world_T_cam[0])
+    assert distance(truth, K) < 0.6
+    assert distance(torch.linalg.inv(truth), K) > 2
+
+
+@pytest.mark.real
+def test_the_gyroscope_turns_as_the_true_camera(window: Path) -> None:
+    """The rate in the camera's axes against the rotation from frame to frame, but for a bias that stays."""
+    (recording,) = EuRoC(window, [NAME], imu=True).recordings
+    readings = recording.inertial()
+    rate = readings.imu[:, :, :3] @ readings.cam_T_imu[:3, :3].T
+    turn = ((rate[:, 1:] + rate[:, :-1]) / 2 * readings.time.diff()[..., None]).sum(1) / 0.05
+    truth = so3_log(trajectory.steps(recording.poses())[:, :3, :3]) / 0.05
+    bias = (turn - truth).median(0).values
+    assert float((turn - truth - bias).norm(dim=-1).median()) < 0.001
+    assert float(truth.norm(dim=-1).median()) > 0.1
+    assert float(bias.norm()) == pytest.approx(0.082, abs=0.01)
