@@ -165,7 +165,8 @@ def sees(camera: StoredCamera, ideal: Float64[Tensor, "*n 2"]) -> Bool[Tensor, "
     inside = ((real >= 0) & (real <= last)).all(-1)
     # a polynomial that stops growing brings far points back into the image: they do not come back from there
     there_and_back = undistort_points(real, camera.K, coefficients, model)
-    return inside & ((there_and_back - ideal).norm(dim=-1) < SAME)
+    comes_back: Tensor = (there_and_back - ideal).norm(dim=-1) < SAME
+    return inside & comes_back
 
 
 def zoomed_to_fill(

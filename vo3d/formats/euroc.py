@@ -149,10 +149,10 @@ def read_sensor_camera(path: Path, camera: str = "cam0") -> SensorCamera:
 
 def _numbers(content: dict[Any, Any], key: str, count: int, place: str) -> list[float]:
     """Return the numbers of a list in a YAML file."""
-    values = content.get(key)
-    good = isinstance(values, list) and len(values) == count
-    if not good or not all(isinstance(value, int | float) and abs(value) < LARGEST_SIDE for value in values):
-        found = f"has {key} {quoted(values)}" if key in content else f"has no {key}"
+    given = content.get(key)
+    values: list[Any] = given if isinstance(given, list) else []
+    if len(values) != count or not all(isinstance(one, int | float) and abs(one) < LARGEST_SIDE for one in values):
+        found = f"has {key} {quoted(given)}" if key in content else f"has no {key}"
         raise Vo3dError(f"{place} {found}: expected {count} numbers: copy them from the calibration")
     return [float(value) for value in values]
 
