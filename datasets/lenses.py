@@ -1,13 +1,13 @@
 """Cameras with lenses, real and virtual: what their images are like, and how the distortion is undone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -31,13 +31,15 @@ class StoredCamera:
     """A camera as its images are stored; one object for all its images, so that the way to a pinhole is found once.
 
     `name` begins messages; `K` is in pixels of images of `size`; `lens` is a model of `vo3d.geometry.distortion` and
-    its coefficients, None for an ideal pinhole.
+    its coefficients, None for an ideal pinhole; `zoom` is the factor on the focal lengths when the lens is undone, None
+    for the least that leaves no pixel without a view.
     """
 
     name: str
     size: Size
     K: Float64[Tensor, "3 3"]
     lens: tuple[LensModel, tuple[float, ...]] | None = None
+    zoom: float | None = None
 
 
 def fit_to_images(
@@ -106,10 +108,14 @@ def camera_notes(views: Sequence[tuple[str, Float64[Tensor, "3 3"], Size]]) -> l
 
 def lens_pixels(camera: StoredCamera) -> Float32[Tensor, "h w 2"]:
     """Map each pixel of the undistorted image to where the real lens shows it, within 0.01 pixels."""
-    steps = _coarse_map(camera)
+    return between(_coarse_map(camera), camera.size)
+
+
+def between(steps: Float32[Tensor, "rows columns 2"], size: Size) -> Float32[Tensor, "h w 2"]:
+    """Interpolate what `at_steps` finds to every pixel of images of a size."""
     rows, columns = ((count - 1) * MAP_STEP + 1 for count in steps.shape[:2])
     pixels = interpolate(steps.movedim(-1, 0)[None], size=[rows, columns], mode="bilinear", align_corners=True)
-    return pixels[0, :, : camera.size[0], : camera.size[1]].movedim(0, -1)
+    return pixels[0, :, : size[0], : size[1]].movedim(0, -1)
 
 
 def undo_lens(camera: StoredCamera, image: Float32[Tensor, "3 h w"]) -> Float32[Tensor, "3 h w"]:
@@ -128,40 +134,80 @@ def virtual_camera(sensor: Sensor, size: Size) -> StoredCamera:
 def pinhole(camera: StoredCamera) -> Float64[Tensor, "3 3"]:
     """Find K of the undistorted images: the camera's, with focal lengths that leave no pixel without a view.
 
-    Raises Vo3dError when no zoom from one half to two does, or the principal point lies outside of the image.
+    Raises Vo3dError when no zoom from one half to two does, nor the camera's own, or the principal point lies outside
+    of the image.
     """
-    K, (height, width) = camera.K, camera.size
     if camera.lens is None:
-        return K
-    model, coefficients = camera.lens
-    check_centre(K, camera.size, f"{camera.name}, an image")
-    across, down = (torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (width, height))
-    last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
-    sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, float(last[1]))]
-    sides += [torch.stack((torch.full_like(down, x), down), dim=-1) for x in (0.0, float(last[0]))]
-    border = torch.cat(sides)  # n 2: pixels of an undistorted image
-    # at a zoom z such a pixel shows what the pixel c + (p - c) / z of an ideal image with the camera's own K shows
-    ideal = torch.stack([K[:2, 2] + (border - K[:2, 2]) / zoom for zoom in ZOOMS])  # z n 2
-    real = distort_points(ideal, K, coefficients, model)
-    inside = ((real >= 0) & (real <= last)).all(-1)
-    # a polynomial that stops growing brings far points back into the image: they do not come back from there
-    there_and_back = undistort_points(real, K, coefficients, model)
-    good = inside & ((there_and_back - ideal).norm(dim=-1) < SAME)
-    fitting = good.all(-1).nonzero()[:, 0]
-    if not len(fitting):
+        return camera.K
+    check_centre(camera.K, camera.size, f"{camera.name}, an image")
+    K = zoomed_to_fill(camera, camera.K, partial(sees, camera))
+    if K is None and camera.zoom is not None:
+        angle = math.degrees(2 * math.atan(camera.size[1] / 2 / float(camera.K[0, 0]) / camera.zoom))
+        raise Vo3dError(
+            f"{camera.name}: its lens does not show {angle:.0f} degrees over the whole image: give a smaller field of "
+            "view"
+        )
+    if K is None:
         raise Vo3dError(
             f"{camera.name}: its lens cannot be undone over the whole image: undistort the images first, such as with "
             "COLMAP's image_undistorter"
         )
-    zoom = ZOOMS[int(fitting[0])]
+    return K
+
+
+def sees(camera: StoredCamera, ideal: Float64[Tensor, "*n 2"]) -> Bool[Tensor, "*n"]:
+    """Tell which pixels of an ideal image with the camera's own K lie within what its lens shows."""
+    last = torch.tensor([camera.size[1] - 1, camera.size[0] - 1], dtype=torch.float64)
+    if camera.lens is None:
+        return ((ideal >= 0) & (ideal <= last)).all(-1)
+    model, coefficients = camera.lens
+    real = distort_points(ideal, camera.K, coefficients, model)
+    inside = ((real >= 0) & (real <= last)).all(-1)
+    # a polynomial that stops growing brings far points back into the image: they do not come back from there
+    there_and_back = undistort_points(real, camera.K, coefficients, model)
+    comes_back: Tensor = (there_and_back - ideal).norm(dim=-1) < SAME
+    return inside & comes_back
+
+
+def zoomed_to_fill(
+    camera: StoredCamera, K: Float64[Tensor, "3 3"], seen: Callable[[Float64[Tensor, "*n 2"]], Bool[Tensor, "*n"]]
+) -> Float64[Tensor, "3 3"] | None:
+    """Zoom K by the camera's zoom or the least of `ZOOMS`, at which all pixels of an image are `seen`.
+
+    `seen` is told of pixels of K itself. Returns None where there is no such zoom.
+    """
+    zooms = ZOOMS if camera.zoom is None else (camera.zoom,)
+    height, width = camera.size
+    across, down = (torch.linspace(0, side - 1, BORDER_POINTS, dtype=torch.float64) for side in (width, height))
+    sides = [torch.stack((across, torch.full_like(across, y)), dim=-1) for y in (0.0, height - 1.0)]
+    sides += [torch.stack((torch.full_like(down, x), down), dim=-1) for x in (0.0, width - 1.0)]
+    border = torch.cat(sides)  # n 2: pixels of the zoomed image
+    # at a zoom z such a pixel shows what the pixel c + (p - c) / z of an image with K itself shows
+    fitting = seen(torch.stack([K[:2, 2] + (border - K[:2, 2]) / zoom for zoom in zooms])).all(-1).nonzero()[:, 0]
+    if not len(fitting):
+        return None
+    zoom = zooms[int(fitting[0])]
     return K * torch.tensor([[zoom, 1.0, 1.0], [1.0, zoom, 1.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
 
 
 @lru_cache(maxsize=64)
 def _coarse_map(camera: StoredCamera) -> Float32[Tensor, "rows columns 2"]:
     """Find where the real lens shows every `MAP_STEP`-th pixel of the undistorted image, one step beyond it at most."""
+    return at_steps(camera.size, partial(show, camera, K_ideal=pinhole(camera)))
+
+
+def show(
+    camera: StoredCamera, pixels: Float64[Tensor, "*n 2"], K_ideal: Float64[Tensor, "3 3"]
+) -> Float64[Tensor, "*n 2"]:
+    """Find where the camera shows what an ideal pinhole with `K_ideal` in its place shows at `pixels`."""
     model, coefficients = camera.lens or ("radtan", (0.0, 0.0, 0.0, 0.0))
-    rows, columns = ((side - 2) // MAP_STEP + 2 for side in camera.size)
+    return distort_points(pixels, camera.K, coefficients, model, K_ideal)
+
+
+def at_steps(
+    size: Size, real: Callable[[Float64[Tensor, "*n 2"]], Float64[Tensor, "*n 2"]]
+) -> Float32[Tensor, "rows columns 2"]:
+    """Find the `real` places of every `MAP_STEP`-th pixel of images of a size, one step beyond it at most."""
+    rows, columns = ((side - 2) // MAP_STEP + 2 for side in size)
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    pixels = MAP_STEP * torch.stack((x, y), dim=-1).double()
-    return distort_points(pixels, camera.K, coefficients, model, pinhole(camera)).float()
+    return real(MAP_STEP * torch.stack((x, y), dim=-1).double()).float()

@@ -26,6 +26,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
+from vo3d.formats.euroc import read_image_list, read_readings, read_sensor_camera
 from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_kitti_disparity, write_kitti_flow
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
@@ -38,6 +39,7 @@ from vo3d.formats.ply import Mesh, PlyForm, PointCloud, read_cloud, read_mesh, w
 from vo3d.formats.pose_lists import read_pose_list
 from vo3d.formats.results import Result
 from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, read_trajectory, write_trajectory
+from vo3d.formats.tum_rgbd import read_stamped_files
 from vo3d.formats.weights import is_finished, read_metadata, read_weights, settings_of
 from vo3d.metrics.dtu import DtuScan
 
@@ -309,6 +311,7 @@ P = "30 0 4 0 0 30 3 0 0 0 1 0"
 CALIB = f"P0: {P}\nP1: {P}\nP2: {P}\nP3: {P}\nTr: 1 0 0 0 0 1 0 0 0 0 1 0\n"
 IMU = "# frame time wx wy wz ax ay az\n" + "".join(f"{1 + at // 2} {at / 20} 0.1 0 0 0 0 9.8\n" for at in range(4))
 SENSOR = "T_BS:\n  cols: 4\n  rows: 4\n  data: [0, -1, 0, 0.1, 1, 0, 0, 0.2, 0, 0, 1, 0.3, 0, 0, 0, 1]\n"
+CAMERA = "resolution: [8, 6]\nintrinsics: [8, 8, 4, 3]\ndistortion_model: radtan\ndistortion_coeffs: [0.1, 0, 0, 0]\n"
 ROTATION = "1 0 0 0 1 0 0 0 1"
 CAM_TO_CAM = f"calib_time: 09-Jan-2012 13:57:47\nS_rect_00: 8 6\nR_rect_00: {ROTATION}\nP_rect_00: {P}\n"
 SPLIT = "2011_09_26/2011_09_26_drive_0001_sync 0000000069 l\n2011_09_26/2011_09_26_drive_0001_sync 3 r\n"
@@ -343,6 +346,15 @@ def targets() -> Iterator[Target]:
         "poses, numbered", partial(write_text, name="a.txt", text=KITTI_13), partial(read_trajectory, format="kitti")
     )
     yield Target("sensor.yaml", partial(write_text, name="sensor.yaml", text=SENSOR), read_body_T_camera)
+    for name, text, read in (
+        ("sensor.yaml", SENSOR + CAMERA, read_sensor_camera),
+        ("images.csv", "#timestamp [ns],filename\n5000000,a.png\n10000000,b.png\n", read_image_list),
+        ("imu.csv", "5000000,0.1,0,0,0,0,9.8\n10000000,0.2,0,0,0,0,9.8\n", read_readings),
+    ):
+        yield Target(f"EuRoC, {name}", partial(write_text, name=name, text=text), read)
+    yield Target(
+        "TUM RGB-D, rgb.txt", partial(write_text, name="rgb.txt", text="1.25 a.png\n1.5 b.png\n"), read_stamped_files
+    )
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"):
         seal = seal_png if suffix == ".png" else bytes
         yield Target(f"image{suffix}", partial(write_picture, suffix=suffix), read_picture, seal)

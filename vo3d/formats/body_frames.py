@@ -4,36 +4,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from jaxtyping import Float64
 from torch import Tensor
 
-from vo3d.errors import Vo3dError, shown
-from vo3d.formats.text import read_text
+from vo3d.errors import Vo3dError
+from vo3d.formats.text import read_yaml
 from vo3d.formats.trajectories import FARTHEST, check_poses
 
 _EXPECTED = "a YAML file with T_BS (EuRoC: of the sensor in the body), T_cam_imu or T_imu_cam (Kalibr)"
 
 
-def read_body_T_camera(path: Path) -> Float64[Tensor, "4 4"]:
-    """Read the pose of the camera in the body; of several cameras the first, `cam0`.
+def read_body_T_camera(path: Path, camera: str = "cam0") -> Float64[Tensor, "4 4"]:
+    """Read the pose of the camera in the body; where the file has several cameras, of that one.
 
     Convention: T_BS and T_imu_cam map points of the camera into the body, T_cam_imu back; metres.
     Raises Vo3dError with the file when it is absent, no YAML, or holds none of the three as a rigid 4x4 matrix.
     """
-    text = read_text(path, _EXPECTED)
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # too long a number, too deep
-        raise Vo3dError(f"{path}: not YAML ({shown(' '.join(str(error).split()))}); expected {_EXPECTED}") from error
-    if isinstance(content, dict) and isinstance(content.get("cam0"), dict):
-        content = content["cam0"]
+    content = section_of(read_yaml(path, _EXPECTED), camera)
     for key in ("T_BS", "T_imu_cam", "T_cam_imu"):
         if isinstance(content, dict) and key in content:
             matrix = _matrix(content[key], f"{path}: {key}")
             check_poses(matrix[None], path)
             return matrix if key != "T_cam_imu" else matrix.inverse()
     raise Vo3dError(f"{path}: holds no pose of a camera; expected {_EXPECTED}")
+
+
+def section_of(content: Any, camera: str) -> Any:
+    """Return the part of a YAML file about a camera, where each has one (Kalibr); else the whole."""
+    return content[camera] if isinstance(content, dict) and isinstance(content.get(camera), dict) else content
 
 
 def _matrix(value: Any, place: str) -> Float64[Tensor, "4 4"]:

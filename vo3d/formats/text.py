@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+
 from vo3d.errors import Vo3dError, quoted, shown
 
 LIMIT = 2**63  # of whole numbers, so that they fit in tensors
@@ -43,6 +45,15 @@ def read_json(path: Path, expected: str) -> Any:
         raise Vo3dError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
     except (ValueError, RecursionError) as error:  # not JSON, not text, too long a number, too deep
         raise Vo3dError(f"{path}: not JSON ({shown(str(error))}); expected {expected}") from error
+
+
+def read_yaml(path: Path, expected: str) -> Any:
+    """Return what a YAML file holds; Vo3dError, which names what was `expected`, when it is absent or no YAML."""
+    text = read_text(path, expected)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # too long a number, too deep
+        raise Vo3dError(f"{path}: not YAML ({shown(' '.join(str(error).split()))}); expected {expected}") from error
 
 
 def parse_number(token: str, path: Path, line: int, fault: str = NO_NUMBER) -> float:

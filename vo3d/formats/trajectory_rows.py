@@ -113,22 +113,33 @@ def detect_unit(rows: Rows) -> TimeUnit:
     A single stamp that is no date has the unit of its format. Raises Vo3dError where nothing tells.
     """
     time = rows.values[:, 0]
-    gaps = np.diff(time)
-    step = float(np.partition(gaps, (len(gaps) - 1) // 2)[(len(gaps) - 1) // 2]) if len(gaps) else 0.0
+    if (unit := unit_of(time)) is not None:
+        return unit
+    if len(time) == 1:
+        return "ns" if rows.format == "euroc" else "s"
+    raise Vo3dError(
+        f"{rows.path}: time stamps {_median_step(time):g} apart, from {time[0]:g} on, may be seconds, milliseconds or "
+        "microseconds; say which (--time-unit s, ms, us or ns, which vo3d convert-trajectory has for other verbs)"
+    )
+
+
+def unit_of(time: NDArray[np.float64]) -> TimeUnit | None:
+    """Tell the unit of ascending stamps as `detect_unit` does; None where nothing tells."""
+    step = _median_step(time)
     for unit, per in NANOSECONDS.items():
         scale = 1e9 / per
         if _DATES[0] * scale <= time[0] <= _DATES[1] * scale and step <= _LONGEST_STEP * scale:
             return unit
-    if len(time) == 1:
-        return "ns" if rows.format == "euroc" else "s"
-    if step <= _MOST_SECONDS:
+    if len(time) > 1 and step <= _MOST_SECONDS:
         return "s"
-    if step >= _LEAST_NANOSECONDS:
-        return "ns"
-    raise Vo3dError(
-        f"{rows.path}: time stamps {step:g} apart, from {time[0]:g} on, may be seconds, milliseconds or microseconds; "
-        "say which (--time-unit s, ms, us or ns, which vo3d convert-trajectory has for other verbs)"
-    )
+    return "ns" if step >= _LEAST_NANOSECONDS else None
+
+
+def _median_step(time: NDArray[np.float64]) -> float:
+    """Return the lower median of the steps between stamps; 0 of a single one."""
+    gaps = np.diff(time)
+    middle = (len(gaps) - 1) // 2
+    return float(np.partition(gaps, middle)[middle]) if len(gaps) else 0.0
 
 
 def check_span(rows: Rows, unit: TimeUnit) -> None:
