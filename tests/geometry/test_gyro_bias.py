@@ -62,7 +62,7 @@ def test_known_rotations_give_the_bias_although_a_third_of_them_are_wrong() -> N
     moved = preintegrate(imu, time)
     torch.testing.assert_close(gyro_bias_from_rotations(moved, exact), BIAS, atol=1e-7, rtol=0)
     away = torch.tensor([0.02, 0.02, 0.02, 0, 0, 0], dtype=torch.float64)
-    torch.testing.assert_close(gyro_bias_from_rotations(moved.at_bias(away), exact), BIAS, atol=1e-5, rtol=0)
+    torch.testing.assert_close(gyro_bias_from_rotations(moved.at_bias(away), exact), BIAS, atol=1e-4, rtol=0)
     wrong = exact.clone()
     wrong[::3] = wrong[::3] @ so3_exp(torch.tensor([0.0, 0.05, 0.0], dtype=torch.float64))
     torch.testing.assert_close(gyro_bias_from_rotations(moved, wrong), BIAS, atol=1e-4, rtol=0)
