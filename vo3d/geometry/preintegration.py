@@ -6,6 +6,7 @@ Source: Forster, Carlone, Dellaert, Scaramuzza, "On-manifold preintegration for 
 TRO 2017, sections V and VI with appendices A and B, with the midpoint rule in place of theirs of Euler.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +47,19 @@ class Preintegration:
             velocity=self.velocity + velocity,
             position=self.position + position,
             bias=bias.expand_as(self.bias),
+        )
+
+    def unbind(self) -> list["Preintegration"]:
+        """Take apart the last axis of a batch, such as the steps of a clip."""
+        axis = self.duration.ndim - 1
+        parts = zip(*(value.unbind(axis) for value in vars(self).values()), strict=True)
+        return [Preintegration(*values) for values in parts]
+
+    @staticmethod
+    def stack(steps: Sequence["Preintegration"]) -> "Preintegration":
+        """Put intervals along a new first axis."""
+        return Preintegration(
+            *(torch.stack(values) for values in zip(*(vars(one).values() for one in steps), strict=True))
         )
 
     def predict(
