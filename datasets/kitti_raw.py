@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset, NumberedDataset
 from vo3d.datasets.cut import at_size
+from vo3d.datasets.kitti_oxts import camera_of_imu, camera_poses, inertial_steps
 from vo3d.datasets.lenses import camera_notes, check_centre
 from vo3d.datasets.resize import Size, resize_intrinsics, resize_labels
 from vo3d.datasets.views import FileRecording, check_folder, frame_files, read_views
@@ -18,10 +19,8 @@ from vo3d.formats.candidates import check_stems, visible_paths
 from vo3d.formats.images import image_size
 from vo3d.formats.kitti_raw import (
     RawCameras,
-    oxts_poses,
     read_cameras,
     read_motion,
-    read_oxts,
     read_split,
     read_timestamps,
     read_velodyne,
@@ -53,6 +52,9 @@ class KITTIRaw(ClipDataset):
             counted from the laser, 27 cm behind the camera, and lies one pixel up and to the left.
         poses: also give `world_T_cam`, out of GPS and IMU (`oxts`), in the world of rectified camera 0 at the first
             reading of the drive.
+        imu: also give the inertial readings between frames, out of `oxts`, and `cam_T_imu`: 100 a second where the
+            drive as it was recorded (`..._extract`) lies beside the synchronised one, else one a frame; a note says
+            which (see `vo3d.datasets.kitti_oxts.inertial_steps`).
         frames: first and last (exclusive) frame to take of every drive.
         size: height and width to resize to at load. The days differ by some pixels: batches of several need one size.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
@@ -70,6 +72,7 @@ class KITTIRaw(ClipDataset):
         depth: bool = False,
         eigen_depth: bool = False,
         poses: bool = False,
+        imu: bool = False,
         frames: tuple[int, int] | None = None,
         size: Size | None = None,
         **clips: Any,
@@ -79,6 +82,7 @@ class KITTIRaw(ClipDataset):
             "depth": depth,
             "eigen_depth": eigen_depth,
             "poses": poses,
+            "imu": imu,
             "size": size,
         }
         camera = 2 if colour else 0
@@ -186,7 +190,7 @@ class RawDrive(FileRecording):
         root: The folder that holds the dates.
         drive: Name of the drive; its date and a slash may stand before it.
         camera: Number of the camera that takes `image`, 0 to 3.
-        stereo, depth, eigen_depth, poses, frames, size: See `KITTIRaw`.
+        stereo, depth, eigen_depth, poses, imu, frames, size: See `KITTIRaw`.
         numbers: Frames to take, ascending, in place of a range; "present" takes those that are there.
     """
 
@@ -200,6 +204,7 @@ class RawDrive(FileRecording):
         depth: bool = False,
         eigen_depth: bool = False,
         poses: bool = False,
+        imu: bool = False,
         frames: tuple[int, int] | None = None,
         numbers: Sequence[int] | Literal["present"] | None = None,
         size: Size | None = None,
@@ -235,8 +240,15 @@ class RawDrive(FileRecording):
         if self._scans is not None:
             cam_T_velo = se3.inverse(self._cam0_T_cam) @ self._cameras.rectify
             self._cam_T_velo = cam_T_velo @ read_motion(self._day / "calib_velo_to_cam.txt")
-        if poses:
-            self._poses = self._read_poses()
+        cam_T_imu = camera_of_imu(self._day, self._cameras.rectify, self._cam0_T_cam) if poses or imu else None
+        if cam_T_imu is not None and poses:
+            self._poses = camera_poses(self._folder, self._numbers, cam_T_imu, self._cam0_T_cam)
+        if cam_T_imu is not None and imu:
+            clock = self._folder / f"image_{camera:02d}" / "timestamps.txt"
+            if self._time is None:
+                raise Vo3dError(f"{clock}: no such file: expected it, to know when frames were taken: or turn imu off")
+            self._inertial, note = inertial_steps(self._folder, clock, self._time, cam_T_imu)
+            self.notes = [*self.notes, note]
 
     @property
     def frames(self) -> Sequence[int]:
@@ -296,20 +308,6 @@ class RawDrive(FileRecording):
                 "from frame 0 on: download the drive again"
             )
         return time[self._numbers]
-
-    def _read_poses(self) -> Float64[Tensor, "n 4 4"]:
-        """Return `world_T_cam` of each frame."""
-        folder = self._folder / "oxts" / "data"
-        there = visible_paths(folder, "*.txt")
-        if not there:
-            raise Vo3dError(f"{folder}: holds no reading: expected 0000000000.txt and on, or turn poses off")
-        readings = [read_oxts(folder / f"{number:010d}.txt") for number in self._numbers]
-        origin = read_oxts(there[0])
-        velo_T_imu = read_motion(self._day / "calib_imu_to_velo.txt")
-        rectified_T_imu = self._cameras.rectify @ read_motion(self._day / "calib_velo_to_cam.txt") @ velo_T_imu
-        imu_T_rectified = se3.inverse(rectified_T_imu)
-        start = oxts_poses(origin[None], origin)[0] @ imu_T_rectified
-        return se3.inverse(start) @ oxts_poses(torch.stack(readings), origin) @ imu_T_rectified @ self._cam0_T_cam
 
 
 def scan_depth(

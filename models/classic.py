@@ -16,6 +16,7 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.geometry.grey import grey_image
+from vo3d.geometry.preintegration import Preintegration
 from vo3d.model import Model, Prediction
 from vo3d.recording import Recording, known_steps
 from vo3d.sample import Sample
@@ -46,6 +47,7 @@ class Frame:
     right: Grey | None
     right_T_left: Float64[ndarray, "4 4"] | None  # metres
     world_T_cam: Float64[ndarray, "4 4"] | None  # metres; read for the length of the step alone, and only if asked
+    moved: Preintegration | None = None  # what an inertial sensor read since the frame before; `GyroClassic` reads it
 
 
 class ClassicOdometry(Model):
@@ -72,6 +74,7 @@ class ClassicOdometry(Model):
     needs: ClassVar[tuple[str, ...]] = ("image", "K")  # an instance adds what its source of scale reads
     gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
     baseline = "classic"
+    turns: ClassVar[bool] = True  # whether stereo may turn the motion that the epipolar lines tell
     step: Tensor
     failures: int
 
@@ -141,15 +144,16 @@ class ClassicOdometry(Model):
         batched = sample.image.ndim == 5
         clips = [sample.map(itemgetter(row)) for row in range(len(sample.image))] if batched else [sample]
         motions = torch.eye(4).expand(len(clips), 4, 4) if before is None else before.reshape(-1, 4, 4)
-        rows = [self._clip(clip, motion.double().cpu().numpy()) for clip, motion in zip(clips, motions, strict=True)]
+        before_each = motions.double().cpu().numpy()
+        rows = [self._clip(clip, before_each[row], row) for row, clip in enumerate(clips)]
         prev_T_cam = torch.from_numpy(np.stack(rows)).to(sample.image)
         return {"prev_T_cam": prev_T_cam if batched else prev_T_cam[0]}
 
-    def _clip(self, clip: Sample, before: Float64[ndarray, "4 4"]) -> Float64[ndarray, "m 4 4"]:
-        """`prev_T_cam` of every view of a clip but the first."""
+    def _clip(self, clip: Sample, before: Float64[ndarray, "4 4"], row: int) -> Float64[ndarray, "m 4 4"]:
+        """`prev_T_cam` of every view of a clip but the first; `row` is its place in the batch."""
         cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator: same clip, same motion
         found = np.empty((clip.image.shape[0] - 1, 4, 4))
-        views = _views(clip)
+        views = self._views(clip)
         prev = next(views)
         for index, cam in enumerate(views):
             cam_T_prev = self._step(prev, cam, two_view.inverse(before))
@@ -158,6 +162,37 @@ class ClassicOdometry(Model):
             before = before if cam_T_prev is None else two_view.inverse(cam_T_prev)
             found[index], prev = before, cam
         return found
+
+    def _views(self, clip: Sample) -> Iterator[Frame]:
+        """The views of one clip (no batch axis), one at a time, as arrays."""
+        right_T_left = None
+        if clip.left_T_right is not None:
+            right_T_left = two_view.inverse(clip.left_T_right.double().cpu().numpy())
+        if clip.K is None:
+            raise Vo3dError(f"{clip.scene!r} has no K, which the classic pipeline needs: give intrinsics")
+        for index in range(len(clip.image)):
+            yield Frame(
+                image=grey_image(clip.image[index]),
+                K=clip.K[index].double().cpu().numpy(),
+                right=None if clip.right is None else grey_image(clip.right[index]),
+                right_T_left=right_T_left,
+                world_T_cam=None if clip.world_T_cam is None else clip.world_T_cam[index].double().cpu().numpy(),
+            )
+
+    def _turn(self, cam: Frame, turned: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"]:
+        """`cam_T_prev` of a step that is a rotation alone, `turned` by the matches."""
+        return turned
+
+    def _motion(
+        self,
+        cam: Frame,
+        a: Float64[ndarray, "n 2"],
+        b: Float64[ndarray, "n 2"],
+        threshold: float,
+        guess: Float64[ndarray, "4 4"],
+    ) -> tuple[Float64[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
+        """`cam_T_prev` up to scale, and the matches that agree with it, as `two_view.fit_motion` gives them."""
+        return two_view.fit_motion(a, b, threshold, guess)
 
     def _step(self, prev: Frame, cam: Frame, guess: Float64[ndarray, "4 4"]) -> Float64[ndarray, "4 4"] | None:
         """`cam_T_prev` in metres, or None where the images do not tell it; `guess` is that of the step before."""
@@ -169,11 +204,12 @@ class ClassicOdometry(Model):
         turned = two_view.fit_rotation(a, b)
         still = self._still(a, b, turned, pixel)
         if still and self.scale != "stereo":
-            return turned
-        fitted = two_view.fit_motion(a, b, self.threshold * pixel, guess)
+            return self._turn(cam, turned)
+        fitted = self._motion(cam, a, b, self.threshold * pixel, guess)
         if self.scale == "stereo":  # depths tell a slow step from a rotation that looks much like it
             metric = None if fitted is None else self._stereo(prev, pixels[fitted[1]], b[fitted[1]], fitted[0], pixel)
-            return turned if still and (metric is None or self._still(a, b, metric, pixel)) else metric
+            turns = still and (metric is None or self._still(a, b, metric, pixel))
+            return self._turn(cam, turned) if turns else metric
         if fitted is None:
             return None
         cam_T_prev, inlier = fitted
@@ -229,7 +265,8 @@ class ClassicOdometry(Model):
                 f"{behind} of {good.sum()} points lie behind the stereo pair: left and right images are swapped, or "
                 "left_T_right has the wrong sign: exchange the images or turn its translation round"
             )
-        return two_view.fit_metric_motion(left, b, inverse, baseline, cam_T_prev, self.threshold * pixel)
+        args = (left, b, inverse, baseline, cam_T_prev, self.threshold * pixel)
+        return two_view.fit_metric_motion(*args, turns=self.turns)
 
 
 def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, Pixels]:
@@ -298,20 +335,3 @@ def track(a: Grey, b: Grey, pixels: Pixels) -> tuple[Pixels, Bool[ndarray, "n"]]
     inside = (moved >= 0).all(1) & (moved <= np.array(b.shape[::-1]) - 1).all(1)
     returned = np.linalg.norm(back - pixels, axis=1) < RETURN_WITHIN
     return moved, (found.ravel() > 0) & (found_back.ravel() > 0) & inside & returned
-
-
-def _views(clip: Sample) -> Iterator[Frame]:
-    """The views of one clip (no batch axis), one at a time, as arrays."""
-    right_T_left = None
-    if clip.left_T_right is not None:
-        right_T_left = two_view.inverse(clip.left_T_right.double().cpu().numpy())
-    if clip.K is None:
-        raise Vo3dError(f"{clip.scene!r} has no K, which the classic pipeline needs: give intrinsics")
-    for index in range(len(clip.image)):
-        yield Frame(
-            image=grey_image(clip.image[index]),
-            K=clip.K[index].double().cpu().numpy(),
-            right=None if clip.right is None else grey_image(clip.right[index]),
-            right_T_left=right_T_left,
-            world_T_cam=None if clip.world_T_cam is None else clip.world_T_cam[index].double().cpu().numpy(),
-        )

@@ -23,6 +23,7 @@ from vo3d.datasets.posed_images import PosedImagesScene
 from vo3d.datasets.sevenscenes import SevenScenesRecording
 from vo3d.datasets.sevenscenes_splits import read_sequences
 from vo3d.errors import Vo3dError
+from vo3d.formats import kitti_raw
 from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
@@ -30,7 +31,6 @@ from vo3d.formats.euroc import read_image_list, read_readings, read_sensor_camer
 from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_kitti_disparity, write_kitti_flow
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
-from vo3d.formats.kitti_raw import read_cameras, read_motion, read_oxts, read_split, read_timestamps, read_velodyne
 from vo3d.formats.moving_objects import read_mask, read_object_motion
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene, write_cam, write_pairs
 from vo3d.formats.nvm import read_nvm_cameras
@@ -332,14 +332,15 @@ def targets() -> Iterator[Target]:
         for name in ("ObsMask1_10.mat", "Plane1.mat"):
             yield Target(f"{name}, {kind}", partial(write_scan, name=name, packed=packed), read_scan)
     for name, text, read in (
-        ("calib_cam_to_cam.txt", CAM_TO_CAM, read_cameras),
-        ("calib_velo_to_cam.txt", f"R: {ROTATION}\nT: 0 -0.1 0.3\ndelta_f: 0 0\n", read_motion),
-        ("oxts.txt", "49.01 8.43 112.8 0.02 -0.01 0.3" + " 0" * 24, read_oxts),
-        ("timestamps.txt", "2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.07\n", read_timestamps),
-        ("split.txt", SPLIT, read_split),
+        ("calib_cam_to_cam.txt", CAM_TO_CAM, kitti_raw.read_cameras),
+        ("calib_velo_to_cam.txt", f"R: {ROTATION}\nT: 0 -0.1 0.3\ndelta_f: 0 0\n", kitti_raw.read_motion),
+        ("oxts.txt", "49.01 8.43 112.8 0.02 -0.01 0.3" + " 0" * 24, kitti_raw.read_oxts),
+        ("oxts_imu.txt", "49.01 8.43 112.8 0.02 -0.01 0.3" + " 0.1" * 24, kitti_raw.read_oxts_imu),
+        ("timestamps.txt", "2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.07\n", kitti_raw.read_timestamps),
+        ("split.txt", SPLIT, kitti_raw.read_split),
     ):
         yield Target(f"KITTI raw, {name}", partial(write_text, name=name, text=text), read)
-    yield Target("KITTI raw, laser", write_laser, read_velodyne)
+    yield Target("KITTI raw, laser", write_laser, kitti_raw.read_velodyne)
     for format in get_args(TrajectoryFormat):
         yield Target(f"poses, {format}", partial(write_poses, format=format), partial(read_trajectory, format=format))
     yield Target(

@@ -77,3 +77,31 @@ def test_depths_of_a_narrow_pair_better_the_rotation() -> None:
             angles.append(np.linalg.norm(cv2.Rodrigues(motion[:3, :3] @ b_T_a[:3, :3].T)[0]))
         assert found[:3, 3] == pytest.approx(b_T_a[:3, 3], abs=0.004)
     assert np.mean(after) < 0.5 * np.mean(before)
+
+
+def matches(count: int, outliers: float) -> tuple[ndarray, ndarray, ndarray]:
+    """Rays of points that two views see, a tenth of a pixel off, some of them anywhere; and `b_T_a`."""
+    random = np.random.default_rng(0)
+    b_T_a = two_view.rigid(cv2.Rodrigues(np.array([0.01, -0.04, 0.02]))[0], np.array([0.1, -0.05, -0.8]))
+    points = np.stack([random.uniform(-8, 8, count), random.uniform(-3, 3, count), random.uniform(4, 30, count)], 1)
+    moved = points @ b_T_a[:3, :3].T + b_T_a[:3, 3]
+    a, b = points[:, :2] / points[:, 2:], moved[:, :2] / moved[:, 2:] + 2e-4 * random.standard_normal((count, 2))
+    wrong = random.random(count) < outliers
+    b[wrong] = random.uniform(-0.5, 0.5, (wrong.sum(), 2))
+    return a, b, b_T_a
+
+
+@pytest.mark.parametrize("guess", [None, np.array([-0.1, 0.05, 0.8]), np.array([0.1, 0.0, -0.8])])
+def test_the_direction_of_a_known_rotation_survives_outliers(guess: ndarray | None) -> None:
+    a, b, b_T_a = matches(300, outliers=0.4)
+    found, inlier = two_view.fit_translation(a, b, b_T_a[:3, :3], 1e-3, guess)
+    assert np.array_equal(found[:3, :3], b_T_a[:3, :3])
+    direction = b_T_a[:3, 3] / np.linalg.norm(b_T_a[:3, 3])
+    assert found[:3, 3] @ direction > np.cos(np.radians(0.3))
+    assert 0.55 < inlier.mean() < 0.7
+
+
+def test_no_direction_is_found_in_a_few_matches_or_in_a_rotation_alone() -> None:
+    a, b, b_T_a = matches(300, outliers=0.0)
+    assert two_view.fit_translation(a[:7], b[:7], b_T_a[:3, :3], 1e-3) is None
+    assert two_view.fit_translation(a, a, np.eye(3), 1e-3) is None

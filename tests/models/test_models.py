@@ -13,8 +13,10 @@ from tiny import TinyRecording
 from vo3d.formats.weights import load_weights, save_weights
 from vo3d.model import DepthModel, Model, Prediction, Window, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
+from vo3d.models.classic_gyro import GyroClassic
 from vo3d.models.constant_depth import ConstantDepth
 from vo3d.models.constant_motion import ConstantMotion
+from vo3d.models.dead_reckoning import DeadReckoning
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.dense_flow import DenseFlow
 from vo3d.models.ground_plane import GroundPlane
@@ -158,6 +160,9 @@ CASES = [
         any_device=False,
     ),
     Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
+    Case("GyroClassic", lambda size: GyroClassic(step=1.0), poses=True, learns=False, any_device=False),
+    Case("DeadReckoning", lambda size: DeadReckoning(), poses=True, learns=False, any_device=False),
+    Case("DeadReckoningFromRest", lambda size: DeadReckoning("rest"), poses=True, learns=False, any_device=False),
 ]
 
 ODD_SIZE = (67, 131)

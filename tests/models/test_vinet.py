@@ -74,7 +74,7 @@ def test_readings_may_be_any_number_and_padding_says_nothing() -> None:
     assert sample.imu_time is not None
     wider = torch.full((2, 4, 9, 6), torch.nan)
     wider[:, :, 1:7:2] = sample.imu[:, :, :3]  # NaN before, between and behind
-    wider[:, :, 7] = sample.imu[:, :, 3]
+    wider[:, :, 7:] = sample.imu[:, :, 3:]
     padded = replace(sample, imu=wider, imu_time=wider[..., 0].double())
     with torch.no_grad():
         assert torch.allclose(model(padded)["prev_T_cam"], model(sample)["prev_T_cam"], atol=1e-6)

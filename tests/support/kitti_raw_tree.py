@@ -10,6 +10,7 @@ from torch import Tensor
 
 DAY, DRIVE, OTHER = "2011_09_26", "2011_09_26_drive_0001_sync", "2011_09_26_drive_0013_sync"
 COUNT, HEIGHT, WIDTH, F = 6, 12, 40, 20.0
+FIRST, INTERVAL = 59.8, 0.1036  # seconds after the minute 13:02 of frame 0, and from frame to frame
 RECTIFY = [0.9999239, 0.00983776, -0.007445048, -0.009869795, 0.9999421, -0.004278459, 0.007402527, 0.004351614]
 RECTIFY += [0.9999631]  # as published for this day, all four
 VELO_R = [0.007533745, -0.9999714, -0.000616602, 0.01480249, 0.000728073, -0.9998902, 0.9998621, 0.007523790]
@@ -55,9 +56,31 @@ def small_K() -> Tensor:
 
 
 def reading(number: int) -> list[float]:
-    """Latitude, longitude, altitude, roll, pitch, yaw of a curve in Karlsruhe; other columns are of no interest."""
+    """Latitude, longitude, altitude, roll, pitch, yaw of a curve in Karlsruhe."""
     first = [49.015 + 8e-6 * number, 8.43 + 3e-6 * number, 112.8 + 0.02 * number]
     return [*first, 0.02, -0.01 + 0.001 * number, 0.3 + 0.02 * number]
+
+
+def inertial_row(time: float) -> list[float]:
+    """Angular rate, then specific force in the axes of the car, `time` seconds after the minute 13:02."""
+    return [0.01 * time, -0.02 * time, 0.3, 0.5 + 0.1 * time, -0.2, 9.81 - 0.05 * time]
+
+
+def stamp(time: float) -> str:
+    """A stamp that many seconds after the minute 13:02."""
+    second, nanosecond = divmod(round(time * 1e9), 10**9)
+    return f"2011-09-26 13:{2 + second // 60:02d}:{second % 60:02d}.{nanosecond:09d}"
+
+
+def write_oxts(folder: Path, times: Sequence[float]) -> None:
+    """Write readings at these seconds after the minute 13:02, and their stamps."""
+    (folder / "oxts" / "data").mkdir(parents=True)
+    for number, time in enumerate(times):
+        rate, force = inertial_row(time)[:3], inertial_row(time)[3:]
+        row = [*reading(number), *[0.0] * 5, *force, *[0.0] * 3, *rate, *[0.0] * 10]
+        text = " ".join(repr(float(value)) for value in row)
+        (folder / "oxts" / "data" / f"{number:010d}.txt").write_text(text + "\n", encoding="utf-8")
+    (folder / "oxts" / "timestamps.txt").write_text("\n".join(map(stamp, times)) + "\n", encoding="utf-8")
 
 
 def write_drive(day: Path, drive: str, count: int = COUNT) -> Path:
@@ -69,16 +92,12 @@ def write_drive(day: Path, drive: str, count: int = COUNT) -> Path:
         for number in range(count):
             path = folder / f"image_{camera:02d}" / "data" / f"{number:010d}.png"
             cv2.imwrite(str(path), np.full(shape, 20 * number + camera, np.uint8))
-        clock = [divmod(59.8 + 0.1036 * number, 60) for number in range(count)]
-        stamps = [f"2011-09-26 13:{2 + minute:02.0f}:{second:012.9f}" for minute, second in clock]
+        stamps = [stamp(FIRST + INTERVAL * number) for number in range(count)]
         (folder / f"image_{camera:02d}" / "timestamps.txt").write_text("\n".join(stamps) + "\n", encoding="utf-8")
-    for name in ("velodyne_points", "oxts"):
-        (folder / name / "data").mkdir(parents=True)
+    (folder / "velodyne_points" / "data").mkdir(parents=True)
     for number in range(count):
         np.array([[5.0 + number, 0.0, 0.0, 0.5]], "<f4").tofile(scan_file(folder, number))
-        text = spelled([*reading(number), *[0.0] * 24])
-        text = " ".join(repr(float(value)) for value in reading(number)) + " " + " ".join(text.split()[6:])
-        (folder / "oxts" / "data" / f"{number:010d}.txt").write_text(text + "\n", encoding="utf-8")
+    write_oxts(folder, [FIRST + 0.004 + INTERVAL * number for number in range(count)])
     return folder
 
 

@@ -22,8 +22,7 @@ def between(sample: Sample, first: int, last: int) -> Sample:
 def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int = 0) -> Sample:
     """A batch of clips over smooth random texture that slides sideways, with forward motion and depth as its truth.
 
-    The right view is the same texture 4 pixels further, as of a wall within the depths. Between two views there are
-    readings of an inertial sensor in the camera, three or four, with rates near those of the motion.
+    The right view is the same texture 4 pixels further, as of a wall within the depths. The inertial sensor is at rest.
     """
     h, w = size
     generator = torch.Generator().manual_seed(seed)
@@ -44,11 +43,9 @@ def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int 
     K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]], dtype=torch.float32).expand(b, s, 3, 3)
     index = torch.arange(s).expand(b, s)
     bumps = torch.rand(b * s, 1, h // 16 + 1, w // 16 + 1, generator=generator)
-    imu = torch.randn(b, s, 4, 6, generator=generator)
-    imu[..., :3] = 10 * se3.log(steps)[..., None, 3:] + 0.01 * imu[..., :3]
-    imu_time = 0.1 * (index[..., None].double() - torch.tensor([0.8, 0.6, 0.4, 0.2], dtype=torch.float64))
-    imu[:, 0], imu_time[:, 0] = torch.nan, torch.nan
-    imu[:, 1::2, -1], imu_time[:, 1::2, -1] = torch.nan, torch.nan
+    imu = torch.tensor([0.0, 0, 0, 0, -9.81, 0]) + 0.001 * torch.randn(b, s, 5, 6, generator=generator)
+    imu_time = 0.1 * (index[..., None] - 1 + (torch.arange(5) + 0.5) / 5).double()
+    imu[:, 0], imu[:, -1, -1], imu_time[:, 0], imu_time[:, -1, -1] = (torch.nan,) * 4  # a reading is lost
     depth = 4 + 2 * interpolate(bumps, size=(h, w), mode="bilinear", align_corners=True).reshape(b, s, h, w)
     return Sample(
         image=views(0),
@@ -57,11 +54,11 @@ def make_sample(b: int = 2, s: int = 3, size: tuple[int, int] = SIZE, seed: int 
         depth=depth,
         depth_range=torch.tensor([3.0, 8.0]).expand(b, s, 2),
         time=0.1 * index.double(),
-        index=index,
-        right=views(4),
-        left_T_right=left_T_right.repeat(b, 1, 1),
         imu=imu,
         imu_time=imu_time,
         cam_T_imu=torch.eye(4).repeat(b, 1, 1),
+        index=index,
+        right=views(4),
+        left_T_right=left_T_right.repeat(b, 1, 1),
         scene=["x"] * b,
     )

@@ -23,6 +23,8 @@ from vo3d.geometry import matrix_from_euler, se3
 
 EARTH_RADIUS = 6378137.0  # metres, of the Mercator projection
 OXTS_COLUMNS = 30
+POSE_COLUMNS = range(6)
+IMU_COLUMNS = (17, 18, 19, 11, 12, 13)
 POINT_BYTES = 16  # x y z and reflectance in float32
 LARGEST_SIDE = 1e6  # pixels of an image
 HIGHEST_LATITUDE = 89.0  # degrees; the Mercator projection has no poles
@@ -97,14 +99,28 @@ def read_oxts(path: Path) -> Float64[Tensor, "6"]:
 
     Raises Vo3dError with the file when it is not one line of 30 numbers with a position on Earth.
     """
+    reading = _oxts_numbers(path, POSE_COLUMNS)
+    if not (abs(reading[0]) <= HIGHEST_LATITUDE and abs(reading[1]) <= 360):
+        raise Vo3dError(f"{path}:1: latitude {reading[0]:g}, longitude {reading[1]:g}: expected degrees on Earth")
+    return torch.tensor(reading, dtype=torch.float64)
+
+
+def read_oxts_imu(path: Path) -> Float64[Tensor, "6"]:
+    """Read angular rate (rad/s) then specific force (m/s^2, gravity included) of one GPS/IMU reading.
+
+    Convention: x forward, y left, z up (columns wx wy wz and ax ay az).
+    Raises Vo3dError with the file when it is not one line of 30 numbers.
+    """
+    return torch.tensor(_oxts_numbers(path, IMU_COLUMNS), dtype=torch.float64)
+
+
+def _oxts_numbers(path: Path, columns: Sequence[int]) -> list[float]:
+    """Return the numbers in some columns of one GPS/IMU reading."""
     rows = [line.split() for _, line in read_content(path, "a GPS/IMU reading of KITTI raw")]
     if len(rows) != 1 or len(rows[0]) != OXTS_COLUMNS:
         found = f"{len(rows)} lines" if len(rows) != 1 else f"{len(rows[0])} numbers"
         raise Vo3dError(f"{path}: has {found}: expected one line of {OXTS_COLUMNS} numbers: download it again")
-    reading = [parse_number(token, path, 1) for token in rows[0][:6]]
-    if not (abs(reading[0]) <= HIGHEST_LATITUDE and abs(reading[1]) <= 360):
-        raise Vo3dError(f"{path}:1: latitude {reading[0]:g}, longitude {reading[1]:g}: expected degrees on Earth")
-    return torch.tensor(reading, dtype=torch.float64)
+    return [parse_number(rows[0][column], path, 1) for column in columns]
 
 
 def oxts_poses(readings: Float64[Tensor, "n 6"], origin: Float64[Tensor, "6"]) -> Float64[Tensor, "n 4 4"]:
@@ -124,11 +140,20 @@ def oxts_poses(readings: Float64[Tensor, "n 6"], origin: Float64[Tensor, "6"]) -
     return se3.from_rotation_translation(rotation, place(readings) - place(origin))
 
 
-def read_timestamps(path: Path) -> Float64[Tensor, " n"]:
-    """Read `timestamps.txt`: seconds of each frame since the first.
+def read_timestamps(path: Path, clock: Path | None = None) -> Float64[Tensor, " n"]:
+    """Read `timestamps.txt`: seconds of each frame or reading since the first, or since the first in the file `clock`.
 
     Raises Vo3dError with file and line for what is no stamp, and without any.
     """
+    start, seconds = _read_stamps(path)
+    if clock is None:
+        return seconds - seconds[0]
+    other, first = _read_stamps(clock)
+    return seconds - first[0] + (start - other).total_seconds()
+
+
+def _read_stamps(path: Path) -> tuple[datetime, Float64[Tensor, " n"]]:
+    """Return the whole second of the first stamp, and the seconds of all since then."""
     seconds: list[float] = []
     start: datetime | None = None
     for number, line in enumerate(read_lines(path, "a stamp a line, as 2011-09-26 13:02:25.964389445"), start=1):
@@ -141,10 +166,9 @@ def read_timestamps(path: Path) -> Float64[Tensor, " n"]:
             raise Vo3dError(f"{path}:{number}: {quoted(line)}: expected a stamp as 2011-09-26 13:02:25.964389445")
         start = start or whole
         seconds.append((whole - start).total_seconds() + float(found[2] or 0))
-    if not seconds:
+    if start is None:
         raise Vo3dError(f"{path}: is empty: expected a stamp a line: download it again")
-    time = torch.tensor(seconds, dtype=torch.float64)
-    return time - time[0]
+    return start, torch.tensor(seconds, dtype=torch.float64)
 
 
 @dataclass(frozen=True, order=True)

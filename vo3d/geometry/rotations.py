@@ -20,6 +20,8 @@ from vo3d.geometry.precision import full_precision, product
 
 EulerOrder = Literal["xyz", "xzy", "yxz", "yzx", "zxy", "zyx"]
 
+SMALL_ANGLE = 0.1  # radians: below it a series of four terms is exact to rounding in float64
+
 
 @full_precision
 def matrix_from_quaternion(q_wxyz: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
@@ -150,6 +152,30 @@ def so3_log(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     """
     phi: Tensor = quaternion_to_axis_angle(quaternion_from_matrix(R))
     return phi
+
+
+def cross_matrix(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """Write the cross product as a matrix: `cross_matrix(v) @ u` is v x u."""
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).reshape(*v.shape, 3)
+
+
+@full_precision
+def so3_right_jacobian(phi: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """Compute J with exp(phi + d) = exp(phi) exp(J d) for small d; smooth everywhere, the identity included.
+
+    Source: Forster et al., "On-manifold preintegration for real-time visual-inertial odometry", TRO 2017, equation 8.
+    """
+    squared = phi.square().sum(-1)
+    small = squared < SMALL_ANGLE**2
+    x = torch.where(small, squared, 0.0)  # each branch sees arguments at which its derivatives are finite
+    angle = torch.where(small, 1.0, squared).sqrt()
+    first = torch.where(small, 1 / 2 - x / 24 + x**2 / 720 - x**3 / 40320, 2 * ((angle / 2).sin() / angle).square())
+    second = torch.where(small, 1 / 6 - x / 120 + x**2 / 5040 - x**3 / 362880, (angle - angle.sin()) / angle**3)
+    turn = cross_matrix(phi)
+    eye = torch.eye(3, dtype=phi.dtype, device=phi.device)
+    return eye - first[..., None, None] * turn + second[..., None, None] * product(turn, turn)
 
 
 @full_precision

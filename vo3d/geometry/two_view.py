@@ -5,7 +5,7 @@ rays divided by the focal length; `b_T_a` maps camera points of view a into view
 because OpenCV works on arrays.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ ROAD_BELOW = 0.05  # the ground is looked for in rays at least this far below th
 ROAD_WIDTH = 3.0  # ... and at most this many camera heights to the side
 GROUND_TRIALS = 200
 LENGTH_TRIALS = 25
+DIRECTION_TRIALS = 100
 GROWTH_NOISE = 0.02  # of the way that translation moves a point: what comes nearer grows and is tracked less exactly
 RIG_OFFSET = 0.5  # deviation of the error that all disparities share, in that of a match; more where many agree
 BEHIND = 1e-6  # of the depth in the one view: less in the other is behind it
@@ -89,7 +90,49 @@ def fit_motion(
     if guess is not None and np.linalg.norm(guess[:3, 3]) > 0:
         starts.append(guess)
     refined = [_refine_motion(a[chosen], b[chosen], start, threshold) for start in starts]
-    b_T_a = min(refined, key=lambda pose: np.log1p((2 * sampson(a, b, pose) / threshold) ** 2).sum())
+    return _best_in_front(a, b, refined, threshold)
+
+
+def fit_translation(
+    a: Rows,
+    b: Rows,
+    b_R_a: Float[ndarray, "3 3"],
+    threshold: float,
+    guess: Float[ndarray, "3"] | None = None,
+) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
+    """Find the motion `b_T_a` of a known rotation up to scale, and its inliers, as `fit_motion` does; None without.
+
+    The epipolar constraint is linear in the translation, t . (R a x b) = 0: RANSAC over pairs of matches, then least
+    squares on the robust Sampson distance over the two freedoms that are left, from the best of the pairs and from
+    `guess`, such as the direction of the motion before.
+    """
+    if len(a) < MIN_POINTS:
+        return None
+    normals = np.cross(_homogeneous(a) @ b_R_a.T, _homogeneous(b))
+    size = np.linalg.norm(normals, axis=1, keepdims=True)
+    pairs = np.random.default_rng(0).integers(len(a), size=(DIRECTION_TRIALS, 2))
+    directions = np.cross(*(normals / np.maximum(size, 1e-18))[pairs.T])
+    directions = directions[np.linalg.norm(directions, axis=1) > DEGENERATE]
+    if len(directions) == 0:
+        return None
+    starts = [rigid(b_R_a, direction) for direction in _unit(directions)]
+    starts = [min(starts, key=lambda pose: _misfit(a, b, pose, threshold))]
+    if guess is not None and np.linalg.norm(guess) > 0:
+        starts.append(rigid(b_R_a, guess))
+    refined = [_refine_motion(a, b, start, threshold, turns=False) for start in starts]
+    return _best_in_front(a, b, refined, threshold)
+
+
+def _misfit(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"], threshold: float) -> float:
+    """The robust sum of all Sampson distances."""
+    return float(np.log1p((2 * sampson(a, b, b_T_a) / threshold) ** 2).sum())
+
+
+def _best_in_front(
+    a: Rows, b: Rows, motions: Sequence[Float[ndarray, "4 4"]], threshold: float
+) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]] | None:
+    """The motion that explains all matches best, turned so that they lie in front, and its inliers; None for few."""
+    b_T_a = min(motions, key=lambda pose: _misfit(a, b, pose, threshold))
     close = np.abs(sampson(a, b, b_T_a)) < threshold
     backwards = rigid(b_T_a[:3, :3], -b_T_a[:3, 3])  # has the same epipolar lines: only depth tells them apart
     b_T_a = max(b_T_a, backwards, key=lambda pose: (close & in_front(a, b, pose)).sum())
@@ -97,15 +140,21 @@ def fit_motion(
     return (b_T_a, inlier) if inlier.sum() >= MIN_POINTS else None
 
 
-def _refine_motion(a: Rows, b: Rows, start: Float[ndarray, "4 4"], threshold: float) -> Float[ndarray, "4 4"]:
-    """The motion near `start` with the least robust Sampson distance; its translation has length 1."""
+def _refine_motion(
+    a: Rows, b: Rows, start: Float[ndarray, "4 4"], threshold: float, *, turns: bool = True
+) -> Float[ndarray, "4 4"]:
+    """The motion near `start` with the least robust Sampson distance; its translation has length 1.
+
+    Its rotation stays as it is unless it `turns`.
+    """
     direction = _unit(start[:3, 3])
     along = np.linalg.svd(direction[:, None])[0][:, 1:]  # the two directions across that of the motion
 
-    def pose(x: Float[ndarray, "5"]) -> Float[ndarray, "4 4"]:
-        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], _unit(direction + along @ x[3:]))
+    def pose(x: Float[ndarray, "k"]) -> Float[ndarray, "4 4"]:
+        turned = cv2.Rodrigues(x[:3])[0] @ start[:3, :3] if turns else start[:3, :3]
+        return rigid(turned, _unit(direction + along @ x[-2:]))
 
-    return pose(_minimise(lambda x: sampson(a, b, pose(x))[:, None], 5, threshold / 2))
+    return pose(_minimise(lambda x: sampson(a, b, pose(x))[:, None], 5 if turns else 2, threshold / 2))
 
 
 def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
@@ -164,7 +213,14 @@ def in_front(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Bool[ndarray, "n
 
 
 def fit_metric_motion(
-    a: Rows, b: Rows, inverse: Float[ndarray, "n"], baseline: float, b_T_a: Float[ndarray, "4 4"], threshold: float
+    a: Rows,
+    b: Rows,
+    inverse: Float[ndarray, "n"],
+    baseline: float,
+    b_T_a: Float[ndarray, "4 4"],
+    threshold: float,
+    *,
+    turns: bool = True,
 ) -> Float[ndarray, "4 4"] | None:
     """The motion in metres, from one up to scale and stereo's inverse depths in a, 1/m (NaN: none); None if it fails.
 
@@ -172,7 +228,7 @@ def fit_metric_motion(
     depth, its distance along the line from where that puts it, divided by what a disparity's noise leaves open. So all
     points tell rotation and direction, and near ones the length. Rectification is off by parts of a pixel, which moves
     all disparities alike; lest far points turn it into a wrong length, this offset is a seventh unknown.
-    `baseline` is in metres; `threshold` is twice the noise of a ray.
+    `baseline` is in metres; `threshold` is twice the noise of a ray; the rotation stays as it is unless it `turns`.
     """
     noise = threshold / 2
     disparity_noise = noise / baseline  # of an inverse depth: the same near and far
@@ -196,11 +252,12 @@ def fit_metric_motion(
     start = min(starts, key=lambda pose: _cauchy(distance(pose, 0.0) / noise))
     unit = max(float(np.linalg.norm(start[:3, 3])), 0.01)  # makes steps of the translation comparable to the rotation's
 
-    def motion(x: Float[ndarray, "7"]) -> Float[ndarray, "4 4"]:
-        return rigid(cv2.Rodrigues(x[:3])[0] @ start[:3, :3], start[:3, 3] + unit * x[3:6])
+    def motion(x: Float[ndarray, "k"]) -> Float[ndarray, "4 4"]:
+        turned = cv2.Rodrigues(x[:3])[0] @ start[:3, :3] if turns else start[:3, :3]
+        return rigid(turned, start[:3, 3] + unit * x[-4:-1])
 
-    x = _minimise(lambda x: distance(motion(x), x[6]), 7, noise)
-    close = np.linalg.norm(distance(motion(x), x[6])[:-1], axis=1) < threshold
+    x = _minimise(lambda x: distance(motion(x), x[-1]), 7 if turns else 4, noise)
+    close = np.linalg.norm(distance(motion(x), x[-1])[:-1], axis=1) < threshold
     return motion(x) if (close & near).sum() >= MIN_POINTS else None
 
 

@@ -63,9 +63,9 @@ def evaluate(
         weights: best, last, a file of weights, or a name that `vo3d info` lists.
         data: Arguments of the dataset that are other than in the configuration, such as '{"root": "data/kitti"}', or a
             dataset around it, such as '{"class_path": "vo3d.datasets.backwards.Backwards"}'.
-        baselines: classic, constant, constant_depth, dense_flow, ground_plane, mean_pose, nearest_image, no_motion,
-            plane_sweep, residual_masks, retrieval_pnp, ridge_pose, rigid_flow, semi_global, class paths, YAML files or
-            JSON with class_path (or one of these names) and init_args.
+        baselines: classic, classic_gyro, constant, constant_depth, dead_reckoning, dense_flow, ground_plane,
+            mean_pose, nearest_image, no_motion, plane_sweep, residual_masks, retrieval_pnp, ridge_pose, rigid_flow,
+            semi_global, class paths, YAML files or JSON with class_path (or one of these names) and init_args.
         baseline_data: Arguments of the datasets that are other for baselines, of that which they are fitted to as
             well, such as '{"size": [128, 416]}' or '{"depth": true}'.
         out: Where the results go; without it, evaluation/<split> in the run folder, of a YAML file in its `out`.
