@@ -39,7 +39,7 @@ def correlation(
     for down in range(side):
         partners = others[down * stride : down * stride + h].flatten(0, 2)  # h*b*stride c columns+2r, a view
         products = torch.bmm(rows, partners).flatten(1)  # h*b*stride columns*(columns+2r)
-        skewed = pad(products, (0, columns)).unflatten(1, (columns, columns + side))  # row i is shifted left by i
+        skewed = pad(products, (0, columns)).reshape(-1, columns, columns + side)  # row i is shifted left by i
         found.append(skewed[..., :side])
     stacked = torch.stack(found).reshape(side, h, b, stride, columns, side)
     maps = stacked.permute(2, 0, 5, 1, 4, 3).reshape(b, side * side, h, columns * stride)

@@ -182,7 +182,9 @@ class FlowNetCEncoder(_Convolutions):
 
     def forward(self, pairs: Float[Tensor, "n 6 h w"]) -> Float[Tensor, "n features rows columns"]:
         """Compute the features of every pair of RGB frames, the earlier one in the first three channels."""
-        alone = self._through(torch.cat(pairs.split(3, 1)), [name for name, *_ in self._alone])  # 2n c h/8 w/8
+        alone = self._through(
+            torch.cat((pairs[:, :3], pairs[:, 3:])), [name for name, *_ in self._alone]
+        )  # 2n c h/8 w/8
         first, second = alone.chunk(2)
         matched = self.rectifier(correlation(first, second, self.max_displacement, self.displacement_stride))
         joined = torch.cat((self._through(first, [REDIRECT[0]]), matched), 1)  # n redirected+displacements h/8 w/8
