@@ -13,9 +13,9 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.geometry.gyro_bias import gyro_bias_at_rest, gyro_bias_from_rotations
 from vo3d.geometry.preintegration import Preintegration, preintegrate
+from vo3d.inertial import REST, step_readings
 from vo3d.model import Prediction
 from vo3d.models.classic import ClassicOdometry, Features, Frame
-from vo3d.models.dead_reckoning import REST, step_readings
 from vo3d.sample import Sample
 
 Bias = Literal["none", "rest", "vision"]
@@ -125,4 +125,4 @@ class GyroClassic(ClassicOdometry):
                 Preintegration.stack([moved for moved, _ in seen]), torch.stack([rotation for _, rotation in seen])
             )
         prev_R_cam = self._imu_R_cam.mT @ cam.moved.at_bias(bias).rotation @ self._imu_R_cam
-        return prev_R_cam.mT.numpy()  # type: ignore[no-any-return]
+        return prev_R_cam.mT.numpy()

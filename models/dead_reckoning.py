@@ -11,12 +11,12 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.gyro_bias import gyro_bias_at_rest
-from vo3d.geometry.preintegration import Preintegration, interval_signals, preintegrate
+from vo3d.geometry.preintegration import Preintegration, preintegrate
+from vo3d.inertial import REST, step_readings
 from vo3d.model import Model, Prediction
 from vo3d.sample import Sample
 
 Start = Literal["true", "rest"]
-REST = 1.0  # seconds of the first clip, at most, that are taken for a rest
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class DeadReckoning(Model):
             span = float(time[early][-1] - time[0])
             bias = gyro_bias_at_rest(time[early], imu[early], "start='rest'", span)
             means.append(torch.cat((bias, imu[early, 3:].mean(0))))
-        bias, force = torch.stack(means).reshape(*readings.shape[:-2], 6).split(3, dim=-1)
-        return begin(torch.zeros_like(force), -force, bias)
+        found = torch.stack(means).reshape(*readings.shape[:-2], 6)
+        return begin(torch.zeros_like(found[..., 3:]), -found[..., 3:], found[..., :3])
 
 
 def begin(velocity: Float64[Tensor, "*b 3"], gravity: Float64[Tensor, "*b 3"], bias: Float64[Tensor, "*b 3"]) -> State:
@@ -142,16 +142,3 @@ def travel(steps: Preintegration, state: State) -> tuple[Float64[Tensor, "*b s 4
         poses.append(pose)
         state = replace(state, first_T_imu=pose, velocity=velocity)
     return torch.stack(poses, -3), state
-
-
-def step_readings(
-    sample: Sample, who: str
-) -> tuple[Float64[Tensor, "*b m n 6"], Float64[Tensor, "*b m n"], Float64[Tensor, "*b 4 4"]]:
-    """Return the readings of the m steps of a clip as `interval_signals` has them, and `cam_T_imu`."""
-    if sample.imu is None or sample.imu_time is None or sample.time is None:
-        raise Vo3dError(f"{who} needs imu, imu_time and time: turn imu on in the dataset's arguments")
-    readings, instants = interval_signals(sample.imu, sample.imu_time, sample.time)
-    if sample.cam_T_imu is not None:
-        return readings, instants, sample.cam_T_imu.double()
-    eye = torch.eye(4, dtype=torch.float64, device=readings.device)
-    return readings, instants, eye.expand(*readings.shape[:-3], 4, 4)

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vo3d.errors import Vo3dError
+from vo3d.geometry.preintegration import interval_signals
+from vo3d.sample import Sample
 
+REST = 1.0  # seconds at the beginning of a recording, at most, that may be taken for a rest
 LARGEST_GAP = 5.0  # times the median time between readings, from which on some are missing
 
 
@@ -111,3 +114,20 @@ def cut_to_frames(
         pad_sequence(instants, batch_first=True, padding_value=torch.nan),
         cam_T_imu,
     )
+
+
+def step_readings(
+    sample: Sample, who: str
+) -> tuple[Float64[Tensor, "*b m n 6"], Float64[Tensor, "*b m n"], Float64[Tensor, "*b 4 4"]]:
+    """Complete the readings of the m steps of a clip as `interval_signals` does, and give `cam_T_imu`.
+
+    A `cam_T_imu` that no source tells is taken for the identity: readings in the camera's axes.
+    Raises Vo3dError, which begins with `who` reads them, where the clip has none, and as `interval_signals` does.
+    """
+    if sample.imu is None or sample.imu_time is None or sample.time is None:
+        raise Vo3dError(f"{who} needs imu, imu_time and time: turn imu on in the dataset's arguments")
+    readings, instants = interval_signals(sample.imu, sample.imu_time, sample.time)
+    if sample.cam_T_imu is not None:
+        return readings, instants, sample.cam_T_imu.double()
+    eye = torch.eye(4, dtype=torch.float64, device=readings.device)
+    return readings, instants, eye.expand(*readings.shape[:-3], 4, 4)

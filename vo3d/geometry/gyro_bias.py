@@ -32,9 +32,9 @@ def gyro_bias_at_rest(
     """
     imu = imu.double()
     if len(imu) > 1 and bool((imu[:, :3] == imu[0, :3]).all()):
-        rate = ", ".join(f"{value:g}" for value in imu[0, :3].tolist())
+        words = ", ".join(f"{value:g}" for value in imu[0, :3].tolist())
         raise Vo3dError(
-            f"{source}: the gyroscope reads ({rate}) rad/s in all {len(imu)} readings: expected noise at least: the "
+            f"{source}: the gyroscope reads ({words}) rad/s in all {len(imu)} readings: expected noise at least: the "
             "sensor is dead, or its columns are filled in: take other data, or leave the readings out"
         )
     values = torch.cat((imu[:, :3], imu[:, 3:].norm(dim=-1, keepdim=True)), -1)  # n 4

@@ -40,7 +40,7 @@ class Preintegration:
         Derivatives and covariance stay as they are. Source: Forster et al. 2017, equation 44.
         """
         change = (self.by_bias @ (bias - self.bias)[..., None])[..., 0]
-        turn, velocity, position = change.split(3, dim=-1)
+        turn, velocity, position = change.unflatten(-1, (3, 3)).unbind(-2)
         return replace(
             self,
             rotation=self.rotation @ so3_exp(turn),
@@ -104,7 +104,8 @@ def preintegrate(
     imu = imu.double()
     bias = imu.new_zeros(6) if bias is None else bias
     dt = time.diff()[..., None]  # *b m 1
-    rate, force = ((imu[..., 1:, :] + imu[..., :-1, :]) / 2 - bias[..., None, :]).split(3, dim=-1)
+    middle = (imu[..., 1:, :] + imu[..., :-1, :]) / 2 - bias[..., None, :]
+    rate, force = middle[..., :3], middle[..., 3:]
     turn = rate * dt
     whole, half = so3_exp(turn), so3_exp(turn / 2)
     rotations = [torch.eye(3, dtype=imu.dtype, device=imu.device).expand(*time.shape[:-1], 3, 3)]
