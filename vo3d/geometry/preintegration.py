@@ -40,7 +40,7 @@ class Preintegration:
         Derivatives and covariance stay as they are. Source: Forster et al. 2017, equation 44.
         """
         change = (self.by_bias @ (bias - self.bias)[..., None])[..., 0]
-        turn, velocity, position = change.unflatten(-1, (3, 3)).unbind(-2)
+        turn, velocity, position = change[..., :3], change[..., 3:6], change[..., 6:]
         return replace(
             self,
             rotation=self.rotation @ so3_exp(turn),
