@@ -2,16 +2,19 @@
 
     python tools/check_imu.py --gravity '[0, 9.81, 0]' --data '{"class_path": "vo3d.datasets.kitti.KITTIOdometry",
         "init_args": {"root": "data/kitti_odometry", "sequences": ["06"], "frames": [0, 51], "imu": true}}'
+    python tools/check_imu.py --gravity '[0, 9.81, 0]' --kitti data/kitti_odometry --sequence 06      # without images
 
 For each recording: the rotation from the first frame to the last by the gyroscope against the true one, with nothing
 taken off the rates, with their mean in an interval at rest (where there is one), and with the bias that explains the
 true rotations of the steps best; and the position that readings predict for the end of windows, from the true attitude
 and velocity (central differences of the true positions) at their beginnings, with the last of these biases and with
-none of the accelerometer's. Frames are read for their times. Nothing is trained.
+none of the accelerometer's. Of a dataset frames are read, for their times; of `--kitti` only imus/06.mat, poses/06.txt
+and sequences/06/times.txt. Nothing is trained.
 """
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,30 +24,60 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.kitti import read_imu, read_times
+from vo3d.formats.trajectories import read_trajectory
 from vo3d.geometry import se3, so3_log
 from vo3d.geometry.gyro_bias import gyro_bias_at_rest, gyro_bias_from_rotations
 from vo3d.geometry.preintegration import Preintegration, interval_signals, preintegrate
+from vo3d.inertial import InertialSteps
 from vo3d.recording import Recording, recordings_of
 from vo3d.settings.build import build
 
 
-def check(data: dict[str, Any], gravity: tuple[float, float, float] = (0.0, 0.0, -9.81), window: float = 0.5) -> None:
-    """Print the figures of each recording of a dataset.
+def check(
+    data: dict[str, Any] | None = None,
+    kitti: Path | None = None,
+    sequence: str = "06",
+    gravity: tuple[float, float, float] = (0.0, 0.0, -9.81),
+    window: float = 0.5,
+) -> None:
+    """Print the figures of each recording of a dataset, or of a sequence of KITTI odometry without its images.
 
     Args:
         data: class_path and init_args of a dataset with poses and imu.
+        kitti: the folder that holds imus, poses and sequences.
+        sequence: its name there.
         gravity: in the axes of the world, m/s^2.
         window: seconds over which positions are predicted.
     """
+    if (data is None) == (kitti is None):
+        raise Vo3dError("expected --data or --kitti: give one of them")
+    down = torch.tensor(gravity, dtype=torch.float64)
+    if kitti is not None:
+        time, poses, steps = kitti_files(kitti, sequence)
+        print(f"{sequence}: {len(time)} frames")
+        print(*(f"  {line}" for line in figures(sequence, time, poses, steps, down, window)), sep="\n")
+        return
     dataset: Dataset[Any] = build(Dataset, data, "--data")
     for recording in recordings_of(dataset):
         print(f"{recording.name}: {len(recording)} frames")
-        for line in figures(recording, torch.tensor(gravity, dtype=torch.float64), window):
-            print(f"  {line}")
+        print(*(f"  {line}" for line in figures(recording.name, *parts_of(recording), down, window)), sep="\n")
 
 
-def figures(recording: Recording, gravity: Float64[Tensor, "3"], window: float) -> list[str]:
-    """Compute the lines of one recording; Vo3dError where poses or readings are missing."""
+def kitti_files(root: Path, name: str) -> tuple[Float64[Tensor, " n"], Float64[Tensor, "n 4 4"], InertialSteps]:
+    """Read times, poses and readings of a sequence; Vo3dError where they are not of equally many frames."""
+    time, found = read_times(root / "sequences" / name / "times.txt"), read_imu(root / "imus" / f"{name}.mat")
+    poses = read_trajectory(root / "poses" / f"{name}.txt", "kitti").world_T_cam
+    if not len(time) == len(poses) == len(found.imu) + 1:
+        raise Vo3dError(
+            f"{root}, {name}: {len(time)} times, {len(poses)} poses and readings of {len(found.imu) + 1} frames: "
+            "expected as many: complete the files"
+        )
+    return time, poses, InertialSteps(found.imu, time[:-1, None] + time.diff()[:, None] * found.part)
+
+
+def parts_of(recording: Recording) -> tuple[Float64[Tensor, " n"], Float64[Tensor, "n 4 4"], InertialSteps]:
+    """Give times, poses and readings of a recording; Vo3dError where one of them is missing."""
     poses, steps = recording.poses(), recording.inertial()
     if poses is None or steps is None:
         raise Vo3dError(f"{recording.name}: has no {'poses' if poses is None else 'readings'}: turn poses and imu on")
@@ -52,7 +85,19 @@ def figures(recording: Recording, gravity: Float64[Tensor, "3"], window: float) 
     time = torch.cat([one for one in times if one is not None])
     if len(time) < len(recording):
         raise Vo3dError(f"{recording.name}: has no times: expected those of the frames")
-    fields = steps.since_previous(range(len(recording)), recording.name)
+    return time, poses, steps
+
+
+def figures(
+    name: str,
+    time: Float64[Tensor, " n"],
+    poses: Float64[Tensor, "n 4 4"],
+    steps: InertialSteps,
+    gravity: Float64[Tensor, "3"],
+    window: float,
+) -> list[str]:
+    """Compute the lines of one recording."""
+    fields = steps.since_previous(range(len(time)), name)
     imu, instants = fields["imu"], fields["imu_time"]
     assert imu is not None and instants is not None  # noqa: PT018, S101  as since_previous gives them
     signals, when = interval_signals(imu, instants, time)
@@ -64,7 +109,7 @@ def figures(recording: Recording, gravity: Float64[Tensor, "3"], window: float) 
     flat = when.flatten().unique(return_inverse=True)
     first = torch.zeros_like(flat[0], dtype=torch.long).scatter_(0, flat[1], torch.arange(len(flat[1])))
     try:
-        rest = gyro_bias_at_rest(flat[0], signals.flatten(0, 1)[first], recording.name)
+        rest = gyro_bias_at_rest(flat[0], signals.flatten(0, 1)[first], name)
         lines.append(
             f"rotation, bias at rest {spelled(rest)}: {off(preintegrate(signals, when, six(rest)), R):.3f} deg"
         )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,3 +39,16 @@ def test_what_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     data = {"class_path": STREET, "init_args": {"seeds": [3], "frames": 3, "size": [8, 16], "clip_length": 2}}
     assert check_imu.main(["--data", json.dumps(data)]) == 2
     assert re.fullmatch(r"check_imu: street-\d+: has no readings: turn poses and imu on\n", capsys.readouterr().err)
+
+
+def test_one_source_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_imu.main([]) == 2
+    assert capsys.readouterr().err == "check_imu: expected --data or --kitti: give one of them\n"
+
+
+@pytest.mark.real
+def test_the_whole_of_kitti_06_goes_without_its_images(capsys: pytest.CaptureFixture[str], shared_data: Path) -> None:
+    assert check_imu.main(["--kitti", str(shared_data / "kitti_odometry"), "--gravity", "[0, 9.81, 0]"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("06: 1101 frames\n")
+    assert float(re.search(r"no bias taken off: (\d+\.\d+) deg", told)[1]) < 2
