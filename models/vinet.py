@@ -146,18 +146,19 @@ class VINet(Model):
         buffers = {"imu_mean": imu_mean, "imu_std": imu_std, "step_mean": step_mean, "step_std": step_std}
         for name, numbers in (buffers | {"image_mean": image_mean, "image_std": image_std}).items():
             self.register_buffer(name, torch.tensor(numbers))
-        features = POSE
+        parts = []  # of the core's input: features of images, of readings, and the pose
         if senses != "imu":
             self.encoder = flownet_encoder(
                 trunk, width, batch_norm, leaky_slope, conv_dropout, conv6_dropout, pool, max_displacement
             )
             self.to_grid = nn.Identity() if grid is None else nn.AdaptiveAvgPool2d(tuple(grid))
             rows, columns = self.encoder.out_size(*size) if grid is None else grid
-            features += self.encoder.out_channels * rows * columns
+            parts.append(self.encoder.out_channels * rows * columns)
         if senses != "images":
             self.rnn_imu = InertialLSTM(imu_hidden, imu_layers)
-            features += imu_hidden
-        self.rnn = nn.LSTM(features, hidden, num_layers, batch_first=True)
+            parts.append(imu_hidden)
+        self.parts = (*parts, POSE)
+        self.rnn = nn.LSTM(sum(self.parts), hidden, num_layers, batch_first=True)
         self.rnn_dropout = nn.Dropout(rnn_dropout)
         widths = (hidden, *head, 6)
         self.head = nn.Sequential(*(nn.Linear(*pair) for pair in itertools.pairwise(widths)))
@@ -281,13 +282,17 @@ class VINet(Model):
     def reset_parameters(self) -> None:
         """Draw new weights: He et al. (2015) in the convolutions, deviation 1 / sqrt(inputs) elsewhere.
 
-        The forget gates begin open (bias 1), so that the memory lasts from the first step on.
+        The forget gates begin open (bias 1), so that the memory lasts from the first step on. Images, readings and the
+        pose begin with an equal say in the core LSTM, however many numbers each of them has.
         """
         if self.senses != "imu":
             self.encoder.reset_parameters()
         if self.senses != "images":
             self.rnn_imu.reset_parameters()
         open_forget_gates(self.rnn)
+        columns = self.rnn.weight_ih_l0.split(self.parts, dim=1)
+        for weights in columns:  # of many features or few
+            nn.init.normal_(weights, std=(len(columns) * weights.shape[1]) ** -0.5)
         for layer in self.head:
             assert isinstance(layer, nn.Linear)  # noqa: S101  by the constructor
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
