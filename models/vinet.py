@@ -50,9 +50,10 @@ class VINet(Model):
 
     A convolutional network sees pairs of frames, an LSTM reads the IMU at its own rate, a second LSTM at the rate of
     the frames joins both and the pose so far, and its output is a twist, which the SE(3) composition layer multiplies
-    into poses. The paper gives few sizes: the defaults are one reading of it (223 million parameters). Convention: the
-    outputs are tangent vectors of `prev_T_cam`, metres before radians (`vo3d.geometry.se3`); the composed pose of each
-    clip, relative to its first frame, is `start_T_cam` in `aux`.
+    into poses. That structure is the paper's; sizes, weights and schedule are ours (223 million parameters).
+
+    Convention: the outputs are tangent vectors of `prev_T_cam`, metres before radians (`vo3d.geometry.se3`); the
+    composed pose of each clip, relative to its first frame, is `start_T_cam` in `aux`.
 
     Args:
         size: rows and columns of the frames; fixed, because the first recurrent matrix depends on it.
