@@ -28,7 +28,7 @@ from vo3d.sample import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class ASLFiles:
-    """Which files of a recording hold what, where the sources differ.
+    """Says which files of a recording hold what, where the sources differ.
 
     Args:
         calibration: finds the file with a camera's intrinsics and its pose in the body, from the recording's folder and

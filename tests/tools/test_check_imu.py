@@ -13,7 +13,7 @@ STREET = "vo3d.datasets.rendered.Rendered"
 
 
 def printed(capsys: pytest.CaptureFixture[str], gravity: str, **options: Any) -> str:
-    """What the tool says of five steps of a street."""
+    """Run the tool on five steps of a street, and give what it says."""
     options = {"seeds": [3], "frames": 6, "size": [8, 16], "clip_length": 2, "imu": True, **options}
     data = json.dumps({"class_path": STREET, "init_args": options})
     assert check_imu.main(["--data", data, "--gravity", gravity, "--window", "0.2"]) == 0
