@@ -141,7 +141,8 @@ def test_a_half_precision_volume_stays_near() -> None:
 def test_the_order_and_the_number_of_sources() -> None:
     torch.manual_seed(0)
     model = unsettled(MVSNet(num_depths=8))
-    sample = replace(make_sample(b=1, s=4), right=None, left_T_right=None)  # every field has an axis of views
+    whole = dict.fromkeys(("right", "left_T_right", "cam_T_imu"))
+    sample = replace(make_sample(b=1, s=4), **whole)  # every field has an axis of views
 
     def depth(views: list[int]) -> Tensor:
         with torch.no_grad():

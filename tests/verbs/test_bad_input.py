@@ -232,7 +232,7 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["render", "walk", "--places", "0"], "no place to walk along"),
         (["render", "moon"], "no scene kind 'moon': expected one of room, street, tabletop, walk"),
         (["evaluate", "nowhere", "--weight", "last"], "--weight"),
-        (["evaluate", "nowhere", "--baselines", "clasic"], "no baseline 'clasic': expected classic, constant"),
+        (["evaluate", "nowhere", "--baselines", "clasic"], "no baseline 'clasic': expected classic, classic_gyro"),
         (["evaluate", "nowhere", "--alignment", "8dof"], "found '8dof', expected one of none, scale, 6dof, 7dof"),
         (["evaluate", "nowhere", "--baseline_data", "4"], "baseline_data: found '4', expected a table"),
         (["evaluate", "nowhere"], "expected the run folder"),
