@@ -291,9 +291,10 @@ class VINet(Model):
         if self.senses != "images":
             self.rnn_imu.reset_parameters()
         open_forget_gates(self.rnn)
-        columns = self.rnn.weight_ih_l0.split(self.parts, dim=1)
-        for weights in columns:  # of many features or few
-            nn.init.normal_(weights, std=(len(columns) * weights.shape[1]) ** -0.5)
+        weights, first = self.rnn.get_parameter("weight_ih_l0"), 0
+        for count in self.parts:  # features, many or few
+            nn.init.normal_(weights[:, first : first + count], std=(len(self.parts) * count) ** -0.5)
+            first += count
         for layer in self.head:
             assert isinstance(layer, nn.Linear)  # noqa: S101  by the constructor
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")

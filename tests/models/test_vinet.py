@@ -238,3 +238,12 @@ def test_flownetc_is_what_its_parts_compute() -> None:
     assert found.shape == (2, 64, 1, 2)
     assert torch.allclose(seen[0][:, : redirected.shape[1]], redirected, atol=1e-6)
     assert torch.allclose(seen[0][:, redirected.shape[1] + 12], middle, atol=1e-6)  # the middle one of 25
+
+
+def test_images_readings_and_pose_begin_with_an_equal_say() -> None:
+    torch.manual_seed(0)
+    model = VINet(size=(64, 96), width=1 / 4, hidden=64, imu_hidden=16)
+    weights = model.rnn.weight_ih_l0.detach()
+    shares = [float(part.square().sum(1).mean()) for part in weights.split(model.parts, dim=1)]
+    assert model.parts == (512, 16, 7)
+    assert shares == pytest.approx([1 / 3] * 3, rel=0.1)
