@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vo3d.datasets.around import DatasetAround
 from vo3d.datasets.resize import changed
 from vo3d.errors import Vo3dError
 from vo3d.recording import MultiViewScene, Recording, RecordingDataset
@@ -86,7 +87,7 @@ class BackwardsRecording(Recording):
         return None if positions is None else positions.flip(0)
 
 
-class Backwards(RecordingDataset):
+class Backwards(DatasetAround):
     """The samples of another dataset of frames in time order, each run backwards, of recordings that run backwards.
 
     Its transforms are those of the other dataset, which draw from the same seed, epoch and number.
@@ -99,21 +100,9 @@ class Backwards(RecordingDataset):
     """
 
     def __init__(self, dataset: RecordingDataset) -> None:
-        self.dataset = dataset
-        self.recordings = [BackwardsRecording(recording) for recording in dataset.recordings]
-        self.transforms, self.seed = dataset.transforms, dataset.seed
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of `epoch`, and what the other dataset draws in it."""
-        super().set_epoch(epoch)
-        self.dataset.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        """Count the samples."""
-        return len(self.dataset)
+        super().__init__(dataset, [BackwardsRecording(recording) for recording in dataset.recordings])
 
     def place(self, index: int) -> tuple[Recording, list[int]]:
         """Give the recording of sample `index` and its views, those of the other dataset's sample in reverse."""
-        recording, views = self.dataset.place(index)
-        mine = self.recordings[list(self.dataset.recordings).index(recording)]
-        return mine, [len(recording) - 1 - view for view in reversed(views)]
+        recording, views = super().place(index)
+        return recording, [len(recording) - 1 - view for view in reversed(views)]

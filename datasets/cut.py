@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
+from vo3d.datasets.around import RecordingAround
 from vo3d.datasets.resize import PIXELS, Size, changed, check_size, resize
 from vo3d.geometry.camera import crop_intrinsics
-from vo3d.inertial import InertialSteps
 from vo3d.recording import Recording
 from vo3d.sample import Sample
 
@@ -40,7 +37,7 @@ def at_size(recording: Recording, size: Size | None) -> Recording:
     return recording if size is None else CutRecording(recording, size)
 
 
-class CutRecording(Recording):
+class CutRecording(RecordingAround):
     """The views of another recording through `cut_to`.
 
     Args:
@@ -50,23 +47,8 @@ class CutRecording(Recording):
 
     def __init__(self, recording: Recording, size: Size) -> None:
         check_size(size)
-        self.recording, self.size = recording, size
-        self.name, self.metric, self.first_frame = recording.name, recording.metric, recording.first_frame
-        self.notes = recording.notes
-
-    @property
-    def frames(self) -> Sequence[int]:
-        """Number the frames as the recording does."""
-        return self.recording.frames
-
-    @cached_property
-    def names(self) -> Sequence[str]:
-        """Name each frame as the recording does."""
-        return self.recording.names
-
-    def __len__(self) -> int:
-        """Count the frames."""
-        return len(self.recording)
+        super().__init__(recording)
+        self.size = size
 
     def clip(self, indices: Sequence[int]) -> Sample:
         """Read the views at `indices`, one after the other: those of files may be large."""
@@ -77,11 +59,3 @@ class CutRecording(Recording):
         if (readings := self.inertial()) is not None:
             joined |= readings.since_previous(indices, self.name)
         return replace(views[0], **joined)
-
-    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
-        """Give the poses of the recording: a window moves no camera."""
-        return self.recording.poses()
-
-    def inertial(self) -> InertialSteps | None:
-        """Give the inertial readings of the recording."""
-        return self.recording.inertial()

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Int
 from torch import Tensor
 
+from vo3d.datasets.around import DatasetAround, RecordingAround
 from vo3d.errors import Vo3dError
 from vo3d.geometry import so3_exp
 from vo3d.inertial import InertialSteps
@@ -22,7 +23,7 @@ from vo3d.world.scene import generator_of
 IMAGES = ("image", "right")  # what a driver repeats where a frame does not arrive
 
 
-class PerturbedRecording(Recording):
+class PerturbedRecording(RecordingAround):
     """Another recording whose sensors say something else, while the truth and the instants stay what they are.
 
     What is drawn depends on the seed and the name of the recording alone, and not on the size of a fault: twice the
@@ -65,8 +66,7 @@ class PerturbedRecording(Recording):
             raise Vo3dError(f"dropped {dropped}: expected a share of the frames, at least 0 and less than 1")
         if seed < 0:
             raise Vo3dError(f"seed {seed}: expected at least 0")
-        self.recording, self.name, self.metric = recording, recording.name, recording.metric
-        self.first_frame, self.notes = recording.first_frame, recording.notes
+        super().__init__(recording)
         self._rotation, self._offset, self._errors = math.radians(rotation_deg), time_offset, imu_errors_of(imu_errors)
         self._dropped, self._seed = dropped, seed
         self._faulty = bool(rotation_deg or time_offset or self._errors != ImuErrors())  # readings
@@ -75,28 +75,6 @@ class PerturbedRecording(Recording):
                 f"{recording.name} gives no inertial readings to perturb: turn imu on in the dataset's arguments, or "
                 "leave rotation_deg, time_offset and imu_errors out"
             )
-
-    @property
-    def frames(self) -> Sequence[int]:
-        """Number the frames as the recording does."""
-        return self.recording.frames
-
-    @cached_property
-    def names(self) -> Sequence[str]:
-        """Name each frame as the recording does."""
-        return self.recording.names
-
-    def __len__(self) -> int:
-        """Count the frames."""
-        return len(self.recording)
-
-    def poses(self) -> Float64[Tensor, "n 4 4"] | None:
-        """Give the true poses."""
-        return self.recording.poses()
-
-    def positions(self) -> Float64[Tensor, "n 3"] | None:
-        """Give the true positions."""
-        return self.recording.positions()
 
     def inertial(self) -> InertialSteps | None:
         """Give the perturbed readings; None where the recording has none."""
@@ -152,10 +130,8 @@ class PerturbedRecording(Recording):
         return generator_of(self._seed, f"{self.name} {part}")
 
 
-class Perturbed(RecordingDataset):
+class Perturbed(DatasetAround):
     """The samples of another dataset of frames in time order as faulty sensors tell them.
-
-    Its transforms are those of the other dataset, which draw from the same seed, epoch and number.
 
     Args:
         dataset: whose recordings are perturbed.
@@ -175,8 +151,7 @@ class Perturbed(RecordingDataset):
         dropped: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.dataset = dataset
-        self.recordings = [
+        perturbed = [
             PerturbedRecording(
                 recording,
                 rotation_deg=rotation_deg,
@@ -187,18 +162,4 @@ class Perturbed(RecordingDataset):
             )
             for recording in dataset.recordings
         ]
-        self.transforms, self.seed = dataset.transforms, dataset.seed
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentations of `epoch`, and what the other dataset draws in it."""
-        super().set_epoch(epoch)
-        self.dataset.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        """Count the samples."""
-        return len(self.dataset)
-
-    def place(self, index: int) -> tuple[Recording, list[int]]:
-        """Give the recording of sample `index`, perturbed, and its views."""
-        recording, views = self.dataset.place(index)
-        return self.recordings[list(self.dataset.recordings).index(recording)], views
+        super().__init__(dataset, perturbed)

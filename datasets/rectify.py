@@ -17,7 +17,7 @@ MOST_TURN = 20.0  # degrees from a camera's axis to the rectified one: beyond, l
 
 @dataclass(frozen=True, eq=False)
 class RectifiedPair:
-    """What `rectify_pair` finds.
+    """A rectified pair, as `rectify_pair` finds it.
 
     Convention: `left_T_rectified` and `right_T_rectified` are rotations, from the rectified camera to the one that took
     the images; `baseline` is in metres, along x.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -15,7 +15,7 @@ from vo3d.geometry.gyro_bias import gyro_bias_at_rest, gyro_bias_from_rotations
 from vo3d.geometry.preintegration import Preintegration, preintegrate
 from vo3d.inertial import REST, step_readings
 from vo3d.model import Prediction
-from vo3d.models.classic import ClassicOdometry, Features, Frame
+from vo3d.models.classic import ClassicOdometry, Frame
 from vo3d.sample import Sample
 
 Bias = Literal["none", "rest", "vision"]
@@ -41,18 +41,8 @@ class GyroClassic(ClassicOdometry):
     baseline = "classic_gyro"
     turns = False
 
-    def __init__(
-        self,
-        features: Features = "fast_lk",
-        scale: Literal["stereo", "height", "constant", "true", True] = "constant",
-        camera_height: float = 1.65,
-        step: float | None = None,
-        num_features: int = 800,
-        threshold: float | None = None,
-        min_parallax: float = 0.3,
-        bias: Bias = "vision",
-    ) -> None:
-        super().__init__(features, scale, camera_height, step, num_features, threshold, min_parallax)
+    def __init__(self, *, bias: Bias = "vision", **classic: Any) -> None:
+        super().__init__(**classic)
         if bias not in get_args(Bias):
             raise Vo3dError(f"bias={bias!r} is unknown: expected one of {', '.join(get_args(Bias))}")
         self.bias = bias

@@ -21,7 +21,7 @@ Start = Literal["true", "rest"]
 
 @dataclass(frozen=True)
 class State:
-    """What integration carries along a recording, in the axes of the sensor at the first view of all."""
+    """The state that integration carries along a recording, in the axes of the sensor at the first view of all."""
 
     first_T_imu: Float64[Tensor, "*b 4 4"]
     velocity: Float64[Tensor, "*b 3"]  # m/s

@@ -18,7 +18,7 @@ from vo3d.layers.downsampling import Pool
 from vo3d.layers.flownet import FlowNetSEncoder
 from vo3d.layers.pose import pose_from_vector, vector_from_pose
 from vo3d.losses import squared_euler_error, squared_translation_error
-from vo3d.model import Model, Prediction, check_size
+from vo3d.model import Model, Prediction, check_continues, check_size
 from vo3d.sample import Sample
 
 _TRUNK_KEYS = {
@@ -242,13 +242,7 @@ class DeepVO(Model):
         state: State | None = None
         last: Tensor | None = None  # frame of the clip before, where its index tells
         for sample in samples:
-            first = None if sample.index is None else sample.index[..., 0]
-            if last is not None and first is not None and not torch.equal(last, first):
-                raise Vo3dError(
-                    f"a stream must go on where it ended, but after frame {last.tolist()} came {first.tolist()}: make "
-                    "clips that overlap by one frame"
-                )
-            last = None if sample.index is None else sample.index[..., -1]
+            last = check_continues(sample, last)
             prediction, (hidden, cell) = self.advance(sample, state)
             if self.carry_state:
                 state = hidden.detach(), cell.detach()

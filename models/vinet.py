@@ -17,10 +17,11 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.flownet import FlowNet, flownet_encoder
-from vo3d.layers.inertial_lstm import InertialLSTM, LSTMState, open_forget_gates
+from vo3d.layers.inertial_lstm import InertialLSTM, LSTMState
+from vo3d.layers.initialisation import initialise
 from vo3d.layers.se3_composition import compose_twists, seven_from_pose
 from vo3d.losses import vector_error
-from vo3d.model import Model, Prediction, check_size
+from vo3d.model import Model, Prediction, check_continues, check_size
 from vo3d.models.vinet_port import PUBLISHED
 from vo3d.sample import Sample
 
@@ -269,13 +270,7 @@ class VINet(Model):
         state: State | None = None
         last: Tensor | None = None  # frame of the clip before, where its index tells
         for sample in samples:
-            first = None if sample.index is None else sample.index[..., 0]
-            if last is not None and first is not None and not torch.equal(last, first):
-                raise Vo3dError(
-                    f"a stream must go on where it ended, but after frame {last.tolist()} came {first.tolist()}: make "
-                    "clips that overlap by one frame"
-                )
-            last = None if sample.index is None else sample.index[..., -1]
+            last = check_continues(sample, last)
             prediction, state = self.advance(sample, state)
             state = state.detached() if self.carry_state else None
             yield prediction
@@ -290,7 +285,7 @@ class VINet(Model):
             self.encoder.reset_parameters()
         if self.senses != "images":
             self.rnn_imu.reset_parameters()
-        open_forget_gates(self.rnn)
+        initialise(self.rnn, "kaiming")  # which opens the forget gates
         weights, first = self.rnn.get_parameter("weight_ih_l0"), 0
         for count in self.parts:  # features, many or few
             nn.init.normal_(weights[:, first : first + count], std=(len(self.parts) * count) ** -0.5)

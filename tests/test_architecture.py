@@ -86,7 +86,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
     shared = {
         f"vo3d.datasets.{name}"
         for name in (
-            *("asl", "clips", "cut", "image_poses", "kitti_oxts", "lenses", "multiview", "photographs"),
+            *("around", "asl", "clips", "cut", "image_poses", "kitti_oxts", "lenses", "multiview", "photographs"),
             *("place_images", "posed_views", "rectify", "registered", "resize", "tracked", "transforms", "views"),
         )
     } | {"vo3d.models.classic"}  # whose parts others exchange

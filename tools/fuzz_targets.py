@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 
 import fuzz_places
+import fuzz_recordings
 from fuzz_readers import Target
 from vo3d.datasets.folder import FolderRecording
 from vo3d.datasets.nerf import NeRFScene
@@ -23,11 +24,8 @@ from vo3d.datasets.posed_images import PosedImagesScene
 from vo3d.datasets.sevenscenes import SevenScenesRecording
 from vo3d.datasets.sevenscenes_splits import read_sequences
 from vo3d.errors import Vo3dError
-from vo3d.formats import kitti_raw
-from vo3d.formats.body_frames import read_body_T_camera
 from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
-from vo3d.formats.euroc import read_image_list, read_readings, read_sensor_camera
 from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_kitti_disparity, write_kitti_flow
 from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
@@ -39,7 +37,6 @@ from vo3d.formats.ply import Mesh, PlyForm, PointCloud, read_cloud, read_mesh, w
 from vo3d.formats.pose_lists import read_pose_list
 from vo3d.formats.results import Result
 from vo3d.formats.trajectories import Trajectory, TrajectoryFormat, read_trajectory, write_trajectory
-from vo3d.formats.tum_rgbd import read_stamped_files
 from vo3d.formats.weights import is_finished, read_metadata, read_weights, settings_of
 from vo3d.metrics.dtu import DtuScan
 
@@ -271,12 +268,6 @@ def write_nerf(folder: Path) -> Path:
     return write_text(folder, name="transforms.json", text=text)
 
 
-def write_laser(folder: Path) -> Path:
-    """Write a laser scan of three points."""
-    np.arange(12, dtype="<f4").tofile(folder / "0000000000.bin")
-    return folder / "0000000000.bin"
-
-
 def write_video(folder: Path) -> Path:
     """Write a video of four frames."""
     writer = cv2.VideoWriter(str(folder / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -310,11 +301,6 @@ def seal_png(content: bytes) -> bytes:
 P = "30 0 4 0 0 30 3 0 0 0 1 0"
 CALIB = f"P0: {P}\nP1: {P}\nP2: {P}\nP3: {P}\nTr: 1 0 0 0 0 1 0 0 0 0 1 0\n"
 IMU = "# frame time wx wy wz ax ay az\n" + "".join(f"{1 + at // 2} {at / 20} 0.1 0 0 0 0 9.8\n" for at in range(4))
-SENSOR = "T_BS:\n  cols: 4\n  rows: 4\n  data: [0, -1, 0, 0.1, 1, 0, 0, 0.2, 0, 0, 1, 0.3, 0, 0, 0, 1]\n"
-CAMERA = "resolution: [8, 6]\nintrinsics: [8, 8, 4, 3]\ndistortion_model: radtan\ndistortion_coeffs: [0.1, 0, 0, 0]\n"
-ROTATION = "1 0 0 0 1 0 0 0 1"
-CAM_TO_CAM = f"calib_time: 09-Jan-2012 13:57:47\nS_rect_00: 8 6\nR_rect_00: {ROTATION}\nP_rect_00: {P}\n"
-SPLIT = "2011_09_26/2011_09_26_drive_0001_sync 0000000069 l\n2011_09_26/2011_09_26_drive_0001_sync 3 r\n"
 MOTIONS = "# frame id r11 r12 r13 t1\n" + "".join(f"{step} {step + 1} 0 -1 0 2 1 0 0 3 0 0 1 4\n" for step in range(3))
 KITTI_13 = "".join(f"{index} 1 0 0 {index} 0 1 0 0 0 0 1 0\n" for index in (0, 2, 5))
 POSE_LIST = "Landmarks\n\nseq1/frame1.png 1 2 3 1 0 0 0\nseq 2\\b.JPG 1.5 2e1 -3 0.6 0 0.8 0\n"
@@ -331,30 +317,11 @@ def targets() -> Iterator[Target]:
         yield Target(f"imu, {kind}", partial(write_imu, packed=packed), read_imu)
         for name in ("ObsMask1_10.mat", "Plane1.mat"):
             yield Target(f"{name}, {kind}", partial(write_scan, name=name, packed=packed), read_scan)
-    for name, text, read in (
-        ("calib_cam_to_cam.txt", CAM_TO_CAM, kitti_raw.read_cameras),
-        ("calib_velo_to_cam.txt", f"R: {ROTATION}\nT: 0 -0.1 0.3\ndelta_f: 0 0\n", kitti_raw.read_motion),
-        ("oxts.txt", "49.01 8.43 112.8 0.02 -0.01 0.3" + " 0" * 24, kitti_raw.read_oxts),
-        ("oxts_imu.txt", "49.01 8.43 112.8 0.02 -0.01 0.3" + " 0.1" * 24, kitti_raw.read_oxts_imu),
-        ("timestamps.txt", "2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.07\n", kitti_raw.read_timestamps),
-        ("split.txt", SPLIT, kitti_raw.read_split),
-    ):
-        yield Target(f"KITTI raw, {name}", partial(write_text, name=name, text=text), read)
-    yield Target("KITTI raw, laser", write_laser, kitti_raw.read_velodyne)
+    yield from fuzz_recordings.targets()
     for format in get_args(TrajectoryFormat):
         yield Target(f"poses, {format}", partial(write_poses, format=format), partial(read_trajectory, format=format))
     yield Target(
         "poses, numbered", partial(write_text, name="a.txt", text=KITTI_13), partial(read_trajectory, format="kitti")
-    )
-    yield Target("sensor.yaml", partial(write_text, name="sensor.yaml", text=SENSOR), read_body_T_camera)
-    for name, text, read in (
-        ("sensor.yaml", SENSOR + CAMERA, read_sensor_camera),
-        ("images.csv", "#timestamp [ns],filename\n5000000,a.png\n10000000,b.png\n", read_image_list),
-        ("imu.csv", "5000000,0.1,0,0,0,0,9.8\n10000000,0.2,0,0,0,0,9.8\n", read_readings),
-    ):
-        yield Target(f"EuRoC, {name}", partial(write_text, name=name, text=text), read)
-    yield Target(
-        "TUM RGB-D, rgb.txt", partial(write_text, name="rgb.txt", text="1.25 a.png\n1.5 b.png\n"), read_stamped_files
     )
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"):
         seal = seal_png if suffix == ".png" else bytes

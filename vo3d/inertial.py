@@ -1,4 +1,4 @@
-"""What an inertial sensor read between the frames of a recording."""
+"""Readings of an inertial sensor, cut to the frames of a recording."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from vo3d.errors import Vo3dError
@@ -238,6 +238,22 @@ def check_size(model: Model, image: Float[Tensor, "*b 3 h w"], size: tuple[int, 
             f"{image.shape[-2]} and {image.shape[-1]}: give the dataset the model's size, or the model (untrained) the "
             "dataset's"
         )
+
+
+def check_continues(sample: Sample, last: Int[Tensor, "*b"] | None) -> Int[Tensor, "*b"] | None:
+    """Give the index of the last view of a clip, which the next one of a stream must begin with; None where none tells.
+
+    Raises Vo3dError unless the clip begins with `last`, that of the clip before it.
+    """
+    if sample.index is None:
+        return None
+    first = sample.index[..., 0]
+    if last is not None and not torch.equal(last, first):
+        raise Vo3dError(
+            f"a stream must go on where it ended, but after frame {last.tolist()} came {first.tolist()}: make clips "
+            "that overlap by one frame"
+        )
+    return sample.index[..., -1]
 
 
 def check_gives(model: Model, prediction: Prediction) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vo3d.errors import Vo3dError
+from vo3d.layers.initialisation import initialise
 
 LSTMState = tuple[Tensor, Tensor]  # hidden and cell state, each num_layers b hidden
 READING = 6  # numbers: rad/s x 3, m/s^2 x 3
@@ -27,8 +28,8 @@ class InertialLSTM(nn.LSTM):
         super().__init__(READING, hidden_size, num_layers, batch_first=True)
 
     def reset_parameters(self) -> None:
-        """Draw new weights, see `open_forget_gates`."""
-        open_forget_gates(self)
+        """Draw new weights, with open forget gates (`vo3d.layers.initialisation`)."""
+        initialise(self, "kaiming")
 
     def forward(  # type: ignore[override]
         self, readings: Float[Tensor, "b steps n 6"], state: LSTMState | None = None
@@ -53,21 +54,3 @@ class InertialLSTM(nn.LSTM):
         before = outputs.new_zeros(b, self.hidden_size) if state is None else state[0][-1].to(outputs)
         outputs = torch.cat((before[:, None], outputs), 1)  # row i: after i readings
         return outputs.gather(1, counts[..., None].expand(b, steps, self.hidden_size)), state_after
-
-
-def open_forget_gates(rnn: nn.LSTM) -> None:
-    """Draw the weights of an LSTM with deviation 1 / sqrt(inputs), with biases of 0, but for forget gates: 1.
-
-    The memory then lasts from the first step on. Source: Jozefowicz et al., ICML 2015, section 2.1.
-    """
-    hidden = rnn.hidden_size
-    with torch.no_grad():
-        for name, parameter in rnn.named_parameters():
-            if "weight" in name:
-                nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-            else:
-                nn.init.zeros_(parameter)
-            if (
-                "bias_hh" in name
-            ):  # gates are stacked input, forget, cell, output; of the two equal biases one is enough
-                parameter[hidden : 2 * hidden] = 1.0

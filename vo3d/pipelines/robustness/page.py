@@ -1,4 +1,4 @@
-"""What `vo3d robustness` shows and writes: tables in a terminal, the numbers, the figure, the page."""
+"""Show and write a robustness study: tables in a terminal, the numbers, the figure, the page."""
 
 import json
 from collections.abc import Iterator
