@@ -53,10 +53,10 @@ class Frame:
 class ClassicOdometry(Model):
     """Frame-to-frame visual odometry without learning (OpenCV), for one camera and a source of scale that it states.
 
-    A step that fails (too few matches, no consistent motion, no scale) repeats the motion before it and is counted in
-    `failures`, out of `steps`: never silent. When the matches move less than `min_parallax` after a pure rotation has
-    been taken off them, the step is that rotation: a camera at rest yields no random directions. Stereo, whose depths
-    tell a slow step from a rotation, takes off that of the whole motion.
+    A step that fails (too few matches, no consistent motion, no scale) repeats the motion before it and is not
+    `tracked`: never silent. When the matches move less than `min_parallax` after a pure rotation has been taken off
+    them, the step is that rotation: a camera at rest yields no random directions. Stereo, whose depths tell a slow step
+    from a rotation, takes off that of the whole motion.
 
     Args:
         features: "fast_lk" tracks FAST corners, the best of each grid cell by Shi and Tomasi's score, with pyramidal
@@ -72,11 +72,10 @@ class ClassicOdometry(Model):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K")  # an instance adds what its source of scale reads
-    gives: ClassVar[tuple[str, ...]] = ("prev_T_cam",)
+    gives: ClassVar[tuple[str, ...]] = ("prev_T_cam", "tracked")
     baseline = "classic"
     turns: ClassVar[bool] = True  # whether stereo may turn the motion that the epipolar lines tell
     step: Tensor
-    failures: int
 
     def __init__(
         self,
@@ -100,8 +99,6 @@ class ClassicOdometry(Model):
         self.threshold = threshold if threshold is not None else THRESHOLDS[features]
         self.min_parallax = min_parallax
         self.register_buffer("step", torch.tensor(math.nan if step is None else step))
-        self.steps = 0  # since construction
-        self.failures = 0  # of those
         self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE[scale])
         if scale != "constant":  # there is nothing to learn, and no training recordings are asked for
             self.__dict__["fit"] = super().fit
@@ -146,22 +143,24 @@ class ClassicOdometry(Model):
         motions = torch.eye(4).expand(len(clips), 4, 4) if before is None else before.reshape(-1, 4, 4)
         before_each = motions.double().cpu().numpy()
         rows = [self._clip(clip, before_each[row], row) for row, clip in enumerate(clips)]
-        prev_T_cam = torch.from_numpy(np.stack(rows)).to(sample.image)
-        return {"prev_T_cam": prev_T_cam if batched else prev_T_cam[0]}
+        prev_T_cam = torch.from_numpy(np.stack([steps for steps, _ in rows])).to(sample.image)
+        tracked = torch.from_numpy(np.stack([told for _, told in rows])).to(sample.image.device)
+        return {"prev_T_cam": prev_T_cam if batched else prev_T_cam[0], "tracked": tracked if batched else tracked[0]}
 
-    def _clip(self, clip: Sample, before: Float64[ndarray, "4 4"], row: int) -> Float64[ndarray, "m 4 4"]:
-        """`prev_T_cam` of every view of a clip but the first; `row` is its place in the batch."""
+    def _clip(
+        self, clip: Sample, before: Float64[ndarray, "4 4"], row: int
+    ) -> tuple[Float64[ndarray, "m 4 4"], Bool[ndarray, "m"]]:
+        """`prev_T_cam` and `tracked` of every view of a clip but the first; `row` is its place in the batch."""
         cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator: same clip, same motion
-        found = np.empty((clip.image.shape[0] - 1, 4, 4))
+        found, tracked = np.empty((len(clip.image) - 1, 4, 4)), np.empty(len(clip.image) - 1, dtype=bool)
         views = self._views(clip)
         prev = next(views)
         for index, cam in enumerate(views):
             cam_T_prev = self._step(prev, cam, two_view.inverse(before))
-            self.steps += 1
-            self.failures += cam_T_prev is None
+            tracked[index] = cam_T_prev is not None
             before = before if cam_T_prev is None else two_view.inverse(cam_T_prev)
             found[index], prev = before, cam
-        return found
+        return found, tracked
 
     def _views(self, clip: Sample) -> Iterator[Frame]:
         """The views of one clip (no batch axis), one at a time, as arrays."""

@@ -57,7 +57,9 @@ class GyroClassic(ClassicOdometry):
             self._seen, self._at_rest = {}, {}
         return super()._predict(sample, before)
 
-    def _clip(self, clip: Sample, before: Float64[ndarray, "4 4"], row: int) -> Float64[ndarray, "m 4 4"]:
+    def _clip(
+        self, clip: Sample, before: Float64[ndarray, "4 4"], row: int
+    ) -> tuple[Float64[ndarray, "m 4 4"], Bool[ndarray, "m"]]:
         """Go by the memory of the clip's row."""
         self._row = row
         return super()._clip(clip, before, row)

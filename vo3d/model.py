@@ -18,6 +18,7 @@ class Prediction(TypedDict, total=False):
     """The keys that methods may give; metrics follow these keys, not the method's name. Units as in `Sample`."""
 
     prev_T_cam: Tensor  # *b s-1 4 4: pose of each view in the frame of the one before
+    tracked: Tensor  # *b s-1, bool: whether the images told the step; one that they did not is a guess
     world_T_cam: Tensor  # *b s 4 4, in the scene's world, never merely relative to a window
     depth: Tensor  # *b s h w, 0 = none; of a reference and its sources: s = 1, the reference
     confidence: Tensor  # *b s h w, in [0, 1]
@@ -118,7 +119,7 @@ class Model(nn.Module, ABC):
     - `published`: the checkpoints of others that `vo3d.formats.weights` can load into it;
     - `baseline`: the short name of a method that others are measured against, for `--baselines`;
     - `scale_source`: words that say where its metres come from;
-    - `failures`: how many steps could not be told so far; None where it does not count them.
+    - `metric`: whether its lengths are metres; else they are in a unit that it chose.
 
     A model that gives `log_variance` may carry a buffer `variance_scale`, the factors on its variances of metres and of
     radians, 1 when fresh: `forward` and `predict` multiply (`vo3d.layers.uncertainty`), the loss never reads it. At the
@@ -135,7 +136,7 @@ class Model(nn.Module, ABC):
     published: ClassVar[Mapping[str, Any]] = {}
     baseline: ClassVar[str] = ""
     scale_source: str = "network (learned)"
-    failures: int | None = None
+    metric: bool = True
 
     progress: float = 0.0
     """Share of the training that is done, set by the learner; 0 where the end of the training is not known.

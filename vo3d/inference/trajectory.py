@@ -1,7 +1,7 @@
 """The trajectory that a model gives of a recording: out of steps, of poses, or of a map."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -32,7 +32,7 @@ class Track:
     sizes: Sequence[tuple[int, int]]  # rows and columns of the images, each once
     seconds: float  # of the model's work
     deviations: Float64[Tensor, "n 6"] | None = None  # of poses in a known world, see `deviations_of`
-    failed_steps: int | None = None  # where the model counts them
+    tracked: Bool[Tensor, " m"] | None = None  # steps that the images told; None where the model does not say
 
 
 def track(
@@ -53,14 +53,9 @@ def track(
         Vo3dError: as `vo3d.inference.loop.answers`; a pose is none; or steps between windows are missing.
         TypeError: there is not one step a frame but the first, or one pose a frame: a defect of the model.
     """
-    before = model.failures
     if isinstance(model, Mapper):
-        found = _mapped(model, recording, device, advance)
-    else:
-        found = _predicted(model, recording, windows, device, advance)
-    if before is None or model.failures is None:
-        return found
-    return replace(found, failed_steps=model.failures - before)
+        return _mapped(model, recording, device, advance)
+    return _predicted(model, recording, windows, device, advance)
 
 
 def _predicted(
@@ -75,6 +70,7 @@ def _predicted(
     poses: list[Tensor] = []
     times: list[Tensor] = []
     deviations: list[Tensor] = []
+    tracked: list[Tensor] = []
     sizes: dict[tuple[int, int], None] = {}
     seconds = 0.0
     for answer in answers(model, recording, windows, device=device):
@@ -84,6 +80,8 @@ def _predicted(
             times.append(answer.sample.time[counted])
         if key == "world_T_cam" and "log_variance" in model.gives:
             deviations.append(deviations_of(model, answer))
+        if key == "prev_T_cam" and "tracked" in model.gives:
+            tracked.append(answer.prediction["tracked"][0][steps_of(answer)])
         seconds += answer.seconds
         sizes[answer.sample.image.shape[-2], answer.sample.image.shape[-1]] = None
         advance(len(counted))
@@ -94,6 +92,7 @@ def _predicted(
         sizes=[*sizes],
         seconds=seconds,
         deviations=torch.cat(deviations) if deviations else None,
+        tracked=torch.cat(tracked) if tracked else None,
     )
 
 
@@ -116,8 +115,7 @@ def poses_of(model: Model, key: str, answer: Answer) -> Float64[Tensor, "n 4 4"]
 
     Raises TypeError where there is not one step a frame but the first, or one pose a frame: a defect of the model.
     """
-    counted = list(answer.frames.counted)
-    rows = counted if key == "world_T_cam" else [view - 1 for view in counted if answer.frames.views[view] > 0]
+    rows = list(answer.frames.counted) if key == "world_T_cam" else steps_of(answer)
     given: Tensor = answer.prediction[key][0].double()  # type: ignore[literal-required]
     expected = len(answer.frames.views) - (key == "prev_T_cam")
     if len(given) != expected:
@@ -126,6 +124,11 @@ def poses_of(model: Model, key: str, answer: Answer) -> Float64[Tensor, "n 4 4"]
             f"{answer.sample.scene}: expected {expected}"
         )
     return given[rows]
+
+
+def steps_of(answer: Answer) -> list[int]:
+    """List the rows of a window's steps that lead to the views that count; none leads to the first of a recording."""
+    return [view - 1 for view in answer.frames.counted if answer.frames.views[view] > 0]
 
 
 def deviations_of(model: Model, answer: Answer) -> Float64[Tensor, "n 6"]:

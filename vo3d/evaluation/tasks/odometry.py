@@ -38,8 +38,8 @@ class Odometry(Task):
     frames has an estimate. A recording without ground truth gets its trajectory, and no metrics.
 
     `fps` counts frames per second of wall time without the reading of the frames; `frame_seconds` is the median time
-    between frames, None where the recording has no times; a model that counts the steps it could not tell has them
-    under `failed_steps`.
+    between frames, None where the recording has no times; of a model that says which steps it could not tell, their
+    number is `failed_steps`.
 
     Args:
         alignment: What is fitted to the truth before the errors are taken, see `vo3d.geometry.trajectory.align`.
@@ -52,6 +52,7 @@ class Odometry(Task):
 
     name = "odometry"
     keys = KEYS
+    reads = ("tracked",)
     must_agree = (
         "task",
         "dataset",
@@ -180,8 +181,8 @@ class Odometry(Task):
         write_trajectory(out / "trajectories" / file, estimate, "kitti")
         seconds = None if found.time is None else found.time.diff().median().item()
         metrics: Metrics = {"fps": len(recording) / found.seconds, "frame_seconds": seconds}
-        if found.failed_steps is not None:
-            metrics["failed_steps"] = found.failed_steps
+        if found.tracked is not None:
+            metrics["failed_steps"] = int((~found.tracked).sum())
         truth = recording.poses()
         if truth is not None:
             reference = start_at_identity(truth)
