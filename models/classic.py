@@ -1,15 +1,17 @@
 """The survey's classic pipeline: calibrated features, RANSAC on the essential matrix, motion, a stated scale."""
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Integer, Shaped, UInt8
+from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
@@ -17,25 +19,16 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.geometry.grey import grey_image
 from vo3d.geometry.preintegration import Preintegration
-from vo3d.model import Model, Prediction
+from vo3d.mapping.features import Features, Grey, Pixels, match, track
+from vo3d.mapping.key_frames import KeyFrameTracker
+from vo3d.model import Model, Prediction, check_continues
 from vo3d.recording import Recording, known_steps
 from vo3d.sample import Sample
 
-Features = Literal["fast_lk", "orb", "sift"]
-Scale = Literal["stereo", "height", "constant", "true"]
-Grey = UInt8[ndarray, "h w"]
-Pixels = Float32[ndarray, "n 2"]
-Descriptors = Shaped[ndarray, "n d"]
+Scale = Literal["stereo", "height", "relative", "constant", "true"]
 
-NEEDS_OF_SCALE = {"stereo": ("right", "left_T_right"), "height": (), "constant": (), "true": ("world_T_cam",)}
+NEEDS_OF_SCALE = {"stereo": ("right", "left_T_right"), "true": ("world_T_cam",)}
 THRESHOLDS = {"fast_lk": 0.5, "orb": 1.0, "sift": 0.5}  # pixels; ORB's corners are whole pixels of a pyramid
-WINDOW = (15, 15)  # of Lucas-Kanade, pixels
-LEVELS = 4  # of its pyramid, above the image itself
-RETURN_WITHIN = 0.5  # pixels: a point tracked there and back must arrive where it started
-FAST_THRESHOLD = 7  # grey levels
-MIN_EIGENVALUE = 1e-4  # of the structure tensor, image in [0, 1]: below it a corner cannot be tracked
-CROWD = 20  # key points detected for each one wanted, before they are thinned out evenly
-LOWE_RATIO = 0.8
 
 
 @dataclass(frozen=True)
@@ -62,13 +55,16 @@ class ClassicOdometry(Model):
         features: "fast_lk" tracks FAST corners, the best of each grid cell by Shi and Tomasi's score, with pyramidal
             Lucas-Kanade there and back; "orb" and "sift" match descriptors with Lowe's ratio and a mutual check.
         scale: Where the length of a step comes from. "stereo": points triangulated with the right image and its
-            baseline; "height": the ground below a camera of known height; "constant": `step`; "true": the ground
-            truth, one length a step, which no fair comparison with other sources may hide (see `scale_source`).
+            baseline; "height": the ground below a camera of known height; "relative": points triangulated before, from
+            key frame to key frame (`vo3d.mapping.key_frames`), in a unit of which the first such length is 1;
+            "constant": `step`; "true": the ground truth, one length a step, which no fair comparison with other
+            sources may hide (see `scale_source`).
         camera_height: Metres above the ground, for "height".
         step: Metres a step, for "constant"; `fit` sets it to the mean of training recordings.
         num_features: Corners that are looked for in an image.
         threshold: Distance of an inlier from its epipolar line, pixels; None takes `THRESHOLDS` of the features.
         min_parallax: Median, pixels, below which a step counts as a rotation alone.
+        bundle: Key frames, 3 or more, whose poses are adjusted together with their points, for "relative"; 0: none.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("image", "K")  # an instance adds what its source of scale reads
@@ -80,12 +76,13 @@ class ClassicOdometry(Model):
     def __init__(
         self,
         features: Features = "fast_lk",
-        scale: Literal["stereo", "height", "constant", "true", True] = "constant",
+        scale: Literal["stereo", "height", "relative", "constant", "true", True] = "constant",
         camera_height: float = 1.65,
         step: float | None = None,
         num_features: int = 800,
         threshold: float | None = None,
         min_parallax: float = 0.3,
+        bundle: int = 0,
     ) -> None:
         super().__init__()
         scale = "true" if scale is True else scale  # YAML reads the word without quotes as a truth value
@@ -98,8 +95,14 @@ class ClassicOdometry(Model):
         self.num_features = num_features
         self.threshold = threshold if threshold is not None else THRESHOLDS[features]
         self.min_parallax = min_parallax
+        if scale == "relative" and features != "fast_lk":
+            raise Vo3dError(f"scale='relative' tracks corners, and features is {features!r}: expected 'fast_lk'")
+        if bundle < 0 or 0 < bundle < 3:
+            raise Vo3dError(f"bundle={bundle}: expected 3 key frames or more, or 0 for none")
+        self.bundle = bundle
+        self.metric = scale != "relative"
         self.register_buffer("step", torch.tensor(math.nan if step is None else step))
-        self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE[scale])
+        self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE.get(scale, ()))
         if scale != "constant":  # there is nothing to learn, and no training recordings are asked for
             self.__dict__["fit"] = super().fit
 
@@ -109,6 +112,7 @@ class ClassicOdometry(Model):
         return {
             "stereo": "stereo baseline",
             "height": f"camera height {self.camera_height:g} m",
+            "relative": "first key frames (1 unit), carried on by triangulated points",
             "constant": f"constant step {self.step.item():.3g} m",
             "true": "ground truth",
         }[self.scale]
@@ -119,6 +123,8 @@ class ClassicOdometry(Model):
 
     def forward(self, sample: Sample) -> Prediction:
         """The steps of each clip on its own."""
+        if self.scale == "relative":
+            return next(self._carried([sample]))
         return self._predict(sample, None)
 
     def loss(self, prediction: Prediction, sample: Sample) -> dict[str, Tensor]:
@@ -126,13 +132,49 @@ class ClassicOdometry(Model):
         raise Vo3dError("ClassicOdometry has no parameters to train: evaluate it instead")
 
     def stream(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """The steps of clip after clip; a failed first step repeats the last one of the clip before."""
+        """The steps of clip after clip; a failed first step repeats the last one of the clip before.
+
+        With a relative scale the first clips are answered when the camera has moved enough to tell their lengths.
+        """
+        if self.scale == "relative":
+            yield from self._carried(samples)
+            return
         before: Tensor | None = None
         for sample in samples:
             prediction = self._predict(sample, before)
             if prediction["prev_T_cam"].shape[-3] > 0:
                 before = prediction["prev_T_cam"][..., -1, :, :]
             yield prediction
+
+    def _carried(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
+        """The steps of clip after clip, with lengths that are carried on by points; each when its poses are settled."""
+        trackers: list[KeyFrameTracker] = []
+        waiting: deque[tuple[Sample, int]] = deque()  # clips, and the number of their first frame
+        last: Tensor | None = None
+
+        def settled(all_of_them: bool) -> Iterator[Prediction]:
+            while waiting and (
+                all_of_them or waiting[0][1] + waiting[0][0].image.shape[-4] <= min(one.settled for one in trackers)
+            ):
+                yield _steps_of(trackers, *waiting.popleft())
+
+        for sample in samples:
+            last = check_continues(sample, last)
+            clips = (
+                [sample.map(itemgetter(row)) for row in range(len(sample.image))]
+                if sample.image.ndim == 5
+                else [sample]
+            )
+            trackers = trackers or [
+                KeyFrameTracker(self.num_features, self.threshold, self.min_parallax, self.bundle) for _ in clips
+            ]
+            begun = len(trackers[0].poses) > 0
+            waiting.append((sample, max(0, len(trackers[0].poses) - 1)))
+            for tracker, clip in zip(trackers, clips, strict=True):
+                for frame in islice(self._views(clip), begun, None):
+                    tracker.add(frame.image, frame.K)
+            yield from settled(False)
+        yield from settled(True)
 
     def _predict(self, sample: Sample, before: Tensor | None) -> Prediction:
         """Steps of a batch of clips (or of one without a batch axis); `before` (*b 4 4) is each one's step before."""
@@ -268,69 +310,14 @@ class ClassicOdometry(Model):
         return two_view.fit_metric_motion(*args, turns=self.turns)
 
 
-def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, Pixels]:
-    """Pixels of `prev` and the pixels of `cam` that show the same points."""
-    if features == "fast_lk":
-        corners = grid_corners(prev, num)
-        moved, good = track(prev, cam, corners)
-        return corners[good], moved[good]
-    (points, described), (others, described_too) = (describe(image, features, num) for image in (prev, cam))
-    if len(points) < 2 or len(others) < 2:  # Lowe's ratio needs a second best
-        return points[:0], others[:0]
-    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if features == "orb" else cv2.NORM_L2)
-    back = {best.queryIdx: best.trainIdx for best in matcher.match(described_too, described)}
-    pairs = [
-        (best.queryIdx, best.trainIdx)
-        for best, second in matcher.knnMatch(described, described_too, 2)
-        if best.distance < LOWE_RATIO * second.distance and back[best.trainIdx] == best.queryIdx
-    ]
-    index = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-    return points[index[:, 0]], others[index[:, 1]]
-
-
-def describe(image: Grey, features: Features, num: int) -> tuple[Pixels, Descriptors]:
-    """Key points of ORB or SIFT, spread over the image, with their descriptors."""
-    detector: cv2.Feature2D = (
-        cv2.ORB.create(CROWD * num, edgeThreshold=16, fastThreshold=FAST_THRESHOLD)
-        if features == "orb"
-        else cv2.SIFT.create(CROWD * num, contrastThreshold=0.02)
-    )
-    points = detector.detect(image)
-    pixels = np.array(cv2.KeyPoint.convert(points), np.float32).reshape(-1, 2)
-    chosen = best_of_cells(pixels, np.array([point.response for point in points]), image.shape, num)
-    points, described = detector.compute(image, [points[index] for index in chosen])
-    if described is None:  # so OpenCV says that there is nothing to describe
-        return np.empty((0, 2), np.float32), np.empty((0, detector.descriptorSize()), np.float32)
-    return np.array(cv2.KeyPoint.convert(points), np.float32).reshape(-1, 2), described
-
-
-def grid_corners(image: Grey, num: int) -> Pixels:
-    """FAST corners spread over the image: in each cell of a grid the one with the best Shi-Tomasi score."""
-    corners = cv2.FastFeatureDetector.create(FAST_THRESHOLD).detect(image)
-    pixels = np.array(cv2.KeyPoint.convert(corners), np.float32).reshape(-1, 2)
-    x, y = pixels.astype(np.intp).T
-    score = cv2.cornerMinEigenVal(image, 5)[y, x]
-    pixels, score = pixels[score > MIN_EIGENVALUE], score[score > MIN_EIGENVALUE]
-    return pixels[best_of_cells(pixels, score, image.shape, num)]  # type: ignore[no-any-return]
-
-
-def best_of_cells(
-    pixels: Pixels, score: Float[ndarray, "n"], shape: tuple[int, ...], num: int
-) -> Integer[ndarray, "m"]:
-    """Indices of the best of `pixels` in each of about `num` square cells of an image of `shape` (height, width)."""
-    cell = max(4.0, math.sqrt(shape[0] * shape[1] / num))
-    column, row = (pixels // cell).astype(np.intp).T
-    order = np.argsort(-score, kind="stable")
-    _, first = np.unique((row * shape[1] + column)[order], return_index=True)
-    return order[first]
-
-
-def track(a: Grey, b: Grey, pixels: Pixels) -> tuple[Pixels, Bool[ndarray, "n"]]:
-    """Find where `pixels` of image a are in image b, and which of them Lucas-Kanade finds there and back."""
-    if len(pixels) == 0:
-        return pixels, np.zeros(0, dtype=bool)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(a, b, pixels, np.empty_like(pixels), winSize=WINDOW, maxLevel=LEVELS)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(b, a, moved, np.empty_like(pixels), winSize=WINDOW, maxLevel=LEVELS)
-    inside = (moved >= 0).all(1) & (moved <= np.array(b.shape[::-1]) - 1).all(1)
-    returned = np.linalg.norm(back - pixels, axis=1) < RETURN_WITHIN
-    return moved, (found.ravel() > 0) & (found_back.ravel() > 0) & inside & returned
+def _steps_of(trackers: Sequence[KeyFrameTracker], sample: Sample, first: int) -> Prediction:
+    """The steps of a clip that begins with the frame `first` of what the trackers follow."""
+    batched = sample.image.ndim == 5
+    stop = first + sample.image.shape[-4]
+    rows = []
+    for tracker in trackers:
+        poses = np.stack(tracker.poses[first:stop])
+        rows.append(np.linalg.inv(poses[:-1]) @ poses[1:])
+    prev_T_cam = torch.from_numpy(np.stack(rows)).to(sample.image)
+    told = torch.tensor([tracker.told[first + 1 : stop] for tracker in trackers], device=sample.image.device)
+    return {"prev_T_cam": prev_T_cam if batched else prev_T_cam[0], "tracked": told if batched else told[0]}

@@ -38,7 +38,7 @@ ROWS = (
         "configs",
     ),
     ("layers", "losses", "optim", "formats", "metrics", "world"),
-    ("fusion", "retrieval", "report"),
+    ("fusion", "mapping", "retrieval", "report"),
     ("models", "datasets"),
     ("settings",),
     ("inference",),
