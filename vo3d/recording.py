@@ -30,6 +30,7 @@ class Recording(ABC):
     metric: bool = True  # whether lengths are metres; else they are in a unit that nobody told, and samples keep it
     first_frame: int = 0  # number of frame 0 in the source; more in an excerpt
     notes: Sequence[str] = ()  # one line each: what was chosen, left out or looks wrong when it was opened
+    camera: str = ""  # says where K comes from: "given", "calib.txt", "guessed: ..."
 
     @property
     def frames(self) -> Sequence[int]:

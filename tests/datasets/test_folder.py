@@ -108,8 +108,8 @@ def test_a_trajectory_of_another_length_is_refused(folder: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "give either intrinsics"),
-        ({"intrinsics": INTRINSICS, "field_of_view": 90.0}, "give either intrinsics"),
+        ({}, r"nothing tells its camera: give intrinsics \(fx"),
+        ({"intrinsics": INTRINSICS, "field_of_view": 90.0}, "intrinsics, field_of_view are given: expected one"),
         ({"field_of_view": 180.0}, "expected degrees between 0 and 180"),
         ({"intrinsics": (0.0, 50.0, 30.0, 20.0)}, "expected fx, fy > 0"),
         ({"intrinsics": INTRINSICS, "fps": 0.0}, "fps is 0"),

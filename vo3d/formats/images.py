@@ -21,6 +21,7 @@ from vo3d.formats.image_headers import (
     JPEG_SCAN,
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
+    exif_focal,
     exif_orientation,
     exif_position,
     grey_png,
@@ -82,6 +83,15 @@ def image_position(path: Path) -> tuple[float, float] | None:
     """
     with _mapped(path) as content:
         return exif_position(content)
+
+
+def image_focal(path: Path) -> tuple[float, str] | None:
+    """Return the focal length in pixels, and in words, as the EXIF header of an image says; None where it does not.
+
+    Raises Vo3dError when there is no such file.
+    """
+    with _mapped(path) as content:
+        return exif_focal(content)
 
 
 def orientation_notes(paths: Sequence[Path]) -> list[str]:
