@@ -34,7 +34,8 @@ class ImageFolder(ClipDataset):
     Arguments:
         source: the folder, or the video file.
         intrinsics: fx, fy, cx, cy in pixels of the original images; the centre of the top-left pixel is (0, 0). They
-            are for the pixels as they are stored: an EXIF orientation is ignored.
+            are for the pixels as they are stored: an EXIF orientation is ignored. Videos that say so are turned upright
+            whatever is given, as players and OpenCV do: all that is said of the camera is for what they show.
         field_of_view: horizontal, degrees; instead of `intrinsics`, for square pixels and a centred camera. Photographs
             are turned upright first, as EXIF says.
         focal: focal length in pixels of the original images, upright; otherwise as `field_of_view`.
@@ -43,7 +44,7 @@ class ImageFolder(ClipDataset):
         guess: where none of these is given, take the focal length that the EXIF header of the first image states, or
             else guess it: 1.2 times the longer side of the image, as COLMAP does (`default_focal_length_factor`).
             `Recording.camera` says which it was.
-        fps: frames a second, for `time`. None: what a video says of itself; a folder has no time then.
+        fps: frames a second, for `time`. None: the time stamps of a video's frames; a folder has no time then.
         frames: first and last (exclusive) frame to take; without it, all.
         trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
         trajectory_format: "auto" tells it from the file; one with time stamps also gives `time` where there is no fps.
@@ -169,8 +170,11 @@ class FolderRecording(FileRecording):
                     f"{camera}: has a lens, which is not undone in stereo pairs and in images with flow or masks: "
                     "undistort the images first"
                 )
-        fps = fps or self._source.fps
-        self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
+        self.notes = [*self.notes, *self._source.notes]
+        if fps is None and self._source.time is not None:
+            self._time = self._source.time[self.first_frame : last]
+        elif (rate := fps or self._source.fps) is not None:
+            self._time = torch.arange(self.first_frame, last, dtype=torch.float64) / rate
         if trajectory is not None:
             truth = read_camera_path(trajectory, trajectory_format)
             if len(truth) != total:

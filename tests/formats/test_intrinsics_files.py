@@ -167,7 +167,7 @@ def test_one_of_several_cameras_is_chosen_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds 0 numbers: expected intrinsics: four numbers"),
+        ("", "holds 0 numbers: expected intrinsics: fx fy cx cy"),
         ("500 505 320", "holds 3 numbers"),
         ("500 505 3.2.0 241", "expected numbers"),
         ("-500 505 320 241", "no matrix of a pinhole"),

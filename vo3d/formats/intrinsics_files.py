@@ -27,10 +27,7 @@ from vo3d.geometry.distortion import NUM_COEFFICIENTS, LensModel
 Size = tuple[int, int]  # height, width
 Lens = tuple[LensModel, tuple[float, ...]]
 
-FORMS = (
-    "intrinsics: four numbers fx fy cx cy (and k1 k2 p1 p2 ... of a lens), a matrix K, or a file of OpenCV, ROS, "
-    "Kalibr, EuRoC, KITTI (calib.txt), COLMAP (cameras.txt), ORB-SLAM or NeRF (transforms.json)"
-)
+FORMS = "intrinsics: fx fy cx cy, a matrix K, or a file of OpenCV, ROS, Kalibr, EuRoC, KITTI, COLMAP, ORB-SLAM or NeRF"
 LENS_WORDS: dict[str, LensModel] = {  # names of OpenCV's two models, in small letters
     **dict.fromkeys(("plumb_bob", "rational_polynomial", "radtan", "radial-tangential", "pinhole"), "radtan"),
     **dict.fromkeys(("equidistant", "fisheye", "kannalabrandt8"), "equidistant"),
@@ -171,7 +168,7 @@ def _content(path: Path, text: str) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # too long a number, too deep
-        raise Vo3dError(f"{path}: not YAML ({shown(' '.join(str(error).split()))}); expected {FORMS}") from error
+        raise Vo3dError(f"{path}: not YAML ({shown(' '.join(str(error).split()), 80)}); expected {FORMS}") from error
     if not isinstance(content, dict):
         raise Vo3dError(f"{path}: holds no intrinsics: expected {FORMS}")
     return content
