@@ -7,8 +7,8 @@ from typing import Any
 
 from vo3d.errors import Vo3dError
 from vo3d.every_nth import EveryNth
-from vo3d.recording import Layout, MultiViewScene, Recording, SequenceLayout
-from vo3d.settings.discovery import known_layouts, known_sequence_layouts
+from vo3d.recording import Layout, LiveFrames, MultiViewScene, Recording, SequenceLayout
+from vo3d.settings.discovery import known_layouts, known_live_layouts, known_sequence_layouts
 
 MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, that of MVSNet's published results
 
@@ -65,7 +65,26 @@ def open_sequence(
     return layout, opened if every is None else EveryNth(opened, every)
 
 
-def _check_options(path: Path, words: str, opens: Callable[..., Recording], given: Mapping[str, Any]) -> set[str]:
+def open_live(source: str | Path, options: Mapping[str, Any]) -> LiveFrames:
+    """Open frames that are still being made: a folder of images that grows, or `camera:0`, the first webcam.
+
+    The options are those of the camera, as for a folder of images, and `size`; of a folder also `every` and `idle`, the
+    seconds without a new image after which it is over. Those that are None are left out.
+
+    Raises Vo3dError when there is no such place, or it has no use for an option.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    layouts = known_live_layouts()
+    layout = next((one for one in layouts if one.recognises(str(source))), None)
+    if layout is None:
+        raise Vo3dError(
+            f"{source}: no frames that are being made: expected {' or '.join(one.words for one in layouts)}"
+        )
+    _check_options(source, layout.words, layout.frames, given)
+    return layout.frames(str(source), **given)
+
+
+def _check_options(path: Path | str, words: str, opens: Callable[..., object], given: Mapping[str, Any]) -> set[str]:
     """Return the options that a layout takes; raise Vo3dError where others are given."""
     known = {*inspect.signature(opens).parameters}
     if strange := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
