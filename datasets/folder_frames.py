@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vo3d.datasets.resize import Size, resize_image
 from vo3d.datasets.views import image_files, read_views
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.candidates import check_stems, visible_paths
 from vo3d.formats.images import IMAGE_SUFFIXES, image_size, rgb_of
 from vo3d.formats.mp4 import is_whole_mp4
@@ -23,6 +23,9 @@ TWINS = (  # names of the folders of stereo rigs
 SAME_TIME = 1e-4  # seconds between two readings of one stamp
 BACK = (0, 16, 256, 10**9)  # frames before the one that is looked for, from where on it is looked for
 UNEVEN = 1.5  # times the median time between frames, from where on a rate is called variable
+
+UNREAD = (".heic", ".heif", ".avif", ".dng", ".cr2", ".nef", ".arw")  # images of telephones and cameras
+CONVERT = "which OpenCV does not read: convert to JPEG, or take images in that format (iPhone: Most Compatible)"
 
 
 class FolderImages:
@@ -36,10 +39,14 @@ class FolderImages:
         if not folder.exists():
             raise Vo3dError(f"{folder}: no such folder or video file")
         self.files = [folder] if folder.is_file() else image_files(folder)
+        strange = [] if folder.is_file() else image_files(folder, UNREAD)
         if not self.files:
             _check_twins(folder)
+            if strange:
+                raise Vo3dError(f"{folder}: holds {first_few((path.name for path in strange), 2)}, {CONVERT}")
             raise Vo3dError(f"{folder}: holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
         check_stems(self.files)
+        self.notes = [f"{len(strange)} images are left out ({strange[0].name}), {CONVERT}"] if strange else []
         self.upright = upright
         self.size = image_size(self.files[0], upright=upright)
 
@@ -220,6 +227,8 @@ def _video_notes(gaps: Float64[Tensor, " m"], fps: float | None, turned: int, si
 
 def open_frames(source: Path, frames: tuple[int, int] | None, *, upright: bool) -> FolderImages | Video:
     """Return the images of a folder, a single image, or the frames of a video."""
+    if source.is_file() and source.suffix.lower() in UNREAD:
+        raise Vo3dError(f"{source}: is an image {CONVERT}")
     # OpenCV would read 000007.png as a video of all images that are numbered from there on
     is_video = source.is_file() and source.suffix.lower() not in IMAGE_SUFFIXES
     return Video(source, frames) if is_video else FolderImages(source, upright=upright)

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, fit_to_images, pinhole, undo_lens
-from vo3d.datasets.resize import Size
+from vo3d.datasets.resize import Size, is_resized
 from vo3d.errors import Vo3dError, first_few
 from vo3d.formats.images import image_focal
 from vo3d.formats.intrinsics_files import read_intrinsics
@@ -53,6 +53,11 @@ class GivenCamera:
         if self.camera is not None:
             found = read_intrinsics(self.camera, size)
             file = Path(self.camera).name
+            if found.size and not files and is_resized((width, height), found.size) and width != height:
+                raise Vo3dError(
+                    f"{self.camera}: is for {found.size[1]}x{found.size[0]} pixels, but the frames of {source} are "
+                    f"{width}x{height}, as they are shown: expected K for frames that are turned alike"
+                )
             stored = StoredCamera(name=str(self.camera), size=found.size or size, K=found.K, lens=found.lens)
             (stored,), notes = fit_to_images([stored], [Path(source)], [size])
             words = f"{file}, fx {stored.K[0, 0]:,.5g}" + (", its lens undone" if found.lens else "")

@@ -131,6 +131,17 @@ def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
         ImageFolder(tmp_path / "gone", intrinsics=INTRINSICS)
 
 
+def test_images_that_opencv_does_not_read_are_told(folder: Path, tmp_path: Path) -> None:
+    (folder / "IMG_1.HEIC").write_bytes(b"of a telephone")
+    assert FolderRecording(folder, intrinsics=INTRINSICS).notes[-1].startswith("1 images are left out (IMG_1.HEIC)")
+    (tmp_path / "phone").mkdir()
+    lone = (folder / "IMG_1.HEIC").rename(tmp_path / "phone" / "IMG_1.HEIC")
+    for source in (lone, lone.parent):
+        with pytest.raises(Vo3dError, match="which OpenCV does not read: convert to JPEG") as caught:
+            FolderRecording(source, intrinsics=INTRINSICS)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_or_odd_image_is_named(folder: Path) -> None:
     content = (folder / "frame7.png").read_bytes()
     (folder / "frame7.png").write_bytes(content[:-30])

@@ -73,6 +73,17 @@ def test_frames_come_upright_and_k_is_for_them(degrees: int, tmp_path: Path) -> 
     assert torch.equal(given.clip([7]).image, sample.image)
 
 
+def test_a_file_for_frames_that_are_not_turned_is_refused(tmp_path: Path) -> None:
+    path = set_turn(write_mp4(tmp_path / "a.mp4"), 90)
+    (tmp_path / "cameras.txt").write_text(f"1 PINHOLE {W} {H} 50 50 32 24\n")
+    with pytest.raises(Vo3dError, match=r"cameras\.txt: is for 64x48 pixels, but the frames of .*a\.mp4 are 48x64"):
+        FolderRecording(path, camera=str(tmp_path / "cameras.txt"))
+    (tmp_path / "cameras.txt").write_text(f"1 PINHOLE {2 * H} {2 * W} 100 100 48 64\n")
+    K = FolderRecording(path, camera=str(tmp_path / "cameras.txt")).clip([0]).K
+    assert K is not None
+    assert K[0].tolist() == [[50, 0, 23.5], [0, 50, 31.5], [0, 0, 1]]
+
+
 def test_frames_that_were_cut_off_are_left_out(tmp_path: Path) -> None:
     path = cut_beginning(write_mp4(tmp_path / "a.mp4"), 7)
     recording = opened(path)
@@ -90,6 +101,15 @@ def test_a_file_that_was_not_copied_whole_is_refused(tmp_path: Path) -> None:
     assert is_whole_mp4(tmp_path / "a.mp4") is False
     with pytest.raises(Vo3dError, match=r"a\.mp4: is cut off before its end: copy the video again"):
         opened(tmp_path / "a.mp4")
+
+
+def test_a_cut_off_file_without_a_list_of_frames_ends_long_before_its_duration(tmp_path: Path) -> None:
+    path = write_mp4(tmp_path / "a.mkv")  # by its suffix, Matroska
+    assert len(opened(path)) == 30
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(Vo3dError, match=r"a\.mkv: states 30 frames, but only \d+ can be decoded: copy the video again"):
+        opened(path)
 
 
 def test_stamps_that_do_not_ascend_are_told_and_the_rate_is_taken(tmp_path: Path) -> None:

@@ -114,3 +114,15 @@ def test_two_descriptions_are_one_too_many(tmp_path: Path) -> None:
         FolderRecording(tmp_path, focal=50.0, field_of_view=60.0)
     with pytest.raises(Vo3dError, match=r"intrinsics -3, -3, 31\.5, 23\.5: expected fx, fy > 0"):
         FolderRecording(tmp_path, focal=-3.0)
+
+
+@pytest.mark.real
+def test_a_folder_with_its_sensor_yaml_is_what_the_loader_of_euroc_gives(shared_data: Path) -> None:
+    folder = shared_data / "euroc" / "MH_01_easy" / "mav0" / "cam0"
+    plain = FolderRecording(folder / "data", camera=str(folder / "sensor.yaml"), frames=(0, 3))
+    known = open_sequence(folder.parent, {"frames": (0, 3)})[1]
+    one, other = plain.clip([1]), known.clip([1])
+    assert one.K is not None
+    assert other.K is not None
+    assert torch.equal(one.image, other.image)
+    assert torch.equal(one.K, other.K)

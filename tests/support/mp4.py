@@ -14,12 +14,12 @@ STEP, BRIGHTER = 16, 12
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 
-def write_mp4(path: Path, frames: int = 30, *, colour: bool = True) -> Path:
+def write_mp4(path: Path, frames: int = 30) -> Path:
     """Write frames of rising brightness, `STEP` counts a frame and over again after 15; brighter in the left half."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (W, H), colour)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (W, H))
     assert writer.isOpened()
     for number in range(frames):
-        pixels = np.full((H, W, 3) if colour else (H, W), STEP * (number % 15), np.uint8)
+        pixels = np.full((H, W, 3), STEP * (number % 15), np.uint8)
         pixels[:, : W // 2] += BRIGHTER
         writer.write(pixels)
     writer.release()
