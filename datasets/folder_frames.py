@@ -87,10 +87,7 @@ class Video:
         if first is None:
             raise self._unreadable("holds no frame that can be decoded: expected a video, or give a folder of images")
         self.size: Size = (first.shape[1], first.shape[2])
-        self._stamps = [stamp for stamp in _packet_stamps(path) if stamp > self._now() - SAME_TIME]  # not cut off
-        # the packets tell, unless the last of them is not what the last frame is: then all frames are decoded
-        if not self._stamps or not self._grab(len(self._stamps) - 1):
-            self._stamps = self._decoded_stamps()
+        self._stamps = self._frame_stamps()
         self._count = len(self._stamps)
         gaps = torch.tensor(self._stamps, dtype=torch.float64).diff()
         ascending = bool((gaps > 0).all())
@@ -190,11 +187,16 @@ class Video:
         """Return the stamp of the frame that was grabbed last, seconds."""
         return float(self._opened().get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
-    def _decoded_stamps(self) -> list[float]:
-        """Decode all frames for their stamps."""
-        self._capture = None
-        capture, found = self._opened(), []
-        while capture.grab():
+    def _frame_stamps(self) -> list[float]:
+        """Return the stamps of all frames, seconds, once the first was decoded.
+
+        The packets tell them, unless the last of them is not found as a frame: then all frames are decoded.
+        """
+        self._stamps = [stamp for stamp in _packet_stamps(self._path) if stamp > self._now() - SAME_TIME]
+        if self._stamps and self._grab(len(self._stamps) - 1):
+            return self._stamps
+        self._capture, found = None, []
+        while self._opened().grab():
             found.append(self._now())
         self._capture = None
         return found

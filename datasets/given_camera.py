@@ -48,20 +48,9 @@ class GivenCamera:
 
         Raises Vo3dError, which names the source, for numbers that are no camera's or are for images of another shape.
         """
-        height, width = size
-        notes: list[str] = []
         if self.camera is not None:
-            found = read_intrinsics(self.camera, size)
-            file = Path(self.camera).name
-            if found.size and not files and is_resized((width, height), found.size) and width != height:
-                raise Vo3dError(
-                    f"{self.camera}: is for {found.size[1]}x{found.size[0]} pixels, but the frames of {source} are "
-                    f"{width}x{height}, as they are shown: expected K for frames that are turned alike"
-                )
-            stored = StoredCamera(name=str(self.camera), size=found.size or size, K=found.K, lens=found.lens)
-            (stored,), notes = fit_to_images([stored], [Path(source)], [size])
-            words = f"{file}, fx {stored.K[0, 0]:,.5g}" + (", its lens undone" if found.lens else "")
-            return FoundCamera(stored=stored, words=words, notes=notes).checked(source)
+            return _of_file(self.camera, source, size, files)
+        (height, width), notes = size, list[str]()
         cx, cy = (width - 1) / 2, (height - 1) / 2
         if self.intrinsics is not None:
             fx, fy, cx, cy = self.intrinsics
@@ -112,6 +101,20 @@ class FoundCamera:
             return image
         flat = image.reshape(-1, *image.shape[-3:])
         return torch.stack([undo_lens(self.stored, one) for one in flat]).reshape(image.shape)
+
+
+def _of_file(file: str | Path, source: Path | str, size: Size, files: Sequence[Path]) -> FoundCamera:
+    """Find the camera of images of a size in a file."""
+    found, (height, width) = read_intrinsics(file, size), size
+    if found.size and not files and is_resized((width, height), found.size) and width != height:
+        raise Vo3dError(
+            f"{file}: is for {found.size[1]}x{found.size[0]} pixels, but frames of {source} are {width}x{height} as "
+            "they are shown: expected K for frames that are turned alike"
+        )
+    stored = StoredCamera(name=str(file), size=found.size or size, K=found.K, lens=found.lens)
+    (stored,), notes = fit_to_images([stored], [Path(source)], [size])
+    words = f"{Path(file).name}, fx {stored.K[0, 0]:,.5g}" + (", its lens undone" if found.lens else "")
+    return FoundCamera(stored=stored, words=words, notes=notes).checked(source)
 
 
 def _told_or_guessed(size: Size, files: Sequence[Path]) -> tuple[float, str, list[str]]:

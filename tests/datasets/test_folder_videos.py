@@ -76,7 +76,7 @@ def test_frames_come_upright_and_k_is_for_them(degrees: int, tmp_path: Path) -> 
 def test_a_file_for_frames_that_are_not_turned_is_refused(tmp_path: Path) -> None:
     path = set_turn(write_mp4(tmp_path / "a.mp4"), 90)
     (tmp_path / "cameras.txt").write_text(f"1 PINHOLE {W} {H} 50 50 32 24\n")
-    with pytest.raises(Vo3dError, match=r"cameras\.txt: is for 64x48 pixels, but the frames of .*a\.mp4 are 48x64"):
+    with pytest.raises(Vo3dError, match=r"cameras\.txt: is for 64x48 pixels, but frames of .*a\.mp4 are 48x64"):
         FolderRecording(path, camera=str(tmp_path / "cameras.txt"))
     (tmp_path / "cameras.txt").write_text(f"1 PINHOLE {2 * H} {2 * W} 100 100 48 64\n")
     K = FolderRecording(path, camera=str(tmp_path / "cameras.txt")).clip([0]).K
