@@ -196,7 +196,9 @@ class Webcam(LiveFrames):
         self.name = f"camera{number}"
         self._source = f"camera:{number}"
         self._frames = SameCamera(self._source, given, size)
+        level = cv2.utils.logging.setLogLevel(0)  # else each way to open it complains, in many lines
         self._capture = cv2.VideoCapture(number)
+        cv2.utils.logging.setLogLevel(level)
         if not self._capture.isOpened():
             raise Vo3dError(
                 f"{self._source}: no camera that OpenCV can open: plug it in, close what else uses it, or give another "
