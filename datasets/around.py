@@ -20,7 +20,7 @@ class RecordingAround(Recording):
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.name, self.metric, self.first_frame = recording.name, recording.metric, recording.first_frame
-        self.notes = recording.notes
+        self.notes, self.camera = recording.notes, recording.camera
 
     @property
     def frames(self) -> Sequence[int]:

@@ -122,6 +122,7 @@ class ASLRecording(FileRecording):
             self._poses = world_T_body @ body_T_cam
         if imu:
             self._inertial = _steps(home, files, self._time, time_offset, body_T_cam)
+        self.camera = f"{files.calibration(home, camera).name}, {camera}, its lens undone"
         cameras = [one for one in (self._left, self._right) if one is not None]
         odd = [(one.folder.name, one.stored.K, one.stored.size) for one in cameras]
         self.notes = [*notes, *(note for one in cameras for note in one.notes), *camera_notes(odd)]

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from torch import Tensor
 
 from vo3d.datasets.clips import ClipDataset
 from vo3d.datasets.cut import at_size
 from vo3d.datasets.folder_frames import FolderImages, Video, open_frames
 from vo3d.datasets.folder_truth import FolderTruth
-from vo3d.datasets.lenses import camera_notes, check_centre
+from vo3d.datasets.given_camera import GivenCamera
 from vo3d.datasets.resize import Size, resize_image, resize_intrinsics
 from vo3d.datasets.views import FileRecording, given_name, read_camera_path
 from vo3d.errors import Vo3dError
@@ -34,10 +34,17 @@ class ImageFolder(ClipDataset):
     Arguments:
         source: the folder, or the video file.
         intrinsics: fx, fy, cx, cy in pixels of the original images; the centre of the top-left pixel is (0, 0). They
-            are for the pixels as they are stored: an EXIF orientation is ignored.
+            are for the pixels as they are stored: an EXIF orientation is ignored. Videos that say so are turned upright
+            whatever is given, as players and OpenCV do: all that is said of the camera is for what they show.
         field_of_view: horizontal, degrees; instead of `intrinsics`, for square pixels and a centred camera. Photographs
             are turned upright first, as EXIF says.
-        fps: frames a second, for `time`. None: what a video says of itself; a folder has no time then.
+        focal: focal length in pixels of the original images, upright; otherwise as `field_of_view`.
+        camera: a file of intrinsics, or `FILE:NAME` of one camera in it: see `vo3d.formats.intrinsics_files`. Its lens
+            is undone, and K is scaled where the images are resized ones. It is for images as they are stored.
+        guess: where none of these is given, take the focal length that the EXIF header of the first image states, or
+            else guess it: 1.2 times the longer side of the image, as COLMAP does (`default_focal_length_factor`).
+            `Recording.camera` says which it was.
+        fps: frames a second, for `time`. None: the time stamps of a video's frames; a folder has no time then.
         frames: first and last (exclusive) frame to take; without it, all.
         trajectory: file with the true pose of every frame of the source, for `world_T_cam`.
         trajectory_format: "auto" tells it from the file; one with time stamps also gives `time` where there is no fps.
@@ -55,9 +62,10 @@ class ImageFolder(ClipDataset):
             the next; k of `Sample.object_motion` is the largest id in it. Like flow, it wants a frame_stride of 1.
         clip_length, clip_step, frame_stride, segments, transforms, seed: see `ClipDataset`.
 
-    Raises Vo3dError when there is no image, the video cannot be read, neither or both of `intrinsics` and
-    `field_of_view` are given, the trajectory, the right images or the truth have another length or size than the
-    source, or a few pairs that are looked at contradict the baseline (see `vo3d.geometry.stereo.check_pair`).
+    Raises Vo3dError when there is no image, the video cannot be read, the camera is described twice or not at all, a
+    lens is to be undone in images that have truth or are pairs, the trajectory, the right images or the truth have
+    another length or size than the source, or a few pairs that are looked at contradict the baseline (see
+    `vo3d.geometry.stereo.check_pair`).
     """
 
     def __init__(
@@ -66,6 +74,9 @@ class ImageFolder(ClipDataset):
         *,
         intrinsics: tuple[float, float, float, float] | None = None,
         field_of_view: float | None = None,
+        focal: float | None = None,
+        camera: str | None = None,
+        guess: bool = False,
         fps: float | None = None,
         frames: tuple[int, int] | None = None,
         trajectory: str | Path | None = None,
@@ -83,6 +94,9 @@ class ImageFolder(ClipDataset):
             Path(source),
             intrinsics=intrinsics,
             field_of_view=field_of_view,
+            focal=focal,
+            camera=camera,
+            guess=guess,
             fps=fps,
             frames=frames,
             trajectory=None if trajectory is None else Path(trajectory),
@@ -101,7 +115,7 @@ class ImageFolder(ClipDataset):
 class FolderRecording(FileRecording):
     """One folder of images, one image, or one video; arguments and errors as `ImageFolder` says.
 
-    Without `needs_camera`, intrinsics and field_of_view may both be absent: its samples then have no `K`.
+    Without `needs_camera`, nothing need be said of the camera: its samples then have no `K`.
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the source.
     """
 
@@ -111,6 +125,9 @@ class FolderRecording(FileRecording):
         *,
         intrinsics: tuple[float, float, float, float] | None = None,
         field_of_view: float | None = None,
+        focal: float | None = None,
+        camera: str | None = None,
+        guess: bool = False,
         fps: float | None = None,
         frames: tuple[int, int] | None = None,
         trajectory: Path | None = None,
@@ -125,32 +142,39 @@ class FolderRecording(FileRecording):
         needs_camera: bool = True,
     ) -> None:
         super().__init__(Path(given_name(source)).stem if source.is_file() else given_name(source), frames, size)
-        known = [one for one in (intrinsics, field_of_view) if one is not None]
-        if len(known) > 1 or (needs_camera and not known):
-            raise Vo3dError(f"{source}: give either intrinsics (fx, fy, cx, cy) or field_of_view (horizontal, degrees)")
+        given = GivenCamera(intrinsics=intrinsics, field_of_view=field_of_view, focal=focal, camera=camera, guess=guess)
+        given.check(source, needs_camera)
         if fps is not None and not fps > 0:
             raise Vo3dError(f"fps is {fps}: expected frames a second, more than 0")
         _check_baseline(source, right, side_by_side, baseline)
         self._left_T_right = None if baseline is None else _shift(baseline)
         self._side_by_side = side_by_side
-        self._source = open_frames(source, frames, upright=intrinsics is None)
-        self._right = None if right is None else open_frames(right, frames, upright=intrinsics is None)
+        self._source = open_frames(source, frames, upright=not given.of_stored)
+        self._right = None if right is None else open_frames(right, frames, upright=not given.of_stored)
         files = [path for one in (self._source, self._right) if isinstance(one, FolderImages) for path in one.files]
-        self.notes = orientation_notes(files) if intrinsics is not None else []
+        self.notes = orientation_notes(files) if given.of_stored else []
         total = len(self._source)
         last = total if frames is None else frames[1]
         if last > total:
             raise Vo3dError(f"{source}: has {total} frames, but frames up to {last} are asked for: shorten the range")
         self._count = last - self.first_frame
         stored = _half(source, self._source.size) if side_by_side else self._source.size
-        K = _intrinsic_matrix(source, stored, intrinsics, field_of_view) if known else None
-        self._K = K
-        if K is not None:
-            check_centre(K, stored, source)
-            self.notes = [*self.notes, *camera_notes([(source.name, K, stored)])]
+        left = self._source.files if isinstance(self._source, FolderImages) else []
+        self._camera = given.find(source, stored, left)
+        K = self._K = None if self._camera is None else self._camera.K
+        if self._camera is not None and K is not None:
+            self.camera, self.notes = self._camera.words, [*self.notes, *self._camera.notes]
             self._K = K if size is None else resize_intrinsics(K, stored, size)
-        fps = fps or self._source.fps
-        self._time = None if fps is None else torch.arange(self.first_frame, last, dtype=torch.float64) / fps
+            if self._camera.stored.lens is not None and (baseline or flow or mask or object_motion):
+                raise Vo3dError(
+                    f"{camera}: has a lens, which is not undone in stereo pairs and in images with flow or masks: "
+                    "undistort the images first"
+                )
+        self.notes = [*self.notes, *self._source.notes]
+        if fps is None and self._source.time is not None:
+            self._time = self._source.time[self.first_frame : last]
+        elif (rate := fps or self._source.fps) is not None:
+            self._time = torch.arange(self.first_frame, last, dtype=torch.float64) / rate
         if trajectory is not None:
             truth = read_camera_path(trajectory, trajectory_format)
             if len(truth) != total:
@@ -207,6 +231,9 @@ class FolderRecording(FileRecording):
             halves = self._source.read(places, None).chunk(2, dim=-1)
             left, right = (half.contiguous() if size is None else resize_image(half, size) for half in halves)
             return left, right
+        if self._camera is not None and self._camera.stored.lens is not None:
+            views = [self._camera.undo(self._source.read([place], None)) for place in places]  # one by one: large ones
+            return torch.cat([view if size is None else resize_image(view, size) for view in views]), None
         return self._source.read(places, size), None if self._right is None else self._right.read(places, size)
 
 
@@ -267,37 +294,28 @@ def _pairing(source: Path, left: FolderImages | Video, folder: Path, right: Fold
     return [f"no name is in both {source} and {folder}: they pair in natural order, {first} to {last}"]
 
 
-def _intrinsic_matrix(
-    source: Path, size: Size, intrinsics: tuple[float, float, float, float] | None, field_of_view: float | None
-) -> Float64[Tensor, "3 3"]:
-    """Return K in pixels of the original, from either description."""
-    height, width = size
-    if intrinsics is not None:
-        fx, fy, cx, cy = intrinsics
-    elif field_of_view is not None and 0 < field_of_view < 180:
-        fx = fy = width / 2 / math.tan(math.radians(field_of_view) / 2)
-        cx, cy = (width - 1) / 2, (height - 1) / 2
-    else:
-        raise Vo3dError(f"{source}: field_of_view is {field_of_view}: expected degrees between 0 and 180")
-    if not (fx > 0 and fy > 0 and math.isfinite(fx * fy * cx * cy)):
-        raise Vo3dError(
-            f"{source}: intrinsics {fx:g}, {fy:g}, {cx:g}, {cy:g}: expected fx, fy > 0 and cx, cy, in pixels"
-        )
-    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-
-
 def sequence(
     source: Path,
     *,
     intrinsics: tuple[float, float, float, float] | None = None,
     field_of_view: float | None = None,
+    focal: float | None = None,
+    camera: str | None = None,
+    guess: bool = False,
     frames: tuple[int, int] | None = None,
     size: Size | None = None,
     needs_camera: bool = True,
 ) -> Recording:
     """Open a folder of images or a video file, cut to a size; see `ImageFolder` and `FolderRecording`."""
     opened = FolderRecording(
-        source, intrinsics=intrinsics, field_of_view=field_of_view, frames=frames, needs_camera=needs_camera
+        source,
+        intrinsics=intrinsics,
+        field_of_view=field_of_view,
+        focal=focal,
+        camera=camera,
+        guess=guess,
+        frames=frames,
+        needs_camera=needs_camera,
     )
     return at_size(opened, size)
 

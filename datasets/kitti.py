@@ -97,6 +97,8 @@ class KITTIRecording(FileRecording):
     `index` of its samples is the place in the recording: 0 is the frame `first_frame` of the sequence.
     """
 
+    camera = "calib.txt of KITTI"
+
     def __init__(
         self,
         root: Path,

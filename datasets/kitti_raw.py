@@ -194,6 +194,8 @@ class RawDrive(FileRecording):
         numbers: Frames to take, ascending, in place of a range; "present" takes those that are there.
     """
 
+    camera = "calib_cam_to_cam.txt of KITTI"
+
     def __init__(
         self,
         root: Path,

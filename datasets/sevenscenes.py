@@ -28,6 +28,7 @@ from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
 _CENTRE = (320.0, 240.0)  # as the authors state it
+FOCAL = 525.0  # pixels of the colour camera
 _KINDS = ("jpg", "png")  # of colour images
 _NO_DEPTH = (0, 65535)  # counts that mean no measurement
 ROOM = (0.5, 5.0)  # metres: near and far that hold what is seen in most frames
@@ -67,7 +68,7 @@ class SevenScenes(ClipDataset):
         *,
         split: Literal["train", "test"] | list[str] = "train",
         frames: Frames = None,
-        focal: float = 525.0,
+        focal: float = FOCAL,
         depth_focal: float | None = None,
         depth: DepthChoice = "none",
         size: Size | None = None,
@@ -107,7 +108,7 @@ class SevenScenesViews(MultiViewDataset):
         every: int = 10,
         depth_range: tuple[float, float] = ROOM,
         num_sources: int = 10,
-        focal: float = 525.0,
+        focal: float = FOCAL,
         depth_focal: float = 585.0,
         depth: DepthChoice = "none",
         size: Size | None = None,
@@ -148,7 +149,7 @@ class SevenScenesRecording(FileRecording):
         *,
         name: str | None = None,
         frames: tuple[int, int] | None = None,
-        focal: float = 525.0,
+        focal: float = FOCAL,
         depth_focal: float | None = None,
         depth: DepthChoice = "none",
         size: Size | None = None,
@@ -159,6 +160,7 @@ class SevenScenesRecording(FileRecording):
                 raise Vo3dError(f"{what} is {pixels}: expected pixels, more than 0")
         self._zoom = None if depth_focal is None else depth_focal / focal
         self._depth: DepthChoice = depth
+        self.camera = f"{focal:g} pixels, as published for the set" if focal == FOCAL else f"given: {focal:g} pixels"
         self.files, self.left_out = _colour_files(folder, frames)
         self.notes = [*self.left_out, *orientation_notes(self.files[:1])]  # and the others alike
         self.stems = [path.with_name(path.name.split(".")[0]) for path in self.files]
@@ -218,7 +220,7 @@ class SevenScenesScene(Photographs):
         every: int = 10,
         depth_range: tuple[float, float] = ROOM,
         num_sources: int = 10,
-        focal: float = 525.0,
+        focal: float = FOCAL,
         depth_focal: float = 585.0,
         depth: DepthChoice = "none",
         size: Size | None = None,

@@ -46,8 +46,8 @@ class StreetScene(RenderedScene):
         visit: Visit | None = None,
     ) -> None:
         chosen = chosen_sensor(sensor, seed)
-        self.camera = virtual_camera(chosen, (size[0], size[1]))
-        self.recorder = Recorder("street", seed, frames, size, chosen, visit=visit, K=pinhole(self.camera))
+        self.stored = virtual_camera(chosen, (size[0], size[1]))
+        self.recorder = Recorder("street", seed, frames, size, chosen, visit=visit, K=pinhole(self.stored))
         K, poses = self.recorder.camera.K, self.recorder.poses()
         scores = frustum_scores(K.expand(frames, 3, 3), poses, [size] * frames, TYPICAL_DEPTH)
         sources = [best for best, _ in best_sources(scores, SOURCES)]
@@ -56,7 +56,7 @@ class StreetScene(RenderedScene):
     def view(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], Float[Tensor, "h w"]]:
         """Take a frame; its depth is 0 on things that move."""
         frame = self.recorder.frame(index)
-        image = undo_lens(self.camera, frame.image.float() / 255)
+        image = undo_lens(self.stored, frame.image.float() / 255)
         return (image * 255).round().to(torch.uint8), torch.where(frame.mask == 0, frame.depth, 0.0)
 
 

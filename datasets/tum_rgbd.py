@@ -133,6 +133,7 @@ class TUMRGBDRecording(FileRecording):
                 )
         K = pinhole(self._camera)
         self._K = K if size is None else resize_intrinsics(K, ORIGINAL, size)
+        self.camera = f"published for {self._camera.name}"
         self.notes = notes
 
     @property

@@ -86,8 +86,18 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
     shared = {
         f"vo3d.datasets.{name}"
         for name in (
-            *("around", "asl", "clips", "cut", "image_poses", "kitti_oxts", "lenses", "multiview", "photographs"),
-            *("place_images", "posed_views", "rectify", "registered", "resize", "tracked", "transforms", "views"),
+            *("around", "asl", "clips", "cut", "given_camera", "image_poses", "kitti_oxts", "lenses", "multiview"),
+            *(
+                "photographs",
+                "place_images",
+                "posed_views",
+                "rectify",
+                "registered",
+                "resize",
+                "tracked",
+                "transforms",
+                "views",
+            ),
         )
     } | {"vo3d.models.classic"}  # whose parts others exchange
     wrong = [

@@ -30,6 +30,7 @@ ROWS = (
         "sample",
         "inertial",
         "recording",
+        "every_nth",
         "retrieval_set",
         "depth_map",
         "model",

@@ -27,7 +27,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.colmap import read_model, write_model
 from vo3d.formats.colmap_model import ColmapModel, make_camera, make_image, make_points
 from vo3d.formats.flow import read_flow, read_kitti_disparity, write_flo, write_kitti_disparity, write_kitti_flow
-from vo3d.formats.images import image_size, read_depth_png, read_image, write_counts, write_image
+from vo3d.formats.images import image_focal, image_size, read_depth_png, read_image, write_counts, write_image
 from vo3d.formats.kitti import read_calib, read_imu, read_times
 from vo3d.formats.moving_objects import read_mask, read_object_motion
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, read_cam, read_pairs, read_scene, write_cam, write_pairs
@@ -75,11 +75,15 @@ def write_picture(folder: Path, *, suffix: str, name: str = "a") -> Path:
 
 
 def write_turned(folder: Path) -> Path:
-    """Write a photograph that its header says to turn."""
+    """Write a photograph that its header says to turn, with a focal length of 26 mm in 35 mm film."""
     path = write_picture(folder, suffix=".jpg")
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    turn = b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+    camera = b"\x87\x69\0\x04\0\0\0\x01\0\0\0\x26" + b"\0\0\0\0" + b"\0\x01\xa4\x05\0\x03\0\0\0\x01\0\x1a\0\0"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + turn + camera
     content = path.read_bytes()
     path.write_bytes(content[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + content[2:])
+    if image_focal(path) is None:
+        raise AssertionError(f"{path}: has no focal length")
     return path
 
 
@@ -90,7 +94,8 @@ def write_depth(folder: Path) -> Path:
 
 
 def read_picture(path: Path) -> None:
-    """Read size and pixels of an image, as it is stored and upright."""
+    """Read size, focal length and pixels of an image, as it is stored and upright."""
+    image_focal(path)
     for upright in (False, True):
         height, width = image_size(path, upright=upright)
         if read_image(path, upright=upright).shape[1:] != (height, width):

@@ -30,6 +30,7 @@ class Recording(ABC):
     metric: bool = True  # whether lengths are metres; else they are in a unit that nobody told, and samples keep it
     first_frame: int = 0  # number of frame 0 in the source; more in an excerpt
     notes: Sequence[str] = ()  # one line each: what was chosen, left out or looks wrong when it was opened
+    camera: str = ""  # says where K comes from: "given", "calib.txt", "guessed: ..."
 
     @property
     def frames(self) -> Sequence[int]:
@@ -74,6 +75,21 @@ class MultiViewScene(Recording):
     def references(self) -> list[int]:
         """List the views that have sources."""
         return [index for index in range(len(self)) if self.sources(index)]
+
+
+class LiveFrames(ABC):
+    """Frames that are still being made, as those of a webcam or of a folder that grows; they can be read once.
+
+    `notes` grow while frames come, and `camera`, which says where K comes from, is told from the first one on.
+    """
+
+    name: str
+    camera: str = ""
+    notes: Sequence[str] = ()
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield frame after frame, each a clip of one view with K, and with `time` where there is one, to the end."""
 
 
 class JoinedRecording(Recording):
@@ -202,6 +218,23 @@ class SequenceLayout:
     words: str
     recognises: Callable[[Path], bool]
     recording: Callable[..., Recording]
+    rank: int
+
+
+@dataclass(frozen=True)
+class LiveLayout:
+    """A place where frames are being made; a loader that declares one is found by the words for the place alone.
+
+    Args:
+        words: what the place is, for people.
+        recognises: tells whether the words for a place are of this kind.
+        frames: opens the place; its other parameters are the options that this kind has a use for.
+        rank: kinds of smaller ones are asked first.
+    """
+
+    words: str
+    recognises: Callable[[str], bool]
+    frames: Callable[..., LiveFrames]
     rank: int
 
 

@@ -108,8 +108,8 @@ def test_a_trajectory_of_another_length_is_refused(folder: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "give either intrinsics"),
-        ({"intrinsics": INTRINSICS, "field_of_view": 90.0}, "give either intrinsics"),
+        ({}, r"nothing tells its camera: give intrinsics \(fx"),
+        ({"intrinsics": INTRINSICS, "field_of_view": 90.0}, "intrinsics, field_of_view are given: expected one"),
         ({"field_of_view": 180.0}, "expected degrees between 0 and 180"),
         ({"intrinsics": (0.0, 50.0, 30.0, 20.0)}, "expected fx, fy > 0"),
         ({"intrinsics": INTRINSICS, "fps": 0.0}, "fps is 0"),
@@ -129,6 +129,17 @@ def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
         ImageFolder(tmp_path / "empty", intrinsics=INTRINSICS)
     with pytest.raises(Vo3dError, match="gone: no such folder or video file"):
         ImageFolder(tmp_path / "gone", intrinsics=INTRINSICS)
+
+
+def test_images_that_opencv_does_not_read_are_told(folder: Path, tmp_path: Path) -> None:
+    (folder / "IMG_1.HEIC").write_bytes(b"of a telephone")
+    assert FolderRecording(folder, intrinsics=INTRINSICS).notes[-1].startswith("1 images are left out (IMG_1.HEIC)")
+    (tmp_path / "phone").mkdir()
+    lone = (folder / "IMG_1.HEIC").rename(tmp_path / "phone" / "IMG_1.HEIC")
+    for source in (lone, lone.parent):
+        with pytest.raises(Vo3dError, match="which OpenCV does not read: convert to JPEG") as caught:
+            FolderRecording(source, intrinsics=INTRINSICS)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_or_odd_image_is_named(folder: Path) -> None:

@@ -37,6 +37,17 @@ def test_a_sequence_of_kitti_brings_its_camera(sequence: Path, tmp_path: Path, m
         open_sequence(sequence, {"field_of_view": 80.0})
 
 
+def test_every_thins_out_any_layout_and_a_camera_of_its_own_needs_no_guess(sequence: Path) -> None:
+    whole = open_sequence(sequence, {})[1]
+    found = open_sequence(sequence, {"every": 2, "frames": (1, FRAMES), "guess": True})[1]
+    assert [*found.frames] == [1, 3]
+    assert found.names == [whole.names[1], whole.names[3]]
+    assert torch.equal(found.clip([1]).image, whole.clip([3]).image)
+    assert found.camera == "calib.txt of KITTI"
+    with pytest.raises(Vo3dError, match="every 0 frames"):
+        open_sequence(sequence, {"every": 0})
+
+
 def test_a_sequence_without_the_calibration_of_colour_is_grey(sequence: Path) -> None:
     grey = torch.full((3, 4, 6), 0.5)
     for index in range(FRAMES):
@@ -84,7 +95,7 @@ def test_frames_without_a_camera_have_no_intrinsics(sequence: Path) -> None:
     given = open_sequence(sequence / "image_2", {"field_of_view": 80.0}, needs_camera=False)[1]
     assert given.clip([0]).K is not None
     assert open_sequence(sequence, {}, needs_camera=False)[1].clip([0]).K is not None  # its own
-    with pytest.raises(Vo3dError, match="give either intrinsics"):
+    with pytest.raises(Vo3dError, match="nothing tells its camera"):
         open_sequence(sequence / "image_2", {})
 
 

@@ -107,7 +107,7 @@ WRONG = {
         ["cloud.ply", "--max-depth", "10", "--range", "0", "3"],
         "--max-depth, --range: of a sequence: add --weights",
     ),
-    "no camera": (["street", *MODEL], "street: give either intrinsics (fx, fy, cx, cy) or field_of_view"),
+    "no camera": (["street", *MODEL], "street: nothing tells its camera: give intrinsics (fx, fy, cx, cy), focal"),
     "three numbers of a camera": (["street", *MODEL, "--intrinsics", "1", "2", "3"], "--intrinsics: 3 numbers: expec"),
     "one end of a range": (["street", *MODEL, *CAMERA, "--range", "3"], "--range: 1 numbers: expected 2"),
     "a range that ends early": (["street", *MODEL, *CAMERA, "--range", "3", "9"], "street: has 6 frames, but frames"),

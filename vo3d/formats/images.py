@@ -21,6 +21,7 @@ from vo3d.formats.image_headers import (
     JPEG_SCAN,
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
+    exif_focal,
     exif_orientation,
     exif_position,
     grey_png,
@@ -54,10 +55,17 @@ def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = False) -
         raise Vo3dError(f"{path}: pixels are {pixels.dtype}: expected an image of 8 or 16 bits a channel")
     if upright:
         pixels = _turned(pixels, exif_orientation(content))
-    # not cvtColor: its threads do not survive a loader's fork
-    pixels = pixels[..., ::-1].transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
-    values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    return torch.from_numpy(np.ascontiguousarray(values))
+    return rgb_of(pixels)
+
+
+def rgb_of(pixels: Shaped[np.ndarray, "h w *c"]) -> Float32[Tensor, "c h w"]:
+    """Convert the pixels of OpenCV, 8 or 16 bits, grey or with blue first, into channels in [0, 1] with red first."""
+    # not cvtColor: its threads do not survive a loader's fork; plane by plane, in one pass over the memory
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels[..., ::-1]
+    values = np.empty((planes.shape[2], *planes.shape[:2]), np.float32)
+    for channel, value in enumerate(values):
+        np.divide(planes[..., channel], np.float32(np.iinfo(pixels.dtype).max), out=value)
+    return torch.from_numpy(values)
 
 
 def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
@@ -82,6 +90,15 @@ def image_position(path: Path) -> tuple[float, float] | None:
     """
     with _mapped(path) as content:
         return exif_position(content)
+
+
+def image_focal(path: Path) -> tuple[float, str] | None:
+    """Return the focal length in pixels, and in words, as the EXIF header of an image says; None where it does not.
+
+    Raises Vo3dError when there is no such file.
+    """
+    with _mapped(path) as content:
+        return exif_focal(content)
 
 
 def orientation_notes(paths: Sequence[Path]) -> list[str]:

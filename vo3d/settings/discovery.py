@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TypeVar
 
 from vo3d.model import Model
-from vo3d.recording import Layout, SequenceLayout
+from vo3d.recording import Layout, LiveLayout, SequenceLayout
 
-Kind = TypeVar("Kind", Layout, SequenceLayout)
+Kind = TypeVar("Kind", Layout, SequenceLayout, LiveLayout)
 
 
 def names_in(package: str) -> Iterator[tuple[str, object]]:
@@ -25,6 +25,11 @@ def known_layouts() -> list[Layout]:
 def known_sequence_layouts() -> list[SequenceLayout]:
     """List the layouts of frames in time order that the datasets declare, in the order in which they are tried."""
     return _declared(SequenceLayout)
+
+
+def known_live_layouts() -> list[LiveLayout]:
+    """List the kinds of places where frames are being made that the datasets declare, in the order of trying them."""
+    return _declared(LiveLayout)
 
 
 def _declared(kind: type[Kind]) -> list[Kind]:

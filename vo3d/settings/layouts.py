@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vo3d.errors import Vo3dError
-from vo3d.recording import Layout, MultiViewScene, Recording, SequenceLayout
-from vo3d.settings.discovery import known_layouts, known_sequence_layouts
+from vo3d.every_nth import EveryNth
+from vo3d.recording import Layout, LiveFrames, MultiViewScene, Recording, SequenceLayout
+from vo3d.settings.discovery import known_layouts, known_live_layouts, known_sequence_layouts
 
 MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, that of MVSNet's published results
 
@@ -40,13 +41,17 @@ def open_sequence(
 ) -> tuple[SequenceLayout, Recording]:
     """Open frames in time order by the first layout that recognises them; options that are None are left out.
 
-    Without `needs_camera`, frames whose camera nobody tells have no `K`.
+    All layouts take `every`, to take each frame of that distance out of those of `frames`. The layouts that bring their
+    cameras have no need for `guess`, and leave it alone. Without `needs_camera`, frames whose camera nobody tells have
+    no `K`.
 
     Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
     """
     if not path.exists():
         raise Vo3dError(f"{path}: no such file or folder: expected frames in time order")
     given = {name: value for name, value in options.items() if value is not None}
+    every = given.pop("every", None)
+    guess = given.pop("guess", False)
     layouts = known_sequence_layouts()
     layout = next((one for one in layouts if one.recognises(path)), None)
     if layout is None:
@@ -54,10 +59,32 @@ def open_sequence(
     known = _check_options(path, layout.words, layout.recording, given)
     if "needs_camera" in known:
         given["needs_camera"] = needs_camera
-    return layout, layout.recording(path, **given)
+    if "guess" in known:
+        given["guess"] = guess
+    opened = layout.recording(path, **given)
+    return layout, opened if every is None else EveryNth(opened, every)
 
 
-def _check_options(path: Path, words: str, opens: Callable[..., Recording], given: Mapping[str, Any]) -> set[str]:
+def open_live(source: str | Path, options: Mapping[str, Any]) -> LiveFrames:
+    """Open frames that are still being made: a folder of images that grows, or `camera:0`, the first webcam.
+
+    The options are those of the camera, as for a folder of images, and `size`; of a folder also `every` and `idle`, the
+    seconds without a new image after which it is over. Those that are None are left out.
+
+    Raises Vo3dError when there is no such place, or it has no use for an option.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    layouts = known_live_layouts()
+    layout = next((one for one in layouts if one.recognises(str(source))), None)
+    if layout is None:
+        raise Vo3dError(
+            f"{source}: no frames that are being made: expected {' or '.join(one.words for one in layouts)}"
+        )
+    _check_options(source, layout.words, layout.frames, given)
+    return layout.frames(str(source), **given)
+
+
+def _check_options(path: Path | str, words: str, opens: Callable[..., object], given: Mapping[str, Any]) -> set[str]:
     """Return the options that a layout takes; raise Vo3dError where others are given."""
     known = {*inspect.signature(opens).parameters}
     if strange := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
