@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 from vo3d.errors import Vo3dError, quoted
-from vo3d.settings.complaints import is_mistake, one_line
+from vo3d.settings.complaints import complain_of_words, is_mistake, one_line
 from vo3d.verbs import FIRST, FUNCTIONS
 
 VERBS = {
@@ -196,7 +196,11 @@ def _call(verb: str, words: list[str]) -> None:
     if verb in FIRST and words and not words[0].startswith("-"):
         words = [f"--{FIRST[verb]}", *words]
     words = spelled_out(words, switches)
-    function(**parser.instantiate(parser.parse_args(words)).as_dict())
+    try:
+        parsed = parser.parse_args(words)
+    except ArgumentError as error:
+        complain_of_words(error, parser._option_string_actions, verb)
+    function(**parser.instantiate(parsed).as_dict())
 
 
 def spelled_out(words: Sequence[str], switches: Container[str]) -> list[str]:

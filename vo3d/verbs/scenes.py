@@ -70,7 +70,7 @@ def reconstruct(
         precision: Of the network, where the model has a choice.
         slab: Depths that are held at once, where the model has a choice.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that weights, a run or a YAML file may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that weights, a run or a YAML file may name.
     """
     from vo3d.pipelines.reconstruct import reconstruct as reconstruct_scene
     from vo3d.settings.trust import allowing
@@ -82,7 +82,7 @@ def reconstruct(
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
     rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
-    with allowing(allow):
+    with allowing(allow, beside=[Path(word) for word in (weights, model) if word]):
         reconstruct_scene(
             scene,
             out=out,
@@ -159,7 +159,7 @@ def view(
         max_depth: Metres; what is farther away is left out; without it 30.
         max_step: Share of the depth by which neighbours may differ; more is an edge, left out; without it 0.1.
         device: As torch names it; without it, the accelerator where there is one.
-        allow: Modules of your own that weights, a run or a YAML file may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that weights, a run or a YAML file may name.
     """
     reading: dict[str, Any] = {
         "intrinsics": tuple(intrinsics) or None,
@@ -190,7 +190,7 @@ def view(
     for option, numbers, count in (("intrinsics", intrinsics, 4), ("range", range, 2)):
         if len(numbers) not in {0, count}:
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
-    with allowing(allow):
+    with allowing(allow, beside=[source, *(Path(word) for word in (weights, model) if word)]):
         line = view_sequence(
             source,
             weights=weights,
