@@ -26,7 +26,7 @@ VERBS = {
     "evaluate": "score a trained model and baselines over whole recordings",
     "robustness": "score a model of motion and baselines while the sensors fail",
     "reconstruct": "make a point cloud of posed photographs",
-    "view": "show a point cloud or a mesh",
+    "view": "show a point cloud, a mesh or the path of a camera",
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "locate": "tell where images were taken, in a scene that was learnt",
     "places build": "describe images and keep them in a map, to recognise places by",

@@ -23,7 +23,10 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     path = Path(find_config(str(run))) if run.suffix == ".yaml" else run / CONFIG
     if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file")
+        hint = f"; the path of a camera along a video or images is found by vo3d track {run}" if run.exists() else ""
+        raise Vo3dError(
+            f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file{hint}"
+        )
     config = read_settings(path)
     if not {"model", "data"} <= set(config):
         raise Vo3dError(f"{path}: not the configuration of a run: expected the keys model and data")
