@@ -235,6 +235,8 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["evaluate", "nowhere", "--baselines", "clasic"], "no baseline 'clasic': expected classic, classic_gyro"),
         (["evaluate", "nowhere", "--alignment", "8dof"], "found '8dof', expected one of none, scale, 6dof, 7dof"),
         (["evaluate", "nowhere", "--baseline_data", "4"], "baseline_data: found '4', expected a table"),
+        (["evaluate", "nowhere", "--baselines", "clasic"], "JSON; did you mean classic?"),
+        (["fit", "-c", str(TINY), "--data.train", "photos"], "such as vo3d.datasets.rendered.Rendered"),
         (["evaluate", "nowhere"], "expected the run folder"),
         (["evaluate", str(TINY.parent)], f"video or images is found by vo3d track {TINY.parent}"),
         (["reconstruct", str(TINY)], "of a video, vo3d track finds the camera's path"),

@@ -68,7 +68,7 @@ def draw_path(world_T_cam: Float64[Tensor, "n 4 4"], *, frusta: bool = True) -> 
     lines = [torch.stack((centres[:-1], centres[1:]), dim=1)]  # n-1 2 3
     when = [torch.arange(count - 1)]
     if frusta:
-        chosen = torch.linspace(0, count - 1, min(count, MOST_FRUSTA)).round().long().unique()
+        chosen = torch.linspace(0, count - 1, min(count, MOST_FRUSTA)).round().long()
         size = SHARE * float((centres.amax(0) - centres.amin(0)).norm()) or 1.0  # of a camera that stands, any
         corners = size * CORNERS.to(world_T_cam) @ world_T_cam[chosen, :3, :3].mT + centres[chosen, None]  # k 5 3
         lines.append(corners[:, EDGES].flatten(0, 1))

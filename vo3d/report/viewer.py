@@ -104,10 +104,10 @@ def view_cloud(
     if trajectory_at(cloud) is not None:
         if path is not None:
             raise Vo3dError(f"{cloud} is a trajectory already: leave --path out, or name a cloud first")
-        whole, stated, drawn = None, None, read_path(cloud)
+        whole, stated, path = None, None, cloud
     else:
         whole, stated = _read(cloud)
-        drawn = None if path is None else read_path(path)
+    drawn = None if path is None else read_path(path)
     up = stated if up is None else up
     if up is None and drawn is not None:
         up = upright_axes(None, drawn.world_T_cam)[2].tolist()

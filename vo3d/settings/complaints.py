@@ -29,6 +29,7 @@ KINDS = {  # what a type is called in a configuration
 }
 EXAMPLES = {  # classes that an option of this name takes
     "net": "vo3d.models.deepvo.DeepVO",
+    **dict.fromkeys(("train", "val", "test"), "vo3d.datasets.rendered.Rendered"),
     "optimizer": "vo3d.optim.Adam",
     "scheduler": "torch.optim.lr_scheduler.StepLR",
     "scheduler.then": "torch.optim.lr_scheduler.StepLR",
@@ -187,7 +188,7 @@ def complain_of_words(error: ArgumentError, options: Iterable[str], verb: str) -
     below = [option for option in known if option.rpartition(".")[2] == name.lstrip("-").replace("-", "_")]
     synonym = SYNONYMS.get(name.lstrip("-"), "")
     there = {synonym.partition(" ")[0], synonym.rpartition(".")[0]} & set(known)
-    near = [synonym] if there else below or get_close_matches(name, known, n=1)
+    near = [synonym] if there else below or get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f": did you mean {' or '.join(near[:3])}?" if near else ""
     raise ArgumentError(None, f"unrecognized arguments: {found[1]}{hint}") from None
 

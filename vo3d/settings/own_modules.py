@@ -74,8 +74,8 @@ def within_reach(
         yield
     finally:
         _reach.reset(token)
-        for folder in added:
-            sys.path.remove(folder)
+        for one in added:
+            sys.path.remove(one)
 
 
 def is_file_of_module(word: str) -> bool:
