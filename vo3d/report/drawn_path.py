@@ -80,8 +80,9 @@ def draw_path(world_T_cam: Float64[Tensor, "n 4 4"], *, frusta: bool = True) -> 
 
 def with_path(cloud: PointCloud | None, path: DrawnPath, grey: int) -> PointCloud:
     """Return the points of a cloud, `grey` where it has no colours, and those of a path."""
-    drawn = path.points()
     if cloud is None:
-        return drawn
-    own = np.full((len(cloud), 3), grey, np.uint8) if cloud.colours is None else cloud.colours
-    return PointCloud(points=np.concatenate((cloud.points, drawn.points)), colours=np.concatenate((own, drawn.colours)))
+        return path.points()
+    own = cloud if cloud.colours is not None else replace(cloud, colours=np.full((len(cloud), 3), grey, np.uint8))
+    parts = (own, path.points())
+    colours = [part.colours for part in parts if part.colours is not None]
+    return PointCloud(points=np.concatenate([part.points for part in parts]), colours=np.concatenate(colours))
