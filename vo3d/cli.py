@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 from vo3d.errors import Vo3dError, quoted
-from vo3d.settings.complaints import is_mistake, one_line
+from vo3d.settings.complaints import complain_of_words, is_mistake, one_line
 from vo3d.verbs import FIRST, FUNCTIONS
 
 VERBS = {
@@ -26,7 +26,7 @@ VERBS = {
     "evaluate": "score a trained model and baselines over whole recordings",
     "robustness": "score a model of motion and baselines while the sensors fail",
     "reconstruct": "make a point cloud of posed photographs",
-    "view": "show a point cloud or a mesh",
+    "view": "show a point cloud, a mesh or the path of a camera",
     "cloud": "score a point cloud against a reference, or by the rules of DTU",
     "locate": "tell where images were taken, in a scene that was learnt",
     "places build": "describe images and keep them in a map, to recognise places by",
@@ -196,7 +196,11 @@ def _call(verb: str, words: list[str]) -> None:
     if verb in FIRST and words and not words[0].startswith("-"):
         words = [f"--{FIRST[verb]}", *words]
     words = spelled_out(words, switches)
-    function(**parser.instantiate(parser.parse_args(words)).as_dict())
+    try:
+        parsed = parser.parse_args(words)
+    except ArgumentError as error:
+        complain_of_words(error, parser._option_string_actions, verb)
+    function(**parser.instantiate(parsed).as_dict())
 
 
 def spelled_out(words: Sequence[str], switches: Container[str]) -> list[str]:

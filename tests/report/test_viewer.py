@@ -13,12 +13,15 @@ import pytest
 import torch
 
 from vo3d.errors import Vo3dError
+from vo3d.formats.images import read_image
 from vo3d.formats.ply import Mesh, PointCloud, write_cloud, write_mesh
+from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.fusion.open3d_library import load_open3d
 from vo3d.geometry import se3
 from vo3d.report import viewer
 from vo3d.report.clouds import up_comment
-from vo3d.report.viewer import open3d_geometry, view_cloud
+from vo3d.report.drawn_path import read_path
+from vo3d.report.viewer import open3d_geometry, open3d_lines, view_cloud
 
 POINTS = np.random.default_rng(0).normal(size=(200, 3))
 COLOURS = np.arange(600).reshape(200, 3).astype(np.uint8)
@@ -64,6 +67,7 @@ def rerun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         log=note("log"),
         Points3D=lambda *args, **named: ("points", args, named),
         Mesh3D=lambda **named: ("mesh", named),
+        LineStrips3D=lambda *args, **named: ("lines", args, named),
         ViewCoordinates=SimpleNamespace(**axes),
     )
     monkeypatch.setitem(sys.modules, "rerun", fake)
@@ -106,6 +110,7 @@ def open3d(monkeypatch: pytest.MonkeyPatch) -> type[Window]:
     fake = SimpleNamespace(visualization=SimpleNamespace(Visualizer=Window))
     monkeypatch.setattr(viewer, "load_open3d", lambda: fake)
     monkeypatch.setattr(viewer, "open3d_geometry", lambda module, shape: shape)
+    monkeypatch.setattr(viewer, "open3d_lines", lambda module, path: path)
     return Window
 
 
@@ -266,3 +271,51 @@ def test_what_is_no_cloud_is_said_in_one_line(cloud: Path) -> None:
     with pytest.raises(Vo3dError, match="turntable of 0 pictures"):
         view_cloud(cloud, frames=0)
     assert {path.name for path in folder.iterdir()} == {"temple.ply", "empty.ply", "photo.ply", "none.ply"}
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Path:
+    """A folder with a path of three metres along z, as a verb leaves it."""
+    world_T_cam = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
+    world_T_cam[:, 2, 3] = torch.arange(4)
+    found = Trajectory(world_T_cam=world_T_cam, time=torch.arange(4.0, dtype=torch.float64))
+    (tmp_path / "walk").mkdir()
+    write_trajectory(tmp_path / "walk" / "poses.tum", found, "tum")
+    return tmp_path / "walk"
+
+
+def test_a_path_is_drawn_from_camera_to_camera_with_frusta_that_look_ahead(walk: Path) -> None:
+    path = read_path(walk)
+    assert np.array_equal(path.lines[:3, :, 2], [[0, 1], [1, 2], [2, 3]])
+    frusta = path.lines[3:].reshape(4, 8, 2, 3)
+    assert np.allclose(frusta[:, :, :, 2].max((1, 2)) - np.arange(4), 0.04 * 3)  # along z, where the cameras look
+    assert np.allclose(frusta[:, :4, 0], path.world_T_cam[:, None, :3, 3])
+    points = path.points()
+    assert np.allclose(points.points[0], 0)
+    first = points.points[: len(points) // 100]
+    assert np.allclose(np.diff(first[:, 2]), np.diff(first[:, 2])[0])  # evenly
+    assert points.colours[0, 2] > points.colours[0, 0]  # blue where it begins
+
+
+def test_a_path_alone_and_one_beside_a_cloud(
+    walk: Path, cloud: Path, tmp_path: Path, rerun: list[tuple[Any, ...]]
+) -> None:
+    assert "walk: a path of 4 poses; sent to rerun" in view_cloud(walk)
+    assert [args[0] for name, args, _ in rerun if name == "log"] == ["/", "walk/path"]
+    rerun.clear()
+    assert "temple.ply: 200 points, a path of 4 poses; sent" in view_cloud(cloud, path=walk / "poses.tum")
+    logged = [args for name, args, _ in rerun if name == "log"]
+    assert [name for name, _ in logged] == ["/", "temple", "temple/path"]
+    assert np.array_equal(logged[2][1][1][0], read_path(walk).lines)
+    assert "wrote" in view_cloud(walk, out=tmp_path / "seen", frames=1)
+    image = read_image(tmp_path / "seen" / "turntable_000.png")
+    assert 0.005 < float((image.amin(0) < 0.8).float().mean()) < 0.3  # lines, not a cloud
+    with pytest.raises(Vo3dError, match="is a trajectory already"):
+        view_cloud(walk, path=walk)
+
+
+def test_open3d_gets_the_lines_of_a_path(walk: Path) -> None:
+    path = read_path(walk)
+    lines = open3d_lines(load_open3d(), path)
+    ends = np.asarray(lines.points)[np.asarray(lines.lines)]
+    assert np.array_equal(ends, path.lines)

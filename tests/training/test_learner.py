@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,21 @@ def test_training_ends_with_the_command_that_scores_it(tmp_path: Path, capsys: p
     lines = capsys.readouterr().out.splitlines()
     assert f"{whole / 'checkpoints'}: best.ckpt, last.ckpt; score it with: vo3d evaluate {whole} --allow tiny" in lines
     assert f"{cut / 'checkpoints'}: last.ckpt; score it with: vo3d evaluate {cut} --weights last --allow tiny" in lines
+
+
+def test_a_log_says_what_is_trained_and_nothing_of_zeros(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "-c", str(TINY), "--trainer.max_steps", "1"]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().out
+    assert "choose an optimiser: -c optim_adam.yaml" in said
+    assert "TinyModel: 110 parameters, all trained, 0.00044 MB" in said
+    assert "Total" not in said
+    assert re.search(r"loss:\s+0\.0*[1-9]\d{3}\b", said)  # four digits that count
+    groups = "[{match: layers.0.*, freeze: true}]"
+    assert main([*words, "-c", "optim_adam.yaml", "--model.groups", groups, "--out", str(tmp_path / "b")]) == 0
+    said = capsys.readouterr().out
+    assert "choose an optimiser" not in said
+    assert "TinyModel: 110 parameters, 56 of them frozen" in said
 
 
 def test_the_saved_configuration_replays_the_run(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import make_folder
 from vo3d.formats.ply import Mesh, PointCloud, read_cloud, read_mesh
 from vo3d.fusion.open3d_library import load_open3d
 from vo3d.report.cloud_page import cloud_page
-from vo3d.report.clouds import extent, points_on_mesh, turntable, upright_axes, write_turntable
+from vo3d.report.clouds import CLAY, extent, points_on_mesh, turntable, upright_axes, write_turntable
+from vo3d.report.drawn_path import DrawnPath, read_path, trajectory_at, with_path
 
 Viewer = Literal["auto", "rerun", "open3d", "pictures"]
 Shape = PointCloud | Mesh
@@ -27,6 +29,47 @@ UPRIGHT = re.compile(rb"^comment up" + 3 * NUMBER + rb"[ \t]*\r?$", re.MULTILINE
 NO_DISPLAY = "no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set)"
 SINGLE = 1e-5  # of a shape's radius, by which rounding to single precision may move a point
 HEADER = 65536  # bytes, more than any header has
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A cloud or a mesh, the path of a camera, or both."""
+
+    shape: Shape | None
+    path: DrawnPath | None = None
+
+    def vertices(self) -> PointCloud:
+        """Return the points of it all."""
+        own = self.shape.vertices if isinstance(self.shape, Mesh) else self.shape
+        return self.points(own)
+
+    def points(self, own: PointCloud | None) -> PointCloud:
+        """Return `own` points with those of the path."""
+        if self.path is not None:
+            return with_path(own, self.path, round(255 * CLAY))
+        if own is None:
+            raise AssertionError("there is a shape or a path")
+        return own
+
+    def moved(self, shift: Float64[np.ndarray, " 3"]) -> "_Shown":
+        """Return the same, moved."""
+        path = None if self.path is None else self.path.moved(shift)
+        if isinstance(self.shape, Mesh):
+            corners = replace(self.shape.vertices, points=self.shape.vertices.points + shift)
+            return _Shown(replace(self.shape, vertices=corners), path)
+        return _Shown(None if self.shape is None else replace(self.shape, points=self.shape.points + shift), path)
+
+    def words(self) -> str:
+        """Say what it is."""
+        found = []
+        if isinstance(self.shape, Mesh):
+            found.append(f"a mesh of {len(self.shape.faces):,} triangles")
+        elif self.shape is not None:
+            found.append(f"{len(self.shape):,} point{'' if len(self.shape) == 1 else 's'}")
+        if self.path is not None:
+            poses = len(self.path.world_T_cam)
+            found.append(f"a path of {poses:,} pose{'' if poses == 1 else 's'}")
+        return ", ".join(found)
 
 
 class _Unavailable(Vo3dError):
@@ -40,8 +83,12 @@ def view_cloud(
     viewer: Viewer = "auto",
     frames: int = 36,
     up: Sequence[float] | None = None,
+    path: Path | None = None,
 ) -> str:
     """Show the PLY file `cloud`, points or triangles, and return one line that says what was done.
+
+    `cloud` may be a trajectory instead (see `vo3d.report.drawn_path`), which is drawn as lines with frusta; `path` is
+    one that is drawn beside the cloud.
 
     `auto` takes rerun where it is installed, else a window of open3d, else pictures; it takes pictures too where there
     is no display, and where `out` is given. `pictures` writes a turntable of `frames` pictures, PNG and one
@@ -54,19 +101,27 @@ def view_cloud(
     """
     if frames < 1:
         raise Vo3dError(f"a turntable of {frames} pictures: expected at least 1")
-    whole, stated = _read(cloud)
+    if trajectory_at(cloud) is not None:
+        if path is not None:
+            raise Vo3dError(f"{cloud} is a trajectory already: leave --path out, or name a cloud first")
+        whole, stated, path = None, None, cloud
+    else:
+        whole, stated = _read(cloud)
+    drawn = None if path is None else read_path(path)
     up = stated if up is None else up
-    shape, moved = _near_origin(whole)
+    if up is None and drawn is not None:
+        up = upright_axes(None, drawn.world_T_cam)[2].tolist()
+    shown, moved = _near_origin(_Shown(whole, drawn))
     folder = cloud.with_name(f"{cloud.stem}_view") if out is None else out
     show: dict[str, Callable[[], str]] = {
-        "rerun": lambda: _in_rerun(shape, cloud.stem, upright_axes(up).numpy(), out),
-        "open3d": lambda: _in_open3d(shape, str(cloud), upright_axes(up).numpy()),
-        "pictures": lambda: _as_pictures(shape, cloud.stem, folder, frames, up),
+        "rerun": lambda: _in_rerun(shown, cloud.stem, upright_axes(up).numpy(), out),
+        "open3d": lambda: _in_open3d(shown, str(cloud), upright_axes(up).numpy()),
+        "pictures": lambda: _as_pictures(shown, cloud.stem, folder, frames, up),
     }
     possible = [*show] if out is None else ["pictures"]
     for name in possible if viewer == "auto" else [viewer]:
         try:
-            return f"{cloud}: {_count(shape)}; {show[name]()}{moved if name != 'pictures' else ''}"
+            return f"{cloud}: {shown.words()}; {show[name]()}{moved if name != 'pictures' else ''}"
         except _Unavailable:
             if viewer != "auto":
                 raise
@@ -88,37 +143,31 @@ def _read(path: Path) -> tuple[Shape, list[float] | None]:
     return shape, None if up is None else [float(value) for value in up.groups()]
 
 
-def _near_origin(shape: Shape) -> tuple[Shape, str]:
-    """Return the shape where the single precision of viewers holds it, around its middle if need be, and what to say.
+def _near_origin(shown: _Shown) -> tuple[_Shown, str]:
+    """Return what is shown where the single precision of viewers holds it, around its middle if need be; what to say.
 
     At UTM coordinates single precision moves points by half a metre.
     """
-    cloud = shape.vertices if isinstance(shape, Mesh) else shape
+    cloud = shown.vertices()
     middle, radius = extent(cloud)
     if np.abs(cloud.points - cloud.points.astype(np.float32)).max() <= SINGLE * radius:
-        return shape, ""
+        return shown, ""
     centre = middle.round().numpy()
-    near = replace(cloud, points=cloud.points - centre)
     said = "; shown from {:.0f} {:.0f} {:.0f} on, because viewers have single precision".format(*centre)
-    return (replace(shape, vertices=near) if isinstance(shape, Mesh) else near), said
+    return shown.moved(-centre), said
 
 
-def _count(shape: Shape) -> str:
-    if isinstance(shape, Mesh):
-        return f"a mesh of {len(shape.faces):,} triangles"
-    return f"{len(shape):,} point{'' if len(shape) == 1 else 's'}"
-
-
-def _as_pictures(shape: Shape, name: str, folder: Path, frames: int, up: Sequence[float] | None) -> str:
+def _as_pictures(shown: _Shown, name: str, folder: Path, frames: int, up: Sequence[float] | None) -> str:
     """Write the turntable and the page, and say what was done, as the following functions do."""
     make_folder(folder)
-    points = points_on_mesh(shape) if isinstance(shape, Mesh) else shape
-    write_turntable(folder, turntable(points, frames, up=up))
+    points = shown.points(points_on_mesh(shown.shape) if isinstance(shown.shape, Mesh) else shown.shape)
+    thin = None if shown.shape is not None else 2  # pixels of a line
+    write_turntable(folder, turntable(points, frames, up=up, point_size=thin))
     page = cloud_page(points, folder / f"{name}.html", name, up=up)
     return f"wrote {page}, to be turned in a browser, with turntable.gif and its {frames} pictures beside it"
 
 
-def _in_rerun(shape: Shape, name: str, axes: np.ndarray, out: Path | None) -> str:
+def _in_rerun(shown: _Shown, name: str, axes: np.ndarray, out: Path | None) -> str:
     """Send the shape to rerun's viewer or into its file."""
     if out is None and not _has_display():
         raise _Unavailable(f"{NO_DISPLAY}: choose the viewer pictures, or name a folder (out) for rerun's file")
@@ -135,6 +184,7 @@ def _in_rerun(shape: Shape, name: str, axes: np.ndarray, out: Path | None) -> st
     main = int(np.abs(axes[2]).argmax())  # rerun knows an up along an axis only
     upright = f"RIGHT_HAND_{'XYZ'[main]}_{'UP' if axes[2][main] > 0 else 'DOWN'}"
     rerun.log("/", getattr(rerun.ViewCoordinates, upright), static=True)
+    shape = shown.shape
     if isinstance(shape, Mesh):
         drawn = rerun.Mesh3D(
             vertex_positions=shape.vertices.points,
@@ -142,9 +192,12 @@ def _in_rerun(shape: Shape, name: str, axes: np.ndarray, out: Path | None) -> st
             vertex_normals=shape.vertices.normals,
             vertex_colors=shape.vertices.colours,
         )
-    else:
+    elif shape is not None:
         drawn = rerun.Points3D(shape.points, colors=shape.colours)
-    rerun.log(name, drawn, static=True)
+    if shape is not None:
+        rerun.log(name, drawn, static=True)
+    if shown.path is not None:
+        rerun.log(f"{name}/path", rerun.LineStrips3D(shown.path.lines, colors=shown.path.colours), static=True)
     return "sent to rerun's viewer" if out is None else f"wrote {out / f'{name}.rrd'}: open it with rerun"
 
 
@@ -153,7 +206,7 @@ def _has_display() -> bool:
     return sys.platform in {"win32", "darwin"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
-def _in_open3d(shape: Shape, title: str, axes: np.ndarray) -> str:
+def _in_open3d(shown: _Shown, title: str, axes: np.ndarray) -> str:
     """Show the shape until the window is closed."""
     if not _has_display():
         raise _Unavailable(f"{NO_DISPLAY}: choose the viewer pictures")
@@ -164,7 +217,10 @@ def _in_open3d(shape: Shape, title: str, axes: np.ndarray) -> str:
     window = open3d.visualization.Visualizer()
     if not window.create_window(window_name=title):
         raise _Unavailable("open3d cannot open a window on this display: choose the viewer pictures")
-    window.add_geometry(open3d_geometry(open3d, shape))
+    if shown.shape is not None:
+        window.add_geometry(open3d_geometry(open3d, shown.shape))
+    if shown.path is not None:
+        window.add_geometry(open3d_lines(open3d, shown.path))
     control = window.get_view_control()
     control.set_up(axes[2])
     control.set_front(0.93 * axes[0] + 0.37 * axes[2])
@@ -189,3 +245,13 @@ def open3d_geometry(open3d: ModuleType, shape: Shape) -> Any:
     if shape.normals is not None:
         points.normals = vector(shape.normals.astype(np.float64))
     return points
+
+
+def open3d_lines(open3d: ModuleType, path: DrawnPath) -> Any:
+    """Make of a path an open3d LineSet."""
+    pairs = np.arange(2 * len(path.lines), dtype=np.int32).reshape(-1, 2)
+    lines = open3d.geometry.LineSet(
+        open3d.utility.Vector3dVector(path.lines.reshape(-1, 3)), open3d.utility.Vector2iVector(pairs)
+    )
+    lines.colors = open3d.utility.Vector3dVector(path.colours / 255)
+    return lines

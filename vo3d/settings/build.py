@@ -3,6 +3,7 @@
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -77,8 +78,11 @@ def read_spec(text: str, what: str, known: Mapping[str, str] = MappingProxyType(
         Vo3dError: it is no such word, or there is no class_path.
     """
     if known and text.isidentifier() and text not in known:
-        kind = what.removeprefix("--").removesuffix("s")
-        raise Vo3dError(f"there is no {kind} {quoted(text)}: expected {', '.join(known)}, a class path, YAML or JSON")
+        kind, near = what.removeprefix("--").removesuffix("s"), get_close_matches(text, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise Vo3dError(
+            f"there is no {kind} {quoted(text)}: expected {', '.join(known)}, a class path, YAML or JSON{hint}"
+        )
     if text.endswith(".yaml"):
         return as_spec(read_settings(Path(find_config(text))), text)
     spec = as_spec(parse_settings(text, what) if text.lstrip().startswith("{") else text, what)

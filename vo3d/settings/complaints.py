@@ -3,10 +3,14 @@
 import re
 import sys
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from inspect import signature
+from shlex import quote
+from typing import NoReturn
 
 from vo3d.errors import Vo3dError, printable, quoted, system_fault
+from vo3d.settings.own_modules import allowed_by, where_to_find
 
 KNOWN = frozenset({"vo3d", "torch", "lightning"})  # modules that settings may name
 CLOSED = frozenset(sys.stdlib_module_names) | {"jsonargparse"}  # modules that hold no part of a training
@@ -25,6 +29,7 @@ KINDS = {  # what a type is called in a configuration
 }
 EXAMPLES = {  # classes that an option of this name takes
     "net": "vo3d.models.deepvo.DeepVO",
+    **dict.fromkeys(("train", "val", "test"), "vo3d.datasets.rendered.Rendered"),
     "optimizer": "vo3d.optim.Adam",
     "scheduler": "torch.optim.lr_scheduler.StepLR",
     "scheduler.then": "torch.optim.lr_scheduler.StepLR",
@@ -33,6 +38,17 @@ TABLES = {  # what an option of this name takes that holds settings of no class 
     "sensor": "drawn, or settings of a camera such as '{height: 1.2, focal: 0.9}'",
     "visit": "settings such as '{time: night, motion: walking}'",
     "imu_errors": "mems, or numbers of ImuErrors such as '{gyro_bias: 0.01}'",
+}
+SYNONYMS = {  # what other programs call an option, which is suggested where the verb has it
+    "force": "--overwrite true",
+    "overwrite": "--force",
+    "resume": "--ckpt_path last",
+    "lr": "--model.optimizer.lr",
+    "epochs": "--trainer.max_epochs",
+    "steps": "--trainer.max_steps",
+    "output": "--out",
+    "o": "--out",
+    "fov": "--field_of_view",
 }
 _TYPE = re.compile(r"<class '[^']+'>|[\w.]+(?:\[[^\]]*\])?")
 _UNION = re.compile(r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]")
@@ -46,6 +62,8 @@ _WORD = re.compile(
     re.DOTALL,
 )
 _DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
+_OPTION = re.compile(r"Option '([\w.]+)' is not accepted$")
+_UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (.*)", re.DOTALL)
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 
 
@@ -77,7 +95,7 @@ def refusal(path: str) -> str:
         return f"{quoted(path)} is in a module of Python's own, which holds no part of a training: leave it out"
     return (
         f"{quoted(path)} is not of vo3d, torch or Lightning, and was not imported: if you trust that module, add "
-        f"--allow {module}"
+        f"--allow {allowed_by(module)}"
     )
 
 
@@ -93,9 +111,9 @@ def _parser_fault(error: BaseException) -> str:
     """The option, its class, and the innermost reason out of the nested complaints of jsonargparse."""
     keys: list[str] = []
     owner = union = ""
-    text = str(error)
+    last = error
     for link in _chain(error):
-        text = str(link)
+        text, last = str(link), link
         if (key := re.match(r'Parser key "([^"]+)"', text)) and keys[-1:] != [key[1]]:
             keys.append(key[1])
         if found := _CLASS.match(text) or _MAKER.match(text):
@@ -104,23 +122,75 @@ def _parser_fault(error: BaseException) -> str:
             union = found[1]
     if denied := _DENIED.search(text):
         text, owner = refusal(denied[1]), ""
-    elif many := _COUNT.fullmatch(text):
-        text = f"found {quoted(many[2])}, expected a list of {many[1]}"
-    elif wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
-        text = f"found {quoted(wrong[2])}, expected {_kinds(union or wrong[1])}"
-    elif (table := TABLES.get(".".join(keys).rpartition(".")[2])) and (word := _WORD.match(text)):
-        text = f"found {quoted(word[1])}, expected {table}"
-    elif part := _PART.match(text):
-        text = f"found {quoted(part[2])}, expected a table of settings of {part[1]}, one or more"
-    elif text.startswith("Expected a dot import path string: "):
-        example = next((path for name, path in EXAMPLES.items() if ".".join(keys).endswith(name)), EXAMPLES["net"])
-        text = f"found {quoted(text.rpartition(': ')[2])}, expected the path of a class, such as {example}"
-    elif absent := _ABSENT.search(text):
-        text = _no_such_name(absent[1], absent[2])
-    if owner and "not accepted" in text:
-        text += f" by {owner}"
+    else:
+        text = _reason(last, text, keys, union)
+    if owner and (refused := _OPTION.search(text)):
+        text += f" by {owner}{_nearest_argument(owner, refused[1])}"
     where = ".".join(keys)
     return f"{where}: {text}" if where else text
+
+
+def _reason(error: BaseException, text: str, keys: list[str], union: str) -> str:  # noqa: PLR0911 (one a kind)
+    """Put the innermost complaint into words for people: what was found, what was expected."""
+    where = ".".join(keys)
+    if isinstance(error, ModuleNotFoundError):
+        return where_to_find(error)
+    if many := _COUNT.fullmatch(text):
+        return f"found {quoted(many[2])}, expected a list of {many[1]}"
+    if wrong := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", text, re.DOTALL):
+        return f"found {quoted(wrong[2])}, expected {_kinds(union or wrong[1])}"
+    if (table := TABLES.get(where.rpartition(".")[2])) and (word := _WORD.match(text)):
+        return f"found {quoted(word[1])}, expected {table}"
+    if part := _PART.match(text):
+        return f"found {quoted(part[2])}, expected a table of settings of {part[1]}, one or more"
+    if text.startswith("Expected a dot import path string: "):
+        example = next((path for name, path in EXAMPLES.items() if where.endswith(name)), EXAMPLES["net"])
+        return f"found {quoted(text.rpartition(': ')[2])}, expected the path of a class, such as {example}"
+    if absent := _ABSENT.search(text):
+        return _no_such_name(absent[1], absent[2])
+    return text
+
+
+def _nearest_argument(path: str, name: str) -> str:
+    """Say which argument of the class at a path is nearest to a name that it has not."""
+    module, _, last = path.rpartition(".")
+    found = getattr(sys.modules.get(module), last, None)
+    if not callable(found):
+        return ""
+    near = get_close_matches(name.rpartition(".")[2], signature(found).parameters, n=1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def complain_of_words(error: ArgumentError, options: Iterable[str], verb: str) -> NoReturn:
+    """Raise the complaint of a parser again; of what it does not know, say what may have been meant.
+
+    Args:
+        error: The complaint.
+        options: All options of the verb, such as --out.
+        verb: Its name.
+    """
+    text = error.message or ""
+    if text.endswith("are required: fit.model.net"):
+        raise ArgumentError(
+            None,
+            "there is no model.net: give a configuration, vo3d fit -c deepvo_rendered.yaml -c optim_adam.yaml, or "
+            "the class of a model, --model.net vo3d.models.deepvo.DeepVO",
+        ) from None
+    if not (found := _UNKNOWN.fullmatch(text)):
+        raise error
+    word = found[1].split()[0]
+    known = [option for option in options if option.startswith("--") and not option.endswith("help")]
+    if not word.startswith("-"):
+        if "--config" in known and word.endswith((".yaml", ".yml")):
+            raise ArgumentError(None, f"{word}: give it by -c, as in vo3d {verb} -c {quote(word)}") from None
+        raise ArgumentError(None, f"unrecognized arguments: {found[1]}: expected an option, such as --out") from None
+    name = word.partition("=")[0]
+    below = [option for option in known if option.rpartition(".")[2] == name.lstrip("-").replace("-", "_")]
+    synonym = SYNONYMS.get(name.lstrip("-"), "")
+    there = {synonym.partition(" ")[0], synonym.rpartition(".")[0]} & set(known)
+    near = [synonym] if there else below or get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f": did you mean {' or '.join(near[:3])}?" if near else ""
+    raise ArgumentError(None, f"unrecognized arguments: {found[1]}{hint}") from None
 
 
 def _no_such_name(module: str, name: str) -> str:

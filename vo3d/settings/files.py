@@ -28,11 +28,12 @@ def find_config(name: str) -> str:
     brought = {path.name: path for path in resources.files("vo3d.configs").iterdir() if path.name.endswith(".yaml")}
     if name in brought:
         return str(brought[name])
-    near = get_close_matches(name, brought, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    stems = [known.removesuffix(".yaml") for known in brought]
+    if near := get_close_matches(name.removesuffix(".yaml"), stems, n=1):
+        raise Vo3dError(f"there is no configuration {quoted(name)}: did you mean {near[0]}.yaml?")
     raise Vo3dError(
         f"there is no configuration {quoted(name)}: neither a file, nor one that vo3d brings "
-        f"({', '.join(sorted(brought))}){hint}"
+        f"({', '.join(sorted(brought))})"
     )
 
 

@@ -10,6 +10,7 @@ from vo3d.settings.files import as_spec, check_shape, find_config, read_settings
 CONFIG = "config.yaml"  # the resolved configuration
 HISTORY = "history.csv"  # the logged curves
 VERSIONS = "versions.json"  # what made it: versions, seed, command, date
+OWN_MODULES = "own_modules"  # among the versions: files by module
 SPLITS = ("train", "val", "test")  # of its data
 CHECKPOINTS = "checkpoints"  # folder of best.ckpt and last.ckpt
 
@@ -22,7 +23,10 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     path = Path(find_config(str(run))) if run.suffix == ".yaml" else run / CONFIG
     if not path.is_file():
-        raise Vo3dError(f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file")
+        hint = f"; the path of a camera along a video or images is found by vo3d track {run}" if run.exists() else ""
+        raise Vo3dError(
+            f"{path}: no such file: expected the run folder that `vo3d fit --out` made, or a YAML file{hint}"
+        )
     config = read_settings(path)
     if not {"model", "data"} <= set(config):
         raise Vo3dError(f"{path}: not the configuration of a run: expected the keys model and data")
@@ -55,3 +59,13 @@ def training_command(run: Path) -> str | None:
     path = run / VERSIONS
     command = read_settings(path).get("command") if path.is_file() else None
     return None if command is None else printable(str(command))
+
+
+def trained_with(run: Path) -> dict[str, str]:
+    """Return by module the files of one's own that a run was trained with, as its folder says: a hint, no more.
+
+    A stranger's folder may say anything, so that nothing is imported because of it.
+    """
+    path = run / VERSIONS
+    found = read_settings(path).get(OWN_MODULES) if path.is_file() else None
+    return {str(name): str(file) for name, file in found.items()} if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import is_dataclass
 from inspect import isbuiltin
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,26 +29,54 @@ from vo3d.model import Model
 from vo3d.recording import RecordingDataset, Transform
 from vo3d.settings.complaints import CLOSED, KNOWN, refusal
 from vo3d.settings.files import NAME_OF_CLASS
+from vo3d.settings.own_modules import is_file_of_module, name_of, within_reach
 
 PARTS = (Model, RecordingDataset, Transform, nn.Module, Optimizer, LRScheduler, ConcatDataset)
+YAML = (".yaml", ".yml")  # endings
 _named: ContextVar[frozenset[str]] = ContextVar("_named", default=frozenset())
 
 
 @contextmanager
-def allowing(modules: Iterable[str] = (), typed: object = None) -> Iterator[None]:
+def allowing(
+    modules: Iterable[str] = (),
+    typed: object = None,
+    *,
+    beside: Iterable[Path] = (),
+    given: Mapping[str, object] = MappingProxyType({}),
+) -> Iterator[None]:
     """Let settings name anything in `modules`, and in those of the class paths in `typed` words, for a while.
 
-    Raises Vo3dError for what is no name of a module, or one of Python's own.
+    They are found on Python's path, in the working folder, and beside the YAML files that the user named: those in
+    `typed`, in `beside` (YAML files, or folders of runs), and in `given`, files with their content, whose own modules
+    are found beside them too. A module may be a file: `exp/mymethod.py`.
+
+    Raises Vo3dError for what is no name or file of a module, for one of Python's own, and for one name of two modules.
     """
-    asked = {module.partition(".")[0] for module in modules}
-    for module in asked:
+    asked = list(modules)
+    files = [Path(word) for word in asked if is_file_of_module(word)]
+    names = {word.partition(".")[0] for word in asked if not is_file_of_module(word)} | set(map(name_of, files))
+    for module in names:
         if not module.isidentifier() or module in CLOSED:
             raise Vo3dError(f"--allow {quoted(module)}: expected the name of a module with methods of your own")
-    before = _named.set(_named.get() | asked | modules_in(typed))
+    named = names | modules_in(typed)
+    sources = [*beside, *yaml_files_in(typed), *map(Path, given)]
+    folders = [*(path.parent for path in sources if path.suffix in YAML and path.is_file()), Path()]
+    places = [(module, folder) for module in sorted(named - KNOWN) for folder in folders]
+    places += [(module, Path(file).parent) for file, held in given.items() for module in modules_in(held) - KNOWN]
+    runs = [path if path.is_dir() else path.parent for path in sources]
+    before = _named.set(_named.get() | named)
     try:
-        yield
+        with within_reach(places, files, runs):
+            yield
     finally:
         _named.reset(before)
+
+
+def yaml_files_in(words: object) -> list[Path]:
+    """List the YAML files among words."""
+    if isinstance(words, list | tuple | set):
+        return [path for word in words for path in yaml_files_in(word)]
+    return [Path(words)] if isinstance(words, str) and words.endswith(YAML) else []
 
 
 @contextmanager

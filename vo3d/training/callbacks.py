@@ -3,13 +3,20 @@
 import csv
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ModelSummary,
+    RichProgressBar,
+)
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -20,7 +27,7 @@ from vo3d.formats.checkpoints import read_content
 from vo3d.formats.files import atomic_path
 from vo3d.formats.weights import SETTINGS_KEY
 from vo3d.provenance import provenance
-from vo3d.settings.run_folder import CHECKPOINTS, CONFIG, HISTORY, VERSIONS
+from vo3d.settings.run_folder import CHECKPOINTS, CONFIG, HISTORY, OWN_MODULES, VERSIONS
 from vo3d.training.datamodule import seed_of
 from vo3d.training.loops import SettledCheckpoint
 
@@ -96,10 +103,11 @@ class StepSeed(Callback):
 class RunFolder(Callback):
     """Writes config.yaml and versions.json into the run folder, and the configuration into each checkpoint."""
 
-    def __init__(self, folder: Path, config: str, seed: int) -> None:
+    def __init__(self, folder: Path, config: str, seed: int, own_modules: Mapping[str, str]) -> None:
         self.folder = folder
         self.config = config
         self.seed = seed
+        self.own_modules = dict(own_modules)  # files of the user's own, by module
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,6 +119,7 @@ class RunFolder(Callback):
             "threads": torch.get_num_threads(),
             "device": str(trainer.strategy.root_device),
             "processes": trainer.world_size,
+            **({OWN_MODULES: self.own_modules} if self.own_modules else {}),
         }
         for name, text in ((CONFIG, self.config), (VERSIONS, json.dumps(facts, indent=2) + "\n")):
             with atomic_path(self.folder / name) as path:
@@ -229,12 +238,36 @@ class ProgressBar(RichProgressBar):
     """Lightning's bar without what says nothing here: the number of a version, the last of endless epochs."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Give what stands behind the bar."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        """Give what stands behind the bar, with four digits that count: a small loss moves, too."""
+        found = super().get_metrics(trainer, pl_module)
+        return {
+            name: f"{value:#.4g}" if isinstance(value, float) else value
+            for name, value in found.items()
+            if name != "v_num"
+        }
 
     def _get_train_description(self, current_epoch: int) -> str:
         """Name the epoch, without "/-2" where steps, not epochs, end the run."""
         return super()._get_train_description(current_epoch).replace("/-2", "")
+
+
+class Summary(ModelSummary):
+    """Says in one line what is trained, instead of Lightning's table of one row and its lines of zeros."""
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        trainable_parameters: int,
+        model_size: float,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        """Print the line: the class of the model, its parameters, its size."""
+        kind = dict(summary_data)["Type"][0]
+        frozen = total_parameters - trainable_parameters
+        trained = f"{frozen:,} of them frozen" if frozen else "all trained"
+        sys.stdout.write(f"{kind}: {total_parameters:,} parameters, {trained}, {model_size:.3g} MB\n")
 
 
 def standard_callbacks(
@@ -247,6 +280,7 @@ def standard_callbacks(
     min_delta: float = 0.0,
     patience_after: int = 0,
     bar: bool = True,
+    summary: bool = True,
 ) -> list[Callback]:
     """Make the progress bar, the learning-rate curve, best and last weights, early stopping.
 
@@ -259,6 +293,7 @@ def standard_callbacks(
         min_delta: How much better a value has to be to count as better.
         patience_after: Steps before validations count.
         bar: Show the progress bar.
+        summary: Say what is trained.
     """
     if patience is None and (min_delta != 0 or patience_after != 0):
         raise Vo3dError("min_delta and patience_after belong to patience, and there is none: give --patience too")
@@ -266,7 +301,7 @@ def standard_callbacks(
         raise Vo3dError(
             "patience counts validations, and there are none: give data.val and --monitor, or no --patience"
         )
-    callbacks: list[Callback] = [ProgressBar()] if bar else []
+    callbacks: list[Callback] = [*([ProgressBar()] if bar else []), *([Summary()] if summary else [])]
     callbacks.append(LearningRateMonitor(logging_interval="step"))
     if monitor is not None:
         name = monitor.rpartition("/")[2]

@@ -34,8 +34,9 @@ from vo3d.formats.candidates import visible_paths
 from vo3d.formats.checkpoints import read_content, state_dict_of
 from vo3d.formats.files import hold_folder
 from vo3d.formats.weights import SETTINGS_KEY, check_finite
-from vo3d.settings.complaints import one_line
+from vo3d.settings.complaints import complain_of_words, one_line
 from vo3d.settings.files import check_shape, line_of_key, parse_settings, parse_yaml, read_settings, read_text
+from vo3d.settings.own_modules import allowed_by, files_of
 from vo3d.settings.run_folder import CHECKPOINTS, SPLITS, find_checkpoint
 from vo3d.settings.trust import allowing, check_parts, guarded, refuse_strangers, strangers
 from vo3d.training.calibration import calibrate
@@ -51,7 +52,7 @@ EXAMPLES = {
     "test": "losses of the test set; example: vo3d test -c runs/deepvo/config.yaml --ckpt_path best",
 }
 KINDS = (Callback, Logger, Profiler, Accelerator, Strategy, Precision, ClusterEnvironment, CheckpointIO, LayerSync)
-ALLOW = "With --allow MODULE files that -c does not name, and functions, may be of a module of your own."
+ALLOW = "With --allow MODULE (or its file) files that -c does not name, and functions, may be of a module of your own."
 WATCH = ("monitor_mode", "checkpoint_every", "patience", "min_delta", "patience_after")
 START = {"model.init_weights", "model.partial"}  # of no account once a run has begun
 RESUME = "resume with --ckpt_path last"
@@ -128,7 +129,10 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning that sys.argv was not used."""
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            complain_of_words(error, self._subcommand_parsers[self.verb]._option_string_actions, self.verb)
         seed = self.config[self.config.subcommand].seed_everything
         if seed is not True and not 0 <= int(seed) < 1 << 32:
             raise Vo3dError(f"seed_everything is {seed}: expected a whole number from 0 to 4294967295, or true")
@@ -182,7 +186,8 @@ class TrainingCLI(LightningCLI):
         plugins = options["plugins"] or []
         options["plugins"] = [AtomicCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])]
         seed = int(config["seed_everything"])
-        callbacks = [StepSeed(seed), RunFolder(folder, self._config_text(), seed)]
+        own = files_of(strangers(self.config[self.verb].as_dict()))
+        callbacks = [StepSeed(seed), RunFolder(folder, self._config_text(), seed, own)]
         if self.verb != "fit":
             options["logger"] = False
         else:
@@ -190,6 +195,7 @@ class TrainingCLI(LightningCLI):
                 folder,
                 monitor=None if self.datamodule.val is None else config["monitor"],
                 bar=options["enable_progress_bar"] is not False,
+                summary=options["enable_model_summary"] is not False,
                 **{name: config[name] for name in WATCH},
             )
             callbacks.append(ValidationPictures())
@@ -238,8 +244,10 @@ class TrainingCLI(LightningCLI):
             raise Vo3dError(f"{cause} after step {self.trainer.global_step} ({line[:120]}): {RESUME}") from error
 
     def before_fit(self) -> None:
-        """Refuse to mix two runs in one folder."""
+        """Refuse to mix two runs in one folder; say which optimiser steps where none was chosen."""
         folder = self.config_init["fit"]["out"]
+        if self.config["fit"].model.optimizer is None and self.trainer.global_rank == 0:
+            sys.stdout.write("no model.optimizer: vo3d.optim.Adam as it is; choose an optimiser: -c optim_adam.yaml\n")
         if self.checkpoint is not None or self.trainer.global_rank > 0:
             return
         kept = visible_paths(folder / CHECKPOINTS, "*.ckpt")
@@ -267,7 +275,7 @@ class TrainingCLI(LightningCLI):
             sys.stdout.writelines(f"{path}: the times of the parts\n" for path in sorted(folder.glob("*profile*.txt")))
         config = self.config[self.verb].as_dict()
         own = strangers([config["model"]["net"], *(config["data"][split] for split in SPLITS)])
-        allow = f" --allow {' '.join(own)}" if own else ""
+        allow = f" --allow {' '.join(map(allowed_by, own))}" if own else ""
         score = f"vo3d evaluate {quote(str(folder))}{last}{allow}"
         sys.stdout.write(f"{folder / CHECKPOINTS}: {', '.join(names)}; score it with: {score}\n")
 
@@ -374,7 +382,7 @@ def run(args: list[str]) -> None:
     typed = [word.partition("=")[2] or word for word in args if word not in files]
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings(), allowing(allowed, typed), guarded(files.values()):
+    with warnings.catch_warnings(), allowing(allowed, typed, given=files), guarded(files.values()):
         for part in typed:  # a file for a part of the settings, which jsonargparse would read
             if Path(part).suffix in {".yaml", ".yml", ".json"} and Path(part).is_file():
                 refuse_strangers(parse_yaml(read_text(Path(part)), part), part)

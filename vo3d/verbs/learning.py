@@ -82,7 +82,7 @@ def evaluate(
         scaling: Of single_view_depth, median scales each image to its truth before the errors are taken; without it,
             nothing is scaled.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that the files may name, such as that of the model of the run.
+        allow: Modules of your own, or files such as exp/mymethod.py, that the files may name, as the run its model.
     """
     from vo3d.pipelines.evaluate import evaluate_run
     from vo3d.settings.trust import allowing
@@ -97,7 +97,7 @@ def evaluate(
         "crop": crop,
         "scaling": scaling,
     }
-    with allowing(allow, typed=[data, baselines, baseline_data, tasks]):
+    with allowing(allow, typed=[data, baselines, baseline_data, tasks], beside=[run]):
         evaluate_run(
             run,
             weights=weights,
@@ -164,13 +164,13 @@ def robustness(
         clip_length: Frames that go through the model at once, where it takes any number; without it, the usual one.
         lengths: Metres of the segments of the KITTI metric; without it the official 100 to 800.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that the files may name, such as that of the model of the run.
+        allow: Modules of your own, or files such as exp/mymethod.py, that the files may name, as the run its model.
     """
     from vo3d.pipelines.robustness.pipeline import study_robustness
     from vo3d.settings.trust import allowing
 
     options = {"alignment": alignment, "clip_length": clip_length, "lengths": lengths or None}
-    with allowing(allow, typed=[data, baselines, baseline_data]):
+    with allowing(allow, typed=[data, baselines, baseline_data], beside=[run]):
         study_robustness(
             run,
             weights=weights,
@@ -232,10 +232,10 @@ def info(
         size: Rows and columns of the views; without it those of the model, or of its data, or 480 and 640.
         views: Views of a clip; without it as in the model's data, or 3.
         depth: Levels of layers within layers that are shown; 0 is the whole alone.
-        allow: Modules of your own that a configuration may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that a configuration may name.
     """
     from vo3d.pipelines.info.overview import print_overview
     from vo3d.settings.trust import allowing
 
-    with allowing(allow):
+    with allowing(allow, beside=[Path(model)] if model else []):
         print_overview(model, weights, size=size or None, views=views, depth=depth)

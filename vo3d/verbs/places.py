@@ -35,14 +35,14 @@ def places_build(
         max_side: Pixels of the longer side to which larger images are reduced first; without it 640.
         drop: Take images that are no more on the disk out of the map; without it they stay.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that a run or a map may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that a run or a map may name.
     """
     from vo3d.pipelines.places.build import build_map
     from vo3d.settings.trust import allowing
 
     if out is None:
         raise Vo3dError("no --out: expected the folder of the map to make, or to add to")
-    with allowing(allow):
+    with allowing(allow, beside=[Path(descriptor)] if descriptor else []):
         build_map(images, out=out, descriptor=descriptor, every=every, max_side=max_side, drop=drop, device=device)
 
 
@@ -77,7 +77,7 @@ def places_find(
             and an image.
         frames: Images are of one place if their numbers differ by at most this, as of two walks along one way.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that the map may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that the map may name.
     """
     from vo3d.pipelines.places.find import find_places
     from vo3d.settings.trust import allowing

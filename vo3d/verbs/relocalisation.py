@@ -35,7 +35,7 @@ def locate(
         size: Rows and columns that images are resized and cut to, such as 256x341; without it those of the run.
         range: First and last (exclusive) frame; without it, all.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that the run may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that the run may name.
     """
     from vo3d.pipelines.locate import locate as locate_images
     from vo3d.settings.trust import allowing
@@ -44,7 +44,7 @@ def locate(
         raise Vo3dError("no --map: expected the folder of a run of vo3d fit, which learnt the scene")
     if len(range) not in {0, 2}:
         raise Vo3dError(f"--range: {len(range)} numbers: expected 2")
-    with allowing(allow):
+    with allowing(allow, beside=[map]):
         locate_images(
             source,
             run=map,

@@ -70,7 +70,7 @@ def reconstruct(
         precision: Of the network, where the model has a choice.
         slab: Depths that are held at once, where the model has a choice.
         device: As torch names it; auto takes the accelerator where there is one.
-        allow: Modules of your own that weights, a run or a YAML file may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that weights, a run or a YAML file may name.
     """
     from vo3d.pipelines.reconstruct import reconstruct as reconstruct_scene
     from vo3d.settings.trust import allowing
@@ -80,9 +80,14 @@ def reconstruct(
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {' or '.join(map(str, counts))}")
     if depth_range and not 0 < depth_range[0] < depth_range[1]:
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
+    if scene.is_file() and scene.suffix.lower() != ".json":
+        raise Vo3dError(
+            f"{scene}: no scene: expected a folder of photographs with their poses, or a transforms.json; of a video, "
+            "vo3d track finds the camera's path, and vo3d view --weights makes a cloud"
+        )
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
     rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
-    with allowing(allow):
+    with allowing(allow, beside=[Path(word) for word in (weights, model) if word]):
         reconstruct_scene(
             scene,
             out=out,
@@ -117,6 +122,7 @@ def view(
     frames: int = 36,
     up: list[float] = [],  # noqa: B006 (read only)
     ply: Path | None = None,
+    path: Path | None = None,
     intrinsics: list[float] = [],  # noqa: B006 (read only)
     field_of_view: float | None = None,
     range: list[int] = [],  # noqa: B006 (read only)
@@ -129,25 +135,28 @@ def view(
     device: str | None = None,
     allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
-    """Show a point cloud or a mesh: in rerun or a window where that can be, else as pictures and a page.
+    """Show a cloud, a mesh or a camera's path: in rerun or a window where that can be, else as pictures and a page.
 
     With --weights also a sequence, as a cloud that a model of depth and poses makes of it: a video, a folder of images,
     a sequence or a raw drive of KITTI, or a recording of a configuration or run.
 
     Example: vo3d view temple.ply
 
+    Example: vo3d view temple.ply --path poses.tum
+
     Example: vo3d view data/sequences/06 --weights runs/undeepvo --range 0 200 --ply drive.ply
 
     Example: vo3d view drive.mp4 --weights runs/undeepvo --intrinsics 721.5 721.5 609.6 172.9
 
     Args:
-        source: A PLY file; with --weights a sequence.
+        source: A PLY file; a trajectory (TUM, KITTI, EuRoC), or a folder with poses.tum; with --weights a sequence.
         weights: Of a model of depth and poses: a name that `vo3d info` lists, a file, or the folder of a run.
         model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
         out: A folder for pictures, a moving one, and a page in which the cloud can be turned.
         viewer: What to show it in; auto takes the first that works.
         frames: Number of pictures around the cloud.
         up: The upright direction, three numbers; without it what the file says, else -y.
+        path: A trajectory that is drawn beside the cloud.
         ply: Of a sequence, the file for its cloud; without it the sequence's name in --out, or here.
         intrinsics: Of a video or images: fx, fy, cx, cy in pixels.
         field_of_view: Instead of --intrinsics: the horizontal one, degrees.
@@ -159,7 +168,7 @@ def view(
         max_depth: Metres; what is farther away is left out; without it 30.
         max_step: Share of the depth by which neighbours may differ; more is an edge, left out; without it 0.1.
         device: As torch names it; without it, the accelerator where there is one.
-        allow: Modules of your own that weights, a run or a YAML file may name.
+        allow: Modules of your own, or files such as exp/mymethod.py, that weights, a run or a YAML file may name.
     """
     reading: dict[str, Any] = {
         "intrinsics": tuple(intrinsics) or None,
@@ -171,26 +180,31 @@ def view(
     rules = {name: value for name, value in rules.items() if value is not None}
     show: dict[str, Any] = {"out": out, "viewer": viewer, "frames": frames, "up": up or None}
     if weights is None and model is None:
+        from vo3d.report.drawn_path import trajectory_at
         from vo3d.report.viewer import view_cloud
 
         others = {"range": range or None, "ply": ply, "recording": recording, "device": device, "allow": allow or None}
         given = [name for name, value in {**reading, **rules, **others}.items() if value is not None]
         if words := [f"--{name.replace('_', '-')}" for name in given if name != "frames"]:
             raise Vo3dError(f"{', '.join(words)}: of a sequence: add --weights of a model of depth and poses")
-        if source.is_dir() or (source.is_file() and source.suffix.lower() != ".ply"):
+        if trajectory_at(source) is None and (
+            source.is_dir() or (source.is_file() and source.suffix.lower() != ".ply")
+        ):
             raise Vo3dError(
-                f"{source}: expected a PLY file; or, for the cloud of a video or a folder of images, add --weights of "
-                "a model of depth and poses"
+                f"{source}: expected a PLY file or a trajectory; or, for the cloud of a video or a folder of images, "
+                "add --weights of a model of depth and poses"
             )
-        sys.stdout.write(view_cloud(source, **show) + "\n")
+        sys.stdout.write(view_cloud(source, path=path, **show) + "\n")
         return
+    if path is not None:
+        raise Vo3dError("--path is for a cloud that is there: make it first, then vo3d view CLOUD.ply --path POSES")
     from vo3d.pipelines.sequence_view import view_sequence
     from vo3d.settings.trust import allowing
 
     for option, numbers, count in (("intrinsics", intrinsics, 4), ("range", range, 2)):
         if len(numbers) not in {0, count}:
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
-    with allowing(allow):
+    with allowing(allow, beside=[source, *(Path(word) for word in (weights, model) if word)]):
         line = view_sequence(
             source,
             weights=weights,
