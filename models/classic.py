@@ -1,10 +1,8 @@
 """The survey's classic pipeline: calibrated features, RANSAC on the essential matrix, motion, a stated scale."""
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from operator import itemgetter
 from typing import ClassVar, Literal, get_args
 
@@ -21,7 +19,8 @@ from vo3d.geometry.grey import grey_image
 from vo3d.geometry.preintegration import Preintegration
 from vo3d.mapping.features import Features, Grey, Pixels, match, track
 from vo3d.mapping.key_frames import KeyFrameTracker
-from vo3d.model import Model, Prediction, check_continues
+from vo3d.model import Model, Prediction
+from vo3d.models.classic_carried import carried_steps
 from vo3d.recording import Recording, known_steps
 from vo3d.sample import Sample
 
@@ -147,34 +146,12 @@ class ClassicOdometry(Model):
             yield prediction
 
     def _carried(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """The steps of clip after clip, with lengths that are carried on by points; each when its poses are settled."""
-        trackers: list[KeyFrameTracker] = []
-        waiting: deque[tuple[Sample, int]] = deque()  # clips, and the number of their first frame
-        last: Tensor | None = None
-
-        def settled(all_of_them: bool) -> Iterator[Prediction]:
-            while waiting and (
-                all_of_them or waiting[0][1] + waiting[0][0].image.shape[-4] <= min(one.settled for one in trackers)
-            ):
-                yield _steps_of(trackers, *waiting.popleft())
-
-        for sample in samples:
-            last = check_continues(sample, last)
-            clips = (
-                [sample.map(itemgetter(row)) for row in range(len(sample.image))]
-                if sample.image.ndim == 5
-                else [sample]
-            )
-            trackers = trackers or [
-                KeyFrameTracker(self.num_features, self.threshold, self.min_parallax, self.bundle) for _ in clips
-            ]
-            begun = len(trackers[0].poses) > 0
-            waiting.append((sample, max(0, len(trackers[0].poses) - 1)))
-            for tracker, clip in zip(trackers, clips, strict=True):
-                for frame in islice(self._views(clip), begun, None):
-                    tracker.add(frame.image, frame.K)
-            yield from settled(False)
-        yield from settled(True)
+        """The steps of clip after clip, with lengths that are carried on by points."""
+        return carried_steps(
+            samples,
+            lambda: KeyFrameTracker(self.num_features, self.threshold, self.min_parallax, self.bundle),
+            lambda clip: ((view.image, view.K) for view in self._views(clip)),
+        )
 
     def _predict(self, sample: Sample, before: Tensor | None) -> Prediction:
         """Steps of a batch of clips (or of one without a batch axis); `before` (*b 4 4) is each one's step before."""
@@ -308,16 +285,3 @@ class ClassicOdometry(Model):
             )
         args = (left, b, inverse, baseline, cam_T_prev, self.threshold * pixel)
         return two_view.fit_metric_motion(*args, turns=self.turns)
-
-
-def _steps_of(trackers: Sequence[KeyFrameTracker], sample: Sample, first: int) -> Prediction:
-    """The steps of a clip that begins with the frame `first` of what the trackers follow."""
-    batched = sample.image.ndim == 5
-    stop = first + sample.image.shape[-4]
-    rows = []
-    for tracker in trackers:
-        poses = np.stack(tracker.poses[first:stop])
-        rows.append(np.linalg.inv(poses[:-1]) @ poses[1:])
-    prev_T_cam = torch.from_numpy(np.stack(rows)).to(sample.image)
-    told = torch.tensor([tracker.told[first + 1 : stop] for tracker in trackers], device=sample.image.device)
-    return {"prev_T_cam": prev_T_cam if batched else prev_T_cam[0], "tracked": told if batched else told[0]}

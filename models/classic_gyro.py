@@ -34,7 +34,8 @@ class GyroClassic(ClassicOdometry):
             over the steps of the recording so far, the newest included (Qin et al., "VINS-Mono", TRO 2018, section
             V-B); no truth is read. "rest": its mean over the first second of the first clip, refused where the camera
             moves then. "none": nothing.
-        features, scale, camera_height, step, num_features, threshold, min_parallax: As of `ClassicOdometry`.
+        features, scale, camera_height, step, num_features, threshold, min_parallax: As of `ClassicOdometry`; a relative
+            scale is refused.
     """
 
     needs: ClassVar[tuple[str, ...]] = (*ClassicOdometry.needs, "imu", "imu_time", "time")
@@ -45,6 +46,8 @@ class GyroClassic(ClassicOdometry):
         super().__init__(**classic)
         if bias not in get_args(Bias):
             raise Vo3dError(f"bias={bias!r} is unknown: expected one of {', '.join(get_args(Bias))}")
+        if self.scale == "relative":
+            raise Vo3dError("scale='relative' tracks images alone: take another scale, or ClassicOdometry")
         self.bias = bias
         self._seen: dict[int, list[tuple[Preintegration, Tensor]]] = {}  # by the row of the batch
         self._at_rest: dict[int, Tensor] = {}

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
@@ -58,6 +59,7 @@ class KeyFrameTracker:
 
     def add(self, image: Grey, K: Float64[ndarray, "3 3"]) -> None:
         """Go on by one frame, whose size is that of the frames before."""
+        cv2.setRNGSeed(0)  # RANSAC draws from OpenCV's own generator: same frames, same poses
         self._K, self._pixel = K, 1 / math.sqrt(K[0, 0] * K[1, 1])
         if self._image is None:
             self.poses.append(np.eye(4))
@@ -146,7 +148,7 @@ class KeyFrameTracker:
         steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
         return float(steps.mean()) * (len(self.poses) - self._key_frame) if len(steps) else 0.0
 
-    def _keep(self, good: Bool[ndarray, " n"], now: Pixels) -> None:
+    def _keep(self, good: Bool[ndarray, " all"], now: Pixels) -> None:
         """Go on with the points that were found again, `now` in the newest frame."""
         self._now, self._key, self._names = now, self._key[good], self._names[good]
         self._depths, self._seen = self._depths[good], self._seen[:, good]
