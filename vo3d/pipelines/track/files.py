@@ -48,6 +48,9 @@ def write_facts(
         "fps": frame_rate(found),
         "times": "frame numbers" if found.time is None else "seconds",
         "camera": camera,
+        "K": None
+        if made.K is None
+        else [made.K[0, 0].item(), made.K[1, 1].item(), made.K[0, 2].item(), made.K[1, 2].item()],
         "method": job.net.origin,
         "scale": job.model.scale_source,
         "unit": unit_of(job),

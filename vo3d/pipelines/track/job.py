@@ -111,6 +111,9 @@ def open_job(
         name, notes, live = recording.name, [*recording.notes], ()
         if len(recording) < 2:
             raise Vo3dError(f"{name}: {len(recording)} frame: expected at least 2: a path needs a video")
+        _check_needs(net, recording)
+        if not net.model.metric and _has_right(source):
+            notes.append("there is a right camera: --scale stereo gives lengths in metres")
     return Job(
         name=name,
         source=str(source),
@@ -173,6 +176,31 @@ def _read(source: Path, reading: Mapping[str, Any]) -> tuple[str, Recording]:
         words = re.sub(r"frames=\(0, (\d+)\)", r"--end \1", str(error)).replace("--field-of-view", "--fov")
         raise Vo3dError(words) from error
     return layout.words, recording
+
+
+def _has_right(source: Path) -> bool:
+    """Tell if a sequence can be opened with its right camera."""
+    try:
+        layouts.open_sequence(source, {"frames": (0, 1), "stereo": True})
+    except Vo3dError:
+        return False
+    return True
+
+
+def _check_needs(net: Pretrained, recording: Recording) -> None:
+    """Raise Vo3dError where the frames lack what the method needs, in the words of the options."""
+    given = recording.clip([0]).given()
+    missing = [name for name in net.model.needs if name not in given]
+    scale = getattr(net.model, "scale", None)
+    if "right" in missing:
+        raise Vo3dError(f"--scale {scale}: {recording.name} has no right camera: take --scale relative")
+    if missing == ["world_T_cam"] and scale == "true":
+        raise Vo3dError(f"--scale true: {recording.name} has no true poses: take --scale relative")
+    if missing:
+        raise Vo3dError(
+            f"{type(net.model).__name__} needs {', '.join(missing)}, which {recording.name} does not give: take "
+            "--method classic"
+        )
 
 
 def _frame_of(moment: Moment, recording: Recording) -> int:

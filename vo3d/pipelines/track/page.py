@@ -58,7 +58,7 @@ def write_report(out: Path, job: Job, made: Run, found: Found, notes: list[str],
     reach = " x ".join(f"{length:.3g}" for length in extent(found))
     settings = {
         "source": f"{job.source}: {frames_in_words(job, found)}",
-        "camera": camera_in_words(job),
+        "camera": camera_in_words(job, made),
         "method": method_in_words(job),
         "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
         "speed": speed_in_words(made, found),
@@ -69,7 +69,7 @@ def write_report(out: Path, job: Job, made: Run, found: Found, notes: list[str],
     sections = [
         Section("The path", path),
         Section("Scale", [Text(_scale(job))]),
-        Section("Camera", [Text(_camera(job))]),
+        Section("Camera", [Text(_camera(job, made))]),
         *([Section("Against the truth", [_errors(truth, job)])] if truth is not None else []),
         Section("Gaps", [Text(f"Frames without a pose: {gaps_in_words(found)}."), *_gap_table(found)]),
         Section("Settings", [Definitions(settings)]),
@@ -99,8 +99,8 @@ def _scale(job: Job) -> str:
     )
 
 
-def _camera(job: Job) -> str:
-    words = camera_in_words(job)
+def _camera(job: Job, made: Run) -> str:
+    words = camera_in_words(job, made)
     guessed = " A wrong focal length bends turns and stretches the path: give --focal, --fov or --intrinsics."
     return f"The camera: {words}.{guessed * ('guess' in words)}"
 

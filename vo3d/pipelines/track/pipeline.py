@@ -1,6 +1,7 @@
 """`vo3d track`: from the words of the command line to the files, the page and the lines that are printed."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,13 @@ def track(
     made = run(job, lambda found: files.write_poses(job.out, found))
     found = made.found
     if found is None or (files.empty(found) and made.broken is None):
+        with suppress(OSError):
+            job.out.rmdir()  # where nothing was in it
         raise made.broken or Vo3dError(f"{job.name}: {why_nothing(made, job)}")
     notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *time_note(found))]
     truth = _truth(job, found, notes)
     _say(console, "found", frames_in_words(job, found))
-    _say(console, "camera", camera_in_words(job))
+    _say(console, "camera", camera_in_words(job, made))
     _say(console, "scale", scale_in_words(job))
     for note in notes:
         _say(console, "note", note)
@@ -120,7 +123,7 @@ def _write(job: Job, made: Run, found: Found, notes: list[str], truth: Truth | N
     """Write poses first, then facts, pictures and the page."""
     errors = {} if truth is None else {key: value for key, value in asdict(truth).items() if key != "position"}
     files.write_poses(job.out, found)
-    files.write_facts(job.out, job, made, found, camera_in_words(job), notes, errors)
+    files.write_facts(job.out, job, made, found, camera_in_words(job, made), notes, errors)
     write_pictures(job.out, job, made, found, truth)
     write_report(job.out, job, made, found, notes, truth)
 

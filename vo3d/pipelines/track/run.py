@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from vo3d.inference.loop import answers_to, evaluating, windows_of
@@ -63,6 +63,7 @@ class Run:
 
     film: Film = field(default_factory=Film)
     found: Found | None = None
+    K: Float[Tensor, "3 3"] | None = None  # of the first frame
     seconds: float = 0.0  # of the model's work
     total: float = 0.0  # with reading, or waiting for frames
     broken: BaseException | None = None
@@ -104,6 +105,8 @@ def _follow(job: Job, made: Run, keep: Callable[[Found], object], advance: Calla
             for place in answer.frames.counted:
                 made.film.add(answer.sample.image[place])
             made.seconds = growing.seconds
+            if made.K is None and answer.sample.K is not None:
+                made.K = answer.sample.K[0]
             lost = growing.tracked and len(growing.tracked[-1]) and not bool(growing.tracked[-1][-1])
             advance(count, ", lost" if lost else ", tracked" if growing.tracked else "")
             if (now := perf_counter()) - kept > pause:

@@ -9,10 +9,14 @@ DARK = 6.0  # grey levels of contrast, of 255, below which images show next to n
 FEW = 3  # gaps that are named in a line
 
 
-def camera_in_words(job: Job) -> str:
-    """Say where K comes from; frames as they come tell it when the first is there."""
-    told = job.camera or getattr(job.live, "camera", "")
-    return told or "as the source tells"
+def camera_in_words(job: Job, made: Run) -> str:
+    """Say where K comes from, which frames as they come tell with the first one, and what it is."""
+    told = job.camera or getattr(job.live, "camera", "") or "that of the source"
+    if made.K is None or made.found is None:
+        return told
+    (fx, _, cx), (_, fy, cy), _ = made.K.tolist()
+    h, w = made.found.size
+    return f"{told}; fx {fx:.1f}, fy {fy:.1f}, cx {cx:.1f}, cy {cy:.1f} pixels of {w}x{h}"
 
 
 def scale_in_words(job: Job) -> str:
@@ -42,11 +46,13 @@ def gaps_in_words(found: Found) -> str:
         return f"none: all {len(found)} frames have a pose"
     numbers = found.numbers.tolist()
     spans = [f"{numbers[a]}" if a == b else f"{numbers[a]} to {numbers[b]}" for a, b in found.gaps]
-    more = f" and {len(spans) - FEW} more" if len(spans) > FEW else ""
+    more = f" and {len(spans) - FEW} more gaps" if len(spans) > FEW else ""
     missing = int((~found.known).sum())
+    have, frames = ("has", "frame") if missing == 1 else ("have", "frames")
+    cut = " (of a single frame it may be a cut in the film)" if any(a == b for a, b in found.gaps) else ""
     return (
-        f"{missing} of {len(found)} frames have no pose: frames {', '.join(spans[:FEW])}{more}: the path behind each "
-        "gap is joined on by a guess, as if the motion before it had gone on"
+        f"{missing} of {len(found)} frames {have} no pose: {frames} {', '.join(spans[:FEW])}{more}; the path behind a "
+        f"gap{cut} is joined on by a guess, as if the motion before it had gone on"
     )
 
 
@@ -67,7 +73,7 @@ def why_nothing(made: Run, job: Job) -> str:
     return (
         f"no step could be told, and the images do show something (contrast {contrast:.0f} of 255 grey levels): frames "
         "may be too far apart, blurred, or of different places: take frames closer together (--every 1), or another "
-        f"part (--start, --end), and look at the camera: {camera_in_words(job)}"
+        f"part (--start, --end), and look at the camera: {camera_in_words(job, made)}"
     )
 
 
