@@ -55,7 +55,7 @@ class Film:
         return {place: images[place] for place in places}
 
 
-def _small(image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+def _small(image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 rows columns"]:
     """Reduce an image to at most `SIDE` pixels along its longer side."""
     h, w = image.shape[-2:]
     scale = SIDE / max(h, w)

@@ -4,7 +4,6 @@ Paths are in the axes of the first camera: from above x to the right and z, wher
 z to the right and up upwards.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -178,7 +177,7 @@ def _draw(panel: "matplotlib.axes.Axes", walk: Walk, view: View, *, legend: bool
 
 
 def _leader(
-    figure: "matplotlib.figure.Figure", anchor: NDArray[np.float64], point: Sequence[float], height: float
+    figure: "matplotlib.figure.Figure", anchor: NDArray[np.float64], point: NDArray[np.float64], height: float
 ) -> None:
     """Draw the line from a frame to its place on the path; both are in inches."""
     from matplotlib.lines import Line2D  # noqa: PLC0415  matplotlib is imported late

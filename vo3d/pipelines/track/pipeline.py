@@ -81,6 +81,17 @@ def track(
         with suppress(OSError):
             job.out.rmdir()  # where nothing was in it
         raise made.broken or Vo3dError(f"{job.name}: {why_nothing(made, job)}")
+    try:
+        _tell(job, made, found, console)
+    finally:
+        if made.broken is not None:
+            raise made.broken
+    return job.out
+
+
+def _tell(job: Job, made: Run, found: Found, console: Console) -> None:
+    """Say what was found, write it, and name the files."""
+    files.write_poses(job.out, found)
     notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *time_note(found))]
     truth = _truth(job, found, notes)
     _say(console, "found", frames_in_words(job, found))
@@ -94,7 +105,10 @@ def track(
         drift = "" if truth.drift_percent is None else f", final drift {truth.drift_percent:.2f} %"
         _say(console, "truth", f"APE {truth.ape:.3f} m after {truth.alignment}{drift} of {truth.length:.3g} m")
     _say(console, "speed", speed_in_words(made, found))
-    _write(job, made, found, notes, truth)
+    errors = {} if truth is None else {key: value for key, value in asdict(truth).items() if key != "position"}
+    files.write_facts(job.out, job, made, found, camera_in_words(job, made), notes, errors)
+    write_pictures(job.out, job, made, found, truth)
+    write_report(job.out, job, made, found, notes, truth)
     for what, names in (
         ("poses", (files.TUM, files.KITTI, files.FACTS)),
         ("pictures", (files.PATH, files.FRAMES)),
@@ -102,9 +116,6 @@ def track(
     ):
         _say(console, what, ", ".join(str(job.out / name) for name in names))
     _say(console, "next", f"open {job.out / files.PAGE}, or turn it: vo3d view {job.out}")
-    if made.broken is not None:
-        raise made.broken
-    return job.out
 
 
 def _truth(job: Job, found: Found, notes: list[str]) -> Truth | None:
@@ -117,15 +128,6 @@ def _truth(job: Job, found: Found, notes: list[str]) -> Truth | None:
     except Vo3dError as error:
         notes.append(f"not compared with the true poses: {error}")
         return None
-
-
-def _write(job: Job, made: Run, found: Found, notes: list[str], truth: Truth | None) -> None:
-    """Write poses first, then facts, pictures and the page."""
-    errors = {} if truth is None else {key: value for key, value in asdict(truth).items() if key != "position"}
-    files.write_poses(job.out, found)
-    files.write_facts(job.out, job, made, found, camera_in_words(job, made), notes, errors)
-    write_pictures(job.out, job, made, found, truth)
-    write_report(job.out, job, made, found, notes, truth)
 
 
 def _length(job: Job) -> str:
