@@ -14,9 +14,10 @@ from vo3d.mapper import Mapper
 from vo3d.model import Model, has_own
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.discovery import known_baselines
-from vo3d.settings.files import find_config, read_settings
+from vo3d.settings.files import NAME_OF_CLASS, find_config, read_settings
 from vo3d.settings.run_folder import net_of
 
+WEIGHTS = {".ckpt", ".pt", ".pth", ".tar", ".safetensors"}
 DEFAULT_SCALE = "relative"  # of a method that has a choice, where nobody chose
 
 
@@ -43,21 +44,25 @@ def open_method(word: str, options: Mapping[str, Any]) -> Pretrained:
 
 
 def _opened(word: str, known: Mapping[str, str], options: Mapping[str, Any] | None = None) -> Pretrained:
-    """Make the model of a word, with other arguments where some are given."""
-    if word in known or word.lstrip().startswith("{") or _is_class_path(word):
-        return load_pretrained(model=known.get(word, word), arguments=options)
-    if word.endswith(".yaml"):
-        return _of_file(word, options or {})
-    if not Path(word).exists() and word not in weights_names():
-        names = [*known, *weights_names()]
-        near = get_close_matches(word, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
-        raise Vo3dError(f"--method {quoted(word)}: {hint}; or a file of weights, a run folder, a class path, YAML")
-    return load_pretrained(word, arguments=options)
+    """Make the model of a word, with other arguments where some are given; complaints name this verb's option."""
+    try:
+        if word.endswith(".yaml"):
+            return _of_file(word, options or {})
+        if word in known or word.lstrip().startswith("{") or _is_class_path(word):
+            return load_pretrained(model=known.get(word, word), arguments=options)
+        if Path(word).exists() or word in weights_names():
+            return load_pretrained(word, arguments=options)
+    except Vo3dError as error:
+        raise Vo3dError(re.sub(r"--(model|weights)\b", "--method", str(error))) from error
+    names = [*known, *weights_names()]
+    near = get_close_matches(word, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+    raise Vo3dError(f"--method {quoted(word)}: {hint}; or a file of weights, a run folder, a class path, YAML")
 
 
 def _is_class_path(word: str) -> bool:
-    return bool(re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", word)) and not Path(word).exists()
+    """Tell whether a word is the path of a class, and no file."""
+    return bool(re.fullmatch(NAME_OF_CLASS, word)) and "." in word and Path(word).suffix not in WEIGHTS
 
 
 def _of_file(word: str, options: Mapping[str, Any]) -> Pretrained:
