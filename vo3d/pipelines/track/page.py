@@ -7,6 +7,7 @@ from vo3d.pipelines.track.job import Job
 from vo3d.pipelines.track.run import Found, Run
 from vo3d.pipelines.track.truth import Truth
 from vo3d.pipelines.track.words import (
+    GUESSED,
     camera_in_words,
     frames_in_words,
     gaps_in_words,
@@ -57,7 +58,8 @@ def write_report(out: Path, job: Job, made: Run, found: Found, notes: list[str],
     ]
     reach = " x ".join(f"{length:.3g}" for length in extent(found))
     settings = {
-        "source": f"{job.source}: {frames_in_words(job, found)}",
+        "source": f"{job.source}: {job.words}",
+        "frames": frames_in_words(found),
         "camera": camera_in_words(job, made),
         "method": method_in_words(job),
         "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
@@ -101,8 +103,8 @@ def _scale(job: Job) -> str:
 
 def _camera(job: Job, made: Run) -> str:
     words = camera_in_words(job, made)
-    guessed = " A wrong focal length bends turns and stretches the path: give --focal, --fov or --intrinsics."
-    return f"The camera: {words}.{guessed * ('guess' in words)}"
+    guessed = " A wrong focal length bends turns and stretches the path."
+    return f"The camera: {words}.{guessed * words.startswith(GUESSED)}"
 
 
 def _errors(truth: Truth, job: Job) -> Table:

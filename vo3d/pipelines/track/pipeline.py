@@ -94,7 +94,7 @@ def _tell(job: Job, made: Run, found: Found, console: Console) -> None:
     files.write_poses(job.out, found)
     notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *time_note(found))]
     truth = _truth(job, found, notes)
-    _say(console, "found", frames_in_words(job, found))
+    _say(console, "frames", frames_in_words(found))
     _say(console, "camera", camera_in_words(job, made))
     _say(console, "scale", scale_in_words(job))
     for note in notes:

@@ -6,12 +6,15 @@ from vo3d.pipelines.track.run import Found, Run
 from vo3d.report.words import duration_in_words
 
 DARK = 6.0  # grey levels of contrast, of 255, below which images show next to nothing
+GUESSED = "guessed"  # so `Recording.camera` begins where nothing tells it
 FEW = 3  # gaps that are named in a line
 
 
 def camera_in_words(job: Job, made: Run) -> str:
     """Say where K comes from, which frames as they come tell with the first one, and what it is."""
     told = job.camera or getattr(job.live, "camera", "") or "that of the source"
+    if told.startswith(GUESSED):
+        told = f"{told.partition(': give')[0]}: give --focal, --fov or --intrinsics if you know them"
     if made.K is None or made.found is None:
         return told
     (fx, _, cx), (_, fy, cy), _ = made.K.tolist()
@@ -31,11 +34,11 @@ def method_in_words(job: Job) -> str:
     return f"{type(job.model).__name__}{weights}, on {job.device}"
 
 
-def frames_in_words(job: Job, found: Found) -> str:
-    """Name the source, what it is, its frames, their size and rate."""
+def frames_in_words(found: Found) -> str:
+    """Say how many frames there are, their size and rate."""
     rate = frame_rate(found)
     times = f" at {rate:.3g} frames a second" if rate is not None else ", without times"
-    return f"{job.name}: {job.words}; {len(found)} frames of {found.size[1]}x{found.size[0]}{times}"
+    return f"{len(found)} of {found.size[1]}x{found.size[0]}{times}"
 
 
 def gaps_in_words(found: Found) -> str:
