@@ -89,7 +89,7 @@ def test_a_video_becomes_a_path_in_files_and_pictures(tmp_path: Path) -> None:
     assert told["K"] == pytest.approx(CAMERA["intrinsics"])
     for picture in ("path.png", "frames.png"):
         assert cv2.imread(str(out / picture)).std() > 10
-    assert f"constant step {STEP:.3g} m; lengths are in metres" in Page(out / "report.html").text("p")
+    assert f"Constant step {STEP:.3g} m; lengths are in metres" in Page(out / "report.html").text("p")
     starts = [line.split()[0] for line in lines]
     assert starts == "source method frames camera scale gaps path speed poses pictures page next".split()
     assert all(str(out / name) in " ".join(lines) for name in ("poses.tum", "frames.png", "report.html"))

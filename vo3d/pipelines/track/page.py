@@ -50,10 +50,11 @@ def write_report(out: Path, job: Job, made: Run, found: Found, notes: list[str],
         "The path from above and from the side, in one scale and in the axes of the first camera: x to the right, z "
         "where it looked, and up. A camera that was not held level at the start tilts the path."
     )
-    dotted = " Dotted lines are gaps: what lies behind is joined on by a guess."
+    sides += " Dotted lines are gaps: what lies behind is joined on by a guess." * bool(found.gaps)
+    sides += " The broad grey line is the true path." * (truth is not None)
     path: list[Part] = [
         Picture(out / FRAMES, numbered, numbered),
-        Picture(out / PATH, sides + dotted * bool(found.gaps), sides),
+        Picture(out / PATH, sides, sides),
         *(Text(note, "note") for note in notes),
     ]
     reach = " x ".join(f"{length:.3g}" for length in extent(found))
@@ -73,7 +74,7 @@ def write_report(out: Path, job: Job, made: Run, found: Found, notes: list[str],
         Section("Scale", [Text(_scale(job))]),
         Section("Camera", [Text(_camera(job, made))]),
         *([Section("Against the truth", [_errors(truth, job)])] if truth is not None else []),
-        Section("Gaps", [Text(f"Frames without a pose: {gaps_in_words(found)}."), *_gap_table(found)]),
+        Section("Gaps", [Text(_sentence(gaps_in_words(found))), *_gap_table(found)]),
         Section("Settings", [Definitions(settings)]),
         Section("How to repeat this", [*origin_parts([str(origin["command"])], {"What made it": facts})]),
     ]
@@ -94,9 +95,9 @@ def _lead(job: Job, found: Found, unit: str) -> str:
 
 def _scale(job: Job) -> str:
     if unit_of(job) == "m":
-        return f"Scale comes from: {scale_in_words(job)}."
+        return _sentence(scale_in_words(job))
     return (
-        f"Scale comes from: {scale_in_words(job)}. One camera alone cannot tell how large the world is: multiply all "
+        f"{_sentence(scale_in_words(job))} One camera alone cannot tell how large the world is: multiply all "
         "positions by one measured length, or take a source of scale that knows metres (--scale stereo, height)."
     )
 
@@ -104,7 +105,7 @@ def _scale(job: Job) -> str:
 def _camera(job: Job, made: Run) -> str:
     words = camera_in_words(job, made)
     guessed = " A wrong focal length bends turns and stretches the path."
-    return f"The camera: {words}.{guessed * words.startswith(GUESSED)}"
+    return f"{_sentence(words)}{guessed * words.startswith(GUESSED)}"
 
 
 def _errors(truth: Truth, job: Job) -> Table:
@@ -148,6 +149,10 @@ def _gap_table(found: Found) -> list[Table | Text]:
     ]
     more = f" The first {MOST_GAPS} of {len(found.gaps)} are shown." if len(found.gaps) > MOST_GAPS else ""
     return [Table(columns, rows, f"Frames without a pose; they are in no file.{more}")]
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _words(versions: object) -> dict[str, str]:

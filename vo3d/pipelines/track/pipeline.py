@@ -93,6 +93,9 @@ def _tell(job: Job, made: Run, found: Found, console: Console) -> None:
     """Say what was found, write it, and name the files."""
     files.write_poses(job.out, found)
     notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *time_note(found))]
+    if made.broken is not None:
+        what = visible(str(made.broken)) or "interrupted"
+        notes.append(f"it ended early, after {len(found)} frames: {what}")
     truth = _truth(job, found, notes)
     _say(console, "frames", frames_in_words(found))
     _say(console, "camera", camera_in_words(job, made))

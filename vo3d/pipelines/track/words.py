@@ -15,7 +15,7 @@ def camera_in_words(job: Job, made: Run) -> str:
     told = job.camera or getattr(job.live, "camera", "") or "that of the source"
     if told.startswith(GUESSED):
         told = f"{told.partition(': give')[0]}: give --focal, --fov or --intrinsics if you know them"
-    if made.K is None or made.found is None:
+    if made.K is None or made.found is None or "fx" in told:
         return told
     (fx, _, cx), (_, fy, cy), _ = made.K.tolist()
     h, w = made.found.size
