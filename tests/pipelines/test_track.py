@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from corridor import FOCAL, FORWARD, HEIGHT, WIDTH, clip
 from page_reader import Page
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
+from vo3d.formats.kitti import write_sequence
 from vo3d.formats.trajectories import Trajectory, read_trajectory
 from vo3d.geometry import se3
 from vo3d.geometry.trajectory import chain
@@ -199,7 +201,7 @@ def test_frames_that_still_come_give_the_path_of_those_that_are_there(
 
     monkeypatch.setattr(files, "write_poses", write)
     lines = tracked(Path("camera:0"), tmp_path / "live", follow=2.0, camera={})
-    assert asked == [{"size": None, "idle": 2.0, "guess": True}]
+    assert asked == [{"size": None, "idle": None, "guess": True}]
     assert written == [*range(2, STEPS + 2), STEPS + 1]
     tum, _ = poses(tmp_path / "live")
     np.testing.assert_allclose(tum.time, 5 + np.arange(STEPS + 1) / 10)
@@ -217,6 +219,19 @@ def test_a_map_and_its_truth(tmp_path: Path) -> None:
     (line,) = [line for line in lines if line.startswith("truth")]
     assert "APE 0.000 m after 6dof, final drift 0.00 %" in line
     assert facts(tmp_path / "out")["truth"]["scale"] == 1.0
+
+
+def test_a_stereo_sequence_is_tracked_in_metres(tmp_path: Path) -> None:
+    pairs = clip("forward", "forward", "turn", "forward", stereo=True)
+    time = torch.arange(5, dtype=torch.float64) / 10
+    views = [pairs.map(lambda part, index=index: part if part.ndim == 2 else part[index, None]) for index in range(5)]
+    frames = [replace(view, time=time[index, None], index=torch.tensor([index])) for index, view in enumerate(views)]
+    write_sequence(tmp_path, "00", frames)
+    lines = tracked(tmp_path / "sequences" / "00", tmp_path / "out", scale={"scale": "stereo"}, camera={})
+    assert "scale     stereo baseline; lengths are in metres" in lines
+    told = facts(tmp_path / "out")["truth"]
+    assert (told["alignment"], told["scale"]) == ("6dof", 1.0)
+    assert told["ape"] < 0.02 * told["length"]
 
 
 def test_the_truth_is_brought_to_the_axes_and_the_unit_of_the_path() -> None:

@@ -104,7 +104,8 @@ def open_job(
     own: tuple[int, int] | None = getattr(net.model, "size", None)
     reading = {"size": size or (tuple(own) if own is not None else None), **camera}
     if follow is not None:
-        live = _followed(source, net.model, {**reading, "idle": follow}, between, every)
+        idle = None if str(source).startswith("camera:") else follow  # a webcam ends by itself, or by the keyboard
+        live = _followed(source, net.model, {**reading, "idle": idle}, between, every)
         name, words, recording, notes = live.name, "frames as they come", None, []
     else:
         words, recording = _opened(source, reading, between, every, net.model)
