@@ -383,15 +383,10 @@ def _camera(cameras: RawCameras, camera: int, day: Path) -> tuple[Float64[Tensor
     return P[:, :3], se3.from_rotation_translation(eye, -torch.linalg.solve(P[:, :3], P[:, 3]))
 
 
-def sequence(
-    path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None, stereo: bool = False
-) -> Recording:
+def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
     """Open a drive by its folder, cut to a size, seen by the left camera, in colour where it has colour."""
     path = path.absolute()
-    return at_size(
-        RawDrive(path.parents[1], path.name, 2 if (path / "image_02").is_dir() else 0, stereo=stereo, frames=frames),
-        size,
-    )
+    return at_size(RawDrive(path.parents[1], path.name, 2 if (path / "image_02").is_dir() else 0, frames=frames), size)
 
 
 def recognises(path: Path) -> bool:

@@ -160,6 +160,13 @@ def test_a_film_that_tells_no_step_says_why(light: float, words: str, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_camera_that_stands_has_a_path_of_no_length(tmp_path: Path) -> None:
+    lines = tracked(write_video(tmp_path / "still.avi", drive()[:1].expand(4, -1, -1, -1)), tmp_path / "out")
+    assert "note      no step is long enough to be told from a turn: the camera stood, or only turned" in lines
+    assert not poses(tmp_path / "out")[0].world_T_cam[:, :3, 3].any()
+    assert (tmp_path / "out" / "frames.png").is_file()
+
+
 def test_a_part_of_a_film_by_its_times_has_the_numbers_of_its_source(tmp_path: Path) -> None:
     video = write_video(tmp_path / "walk.avi", drive())
     tracked(video, tmp_path / "out", between=(0.15, 6))

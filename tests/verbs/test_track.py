@@ -79,7 +79,7 @@ WRONG = {
     "three numbers": (["walk.avi", "--intrinsics", "1", "2", "3"], "expected fx fy cx cy, four numbers in pixels"),
     "no right camera": (
         ["walk.avi", "--scale", "stereo", "--fov", "60"],
-        "--scale stereo: walk has no right camera: take --scale relative",
+        "--scale stereo: walk comes without a right camera: take --scale relative",
     ),
     "no truth": (["walk.avi", "--scale", "true", "--fov", "60"], "--scale true: walk has no true poses"),
     "no readings": (

@@ -147,7 +147,7 @@ def _window(walk: Walk, view: View) -> tuple[NDArray[np.float64], NDArray[np.flo
     """Find the corners of what a panel must show, with a margin; a truth that runs far away is cut."""
     path = walk.seen(view)[walk.known.numpy()]
     low, high = path.min(0), path.max(0)
-    reach = max(float((high - low).max()), 1e-6)
+    reach = float((high - low).max()) or 1.0  # a camera that stands has space around it
     if walk.truth is not None:
         true = _seen(walk.truth, view)
         low = np.minimum(low, np.maximum(true.min(0), low - reach))

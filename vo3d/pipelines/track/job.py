@@ -194,7 +194,7 @@ def _check_needs(net: Pretrained, recording: Recording) -> None:
     missing = [name for name in net.model.needs if name not in given]
     scale = getattr(net.model, "scale", None)
     if "right" in missing:
-        raise Vo3dError(f"--scale {scale}: {recording.name} has no right camera: take --scale relative")
+        raise Vo3dError(f"--scale {scale}: {recording.name} comes without a right camera: take --scale relative")
     if missing == ["world_T_cam"] and scale == "true":
         raise Vo3dError(f"--scale true: {recording.name} has no true poses: take --scale relative")
     if missing:

@@ -21,9 +21,9 @@ from vo3d.pipelines.track.words import (
     frames_in_words,
     gaps_in_words,
     method_in_words,
+    notes_of,
     scale_in_words,
     speed_in_words,
-    time_note,
     why_nothing,
 )
 
@@ -92,7 +92,7 @@ def track(
 def _tell(job: Job, made: Run, found: Found, console: Console) -> None:
     """Say what was found, write it, and name the files."""
     files.write_poses(job.out, found)
-    notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *time_note(found))]
+    notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *notes_of(found))]
     if made.broken is not None:
         what = visible(str(made.broken)) or "interrupted"
         notes.append(f"it ended early, after {len(found)} frames: {what}")

@@ -80,6 +80,9 @@ def why_nothing(made: Run, job: Job) -> str:
     )
 
 
-def time_note(found: Found) -> list[str]:
-    """Say what stands for time where the source has none."""
-    return [] if found.time is not None else ["the source has no times: poses.tum has frame numbers in their place"]
+def notes_of(found: Found) -> list[str]:
+    """Say what stands for time where the source has none, and that a camera did not move."""
+    notes = [] if found.time is not None else ["the source has no times: poses.tum has frame numbers in their place"]
+    if found.length == 0:
+        notes.append("no step is long enough to be told from a turn: the camera stood, or only turned")
+    return notes
