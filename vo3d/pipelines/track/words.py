@@ -7,6 +7,7 @@ from vo3d.report.words import duration_in_words
 
 DARK = 6.0  # grey levels of contrast, of 255, below which images show next to nothing
 GUESSED = "guessed"  # so `Recording.camera` begins where nothing tells it
+SHORT = 3  # frames of a gap that a cut leaves
 FEW = 3  # gaps that are named in a line
 
 
@@ -52,7 +53,7 @@ def gaps_in_words(found: Found) -> str:
     more = f" and {len(spans) - FEW} more gaps" if len(spans) > FEW else ""
     missing = int((~found.known).sum())
     have, frames = ("has", "frame") if missing == 1 else ("have", "frames")
-    cut = " (of a single frame it may be a cut in the film)" if any(a == b for a, b in found.gaps) else ""
+    cut = " (a short one may be a cut in the film)" if any(b - a < SHORT for a, b in found.gaps) else ""
     return (
         f"{missing} of {len(found)} frames {have} no pose: {frames} {', '.join(spans[:FEW])}{more}; the path behind a "
         f"gap{cut} is joined on by a guess, as if the motion before it had gone on"
