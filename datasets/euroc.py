@@ -83,9 +83,11 @@ def recognises(path: Path) -> bool:
     return (home / "mav0" / "cam0" / "data.csv").is_file()
 
 
-def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
+def sequence(
+    path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None, stereo: bool = False
+) -> Recording:
     """Open a recording by its folder, cut to a size."""
-    return at_size(ASLRecording(path, FILES, frames=frames), size)
+    return at_size(ASLRecording(path, FILES, stereo=stereo, frames=frames), size)
 
 
 SEQUENCE_LAYOUT = SequenceLayout("a recording of EuRoC (MH_01_easy/mav0)", recognises, sequence, rank=5)

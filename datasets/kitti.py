@@ -213,11 +213,13 @@ def recognises(path: Path) -> bool:
     return path.is_dir() and path.absolute().parent.name == "sequences" and (path / "calib.txt").is_file()
 
 
-def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
+def sequence(
+    path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None, stereo: bool = False
+) -> Recording:
     """Open a sequence by its folder, cut to a size; in colour where camera 2 is there, else in grey."""
     path = path.absolute()
     colour = (path / "image_2").is_dir() and "P2" in read_calib(path / "calib.txt")
-    return at_size(KITTIRecording(path.parents[1], path.name, colour=colour, frames=frames), size)
+    return at_size(KITTIRecording(path.parents[1], path.name, colour=colour, stereo=stereo, frames=frames), size)
 
 
 SEQUENCE_LAYOUT = SequenceLayout("a sequence of KITTI odometry (sequences/06)", recognises, sequence, rank=1)

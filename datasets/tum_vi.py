@@ -81,9 +81,11 @@ def recognises(path: Path) -> bool:
     return (home / "dso" / "camchain.yaml").is_file() and (home / "mav0" / "cam0" / "data.csv").is_file()
 
 
-def sequence(path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None) -> Recording:
+def sequence(
+    path: Path, *, frames: tuple[int, int] | None = None, size: Size | None = None, stereo: bool = False
+) -> Recording:
     """Open a recording by its folder, cut to a size."""
-    return at_size(ASLRecording(path, FILES, field_of_view=FIELD_OF_VIEW, frames=frames), size)
+    return at_size(ASLRecording(path, FILES, field_of_view=FIELD_OF_VIEW, stereo=stereo, frames=frames), size)
 
 
 SEQUENCE_LAYOUT = SequenceLayout("a recording of TUM-VI (mav0 and dso/camchain.yaml)", recognises, sequence, rank=4)

@@ -19,6 +19,7 @@ from vo3d.verbs import FIRST, FUNCTIONS
 
 VERBS = {
     "demo": "render, train, score and report in ten minutes, with nothing downloaded",
+    "track": "find the path of a camera from its video",
     "render": "write scenes of the rendered world in the layouts of KITTI and DTU",
     "fit": "train a model from a YAML file",
     "validate": "losses of a trained model on the validation set",

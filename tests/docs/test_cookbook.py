@@ -72,8 +72,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder where the command at the top of the page has run, and a video lies; frames are rendered once."""
     folder = tmp_path_factory.mktemp("cookbook")
     video = cv2.VideoWriter(str(folder / "drive.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
-    for shade in range(5):
-        video.write(np.full((48, 64, 3), 40 * shade, np.uint8))
+    noise = cv2.resize(np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8), (96, 72))
+    for index in range(5):
+        video.write(np.ascontiguousarray(noise[12:60, 3 * index : 3 * index + 64]))
     video.release()
     flags = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

@@ -26,7 +26,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     assert run.returncode == 0, run.stderr
     shown = [re.split("  +", line.strip())[0] for line in run.stdout.splitlines() if line.startswith("  ")]
     verbs = [
-        "demo render fit validate test evaluate robustness reconstruct view cloud locate",
+        "demo track render fit validate test evaluate robustness reconstruct view cloud locate",
         "trajectory convert-trajectory",
     ]
     first, last = map(str.split, verbs)

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -92,26 +92,38 @@ def answers(
 ) -> Iterator[Answer]:
     """Run `model.stream` along `windows` of one recording; inside `evaluating`.
 
-    `read` gives the sample of a window; that of the recording, as it is, if None.
+    `read` gives the sample of a window; that of the recording, as it is, if None. Raises as `answers_to`.
+    """
+    read = read or (lambda frames: recording.clip(frames.views))
+    return answers_to(model, ((frames, read(frames)) for frames in windows), recording.name, device=device)
+
+
+def answers_to(
+    model: Model, windows: Iterable[tuple[Frames, Sample]], name: str, *, device: torch.device | str
+) -> Iterator[Answer]:
+    """Run `model.stream` along windows with their samples, which may still be made; `name` is for messages.
 
     Raises:
         Vo3dError: the views lack what the model needs, cannot be read, or memory does not suffice.
         TypeError: the model does not give what it declares, or not one prediction a window: a defect of it.
     """
-    read = read or (lambda frames: recording.clip(frames.views))
+    source = iter(windows)
     asked: deque[tuple[Frames, Sample]] = deque()
-    reading, answered = 0.0, 0
+    reading, begun = 0.0, False
 
     def samples() -> Iterator[Sample]:
-        nonlocal reading
-        for frames in windows:
+        nonlocal reading, begun
+        while True:
             began = perf_counter()
-            sample = read(frames)
+            window = next(source, None)
             reading += perf_counter() - began
-            if frames is windows[0]:
-                check_needs(model, sample, f"recording {recording.name}")
-            asked.append((frames, sample))
-            yield Sample.collate([sample]).to(device)
+            if window is None:
+                return
+            if not begun:
+                check_needs(model, window[1], f"recording {name}")
+                begun = True
+            asked.append(window)
+            yield Sample.collate([window[1]]).to(device)
 
     predictions = iter(model.stream(samples()))
     while True:
@@ -123,11 +135,28 @@ def answers(
             raise TypeError(f"{type(model).__name__} gave more predictions than windows: its stream must give one each")
         frames, sample = asked.popleft()
         check_gives(model, prediction)
-        answered += 1
         kept = cast(Prediction, {key: prediction[key].cpu() for key in model.gives})  # type: ignore[literal-required]
         yield Answer(frames=frames, sample=sample, prediction=kept, seconds=perf_counter() - began - reading)
-    if (left := len(windows) - answered) > 0:
+    if left := len(asked) + sum(1 for _ in source):
         raise TypeError(f"{type(model).__name__} left {left} windows out: its stream must give one prediction each")
+
+
+def pairs_of(views: Iterable[Sample]) -> Iterator[tuple[Frames, Sample]]:
+    """Join each view with the one before it, as windows of two frames; the first view is number 0.
+
+    Views have one frame each (image, K and time are kept), and need not all be there yet.
+    """
+    before: Sample | None = None
+    for index, view in enumerate(views):
+        if before is not None:
+            both = {
+                name: torch.cat([getattr(before, name), getattr(view, name)])
+                for name in ("image", "K", "time")
+                if getattr(view, name) is not None
+            }
+            frames = Frames(views=(index - 1, index), counted=(0, 1) if index == 1 else (1,))
+            yield frames, Sample(**both, scene=view.scene, index=torch.tensor([index - 1, index]))
+        before = view
 
 
 def memory_ended(error: BaseException) -> bool:

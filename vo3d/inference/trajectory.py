@@ -55,45 +55,64 @@ def track(
     """
     if isinstance(model, Mapper):
         return _mapped(model, recording, device, advance)
-    return _predicted(model, recording, windows, device, advance)
-
-
-def _predicted(
-    model: Model,
-    recording: Recording,
-    windows: Sequence[Frames],
-    device: torch.device | str,
-    advance: Callable[[int], object],
-) -> Track:
-    """Make a track out of steps or poses, window after window."""
-    key = trajectory_key(model, windows)
-    poses: list[Tensor] = []
-    times: list[Tensor] = []
-    deviations: list[Tensor] = []
-    tracked: list[Tensor] = []
-    sizes: dict[tuple[int, int], None] = {}
-    seconds = 0.0
+    growing = GrowingTrack(model, trajectory_key(model, windows), recording.name)
     for answer in answers(model, recording, windows, device=device):
+        advance(growing.add(answer))
+    return growing.track()
+
+
+class GrowingTrack:
+    """A track out of steps or poses that grows window after window, and can be asked for at any time.
+
+    Args:
+        model: What answers; it gives steps or poses.
+        key: That of `KEYS` which is read, see `trajectory_key`.
+        name: Of the recording, for messages.
+    """
+
+    def __init__(self, model: Model, key: str, name: str) -> None:
+        self.model, self.key, self.name = model, key, name
+        self.seconds = 0.0  # of the model's work so far
+        self.tracked: list[Bool[Tensor, " k"]] = []  # of each window
+        self._poses: list[Tensor] = []
+        self._times: list[Tensor] = []
+        self._deviations: list[Tensor] = []
+        self._sizes: dict[tuple[int, int], None] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Count the frames so far."""
+        return self._count
+
+    def add(self, answer: Answer) -> int:
+        """Take the frames of a window that count, and return their number.
+
+        Raises as `poses_of` and `deviations_of`.
+        """
         counted = list(answer.frames.counted)
-        poses.append(poses_of(model, key, answer))
+        self._poses.append(poses_of(self.model, self.key, answer))
         if answer.sample.time is not None:
-            times.append(answer.sample.time[counted])
-        if key == "world_T_cam" and "log_variance" in model.gives:
-            deviations.append(deviations_of(model, answer))
-        if key == "prev_T_cam" and "tracked" in model.gives:
-            tracked.append(answer.prediction["tracked"][0][steps_of(answer)])
-        seconds += answer.seconds
-        sizes[answer.sample.image.shape[-2], answer.sample.image.shape[-1]] = None
-        advance(len(counted))
-    return Track(
-        world_T_cam=join_poses(model, key, poses, recording.name),
-        known=None,
-        time=torch.cat(times) if times else None,
-        sizes=[*sizes],
-        seconds=seconds,
-        deviations=torch.cat(deviations) if deviations else None,
-        tracked=torch.cat(tracked) if tracked else None,
-    )
+            self._times.append(answer.sample.time[counted])
+        if self.key == "world_T_cam" and "log_variance" in self.model.gives:
+            self._deviations.append(deviations_of(self.model, answer))
+        if self.key == "prev_T_cam" and "tracked" in self.model.gives:
+            self.tracked.append(answer.prediction["tracked"][0][steps_of(answer)])
+        self.seconds += answer.seconds
+        self._sizes[answer.sample.image.shape[-2], answer.sample.image.shape[-1]] = None
+        self._count += len(counted)
+        return len(counted)
+
+    def track(self) -> Track:
+        """Join all that came so far; there is at least one window. Raises Vo3dError for a pose that is none."""
+        return Track(
+            world_T_cam=join_poses(self.model, self.key, self._poses, self.name),
+            known=None,
+            time=torch.cat(self._times) if self._times else None,
+            sizes=[*self._sizes],
+            seconds=self.seconds,
+            deviations=torch.cat(self._deviations) if self._deviations else None,
+            tracked=torch.cat(self.tracked) if self.tracked else None,
+        )
 
 
 def trajectory_key(model: Model, windows: Sequence[Frames]) -> str:

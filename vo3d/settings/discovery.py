@@ -43,5 +43,8 @@ def known_baselines() -> dict[str, str]:
     return {
         kind.baseline: path
         for path, kind in names_in("vo3d.models")
-        if isinstance(kind, type) and issubclass(kind, Model) and vars(kind).get("baseline")
+        if isinstance(kind, type)
+        and issubclass(kind, Model)
+        and vars(kind).get("baseline")
+        and path == f"{kind.__module__}.{kind.__qualname__}"  # where it is at home, not where others import it
     }

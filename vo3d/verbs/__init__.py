@@ -8,12 +8,14 @@ from vo3d.verbs.places import places_build, places_find
 from vo3d.verbs.relocalisation import locate
 from vo3d.verbs.render import render
 from vo3d.verbs.scenes import cloud, reconstruct, view
+from vo3d.verbs.tracking import track
 from vo3d.verbs.trajectories import convert_trajectory, trajectory
 
 FUNCTIONS: dict[str, Callable[..., None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         demo,
+        track,
         render,
         evaluate,
         robustness,
