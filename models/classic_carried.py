@@ -46,7 +46,9 @@ def carried_steps(
         waiting.append((sample, count - sample.image.shape[-4], count))
         while waiting and waiting[0][2] <= min(tracker.settled for tracker in trackers):
             yield _steps(trackers, *waiting.popleft())
-    while waiting:  # the recording ended before the camera moved enough: what is known stands
+    for tracker in trackers:
+        tracker.end()
+    while waiting:
         yield _steps(trackers, *waiting.popleft())
 
 

@@ -12,7 +12,9 @@ from vo3d.mapping.bundle import adjust
 from vo3d.mapping.features import Grey, free_corners, grid_corners, track
 from vo3d.mapping.inverse_depths import InverseDepths, relative_length
 
-START_PARALLAX = 8.0  # pixels, median: from here on the first two key frames tell a direction
+START_PARALLAX = 8.0  # pixels, median: from here on the first two key frames tell a direction ...
+SLOW_PARALLAX = 3.0  # ... or from here on, where as many frames have waited as SLOW, or no more come
+SLOW = 30
 KEY_PARALLAX = 4.0  # pixels, median: a frame that far from its key frame is the next one
 KEEP = 0.6  # share of a key frame's points: with fewer the next key frame is due
 CUT = 0.15  # share of the points that must be found again in the next frame, and fit one motion
@@ -65,7 +67,7 @@ class KeyFrameTracker:
             self.poses.append(np.eye(4))
             self.told.append(True)
             self._begin(image)
-            self.finish()
+            self._settle()
             return
         found = self._follow(image)
         self.poses.append(self._repeated() if found is None else found)
@@ -74,9 +76,23 @@ class KeyFrameTracker:
         if self._lost == MOST_LOST:
             self._begin(image)
         if self._mapped or len(self.poses) - self.settled > MOST_WAITING:
-            self.finish()
+            self._settle()
 
-    def finish(self) -> None:
+    def end(self) -> None:
+        """Place the frames that wait, by as much parallax as there is, because no more come."""
+        if (
+            self._image is not None
+            and not self._mapped
+            and self._waiting
+            and self._waiting[-1][0] == len(self.poses) - 1
+        ):
+            a, b = self._rays(self._key), self._rays(self._now)
+            parallax = np.median(two_view.parallax(a, b, two_view.fit_rotation(a, b)))
+            if parallax > SLOW_PARALLAX * self._pixel and (pose := self._moved(a, b, key=False)) is not None:
+                self.poses[-1] = pose
+        self._settle()
+
+    def _settle(self) -> None:
         """Take the poses of frames that wait as they are."""
         self.settled = len(self.poses)
         self._waiting.clear()
@@ -107,12 +123,17 @@ class KeyFrameTracker:
         parallax = float(np.median(two_view.parallax(a, b, turned))) / self._pixel
         few = len(a) < KEEP * self._count
         stands = parallax < self.min_parallax
-        if stands or (not self._mapped and parallax < START_PARALLAX and not few):
+        needed = START_PARALLAX if len(self._waiting) < SLOW else SLOW_PARALLAX
+        if stands or (not self._mapped and parallax < needed and not few):
             if not self._mapped:
                 self._waiting.append((len(self.poses), self._names, self._now))
             if stands and few:
                 self._advance(self._placed(turned), self._depths.moved(a, turned))
             return self._placed(turned)
+        return self._moved(a, b, key=parallax > KEY_PARALLAX or few)
+
+    def _moved(self, a: Pixels, b: Pixels, *, key: bool) -> Pose | None:
+        """Find `world_T_cam` of a camera that has moved between these rays, and make its frame the next `key` frame."""
         fitted = two_view.fit_motion(a, b, self.threshold * self._pixel, self._motion)
         if fitted is None or fitted[1].mean() < CUT:
             return None
@@ -124,7 +145,7 @@ class KeyFrameTracker:
         pose = self._placed(self._motion)
         if not self._mapped:
             self._resolve(seen)
-        if parallax > KEY_PARALLAX or few:
+        if key:
             self._advance(pose, self._depths.fused(seen, FORGET).without(~inlier).moved(a, self._motion))
         return None if told is None else pose
 
