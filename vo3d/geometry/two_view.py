@@ -21,6 +21,8 @@ LENGTH_TRIALS = 25
 DIRECTION_TRIALS = 100
 GROWTH_NOISE = 0.02  # of the way that translation moves a point: what comes nearer grows and is tracked less exactly
 RIG_OFFSET = 0.5  # deviation of the error that all disparities share, in that of a match; more where many agree
+SETTLED = 1e-5  # by which a rotation's entries may still change: far less than a pixel
+ROUNDS = 20  # of a refinement
 BEHIND = 1e-6  # of the depth in the one view: less in the other is behind it
 DEGENERATE = 1e-9  # determinant of three rays that span no plane: drawn twice, or on one line
 Rows = Float[ndarray, "n 2"]
@@ -56,7 +58,9 @@ def fit_rotation(a: Rows, b: Rows, iterations: int = 10) -> Float[ndarray, "4 4"
     weight, rotation = np.ones(len(a)), np.eye(3)
     for _ in range(iterations):
         u, _, vt = np.linalg.svd((from_b * weight[:, None]).T @ from_a)
-        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        before, rotation = rotation, u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        if np.abs(rotation - before).max() < SETTLED:
+            break
         weight = 1 / np.maximum(np.linalg.norm(from_b - from_a @ rotation.T, axis=1), 1e-6)
     return rigid(rotation, np.zeros(3))
 
@@ -91,6 +95,45 @@ def fit_motion(
         starts.append(guess)
     refined = [_refine_motion(a[chosen], b[chosen], start, threshold) for start in starts]
     return _best_in_front(a, b, refined, threshold)
+
+
+def follow_points(
+    a: Rows,
+    b: Rows,
+    inverse: Float[ndarray, "n"],
+    variance: Float[ndarray, "n"],
+    guess: Float[ndarray, "4 4"],
+    threshold: float,
+) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]]:
+    """Find the motion `b_T_a` near a `guess` that puts points of known inverse depths in a where b sees them.
+
+    Gauss-Newton on squares reweighted for Cauchy's loss, over turns and shifts in b. `threshold` is twice the noise of
+    a ray; that of an inverse depth adds to it by how far it moves the point. Also tells which points agree.
+    """
+    seen, slope = project(a, inverse, guess)
+    noise = np.sqrt((threshold / 2) ** 2 + (slope**2).sum(1) * variance)
+    pose, rays = guess, _homogeneous(a)
+    residual = (seen - b) / noise[:, None]
+    for _ in range(ROUNDS):
+        turned = rays @ pose[:3, :3].T
+        point = turned + inverse[:, None] * pose[:3, 3]
+        depth = np.maximum(point[:, 2], BEHIND)
+        seen = point[:, :2] / depth[:, None]
+        # d seen / d point is (1, 0, -x) / z and (0, 1, -y) / z; a turn d moves the point by d x turned
+        (x, y), (p, q, r) = seen.T, turned.T
+        shift = np.stack([np.stack([0 * x + 1, 0 * x, -x]), np.stack([0 * x, 0 * x + 1, -y])])  # 2 3 n
+        turn = np.stack([np.stack([-x * q, r + x * p, -q]), np.stack([-r - y * q, y * p, p])])
+        slopes = np.concatenate([turn, inverse * shift], axis=1) / (depth * noise)  # 2 6 n
+        weight = 1 / (1 + (residual**2).sum(1))
+        weighted = slopes * weight
+        normal = np.einsum("kin,kjn->ij", weighted, slopes, optimize=True)
+        change = np.linalg.lstsq(normal, -np.einsum("kin,nk->i", weighted, residual))[0]
+        moved = rigid(cv2.Rodrigues(change[:3])[0] @ pose[:3, :3], pose[:3, 3] + change[3:])
+        changed = (project(a, inverse, moved)[0] - b) / noise[:, None]
+        if not _cauchy(changed) < _cauchy(residual) * (1 - 1e-4):
+            break
+        pose, residual = moved, changed
+    return pose, (residual**2).sum(1) < 9
 
 
 def fit_translation(
@@ -145,16 +188,53 @@ def _refine_motion(
 ) -> Float[ndarray, "4 4"]:
     """The motion near `start` with the least robust Sampson distance; its translation has length 1.
 
-    Its rotation stays as it is unless it `turns`.
+    Its rotation stays as it is unless it `turns`. Gauss-Newton on squares that are reweighted for Cauchy's loss, over
+    turns in the frame of b and shifts across the translation; a step that does not lower the loss ends it.
     """
-    direction = _unit(start[:3, 3])
-    along = np.linalg.svd(direction[:, None])[0][:, 1:]  # the two directions across that of the motion
+    pose = rigid(start[:3, :3], _unit(start[:3, 3]))
+    from_a, from_b = _homogeneous(a), _homogeneous(b)
+    value, slope = _sampson_slope(from_a, from_b, pose, turns)
+    loss = _cauchy(value[:, None] * 2 / threshold)
+    for _ in range(ROUNDS):
+        weight = 1 / (1 + (value * 2 / threshold) ** 2)
+        normal = (slope * weight[:, None]).T @ slope
+        change = np.linalg.lstsq(normal, -(slope * weight[:, None]).T @ value)[0]
+        turned = cv2.Rodrigues(change[:3])[0] @ pose[:3, :3] if turns else pose[:3, :3]
+        moved = rigid(turned, _unit(pose[:3, 3] + _across(pose[:3, 3]) @ change[-2:]))
+        changed, steeper = _sampson_slope(from_a, from_b, moved, turns)
+        if not (less := _cauchy(changed[:, None] * 2 / threshold)) < loss * (1 - 1e-6):
+            break
+        pose, value, slope, loss = moved, changed, steeper, less
+    return pose
 
-    def pose(x: Float[ndarray, "k"]) -> Float[ndarray, "4 4"]:
-        turned = cv2.Rodrigues(x[:3])[0] @ start[:3, :3] if turns else start[:3, :3]
-        return rigid(turned, _unit(direction + along @ x[-2:]))
 
-    return pose(_minimise(lambda x: sampson(a, b, pose(x))[:, None], 5 if turns else 2, threshold / 2))
+def _across(direction: Float[ndarray, "3"]) -> Float[ndarray, "3 2"]:
+    """Two directions of unit length across one."""
+    return np.linalg.svd(direction[:, None])[0][:, 1:]
+
+
+def _cross_matrix(vector: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
+    """The matrix that multiplies as the cross product with `vector` does."""
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+
+
+def _sampson_slope(
+    from_a: Float[ndarray, "n 3"], from_b: Float[ndarray, "n 3"], b_T_a: Float[ndarray, "4 4"], turns: bool
+) -> tuple[Float[ndarray, " n"], Float[ndarray, "n k"]]:
+    """`sampson` of homogeneous rays, and its derivatives by turns in b and by shifts across the translation."""
+    shift, turn = _cross_matrix(b_T_a[:3, 3]), b_T_a[:3, :3]
+    changes = [_cross_matrix(across) @ turn for across in _across(b_T_a[:3, 3]).T]
+    if turns:
+        changes = [*(shift @ _cross_matrix(axis) @ turn for axis in np.eye(3)), *changes]
+    essentials = np.stack([shift @ turn, *changes])
+    line_b = from_a @ essentials.swapaxes(1, 2)  # k+1 n 3
+    line_a = from_b @ essentials[:, :, :2]  # k+1 n 2
+    away = np.einsum("kni,ni->kn", line_b, from_b)
+    squared = np.einsum("kni,ni->kn", line_b[..., :2], line_b[0, :, :2]) + np.einsum("kni,ni->kn", line_a, line_a[0])
+    norm = np.maximum(squared[0], 1e-18)
+    value = away[0] / np.sqrt(norm)
+    return value, ((away[1:] - away[0] * squared[1:] / norm) / np.sqrt(norm)).T
 
 
 def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:
@@ -162,8 +242,7 @@ def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n
 
     Sampson's approximation (Hartley and Zisserman, Multiple View Geometry, eq. 11.9).
     """
-    x, y, z = b_T_a[:3, 3]
-    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_T_a[:3, :3]
+    essential = _cross_matrix(b_T_a[:3, 3]) @ b_T_a[:3, :3]
     from_a, from_b = _homogeneous(a), _homogeneous(b)
     line_b, line_a = from_a @ essential.T, from_b @ essential
     norm = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
@@ -297,7 +376,7 @@ def _minimise(residual: Callable[[ndarray], ndarray], freedoms: int, scale: floa
     """
     x, nudge = np.zeros(freedoms), 1e-6 * np.eye(freedoms)
     value = residual(x) / scale
-    for _ in range(20):
+    for _ in range(ROUNDS):
         slope = np.stack([(residual(x + step) / scale - value) / 1e-6 for step in nudge], axis=-1)
         weight = 1 / (1 + (value**2).sum(1))
         normal = np.einsum("nki,nkj,n->ij", slope, slope, weight)

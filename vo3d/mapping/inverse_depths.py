@@ -52,7 +52,7 @@ class InverseDepths:
     @property
     def known(self) -> Bool[ndarray, " n"]:
         """Tell which lie well above zero: of points that are neither infinitely far nor unknown."""
-        return np.isfinite(self.mean) & (self.mean > KNOWN * np.sqrt(self.variance))
+        return np.asarray(np.isfinite(self.mean) & (self.mean > KNOWN * np.sqrt(self.variance)))
 
     @classmethod
     def between(

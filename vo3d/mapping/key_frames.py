@@ -14,10 +14,11 @@ from vo3d.mapping.inverse_depths import InverseDepths, relative_length
 
 START_PARALLAX = 8.0  # pixels, median: from here on the first two key frames tell a direction ...
 SLOW_PARALLAX = 3.0  # ... or from here on, where as many frames have waited as SLOW, or no more come
-SLOW = 30
-KEY_PARALLAX = 4.0  # pixels, median: a frame that far from its key frame is the next one
+SLOW = 60
+KEY_PARALLAX = 12.0  # pixels, median: a frame that far from its key frame is the next one
 KEEP = 0.6  # share of a key frame's points: with fewer the next key frame is due
 CUT = 0.15  # share of the points that must be found again in the next frame, and fit one motion
+FOLLOWED = 0.25  # share of the known points that must agree with a pose near the one before, or others are looked for
 NOISE = 0.15  # pixels, deviation of a match of Lucas-Kanade
 FORGET = 1.2  # factor on the variance of an inverse depth from key frame to key frame
 MOST_LOST = 3  # frames in which nothing is found, before a new map is begun
@@ -31,13 +32,14 @@ Names = Int64[ndarray, " n"]
 class KeyFrameTracker:
     """The path of one camera, frame by frame; the unit of length is the distance of the first two key frames.
 
-    Corners are tracked from frame to frame (`vo3d.mapping.features`). Each frame's motion since the key frame before it
-    is that of the epipolar lines (`two_view.fit_motion`); its length is the weighted median of the ratios between the
-    inverse depths that this motion gives to points and those that they have from the key frames before
-    (`relative_length`): tracks over three and more frames carry the scale. A frame becomes the key frame when the
-    median parallax exceeds `KEY_PARALLAX` or few points are left; inverse depths are fused there, and new corners fill
-    the empty cells. While matches move less than `min_parallax` beside a rotation, the camera stands where its key
-    frame stood: noise adds up to nothing.
+    Corners are tracked from frame to frame (`vo3d.mapping.features`). A frame becomes the next key frame when its
+    median parallax to the one before exceeds `KEY_PARALLAX` or few points are left. Its motion is that of the epipolar
+    lines (`two_view.fit_motion`); the length is the weighted median of the ratios between the inverse depths that this
+    motion gives to points and those that they have from the key frames before (`relative_length`): tracks over three
+    and more frames carry the scale. Inverse depths are fused there, and new corners fill the empty cells. Frames
+    between are placed by the points whose inverse depths are known (`two_view.follow_points`). While matches move less
+    than `min_parallax` beside a rotation, the camera stands: its frames are compared with the one in which it came to
+    rest, so that noise adds up to nothing.
 
     Poses of the first frames wait until a key frame is far enough from the first one to tell their lengths. Where
     nothing is found in a few frames, a new map begins, in which the first length is that of the mean step before: a
@@ -73,6 +75,8 @@ class KeyFrameTracker:
         self.poses.append(self._repeated() if found is None else found)
         self.told.append(found is not None)
         self._lost = 0 if found is not None else self._lost + 1
+        if self._image is image:
+            self._followed = self.poses[-1]
         if self._lost == MOST_LOST:
             self._begin(image)
         if self._mapped or len(self.poses) - self.settled > MOST_WAITING:
@@ -80,16 +84,10 @@ class KeyFrameTracker:
 
     def end(self) -> None:
         """Place the frames that wait, by as much parallax as there is, because no more come."""
-        if (
-            self._image is not None
-            and not self._mapped
-            and self._waiting
-            and self._waiting[-1][0] == len(self.poses) - 1
-        ):
+        if self._waiting:
             a, b = self._rays(self._key), self._rays(self._now)
-            parallax = np.median(two_view.parallax(a, b, two_view.fit_rotation(a, b)))
-            if parallax > SLOW_PARALLAX * self._pixel and (pose := self._moved(a, b, key=False)) is not None:
-                self.poses[-1] = pose
+            if self._parallax(a, b, two_view.fit_rotation(a, b)) > SLOW_PARALLAX:
+                self._moved(a, b)  # which places those that wait, the newest among them
         self._settle()
 
     def _settle(self) -> None:
@@ -100,13 +98,14 @@ class KeyFrameTracker:
     def _begin(self, image: Grey) -> None:
         """Make the newest frame the key frame of a map without points."""
         self._image, self._lost, self._mapped = image, 0, False
+        self._followed = self.poses[-1]  # world_T_cam of that image
         self._now = grid_corners(image, self.num_features).astype(np.float64)  # points in the newest frame
         self._key = self._now  # the same in the key frame
         self._names, self._next_name = np.arange(len(self._now)), len(self._now)
         self._depths = InverseDepths.unknown(len(self._now))  # in the key frame
         self._motion = np.eye(4)  # cam_T_key of the frame before
         self._key_frame, self._count = len(self.poses) - 1, len(self._now)
-        self._waiting: list[tuple[int, Names, Pixels]] = []  # frames before the first length, and their points
+        self._waiting: list[tuple[int, Names, Pixels, Pose]] = []  # frames before the first length, see `_wait`
         self._seen = self._now[None]  # the points in the last `bundle` key frames
         self._world_T_keys = self.poses[-1][None]
 
@@ -116,24 +115,49 @@ class KeyFrameTracker:
         moved, good = track(self._image, image, self._now.astype(np.float32))
         if good.sum() < max(two_view.MIN_POINTS, CUT * len(good)):
             return None
-        self._image = image
-        self._keep(good, moved[good].astype(np.float64))
-        a, b = self._rays(self._key), self._rays(self._now)
+        now = moved[good].astype(np.float64)
+        a, b = self._rays(self._now[good]), self._rays(now)
         turned = two_view.fit_rotation(a, b)
-        parallax = float(np.median(two_view.parallax(a, b, turned))) / self._pixel
-        few = len(a) < KEEP * self._count
-        stands = parallax < self.min_parallax
-        needed = START_PARALLAX if len(self._waiting) < SLOW else SLOW_PARALLAX
-        if stands or (not self._mapped and parallax < needed and not few):
-            if not self._mapped:
-                self._waiting.append((len(self.poses), self._names, self._now))
-            if stands and few:
-                self._advance(self._placed(turned), self._depths.moved(a, turned))
-            return self._placed(turned)
-        return self._moved(a, b, key=parallax > KEY_PARALLAX or few)
+        if good.mean() > KEEP and self._parallax(a, b, turned) < self.min_parallax:  # it stands
+            self._wait(turned)
+            return np.asarray(self._followed @ two_view.inverse(turned))
+        self._image = image
+        self._keep(good, now)
+        return self._find(turned)
 
-    def _moved(self, a: Pixels, b: Pixels, *, key: bool) -> Pose | None:
-        """Find `world_T_cam` of a camera that has moved between these rays, and make its frame the next `key` frame."""
+    def _find(self, turned: Pose) -> Pose | None:
+        """Find `world_T_cam` of the newest frame, `turned` since the one before; None where the images do not tell."""
+        few = len(self._now) < KEEP * self._count
+        a, b = self._rays(self._key), self._rays(self._now)
+        if not self._mapped:
+            turned = two_view.fit_rotation(a, b)
+            needed = START_PARALLAX if len(self._waiting) < SLOW else SLOW_PARALLAX
+            if few or self._parallax(a, b, turned) > needed:
+                return self._moved(a, b)
+            self._wait(np.eye(4))
+            return self._placed(turned)
+        known, guess = self._depths.known, np.asarray(turned @ self._motion)
+        if known.sum() > two_view.MIN_POINTS:
+            depths = self._depths[known]
+            args = (a[known], b[known], depths.mean, depths.variance, guess, self.threshold * self._pixel)
+            cam_T_key, inlier = two_view.follow_points(*args)
+            if inlier.mean() > FOLLOWED:
+                guess, parallax = cam_T_key, self._parallax(a, b, cam_T_key)
+                if parallax < (SLOW_PARALLAX if few else KEY_PARALLAX):
+                    self._motion = cam_T_key
+                    pose = self._placed(cam_T_key)
+                    if few:  # after a turn, of which epipolar lines tell nothing
+                        self._advance(pose, self._depths.moved(a, cam_T_key))
+                    return pose
+        self._motion = guess
+        return self._moved(a, b)
+
+    def _parallax(self, a: Pixels, b: Pixels, b_T_a: Pose) -> float:
+        """Compute the median parallax, pixels."""
+        return float(np.median(two_view.parallax(a, b, b_T_a))) / self._pixel
+
+    def _moved(self, a: Pixels, b: Pixels) -> Pose | None:
+        """Find `world_T_cam` of a camera that has moved between these rays, and make its frame the next key frame."""
         fitted = two_view.fit_motion(a, b, self.threshold * self._pixel, self._motion)
         if fitted is None or fitted[1].mean() < CUT:
             return None
@@ -145,8 +169,7 @@ class KeyFrameTracker:
         pose = self._placed(self._motion)
         if not self._mapped:
             self._resolve(seen)
-        if key:
-            self._advance(pose, self._depths.fused(seen, FORGET).without(~inlier).moved(a, self._motion))
+        self._advance(pose, self._depths.fused(seen, FORGET).without(~inlier).moved(a, self._motion))
         return None if told is None else pose
 
     def _rays(self, pixels: Pixels) -> Pixels:
@@ -174,11 +197,16 @@ class KeyFrameTracker:
         self._now, self._key, self._names = now, self._key[good], self._names[good]
         self._depths, self._seen = self._depths[good], self._seen[:, good]
 
+    def _wait(self, turned: Pose) -> None:
+        """Remember a frame whose position is not known yet: the newest points, and the turn since they were seen."""
+        if not self._mapped:
+            self._waiting.append((len(self.poses), self._names, self._now, turned))
+
     def _resolve(self, depths: InverseDepths) -> None:
         """Find the positions of the frames that waited, by the points that the first length has placed."""
         self._mapped = True
         a = self._rays(self._key)
-        for frame, names, pixels in self._waiting:
+        for frame, names, pixels, further in self._waiting:
             b = self._rays(pixels[np.searchsorted(names, self._names)])
             turned = two_view.fit_rotation(a, b)
             if np.median(two_view.parallax(a, b, turned)) < self.min_parallax * self._pixel:
@@ -189,7 +217,7 @@ class KeyFrameTracker:
             seen = InverseDepths.between(a, b, fitted[0], NOISE * self._pixel).without(~fitted[1])
             length = relative_length(depths, seen, two_view.MIN_POINTS)
             if length is not None:
-                self.poses[frame] = self._placed(_scaled(fitted[0], length))
+                self.poses[frame] = self._placed(further @ _scaled(fitted[0], length))
 
     def _advance(self, world_T_cam: Pose, depths: InverseDepths) -> None:
         """Make the newest frame the key frame, where the points have these inverse depths, and fill it with corners."""

@@ -69,7 +69,7 @@ def track(
     options = {"scale": scale, "camera_height": camera_height, "step": step}
     if follow is not None and not follow > 0:
         raise Vo3dError(f"--follow {follow:g}: expected seconds, more than 0")
-    with allowing(allow):
+    with allowing(allow, typed=method, beside=[Path(method)]):
         track_frames(
             source,
             method=method,

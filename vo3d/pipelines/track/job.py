@@ -17,13 +17,12 @@ from vo3d.inference.pretrained import Pretrained
 from vo3d.mapper import Mapper
 from vo3d.model import Frames, Model
 from vo3d.pipelines.contestants import folder_of
-from vo3d.recording import Recording
+from vo3d.recording import LiveFrames, Recording
 from vo3d.sample import Sample
-from vo3d.settings import layouts
 from vo3d.settings.discovery import known_sequence_layouts
+from vo3d.settings.layouts import open_live, open_sequence
 
 FOLDER = Path("tracks")  # of results without --out
-CAMERAS = {"intrinsics", "field_of_view", "focal", "camera"}  # options that tell a camera
 Moment = int | float  # a frame, or seconds from the first frame on
 
 
@@ -124,22 +123,20 @@ def open_job(
         out=_folder(out, name, source),
         recording=recording,
         live=live,
-        camera=getattr(recording, "camera", ""),
+        camera=recording.camera,
         notes=notes,
     )
 
 
 def _followed(
     source: Path, model: Model, reading: dict[str, Any], between: tuple[Moment | None, Moment | None], every: int
-) -> Any:
+) -> LiveFrames:
     """Open frames that still come."""
     if model.window.views not in {None, 2} or isinstance(model, Mapper):
         raise Vo3dError(f"--follow: {type(model).__name__} does not go from frame to frame: take classic")
     if between != (None, None) or every != 1:
         raise Vo3dError("--follow takes frames as they come: leave --start, --end and --every out")
-    if not CAMERAS & reading.keys():
-        reading = {**reading, "guess": True}
-    return layouts.open_live(source, reading)  # type: ignore[attr-defined]
+    return open_live(source, {**reading, "guess": True})
 
 
 def _opened(
@@ -150,8 +147,7 @@ def _opened(
         raise Vo3dError(f"--every {every}: expected 1 or more: 2 takes each second frame")
     layout = next((one for one in known_sequence_layouts() if one.recognises(source)), None)
     takes = signature(layout.recording).parameters if layout is not None else {}
-    if "guess" in takes and not CAMERAS & reading.keys():
-        reading = {**reading, "guess": True}
+    reading = {**reading, "guess": True}
     if "stereo" in takes and "right" in model.needs:
         reading = {**reading, "stereo": True}
     if every > 1:
@@ -172,7 +168,7 @@ def _opened(
 def _read(source: Path, reading: Mapping[str, Any]) -> tuple[str, Recording]:
     """Open frames; complaints name the options of this verb."""
     try:
-        layout, recording = layouts.open_sequence(source, reading)
+        layout, recording = open_sequence(source, reading)
     except Vo3dError as error:
         words = re.sub(r"frames=\(0, (\d+)\)", r"--end \1", str(error)).replace("--field-of-view", "--fov")
         raise Vo3dError(words) from error
@@ -182,7 +178,7 @@ def _read(source: Path, reading: Mapping[str, Any]) -> tuple[str, Recording]:
 def _has_right(source: Path) -> bool:
     """Tell if a sequence can be opened with its right camera."""
     try:
-        layouts.open_sequence(source, {"frames": (0, 1), "stereo": True})
+        open_sequence(source, {"frames": (0, 1), "stereo": True})
     except Vo3dError:
         return False
     return True
