@@ -28,8 +28,9 @@ from vo3d.pipelines.track import files, track
 from vo3d.pipelines.track.files import write_poses
 from vo3d.pipelines.track.run import Found
 from vo3d.pipelines.track.truth import against_truth
+from vo3d.recording import LiveFrames
 from vo3d.sample import Sample
-from vo3d.settings import layouts
+from vo3d.settings.layouts import open_sequence
 from wall_scenes import write_seven_scenes
 
 STEP = FORWARD[:3, 3].norm().item()
@@ -126,10 +127,9 @@ def test_what_was_tracked_before_something_broke_is_kept(
         (tmp_path / "walk" / "5.png").write_bytes((tmp_path / "walk" / "5.png").read_bytes()[:3000])
     else:
         broken = KeyboardInterrupt
-        whole = layouts.open_sequence
 
         def opened(*words: Any, **options: Any) -> Any:
-            layout, recording = whole(*words, **options)
+            layout, recording = open_sequence(*words, **options)
             read = recording.clip
 
             def clip_of(views: Any) -> Sample:
@@ -140,7 +140,7 @@ def test_what_was_tracked_before_something_broke_is_kept(
             monkeypatch.setattr(recording, "clip", clip_of)
             return layout, recording
 
-        monkeypatch.setattr(layouts, "open_sequence", opened)
+        monkeypatch.setattr("vo3d.pipelines.track.job.open_sequence", opened)
         monkeypatch.setattr("vo3d.models.classic.ClassicOdometry.window", Window(views=2))
     with pytest.raises(broken):
         tracked(tmp_path / "walk", tmp_path / "out")
@@ -179,7 +179,7 @@ def test_a_part_of_a_film_by_its_times_has_the_numbers_of_its_source(tmp_path: P
     np.testing.assert_allclose(tum.time, [0.2, 0.3, 0.4, 0.5])
 
 
-class Coming:
+class Coming(LiveFrames):
     """Frames that come one by one."""
 
     name, camera, notes = "camera_0", "guessed", ("2 frames came while others were worked on",)
@@ -200,7 +200,7 @@ def test_frames_that_still_come_give_the_path_of_those_that_are_there(
         asked.append(options)
         return Coming()
 
-    monkeypatch.setattr(layouts, "open_live", opened, raising=False)
+    monkeypatch.setattr("vo3d.pipelines.track.job.open_live", opened)
     monkeypatch.setattr("vo3d.pipelines.track.run.PAUSE", 0.0)
     monkeypatch.setattr("vo3d.pipelines.track.run.SHARE", math.inf)
     written: list[int] = []

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -36,9 +36,7 @@ class Job:
     net: Pretrained
     device: torch.device
     out: Path
-    recording: Recording | None  # None: frames that still come
-    live: Iterable[Sample] = ()
-    camera: str = ""  # where K comes from, in words
+    frames: Recording | LiveFrames
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -46,16 +44,21 @@ class Job:
         """Return the model of `net`."""
         return self.net.model
 
+    @property
+    def recording(self) -> Recording | None:
+        """Return frames that are there; None where they still come."""
+        return self.frames if isinstance(self.frames, Recording) else None
+
     def windows(self) -> Iterator[tuple[Frames, Sample]]:
         """Give the windows that the model sees, with their samples, as they are read or come."""
-        if self.recording is None:
-            yield from pairs_of(self.live)
+        if isinstance(self.frames, LiveFrames):
+            yield from pairs_of(self.frames)
             return
-        for frames in windows_of(self.model, self.recording):
+        for frames in windows_of(self.model, self.frames):
             try:
-                yield frames, self.recording.clip(frames.views)
+                yield frames, self.frames.clip(frames.views)
             except Vo3dError:
-                yield from self._before_the_fault(self.recording, frames)
+                yield from self._before_the_fault(self.frames, frames)
                 raise
 
     def _before_the_fault(self, recording: Recording, frames: Frames) -> Iterator[tuple[Frames, Sample]]:
@@ -104,26 +107,24 @@ def open_job(
     reading = {"size": size or (tuple(own) if own is not None else None), **camera}
     if follow is not None:
         idle = None if str(source).startswith("camera:") else follow  # a webcam ends by itself, or by the keyboard
-        live = _followed(source, net.model, {**reading, "idle": idle}, between, every)
-        name, words, recording, notes = live.name, "frames as they come", None, []
+        frames: Recording | LiveFrames = _followed(source, net.model, {**reading, "idle": idle}, between, every)
+        words, notes = "frames as they come", list[str]()
     else:
-        words, recording = _opened(source, reading, between, every, net.model)
-        name, notes, live = recording.name, [*recording.notes], ()
-        if len(recording) < 2:
-            raise Vo3dError(f"{name}: {len(recording)} frame: expected at least 2: a path needs a video")
-        _check_needs(net, recording)
+        words, frames = _opened(source, reading, between, every, net.model)
+        notes = [*frames.notes]
+        if len(frames) < 2:
+            raise Vo3dError(f"{frames.name}: {len(frames)} frame: expected at least 2: a path needs a video")
+        _check_needs(net, frames)
         if not net.model.metric and _has_right(source):
             notes.append("there is a right camera: --scale stereo gives lengths in metres")
     return Job(
-        name=name,
+        name=frames.name,
         source=str(source),
         words=words,
         net=net,
         device=device,
-        out=_folder(out, name, source),
-        recording=recording,
-        live=live,
-        camera=recording.camera,
+        out=_folder(out, frames.name, source),
+        frames=frames,
         notes=notes,
     )
 

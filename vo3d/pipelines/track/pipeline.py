@@ -92,7 +92,9 @@ def track(
 def _tell(job: Job, made: Run, found: Found, console: Console) -> None:
     """Say what was found, write it, and name the files."""
     files.write_poses(job.out, found)
-    notes = [visible(note) for note in (*job.notes, *getattr(job.live, "notes", ()), *notes_of(found))]
+    notes = [
+        visible(note) for note in (*job.notes, *(job.frames.notes if job.recording is None else ()), *notes_of(found))
+    ]
     if made.broken is not None:
         what = visible(str(made.broken)) or "interrupted"
         notes.append(f"it ended early, after {len(found)} frames: {what}")

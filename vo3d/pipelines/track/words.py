@@ -13,7 +13,7 @@ FEW = 3  # gaps that are named in a line
 
 def camera_in_words(job: Job, made: Run) -> str:
     """Say where K comes from, which frames as they come tell with the first one, and what it is."""
-    told = job.camera or getattr(job.live, "camera", "") or "that of the source"
+    told = job.frames.camera or "that of the source"
     if told.startswith(GUESSED):
         told = f"{told.partition(': give')[0]}: give --focal, --fov or --intrinsics if you know them"
     if made.K is None or made.found is None or "fx" in told:
