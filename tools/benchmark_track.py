@@ -135,7 +135,7 @@ def race(recording: Recording, files: list[Path], K: Float64[ndarray, "3 3"], ro
 
 
 def main() -> None:
-    """Compare the scales, stand, and race."""
+    """Read the options and run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -147,13 +147,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="of the race; 0: none")
     options = parser.parse_args()
     try:
-        layout, recording = open_sequence(options.source, {"frames": None if options.end is None else (0, options.end)})
+        run(options)
     except Vo3dError as error:
         parser.error(str(error))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Open the sequence and do what is asked for; Vo3dError where it cannot be done."""
+    layout, recording = open_sequence(options.source, {"frames": None if options.end is None else (0, options.end)})
     first = recording.clip([0])
     truth = recording.poses()
     if first.K is None or truth is None:
-        parser.error(f"{options.source}: has no true poses")
+        raise Vo3dError(
+            f"{options.source}: has no true poses: expected a sequence of KITTI, 7-Scenes, EuRoC or TUM RGB-D"
+        )
     K, (h, w) = first.K[0].double().numpy(), first.image.shape[-2:]
     sys.stdout.write(
         f"{recording.name}: {layout.words}; {len(recording)} frames of {w}x{h}, "

@@ -31,6 +31,7 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import se3, trajectory, two_view
 from vo3d.model import Model, Prediction, check_gives, check_needs
 from vo3d.models.classic import ClassicOdometry
+from vo3d.models.classic_gyro import GyroClassic
 from vo3d.sample import Sample
 from vo3d.settings.build import build
 
@@ -340,6 +341,45 @@ def test_real_kitti_frames_end_where_they_should(shared_data: Path, scale: str, 
     assert len(steps) == 50
     assert 100 * drift < limit  # per cent of the path
     assert not any(map(failed, predictions))
+
+
+def test_a_relative_scale_is_carried_along_a_stream_whatever_its_clips() -> None:
+    walk = clip(*["fast"] * 3, *["forward"] * 3, planes=MOTORWAY, noise=0.005)
+    count = len(walk.image)
+
+    def part(first: int, stop: int) -> Sample:
+        views = slice(first, stop)
+        assert walk.K is not None
+        return Sample(image=walk.image[views], K=walk.K[views], index=torch.arange(first, stop))
+
+    def steps(length: int) -> Tensor:
+        parts = [part(first, min(first + length, count)) for first in range(0, count - 1, length - 1)]
+        return torch.cat([one["prev_T_cam"] for one in ClassicOdometry(scale="relative").stream(parts)])
+
+    pairs, whole = steps(2), ClassicOdometry(scale="relative")(walk)
+    assert torch.equal(pairs, steps(4))
+    assert torch.equal(pairs, whole["prev_T_cam"])
+    assert bool(whole["tracked"].all())
+    truth = trajectory.steps(walk.world_T_cam)[:, :3, 3].norm(dim=-1)
+    ratio = pairs[:, :3, 3].norm(dim=-1) / truth
+    assert (ratio / ratio.median()).numpy() == pytest.approx(np.ones(6), abs=0.08)
+    batch = ClassicOdometry(scale="relative")(Sample.collate([walk, walk]))
+    assert torch.equal(batch["prev_T_cam"], torch.stack([pairs, pairs]))
+    with pytest.raises(Vo3dError, match="a stream must go on where it ended"):
+        list(ClassicOdometry(scale="relative").stream([part(0, 3), part(3, 5)]))
+
+
+def test_a_relative_scale_is_no_metre_and_says_what_it_does_not_take() -> None:
+    model = ClassicOdometry(scale="relative")
+    assert not model.metric
+    assert "1 unit" in model.scale_source
+    assert ClassicOdometry(step=1.0).metric
+    with pytest.raises(Vo3dError, match="features is 'orb': expected 'fast_lk'"):
+        ClassicOdometry("orb", scale="relative")
+    with pytest.raises(Vo3dError, match="bundle=2: expected 3 key frames or more"):
+        ClassicOdometry(scale="relative", bundle=2)
+    with pytest.raises(Vo3dError, match="tracks images alone"):
+        GyroClassic(scale="relative")
 
 
 @pytest.mark.parametrize("text", ["true", "'true'", "height"])

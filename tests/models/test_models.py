@@ -160,6 +160,13 @@ CASES = [
         any_device=False,
     ),
     Case("ClassicOdometry", lambda size: ClassicOdometry(step=1.0), poses=True, learns=False, any_device=False),
+    Case(
+        "ClassicOdometry-relative",
+        lambda size: ClassicOdometry(scale="relative"),
+        poses=True,
+        learns=False,
+        any_device=False,
+    ),
     Case("GyroClassic", lambda size: GyroClassic(step=1.0), poses=True, learns=False, any_device=False),
     Case("DeadReckoning", lambda size: DeadReckoning(), poses=True, learns=False, any_device=False),
     Case("DeadReckoningFromRest", lambda size: DeadReckoning("rest"), poses=True, learns=False, any_device=False),
@@ -175,6 +182,7 @@ on_any_device = pytest.mark.parametrize("case", [case for case in CASES if case.
 # Shapes of what may be predicted, from the sample's axes: batch, views, rows, columns; other axes are free (None).
 SHAPES: dict[str, Callable[[int, int, int, int], tuple[int | None, ...]]] = {
     "prev_T_cam": lambda b, s, h, w: (b, s - 1, 4, 4),
+    "tracked": lambda b, s, h, w: (b, s - 1),
     "world_T_cam": lambda b, s, h, w: (b, s, 4, 4),
     "depth": lambda b, s, h, w: (b, s, h, w),
     "confidence": lambda b, s, h, w: (b, s, h, w),

@@ -1,5 +1,6 @@
 """The method that `vo3d track` is told by one word, with its source of scale."""
 
+import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -32,7 +33,7 @@ def open_method(word: str, options: Mapping[str, Any]) -> Pretrained:
     known = known_baselines()
     net = _opened(word, known)
     takes = {name for kind in type(net.model).__mro__ if kind is not object for name in signature(kind).parameters}
-    if word in known and "scale" in takes:
+    if net.path is None and "scale" in takes and "scale" not in net.init_args:
         options = {"scale": DEFAULT_SCALE, **options}
     if strange := [f"--{name.replace('_', '-')}" for name in options if name not in takes]:
         own = f"its scale comes from: {net.model.scale_source}"
@@ -49,7 +50,7 @@ def _opened(word: str, known: Mapping[str, str], options: Mapping[str, Any] | No
         if word.endswith(".yaml"):
             return _of_file(word, options or {})
         if word in known or word.lstrip().startswith("{") or _is_class_path(word):
-            return load_pretrained(model=known.get(word, word), arguments=options)
+            return load_pretrained(model=json.dumps(read_spec(word, "--method", known)), arguments=options)
         if Path(word).exists() or word in weights_names():
             return load_pretrained(word, arguments=options)
     except Vo3dError as error:

@@ -56,7 +56,8 @@ def gaps_in_words(found: Found) -> str:
     cut = " (a short one may be a cut in the film)" if any(b - a < SHORT for a, b in found.gaps) else ""
     return (
         f"{missing} of {len(found)} frames {have} no pose: {frames} {', '.join(spans[:FEW])}{more}; the path behind a "
-        f"gap{cut} is joined on by a guess, as if the motion before it had gone on"
+        f"gap{cut} is joined on by a guess, as if the motion before it had gone on, with a relative scale in a unit of "
+        "its own"
     )
 
 
