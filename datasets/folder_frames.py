@@ -79,6 +79,7 @@ class Video:
         self._process = -1
         self._next = 0
         self._stamps: list[float] = []
+        self._kept: tuple[int, Float32[Tensor, "3 h w"]] | None = None  # the frame that was decoded last
         capture = self._opened()
         self.fps: float | None = capture.get(cv2.CAP_PROP_FPS) or None
         turned = int(capture.get(cv2.CAP_PROP_ORIENTATION_META))
@@ -104,14 +105,14 @@ class Video:
             self.notes.append(f"{self._count} of the {stated} frames in the file are shown: the others were cut off")
         self.time = torch.tensor(self._stamps, dtype=torch.float64) if ascending else None
         self._stamps = self._stamps if ascending else []
-        self._capture = None  # nothing that cannot be sent to another process stays
+        self._capture = self._kept = None  # nothing that cannot be sent to another process stays
 
     def __len__(self) -> int:
         return self._count
 
     def __getstate__(self) -> dict[str, object]:
         """Give another process everything but the open file."""
-        return self.__dict__ | {"_capture": None, "_inherited": None, "_process": -1}
+        return self.__dict__ | {"_capture": None, "_inherited": None, "_process": -1, "_kept": None}
 
     def read(self, indices: Sequence[int], size: Size | None) -> Float32[Tensor, "s 3 h w"]:
         """Decode the frames at `indices`; going forward by one costs no seek."""
@@ -145,11 +146,14 @@ class Video:
 
     def _frame(self, index: int) -> Float32[Tensor, "3 h w"] | None:
         """Decode one frame, or None where the file does not give it."""
+        if self._kept is not None and self._kept[0] == index:  # clips that overlap by a frame ask for it twice
+            return self._kept[1]
         there, pixels = self._opened().retrieve() if self._grab(index) else (False, None)
         if not there or pixels is None:
             self._next = -1
             return None
-        return rgb_of(pixels)
+        self._kept = index, rgb_of(pixels)
+        return self._kept[1]
 
     def _grab(self, index: int) -> bool:
         """Go to a frame; False where the file does not give it.
