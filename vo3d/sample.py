@@ -80,6 +80,10 @@ class Sample:
         """Put the sample in page-locked memory, for asynchronous copies; torch's DataLoader calls this."""
         return self.map(Tensor.pin_memory)
 
+    def batched(self) -> "Sample":
+        """Give the sample a batch axis of one, without a copy of its tensors."""
+        return replace(self.map(lambda tensor: tensor[None]), scene=[self.scene])
+
     @staticmethod
     def collate(samples: Sequence["Sample"]) -> "Sample":
         """Stack samples along a new first axis; `scene` becomes a list.

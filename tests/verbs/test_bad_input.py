@@ -196,7 +196,7 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     ("words", "part"),
     [
         (["fits"], "there is no verb 'fits': did you mean fit?"),
-        (["--frames"], "expected one of demo, render"),
+        (["--frames"], "expected one of demo, track"),
         (["render", "street", "--frame", "3"], "--frame 3: did you mean --frames?; vo3d render --help tells more"),
         (["render", "street", "--frames", "1.5"], "frames: found '1.5', expected a whole number"),
         (["render", "street", "--frames", "0"], "expected at least 2"),

@@ -11,7 +11,6 @@ from vo3d.errors import Vo3dError
 from vo3d.model import Model, check_gives, check_needs
 from vo3d.recording import Recording
 from vo3d.retrieval.descriptors import Descriptors
-from vo3d.sample import Sample
 
 KEY = "descriptor"
 MOST_BYTES = 4 * 10**9  # of the descriptors of a recording in memory
@@ -35,7 +34,7 @@ def descriptor_of(
         )
     sample = recording.clip((index,))
     check_needs(model, sample, f"recording {recording.name}")
-    prediction = model.predict(Sample.collate([sample]).to(device))
+    prediction = model.predict(sample.batched().to(device))
     check_gives(model, prediction)
     found = prediction["descriptor"].reshape(-1).float().cpu()
     if not bool(found.isfinite().all()):

@@ -123,7 +123,7 @@ def answers_to(
                 check_needs(model, window[1], f"recording {name}")
                 begun = True
             asked.append(window)
-            yield Sample.collate([window[1]]).to(device)
+            yield window[1].batched().to(device)
 
     predictions = iter(model.stream(samples()))
     while True:

@@ -202,7 +202,7 @@ def _mapped(model: Mapper, recording: Recording, device: torch.device | str, adv
                 size = (sample.image.shape[-2], sample.image.shape[-1])
             if sample.time is not None:
                 times.append(sample.time)
-            yield Sample.collate([sample]).to(device)
+            yield sample.batched().to(device)
 
     model.reset()
     began, last = perf_counter(), None

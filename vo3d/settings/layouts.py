@@ -25,7 +25,8 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
     layouts = known_layouts()
     layout = next((one for one in layouts if one.recognises(path) or one.asked_by in given), None)
     if layout is None:
-        raise Vo3dError(f"{path}: no scene: expected {'; or '.join(one.words for one in layouts)}")
+        video = "; of a video, vo3d track finds the camera's path" if path.is_file() else ""
+        raise Vo3dError(f"{path}: no scene: expected {'; or '.join(one.words for one in layouts)}{video}")
     known = _check_options(path, layout.words, layout.scene, given)
     if "max_side" in known and not {"size", "max_side"} & set(given):
         given["max_side"] = MAX_SIDE

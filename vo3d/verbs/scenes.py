@@ -80,11 +80,6 @@ def reconstruct(
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {' or '.join(map(str, counts))}")
     if depth_range and not 0 < depth_range[0] < depth_range[1]:
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
-    if scene.is_file() and scene.suffix.lower() != ".json":
-        raise Vo3dError(
-            f"{scene}: no scene: expected a folder of photographs with their poses, or a transforms.json; of a video, "
-            "vo3d track finds the camera's path, and vo3d view --weights makes a cloud"
-        )
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
     rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
     with allowing(allow, beside=[Path(word) for word in (weights, model) if word]):
