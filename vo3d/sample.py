@@ -82,7 +82,7 @@ class Sample:
 
     def batched(self) -> "Sample":
         """Give the sample a batch axis of one, without a copy of its tensors."""
-        return replace(self.map(lambda tensor: tensor[None]), scene=[self.scene])
+        return replace(self.map(lambda tensor: tensor[None]), scene=[str(self.scene)])
 
     @staticmethod
     def collate(samples: Sequence["Sample"]) -> "Sample":
