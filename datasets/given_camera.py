@@ -22,7 +22,7 @@ REMEDY = "give intrinsics (fx, fy, cx, cy), focal (pixels), field_of_view (horiz
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCamera:
-    """What a person says of the camera of images: one of the first four, or none; `ImageFolder` explains them."""
+    """A description of the camera of images: one of the first four, or none; `ImageFolder` explains them."""
 
     intrinsics: tuple[float, float, float, float] | None = None
     field_of_view: float | None = None

@@ -205,19 +205,16 @@ class KeyFrameTracker:
     def _resolve(self, depths: InverseDepths) -> None:
         """Find the positions of the frames that waited, by the points that the first length has placed."""
         self._mapped = True
-        a = self._rays(self._key)
+        known = depths.known
+        if known.sum() < two_view.MIN_POINTS:
+            return
+        a, depths = self._rays(self._key), depths[known]
         for frame, names, pixels, further in self._waiting:
             b = self._rays(pixels[np.searchsorted(names, self._names)])
-            turned = two_view.fit_rotation(a, b)
-            if np.median(two_view.parallax(a, b, turned)) < self.min_parallax * self._pixel:
-                continue
-            fitted = two_view.fit_motion(a, b, self.threshold * self._pixel)
-            if fitted is None:
-                continue
-            seen = InverseDepths.between(a, b, fitted[0], NOISE * self._pixel).without(~fitted[1])
-            length = relative_length(depths, seen, two_view.MIN_POINTS)
-            if length is not None:
-                self.poses[frame] = self._placed(further @ _scaled(fitted[0], length))
+            args = (a[known], b[known], depths.mean, depths.variance, two_view.fit_rotation(a, b))
+            cam_T_key, inlier = two_view.follow_points(*args, self.threshold * self._pixel)
+            if inlier.mean() > FOLLOWED:
+                self.poses[frame] = self._placed(further @ cam_T_key)
 
     def _advance(self, world_T_cam: Pose, depths: InverseDepths) -> None:
         """Make the newest frame the key frame, where the points have these inverse depths, and fill it with corners."""

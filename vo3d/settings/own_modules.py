@@ -21,7 +21,7 @@ from vo3d.settings.run_folder import trained_with
 
 @dataclass(frozen=True)
 class _Reach:
-    """Where modules are looked for at the moment, beside Python's path."""
+    """The files and folders in which modules are looked for at the moment, beside Python's path."""
 
     files: Mapping[str, Path] = field(default_factory=dict)  # of modules that were found there, by name
     folders: tuple[Path, ...] = ()  # all that were looked into

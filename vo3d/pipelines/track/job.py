@@ -1,4 +1,4 @@
-"""What is to be tracked: frames that are there or still come, a method, and the folder of the results."""
+"""Open a track's parts: frames that are there or still come, a method, and the folder of the results."""
 
 import re
 from bisect import bisect_left

@@ -59,7 +59,7 @@ class Found:
 
 @dataclass
 class Run:
-    """What happened: the path, a few frames, the time that it took, and what ended it early."""
+    """The outcome of a run: the path, a few frames, the time that it took, and an error that ended it early."""
 
     film: Film = field(default_factory=Film)
     found: Found | None = None

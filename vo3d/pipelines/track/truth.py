@@ -1,4 +1,4 @@
-"""How far a path is from the truth, where the source has true poses."""
+"""Measure the errors of a path, where the source has true poses."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `vo3d track` says of a path: where its scale and its camera come from, its gaps, what went wrong."""
+"""Tell of a path in words: the sources of its scale and its camera, its gaps, what went wrong."""
 
 from vo3d.pipelines.track.files import frame_rate, unit_of
 from vo3d.pipelines.track.job import Job
