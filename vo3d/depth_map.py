@@ -6,6 +6,27 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planes:
+    """The depths that a sweep tried: `num` from near to far, even in depth or, if `inverse`, in 1 / depth."""
+
+    near: float
+    far: float
+    num: int  # at least 2
+    inverse: bool
+
+    @property
+    def interval(self) -> float:
+        """Compute the mean distance of neighbours, in depth."""
+        return (self.far - self.near) / (self.num - 1)
+
+    def steps(self, depth: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """Count the steps, also parts of one, from the nearest plane to each depth, which is positive."""
+        if self.inverse:
+            return (self.num - 1) * (1 / self.near - 1 / depth) / (1 / self.near - 1 / self.far)
+        return (self.num - 1) * (depth - self.near) / (self.far - self.near)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthMap:
     """Depth of one view on a grid of pixels, with its colours and, where they are known, its confidence and its truth.
@@ -21,13 +42,18 @@ class DepthMap:
     confidence: Float[Tensor, "h w"] | None = None  # in [0, 1]; None where nobody tells
     variance: Float[Tensor, "h w"] | None = None  # of the depth, its unit squared; of methods that filter depth
     truth: Float[Tensor, "h w"] | None = None  # z, 0 = none
-    interval: float | None = None  # between two depth hypotheses, where there are some
+    planes: Planes | None = None  # that were tried, where the method tries some
     seconds: float = 0.0  # that the estimate took
 
     @property
     def known(self) -> Bool[Tensor, "h w"]:
         """Mark the pixels that have a depth."""
         return (self.depth > 0) & self.depth.isfinite()
+
+    @property
+    def interval(self) -> float | None:
+        """Return the mean distance of the planes that were tried; None where there are none."""
+        return None if self.planes is None else self.planes.interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +72,7 @@ class PosedDepthMap(DepthMap):
     world_T_cam: Float64[Tensor, "4 4"]
     sources: tuple[int, ...]
     depth_range: tuple[float, float]  # near and far that the estimate was confined to
+    foreground: Bool[Tensor, "h w"] | None = None  # pixels that are wanted; None: all
 
     def with_depth(self, depth: Float[Tensor, "h w"]) -> "PosedDepthMap":
         """Give the same view other depths."""

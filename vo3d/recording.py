@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
@@ -75,6 +75,10 @@ class MultiViewScene(Recording):
     def references(self) -> list[int]:
         """List the views that have sources."""
         return [index for index in range(len(self)) if self.sources(index)]
+
+    def foreground(self, index: int) -> Bool[Tensor, "h w"] | None:
+        """Mark the pixels of a view's image, as `clip` gives it, that are wanted; None: all are."""
+        return None
 
 
 class LiveFrames(ABC):

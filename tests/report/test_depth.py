@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from torch import Tensor
 
-from vo3d.depth_map import DepthMap
+from vo3d.depth_map import DepthMap, Planes
 from vo3d.errors import Vo3dError
 from vo3d.report import depth
 from vo3d.report.depth import colour_depth, depth_limits, plot_contact_sheet
@@ -38,7 +38,7 @@ def view(name: str = "frame 7", size: tuple[int, int] = (24, 32), seed: int = 0,
         "depth": found,
         "confidence": torch.rand(size, generator=random),
         "truth": truth,
-        "interval": None,
+        "planes": None,
     }
     return DepthMap(**(given | changes))
 
@@ -110,7 +110,7 @@ def test_errors_are_in_intervals_or_percent_and_counted_in_the_title() -> None:
     found[1] = 1.96  # 2 %, one and a third
     found[2], truth[3] = 0, 0
     percent = view(depth=found, truth=truth, confidence=None)
-    intervals = replace(percent, interval=0.03)
+    intervals = replace(percent, planes=Planes(near=1.0, far=1.03, num=2, inverse=False))
     assert depth.depth_error(percent) is not None
     assert depth.depth_error(intervals) is not None
     assert depth.depth_error(percent)[:2, 0].tolist() == pytest.approx([0.75, 2.0], abs=1e-4)
@@ -136,7 +136,7 @@ def test_steps_of_errors_are_those_that_are_asked_for() -> None:
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["0", "10", "25", "50"]
     drawn = pixels(panels(figure)[-1])
     assert len({tuple(drawn[row, 0]) for row in (0, 4, 5)}) == 3
-    intervals = replace(percent, interval=0.1)
+    intervals = replace(percent, planes=Planes(near=1.0, far=1.1, num=2, inverse=False))
     assert depth.percent_within(intervals, 5.0) == 90
     assert titles(plot_contact_sheet([intervals], within=3.0))[-1] == "error: 50.0 % within 3 intervals"
 
@@ -187,7 +187,10 @@ def test_no_text_covers_another_text_or_a_picture(size: tuple[int, int], count: 
     assert faults(plot_contact_sheet(views, min_confidence=0.8)) == []
     assert faults(plot_contact_sheet([replace(one, truth=None, confidence=None) for one in views])) == []
     if count == 1:
-        assert faults(plot_contact_sheet([replace(views[0], interval=0.01)])) == []
+        assert (
+            faults(plot_contact_sheet([replace(views[0], planes=Planes(near=1.0, far=1.01, num=2, inverse=False))]))
+            == []
+        )
 
 
 def test_pictures_of_a_row_stand_on_one_line() -> None:
@@ -221,4 +224,4 @@ def test_what_cannot_be_shown_together_is_said() -> None:
     with pytest.raises(Vo3dError, match="at least one"):
         plot_contact_sheet([])
     with pytest.raises(Vo3dError, match="one unit of errors"):
-        plot_contact_sheet([view(), view(interval=0.1)])
+        plot_contact_sheet([view(), view(planes=Planes(near=1.0, far=1.1, num=2, inverse=False))])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from page_reader import Page
-from vo3d.depth_map import PosedDepthMap
+from vo3d.depth_map import Planes, PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
 from vo3d.fusion.filtering import FusionRules
@@ -65,7 +65,7 @@ def report(folder: Path, count: int = 8, truths: dict[str, Tensor] | None = None
     if truths is not None:
         maps = [replace(view, truth=truths.get(view.name)) for view in maps]
     if (num_depths := changes.pop("num_depths", None)) is not None:
-        maps = [replace(view, interval=2.0 / (num_depths - 1)) for view in maps]
+        maps = [replace(view, planes=Planes(near=1.0, far=3.0, num=num_depths, inverse=False)) for view in maps]
     given: dict[str, object] = {"title": "A <wall>", "settings": {"scene": "wall", "weights": "none"}, "frames": 5}
     return write_reconstruction_report(
         folder,

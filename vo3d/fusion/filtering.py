@@ -34,6 +34,8 @@ class FusionRules:
         max_depth_step: depths of a source are interpolated between four neighbours only where these differ by at most
             this share: across an edge of an object, or beside a hole, the nearest depth stands as it is.
         max_violations: with how many sources that look through a point it is still kept; None does not ask.
+        drop_ends: steps of the sweep from either end of the depth range within which depths are dropped, because they
+            stand for what lies beyond it, such as the sky; 0 keeps them.
     """
 
     min_confidence: float = 0.8
@@ -43,6 +45,7 @@ class FusionRules:
     visibility: bool = True
     max_depth_step: float = 0.05
     max_violations: int | None = None
+    drop_ends: float = 3.0
 
     def __post_init__(self) -> None:
         if self.min_consistent < 1 or self.max_pixels <= 0 or self.max_relative <= 0:
@@ -82,6 +85,7 @@ class Survivors:
     colour: Float[Tensor, "n 3"]  # mean over the same views
     confidence: Float[Tensor, " n"]  # the view's own
     views: Int[Tensor, " n"]  # how many views agree, its own included
+    agrees: Bool[Tensor, "n k"]  # which sources do, in their order
     num_known: int  # pixels of the view with a depth
     num_confident: int  # of those, pixels that passed `min_confidence`
 
@@ -93,6 +97,7 @@ class Survivors:
             colour=self.colour[kept],
             confidence=self.confidence[kept],
             views=self.views[kept],
+            agrees=self.agrees[kept],
             num_known=self.num_known,
             num_confident=self.num_confident,
         )
@@ -125,9 +130,11 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
     depth = view.depth[row, column]
     total, colour = depth.clone(), view.image[:, row, column].T.clone()
     views, violations = torch.ones_like(row), torch.zeros_like(row)
+    agreeing: list[Tensor] = []
     for source in (maps[place] for place in view.sources):
         seen = reproject(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
         agrees = seen.agrees(rules)
+        agreeing.append(agrees)
         total += torch.where(agrees, seen.depth, 0.0)
         colours = sample_image(source.image, seen.pixels[:, None].to(source.image.dtype))[0][..., 0].T  # n 3
         colour += torch.where(agrees[:, None], colours, 0.0)
@@ -142,6 +149,7 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
         colour=colour / views[:, None],
         confidence=view.confidence[row, column],
         views=views,
+        agrees=torch.stack(agreeing, dim=-1) if agreeing else pixels.new_zeros(len(pixels), 0, dtype=torch.bool),
         num_known=int(view.known.sum()),
         num_confident=len(pixels),
     ).take(kept)

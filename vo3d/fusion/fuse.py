@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from vo3d.depth_map import PosedDepthMap
@@ -34,10 +34,16 @@ class NoPoints(Vo3dError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fused:
-    """The cloud, and what each view gave to it, in the order of the maps."""
+    """The cloud, and what each view gave to it, in the order of the maps.
+
+    `seen_by` names the maps that agree on each point, by their places, one point after the other: `num_seen` of them,
+    that of its own pixel first.
+    """
 
     cloud: PointCloud
     views: tuple[ViewCounts, ...]
+    num_seen: Int64[np.ndarray, " n"]
+    seen_by: Int64[np.ndarray, " m"]
 
 
 def fuse(
@@ -76,6 +82,7 @@ def fuse(
     rules = FusionRules() if rules is None else rules
     counts: dict[int, ViewCounts] = {}
     clouds: list[PointCloud] = []
+    seen: list[tuple[Tensor, Tensor]] = []  # of each cloud, as `num_seen` and `seen_by`
     detail = float("inf")  # of the smallest pixel on the surface
     placed: dict[int, PosedDepthMap] = {}  # the points of each view so far, as depth maps
     for index in _finest_first(maps) if rules.visibility else range(len(maps)):
@@ -86,6 +93,7 @@ def fuse(
             if len(fused.pixels):
                 placed[index] = _depths_alone(view, fused.depth_map(*view.depth.shape))
         clouds.append(_points(view, consistent, fused))
+        seen.append(_seen_by(index, view.sources, fused))
         if len(fused.pixels):
             detail = min(detail, float(fused.depth.min() / view.K[0, 0]))
         counts[index] = ViewCounts(
@@ -102,7 +110,9 @@ def fuse(
         raise NoPoints(str(diagnose(maps, rules)))
     cloud = _joined(clouds)
     cloud = replace(cloud, points=single_if_enough(cloud.points, detail))
-    return Fused(cloud=cloud, views=tuple(counts[index] for index in range(len(maps))))
+    num_seen, seen_by = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
+    views = tuple(counts[index] for index in range(len(maps)))
+    return Fused(cloud=cloud, views=views, num_seen=num_seen, seen_by=seen_by)
 
 
 def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
@@ -126,6 +136,13 @@ def _already_placed(
         pixels = survivors.pixels[left].to(survivors.depth.dtype)
         taken[left] = reproject(view, pixels, survivors.depth[left], placed[index]).agrees(rules)
     return taken
+
+
+def _seen_by(index: int, sources: Sequence[int], fused: Survivors) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]:
+    """Count the maps that agree on each point of view `index`, itself the first, and name them in one list."""
+    agrees = torch.nn.functional.pad(fused.agrees, (1, 0), value=True)  # n 1+k
+    places = torch.tensor([index, *sources], device=agrees.device).expand(agrees.shape)
+    return agrees.sum(-1), places[agrees]
 
 
 def _depths_alone(view: PosedDepthMap, depth: Float[Tensor, "h w"]) -> PosedDepthMap:

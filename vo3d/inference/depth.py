@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from vo3d.depth_map import DepthMap, PosedDepthMap
+from vo3d.depth_map import DepthMap, Planes, PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.fusion.variational import refine_depth
 from vo3d.geometry.camera import subsample, subsample_intrinsics
@@ -66,20 +66,27 @@ def _depth_map(model: DepthModel, recording: Recording, answer: Answer, row: int
 
 
 def of_view(model: DepthModel, sample: Sample, view: int, *, name: str) -> dict[str, Any]:
-    """Collect what is known of a map beside the estimate: its name, image, truth and interval of hypotheses."""
-    interval = None
+    """Collect what is known of a map beside the estimate: its name, image, truth and planes."""
+    planes = None
     if model.num_depths is not None and model.num_depths > 1 and sample.depth_range is not None:
-        near, far = sample.depth_range[view]
-        interval = float((far - near) / (model.num_depths - 1))  # the mean one, where they are not equal
+        near, far = sample.depth_range[view].tolist()
+        planes = Planes(near=near, far=far, num=model.num_depths, inverse=model.inverse)
     truth = None if sample.depth is None else subsample(sample.depth[view], model.stride)
-    return {"name": name, "image": sample.image[view], "truth": truth, "interval": interval}
+    return {"name": name, "image": sample.image[view], "truth": truth, "planes": planes}
 
 
-def posed(view: DepthMap, sample: Sample, stride: int, *, sources: tuple[int, ...]) -> PosedDepthMap:
+def posed(
+    view: DepthMap,
+    sample: Sample,
+    stride: int,
+    *,
+    sources: tuple[int, ...],
+    foreground: Bool[Tensor, "h w"] | None = None,
+) -> PosedDepthMap:
     """Join the map of a sample's first view with its camera and colours on its own grid, ready for fusion.
 
     `sources` are positions in the sequence that the map will belong to. A colour is the mean of the image around the
-    pixel that the depth belongs to; without a confidence every depth counts as sure.
+    pixel that the depth belongs to; without a confidence every depth counts as sure. `foreground` is that of the map.
     Raises Vo3dError where the sample has no camera or no depth range.
     """
     if sample.K is None or sample.world_T_cam is None or sample.depth_range is None:
@@ -93,6 +100,7 @@ def posed(view: DepthMap, sample: Sample, stride: int, *, sources: tuple[int, ..
         world_T_cam=sample.world_T_cam[0],
         sources=sources,
         depth_range=(near, far),
+        foreground=foreground,
     )
 
 
