@@ -57,7 +57,9 @@ def fused(count: int) -> Fused:
         )
         for n in range(count)
     )
-    return Fused(cloud=PointCloud(points=points, colours=np.full((500, 3), 90, np.uint8)), views=views)
+    cloud = PointCloud(points=points, colours=np.full((500, 3), 90, np.uint8))
+    own = np.zeros(500, np.int64)
+    return Fused(cloud=cloud, views=views, num_seen=own + 1, seen_by=own)
 
 
 def report(folder: Path, count: int = 8, truths: dict[str, Tensor] | None = None, **changes: object) -> Path:
