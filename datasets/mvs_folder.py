@@ -71,7 +71,7 @@ class MVSFolderScene(Photographs):
 
     Those without an image are left out, as sources too, which `notes` say.
 
-    `num_depths` counts where a cam file does not state the number of its depths; see `read_cam`.
+    `num_depths`, where a cam file does not state the number of its depths, tells the far end; see `read_cam`.
     """
 
     metric = False
@@ -105,7 +105,6 @@ class MVSFolderScene(Photographs):
                 K=view.camera.K,
                 world_T_cam=se3.inverse(view.camera.cam_T_world),
                 depth_range=depth_range or (view.camera.depth_min, view.camera.depth_max),
-                num_depths=view.camera.num_depths,
                 sources=tuple(place[source] for source in view.sources),
                 depth=None if truth is None else truth / f"{view.index:08d}.pfm",
             )

@@ -8,8 +8,9 @@ import torch
 
 from vo3d.datasets.lenses import StoredCamera, fit_to_images
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
-from vo3d.datasets.photographs import Photographs, posed_photographs
+from vo3d.datasets.photographs import Photographs
 from vo3d.datasets.resize import Size
+from vo3d.datasets.sparse_views import photographs_by_poses
 from vo3d.datasets.views import as_spelled, given_and_target, given_name, is_there, missing_note, named_folder
 from vo3d.errors import Vo3dError, first_few, shown
 from vo3d.formats.candidates import check_stems
@@ -65,7 +66,7 @@ class NeRFScene(Photographs):
         path: the file, or its folder, in which it is transforms.json or transforms_train.json.
         images: the folder of the images, by their names with or without the folders before them, where they do not lie
             where the file says.
-        depth_range: near and far for all views, in the unit of the poses.
+        depth_range: near and far for all views, in the unit of the poses; None: see `photographs_by_poses`.
         every: take every so many-th of the images that are there.
         num_sources: at most, of each view.
         size, max_side: of the images, see `Photographs`.
@@ -82,7 +83,7 @@ class NeRFScene(Photographs):
         self,
         path: Path,
         *,
-        depth_range: tuple[float, float],
+        depth_range: tuple[float, float] | None = None,
         images: Path | None = None,
         every: int = 1,
         num_sources: int = 10,
@@ -124,18 +125,19 @@ class NeRFScene(Photographs):
                 )
             owners.append(stored[camera, made_for])
         cameras, resized = fit_to_images(owners, files, sizes)
+        views, told = photographs_by_poses(
+            files,
+            cameras,
+            torch.stack([frames[index].world_T_cam for index in chosen]),
+            depth_range,
+            num_sources=num_sources,
+        )
         super().__init__(
             given_name(file.parent) + (f"_{file.stem}" if file.name != NAMES[0] else ""),
-            posed_photographs(
-                files,
-                cameras,
-                torch.stack([frames[index].world_T_cam for index in chosen]),
-                depth_range,
-                num_sources=num_sources,
-            ),
+            views,
             size=size,
             max_side=max_side,
-            notes=[*left_out, *linked, *missing_note(missing, len(frames), f"of {file}"), *resized],
+            notes=[*left_out, *linked, *missing_note(missing, len(frames), f"of {file}"), *resized, *told],
         )
 
 
@@ -160,11 +162,7 @@ def scene(
     images: Path | None = None,
     every: int = 1,
 ) -> NeRFScene:
-    """Open the scene of a transforms.json; Vo3dError without a `depth_range`, which nothing in it tells."""
-    if depth_range is None:
-        raise Vo3dError(
-            f"{path}: nothing there tells how far things are: give --depth-range NEAR FAR, in the poses' unit"
-        )
+    """Open the scene of a transforms.json; without a `depth_range` its images are matched."""
     return NeRFScene(
         path,
         depth_range=depth_range,

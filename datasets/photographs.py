@@ -18,8 +18,8 @@ from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import orientation_notes, read_image
 from vo3d.geometry.camera import crop_intrinsics
-from vo3d.geometry.view_selection import best_sources, frustum_scores, num_depths
-from vo3d.recording import MultiViewScene
+from vo3d.geometry.view_selection import best_sources, frustum_scores
+from vo3d.recording import Cameras, MultiViewScene
 from vo3d.sample import Sample
 
 LEAST_PARALLAX = 0.2  # degrees between the rays of a view and of its farthest source; good ones have five and more
@@ -39,7 +39,6 @@ class Photograph:
     world_T_cam: Float64[Tensor, "4 4"]
     depth_range: tuple[float, float]  # near and far, z
     sources: tuple[int, ...] = ()  # places in the scene, best first
-    num_depths: int | None = None  # that suit the range, where the source states it
     depth: Path | None = None  # the true depth, where there is a file
     stored: StoredCamera | None = None
 
@@ -132,7 +131,6 @@ class Photographs(MultiViewScene):
             over cut off evenly at two borders.
         max_side: instead of `size`, the most pixels of the longer side; smaller images stay as they are.
         depth: "none"; "required", a view without a file of true depth is an error; "where present", it has depth 0.
-        max_depths: upper limit of `num_depths`, where the source does not state it.
         notes: what is to be said of the scene, a line each; those of the images and of `camera_notes` come behind them.
 
     Raises:
@@ -150,12 +148,9 @@ class Photographs(MultiViewScene):
         size: Size | None = None,
         max_side: int | None = None,
         depth: DepthChoice = "none",
-        max_depths: int = 256,
         notes: Sequence[str] = (),
     ) -> None:
         check_size(size)
-        if max_depths < 2:
-            raise Vo3dError(f"{name}: max_depths is {max_depths}: expected at least 2")
         if size is not None and max_side is not None:
             raise Vo3dError(f"{name}: size {size} and max_side {max_side}: give one of the two")
         if max_side is not None and max_side < 1:
@@ -166,7 +161,6 @@ class Photographs(MultiViewScene):
         self.names = unique_names([photograph.image for photograph in photographs])
         self.photographs = list(photographs)
         self._depth = depth
-        self._max_depths = max_depths
         self._windows = [Window.of(photograph.size, size, max_side) for photograph in photographs]
         self._K = torch.stack(
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
@@ -183,13 +177,6 @@ class Photographs(MultiViewScene):
     def __len__(self) -> int:
         """Number of views."""
         return len(self.photographs)
-
-    @property
-    def num_depths(self) -> list[int]:
-        """Count the depths that suit each view's range: as the source states, else in steps of a pixel's width."""
-        ranges = torch.tensor([photograph.depth_range for photograph in self.photographs], dtype=torch.float64)
-        counts = num_depths(self._K, ranges).clamp(max=self._max_depths).tolist()
-        return [one.num_depths or count for one, count in zip(self.photographs, counts, strict=True)]
 
     def sources(self, index: int) -> tuple[int, ...]:
         """Return the indices of the views to match view `index` with, best first."""
@@ -212,6 +199,11 @@ class Photographs(MultiViewScene):
             scene=self.name,
             index=torch.tensor(list(indices)),
         )
+
+    def cameras(self) -> Cameras:
+        """Return K, depth range and size of the views, without reading an image."""
+        ranges = torch.tensor([photograph.depth_range for photograph in self.photographs])
+        return Cameras(K=self._K.float(), depth_range=ranges, size=self._windows[0].size)
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
         """Read the image of a view, as `Photograph.K` sees it: without the distortion of its lens.

@@ -6,8 +6,9 @@ from typing import Any
 
 from vo3d.datasets.image_poses import TRAJECTORIES, Intrinsics, cameras_of, image_files_in, posed_image_files
 from vo3d.datasets.multiview import MultiViewDataset, scene_folders
-from vo3d.datasets.photographs import Photographs, posed_photographs
+from vo3d.datasets.photographs import Photographs
 from vo3d.datasets.resize import Size
+from vo3d.datasets.sparse_views import photographs_by_poses
 from vo3d.datasets.views import given_name
 from vo3d.errors import Vo3dError
 from vo3d.formats.trajectory_rows import TrajectoryFormat
@@ -30,7 +31,7 @@ class PosedImages(MultiViewDataset):
         root: str | Path,
         scenes: Sequence[str] | None = None,
         *,
-        depth_range: tuple[float, float],
+        depth_range: tuple[float, float] | None = None,
         poses: str | None = None,
         format: TrajectoryFormat | None = None,
         intrinsics: Intrinsics | None = None,
@@ -68,7 +69,7 @@ class PosedImagesScene(Photographs):
 
     Args:
         folder: holds the images, itself or in images/, rgb/, image_2/, color/.
-        depth_range: near and far for all views, in the unit of the poses.
+        depth_range: near and far for all views, in the unit of the poses; None: see `photographs_by_poses`.
         poses: the file of poses, camera to world; None: poses.txt, trajectory.txt or groundtruth.txt in `folder`.
         format: of the poses, "kitti" or "tum"; None: by what the file holds.
         intrinsics: fx, fy, cx, cy in pixels of the images, of which the top-left one has its centre at (0, 0), and
@@ -89,7 +90,7 @@ class PosedImagesScene(Photographs):
         self,
         folder: Path,
         *,
-        depth_range: tuple[float, float],
+        depth_range: tuple[float, float] | None = None,
         poses: Path | None = None,
         format: TrajectoryFormat | None = None,
         intrinsics: Intrinsics | None = None,
@@ -103,14 +104,14 @@ class PosedImagesScene(Photographs):
             raise Vo3dError(f"every is {every}: expected at least 1")
         found = posed_image_files(folder, poses=poses, format=format, max_difference=max_difference)
         images = found.images[::every]
-        views = posed_photographs(
+        views, told = photographs_by_poses(
             images,
             cameras_of(folder, intrinsics, images),
             found.world_T_cam[::every],
             depth_range,
             num_sources=num_sources,
         )
-        super().__init__(given_name(folder), views, size=size, max_side=max_side, notes=found.notes)
+        super().__init__(given_name(folder), views, size=size, max_side=max_side, notes=[*found.notes, *told])
 
 
 def recognises(path: Path) -> bool:
@@ -128,11 +129,7 @@ def scene(
     intrinsics: Intrinsics | None = None,
     every: int = 1,
 ) -> PosedImagesScene:
-    """Open the scene that a folder holds; Vo3dError without a `depth_range`, which nothing in the folder tells."""
-    if depth_range is None:
-        raise Vo3dError(
-            f"{path}: nothing there tells how far things are: give --depth-range NEAR FAR, in the poses' unit"
-        )
+    """Open the scene that a folder holds; without a `depth_range` its images are matched."""
     return PosedImagesScene(
         path,
         depth_range=depth_range,

@@ -20,6 +20,10 @@ class Planes:
         """Compute the mean distance of neighbours, in depth."""
         return (self.far - self.near) / (self.num - 1)
 
+    def margin(self, steps: float) -> float:
+        """Limit a number of steps at either end of the sweep to an eighth of it: a coarse one has none to spare."""
+        return min(steps, (self.num - 1) / 8)
+
     def steps(self, depth: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Count the steps, also parts of one, from the nearest plane to each depth, which is positive."""
         if self.inverse:

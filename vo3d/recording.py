@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
@@ -64,6 +64,15 @@ class Recording(ABC):
         return None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cameras:
+    """What is known of the n views of a scene without their images, as clips give it."""
+
+    K: Float32[Tensor, "n 3 3"]
+    depth_range: Float32[Tensor, "n 2"]
+    size: tuple[int, int]  # height and width of all images
+
+
 class MultiViewScene(Recording):
     """Views of one scene in no order, each with the other views that suit it; indices are places, from 0 on."""
 
@@ -75,6 +84,17 @@ class MultiViewScene(Recording):
     def references(self) -> list[int]:
         """List the views that have sources."""
         return [index for index in range(len(self)) if self.sources(index)]
+
+    def cameras(self) -> Cameras:
+        """Give K and depth range of every view, and the size of the images; raise Vo3dError where a clip lacks them."""
+        clips = [self.clip([index]) for index in range(len(self))]
+        if any(clip.K is None or clip.depth_range is None for clip in clips):
+            raise Vo3dError(f"{self.name}: gives no K or no depth range: choose a scene of posed views")
+        return Cameras(
+            K=torch.cat([clip.K for clip in clips if clip.K is not None]),
+            depth_range=torch.cat([clip.depth_range for clip in clips if clip.depth_range is not None]),
+            size=(clips[0].image.shape[-2], clips[0].image.shape[-1]),
+        )
 
     def foreground(self, index: int) -> Bool[Tensor, "h w"] | None:
         """Mark the pixels of a view's image, as `clip` gives it, that are wanted; None: all are."""

@@ -82,7 +82,6 @@ def test_partners_see_the_same_at_an_angle(folder: Path) -> None:
     assert (
         far.sources(0)[0] == 4 or far.sources(0)[0] == 5
     )  # the angles are smaller, so the cameras stand farther apart
-    assert here.num_depths[0] == pytest.approx((1 - 0.5) * (1.2 * WIDTH + 1), abs=0.6)
 
 
 def test_a_frame_index_tells_the_image(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from checks import assert_same
 from vo3d.errors import Vo3dError
 from vo3d.formats.mvsnet import read_scene
 from vo3d.geometry import se3
-from vo3d.geometry.view_selection import best_sources, depth_ranges, frustum_scores, num_depths, pair_scores
+from vo3d.geometry.view_selection import best_sources, depth_ranges, frustum_scores, pair_scores
 
 Scene = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -127,16 +127,6 @@ def test_a_view_whose_range_is_unknown_is_named() -> None:
     point, view = torch.tensor([0, 1, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 2])
     with pytest.raises(Vo3dError, match=r"view 'c.jpg' sees its 1 sparse points at one depth"):
         depth_ranges(eyes, points, point, view, names=["a.jpg", "b.jpg", "c.jpg"])
-
-
-def test_the_number_of_depths_makes_the_first_step_one_pixel() -> None:
-    K = torch.tensor([[500.0, 0, 320], [0, 400, 240], [0, 0, 1]], dtype=torch.float64)
-    ranges = torch.tensor([[2.0, 4.0], [1.0, 50.0], [1.0, 1.0000001]], dtype=torch.float64)
-    counts = num_depths(K.expand(3, 3, 3), ranges)
-    assert counts.tolist() == [round((1 / 2 - 1 / 4) / (1 / 2 - 1 / 2.004)), round(0.98 / (1 - 1 / 1.002)), 2]
-    near, far = ranges[0].tolist()
-    second = 1 / (1 / near - (1 / near - 1 / far) / int(counts[0]))  # after the near end, even in inverse depth
-    assert second - near == pytest.approx(near / 500, rel=2e-2)
 
 
 @pytest.mark.real

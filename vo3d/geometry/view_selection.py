@@ -145,18 +145,6 @@ def depth_ranges(
     return ranges
 
 
-def num_depths(K: Float[Tensor, "*b 3 3"], ranges: Float[Tensor, "*b 2"]) -> Int64[Tensor, "*b"]:
-    """Count the depths, even in inverse depth, for steps as fine as a pixel is wide at the near end; at least two.
-
-    (1 / near - 1 / far) / (1 / near - 1 / (near + rho)) with rho = near / fx, the width of a pixel at depth near;
-    rounded to the nearest whole number.
-    """
-    near, far = ranges.double().unbind(-1)
-    rho = near / K[..., 0, 0].double()
-    count = (1 / near - 1 / far) / (1 / near - 1 / (near + rho))
-    return count.round().long().clamp(min=2)
-
-
 def _once(view: Tensor, point: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
     """The observations without repetitions, ordered by view, then by point."""
     key = torch.unique(view * max(num_points, 1) + point)

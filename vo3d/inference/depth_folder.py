@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vo3d.depth_map import DepthMap
+from vo3d.depth_map import DepthMap, Planes
 from vo3d.errors import Vo3dError, shown
 from vo3d.formats.files import make_folder, write_whole
 from vo3d.formats.pfm import read_pfm, write_pfm
@@ -15,9 +15,9 @@ from vo3d.sample import Sample
 RECORD = "settings.json"  # in the folder of the maps: what they were made with
 
 
-def fingerprint(sample: Sample) -> str:
-    """Compute the SHA-256 of what a model sees in a sample: images (8 bits), K, poses, depth ranges."""
-    digest = hashlib.sha256()
+def fingerprint(sample: Sample, planes: Planes | None = None) -> str:
+    """Compute the SHA-256 of what a model sees: images (8 bits), K, poses, depth ranges, and the planes it tries."""
+    digest = hashlib.sha256(repr(planes).encode())
     for tensor in (sample.image.mul(255).round().byte(), sample.K, sample.world_T_cam, sample.depth_range):
         if tensor is not None:
             digest.update(tensor.contiguous().numpy().tobytes())

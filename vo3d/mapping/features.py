@@ -29,17 +29,22 @@ def match(prev: Grey, cam: Grey, features: Features, num: int) -> tuple[Pixels, 
         moved, good = track(prev, cam, corners)
         return corners[good], moved[good]
     (points, described), (others, described_too) = (describe(image, features, num) for image in (prev, cam))
-    if len(points) < 2 or len(others) < 2:  # Lowe's ratio needs a second best
-        return points[:0], others[:0]
-    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if features == "orb" else cv2.NORM_L2)
-    back = {best.queryIdx: best.trainIdx for best in matcher.match(described_too, described)}
+    index = match_descriptors(described, described_too, cv2.NORM_HAMMING if features == "orb" else cv2.NORM_L2)
+    return points[index[:, 0]], others[index[:, 1]]
+
+
+def match_descriptors(one: Shaped[ndarray, "n d"], other: Shaped[ndarray, "k d"], norm: int) -> Integer[ndarray, "m 2"]:
+    """Find the rows that are each other's best match by a `norm` of OpenCV and pass Lowe's ratio test."""
+    if len(one) < 2 or len(other) < 2:  # the ratio needs a second best
+        return np.empty((0, 2), np.intp)
+    matcher = cv2.BFMatcher(norm)
+    back = {best.queryIdx: best.trainIdx for best in matcher.match(other, one)}
     pairs = [
         (best.queryIdx, best.trainIdx)
-        for best, second in matcher.knnMatch(described, described_too, 2)
+        for best, second in matcher.knnMatch(one, other, 2)
         if best.distance < LOWE_RATIO * second.distance and back[best.trainIdx] == best.queryIdx
     ]
-    index = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-    return points[index[:, 0]], others[index[:, 1]]
+    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
 
 
 def describe(image: Grey, features: Features, num: int) -> tuple[Pixels, Descriptors]:

@@ -16,6 +16,8 @@ def reconstruct(
     views: list[str] = [],  # noqa: B006 (read only)
     num_views: int = 5,
     num_depths: int | None = None,
+    inverse: bool | None = None,
+    drop_ends: float = 3.0,
     size: str | None = None,
     max_side: int | None = None,
     depth_range: list[float] = [],  # noqa: B006 (read only)
@@ -50,7 +52,9 @@ def reconstruct(
         out: The cloud, a PLY file.
         views: Names or numbers of the views to make depth maps of; without it, all.
         num_views: Views that a depth map is made from, itself included.
-        num_depths: Depths to try between near and far; without it, what the weights were made with.
+        num_depths: Depths to try between near and far; without it, as many as the parallax of the views is worth.
+        inverse: Whether depths are even in 1 / depth; without it, where far is more than 1.5 times near.
+        drop_ends: Depths within so many steps of near or far are dropped: they stand for what lies beyond, as the sky.
         size: Rows and columns that the images are resized and cut to, such as 480x640.
         max_side: The most pixels of the longer side of the images, instead of a size; without either, 1600.
         depth_range: Near and far, instead of what the scene says.
@@ -80,8 +84,13 @@ def reconstruct(
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {' or '.join(map(str, counts))}")
     if depth_range and not 0 < depth_range[0] < depth_range[1]:
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
-    arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
-    rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
+    arguments = {"precision": precision, "slab": slab}
+    rules: dict[str, Any] = {
+        "min_consistent": min_consistent,
+        "max_pixels": max_pixels,
+        "max_relative": max_relative,
+        "drop_ends": drop_ends,
+    }
     with allowing(allow, beside=[Path(word) for word in (weights, model) if word]):
         reconstruct_scene(
             scene,
@@ -100,6 +109,8 @@ def reconstruct(
             arguments={name: value for name, value in arguments.items() if value is not None},
             views=views,
             num_views=num_views,
+            num_depths=num_depths,
+            inverse=inverse,
             rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
             refine=refine,
             mesh=mesh,

@@ -13,7 +13,7 @@ from vo3d.formats.ply import PointCloud, read_cloud, read_mesh
 from vo3d.pipelines.reconstruct import reconstruct
 
 SWEEP = (
-    '{"class_path": "vo3d.models.plane_sweep.PlaneSweep", "init_args": {"stride": 2, "window": 5, "smoothing": "box"}}'
+    '{"class_path": "vo3d.models.plane_sweep.PlaneSweep", "init_args": {"stride": 1, "window": 5, "smoothing": "box"}}'
 )
 
 
@@ -24,7 +24,7 @@ def cloud_of(scene: Path, out: Path, **options: Any) -> tuple[PointCloud, str]:
             scene,
             out=out,
             model=SWEEP,
-            arguments={"num_depths": wall_scenes.STEPS},
+            num_depths=wall_scenes.STEPS,
             num_views=2,
             rules={"min_consistent": 1},
             console=Console(file=log, width=300),

@@ -94,7 +94,9 @@ def test_a_cloud_of_the_wall_and_its_figures(
     assert lines[0].startswith("found     wall: MVSNet's layout")
     assert "5 views of 48x36, 4 sources each, depths from 0.7 to 1.5" in lines[0]
     assert "5 depth maps of 24x18 from 3 views each by PlaneSweep" in lines[1]
-    assert lines[2].startswith("estimate  about ")
+    assert "24 depths even in 1 / depth" in lines[1]
+    assert "a parallax of 1.36 pixels of the depth maps, rays that meet at 3.2 degrees (medians); below 2" in lines[2]
+    assert lines[3].startswith("estimate  about ")
     assert any(line.startswith("done ") and "points in" in line for line in lines)
 
     cloud = read_cloud(out)
@@ -112,7 +114,7 @@ def test_a_cloud_of_the_wall_and_its_figures(
     assert result["depth_errors"]["confident_depth_abs_rel"] < 0.02
     assert not any("_mm" in key for key in result["depth_errors"])  # the folder does not say what its unit is
     assert result["provenance"]["class_path"] == "vo3d.models.plane_sweep.PlaneSweep"
-    assert result["settings"]["arguments"]["num_depths"] == 24
+    assert {view["sweep"]["planes"]["num"] for view in result["views"]} == {24}
     assert result["peak_memory_bytes"] > 1e7
     maps = sorted(path.name for path in (tmp_path / "new" / "wall_depth").iterdir())
     assert maps[:2] == ["00000000_confidence.pfm", "00000000_depth.pfm"]
@@ -135,7 +137,7 @@ def test_a_second_run_takes_the_maps_from_their_files(
 
     assert main([*words[:-1], "--num-depths", "16", "--no-report"]) == 0
     assert len(calls) == 2 * VIEWS
-    assert "'num_depths': 24" in " ".join(capsys.readouterr().out.split())
+    assert "num_depths was 24, now 16" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_interruption_loses_nothing(
@@ -199,7 +201,8 @@ def test_a_network_with_random_weights_ends_in_a_diagnosis(scene: Path, tmp_path
             scene,
             out=tmp_path / "a.ply",
             weights=str(path),
-            arguments={"num_depths": 8, "slab": 4},
+            num_depths=8,
+            arguments={"slab": 4},
             rules={"min_confidence": 0.99},
             report=False,
             console=Console(quiet=True),
@@ -234,7 +237,6 @@ def test_images_with_a_file_of_poses(scene: Path, tmp_path: Path, capsys: pytest
         "--poses",
         str(tmp_path / "where.txt"),
     ]
-    assert "give --depth-range NEAR FAR" in complaint(capsys, *words, "--intrinsics", *numbers)
     assert main([*words, "--intrinsics", *numbers, "--depth-range", str(NEAR), str(FAR)]) == 0
     assert float(_distance(read_cloud(tmp_path / "a.ply").points).median()) < 0.01
 
@@ -261,6 +263,8 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
         ([scene, *out, *QUICK, "--precision", "float16"], "'precision' is not accepted"),
         ([scene, *out, *QUICK, "--device", "tpu9"], "device 'tpu9'"),
         ([scene, *out, *QUICK, "--min-consistent", "0"], "at least one"),
+        ([scene, *out, "--model", SWEEP, "--num-depths", "1"], "--num-depths 1: expected at least 2"),
+        ([scene, *out, *QUICK, "--depth-range", "10", "11"], "a parallax of 0.0"),
     ):
         assert expected in complaint(capsys, "reconstruct", *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]

@@ -1,13 +1,13 @@
 """What is to be reconstructed, with what, and where it goes; and what has been made of it so far."""
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from vo3d.depth_map import PosedDepthMap
+from vo3d.depth_map import Planes, PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import atomic_path
 from vo3d.fusion.filtering import FusionRules
@@ -15,6 +15,7 @@ from vo3d.geometry.camera import subsample
 from vo3d.inference.loop import reference_window
 from vo3d.inference.pretrained import Pretrained
 from vo3d.model import DepthModel, Frames
+from vo3d.pipelines.reconstruct.plan import Choice, Sweep
 from vo3d.recording import Layout, MultiViewScene
 from vo3d.report.words import size_in_words
 from vo3d.sample import Sample
@@ -30,6 +31,8 @@ class Job:
     layout: Layout
     references: Sequence[int]  # places of the views that get a depth map
     num_views: int
+    choice: Choice
+    sweeps: Mapping[int, Sweep]  # of each reference
     net: Pretrained
     model: DepthModel  # that of `net`
     device: torch.device
@@ -44,22 +47,39 @@ class Job:
 
     def window(self, reference: int) -> Frames:
         """Take a reference and its sources."""
-        if not self.model.window.reference:
-            return Frames(views=(reference,), counted=(0,))
-        return reference_window(self.scene, reference, self.num_views)
+        return window_of(self.scene, self.model, reference, self.num_views)
+
+    def read(self, reference: int) -> Sample:
+        """Read a reference and its sources, with the depth range of its planes, and set the model to these."""
+        sample = self.scene.clip(self.window(reference).views)
+        planes = self.sweeps[reference].planes
+        if planes is None or sample.depth_range is None:
+            return sample
+        if self.model.free_num_depths:
+            self.model.num_depths, self.model.inverse = planes.num, planes.inverse
+        ranges = sample.depth_range.clone()
+        ranges[0] = torch.tensor((planes.near, planes.far))
+        return replace(sample, depth_range=ranges)
+
+    def planes(self, reference: int) -> Planes | None:
+        """Return the planes of a reference's depth map."""
+        return self.sweeps[reference].planes
 
     @property
     def settings(self) -> dict[str, object]:
         """Collect all that depth maps depend on beside their images and cameras.
 
-        The argument `slab` is left out: it changes memory and time alone.
+        The argument `slab` is left out: it changes memory and time alone. None for `num_depths` and `inverse` means
+        that each map has planes of its own.
         """
-        arguments = {"num_depths": self.model.num_depths, **self.net.init_args}
+        arguments = self.net.init_args.items()
         return {
             "model": self.net.class_path,
-            "arguments": {key: value for key, value in arguments.items() if key != "slab"},
+            "arguments": {key: value for key, value in arguments if key not in {"slab", "num_depths", "inverse"}},
             "weights_sha256": self.net.sha256,
             "num_views": self.num_views,
+            "num_depths": self.choice.num,
+            "inverse": self.choice.inverse,
             "refine": self.refine,
         }
 
@@ -71,6 +91,13 @@ class Reconstruction:
     maps: list[PosedDepthMap] = field(default_factory=list)
     errors: list[dict[str, float]] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)  # seconds of each step
+
+
+def window_of(scene: MultiViewScene, model: DepthModel, reference: int, num_views: int) -> Frames:
+    """Take a reference and its sources, or it alone where the model looks at one view at a time."""
+    if not model.window.reference:
+        return Frames(views=(reference,), counted=(0,))
+    return reference_window(scene, reference, num_views)
 
 
 def beside(cloud: Path, rest: str) -> Path:

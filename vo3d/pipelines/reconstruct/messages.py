@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from vo3d.errors import visible
 from vo3d.inference.cost import Cost, forecast, free_memory, memory_in_use
 from vo3d.inference.depth_folder import DepthFolder
 from vo3d.pipelines.reconstruct.job import Job, map_size
+from vo3d.pipelines.reconstruct.plan import GOOD_PARALLAX, LEAST_PARALLAX, parallax_words
 from vo3d.report.words import duration_in_words, size_in_words, span_in_words
 from vo3d.sample import Sample
 
+WIDE_ANGLE = 45.0  # degrees: beyond it few surfaces look alike to both views
 SHOWN_NAMES = 5  # of views, in one line
 SHOWN_ERRORS = {  # the first where the unit is known
     "depth_median_error_mm": "median {:.1f} mm",
@@ -29,7 +32,8 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     h, w = map_size(job, sample)
     num_sources = [len(scene.sources(index)) for index in job.references]
     few = sum(count < job.num_views - 1 for count in num_sources)
-    near, far = sample.depth_range[0].tolist() if sample.depth_range is not None else (0.0, 0.0)
+    ranges = scene.cameras().depth_range[list(job.references)]
+    near, far = float(ranges[:, 0].min()), float(ranges[:, 1].max())
 
     _say(
         console,
@@ -42,17 +46,15 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     if alone := [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]:
         names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
         _say(console, "", f"without sources, and so without a depth map: {names}")
-    depths = f", {job.model.num_depths} depths" if job.model.num_depths is not None else ""
     num_views = f"{job.num_views} views" if job.model.window.reference else "one view"
-    suits = getattr(scene, "num_depths", None)  # of scenes of photographs
-    if depths and suits:
-        depths += f" ({span_in_words([suits[index] for index in job.references])} would suit the scene)"
     _say(
         console,
         "plan",
         f"{len(job.references)} depth maps of {w}x{h} from {num_views} each by {type(net.model).__name__} "
-        f"({net.name}){depths}, on {job.device}",
+        f"({net.name}){_planes(job)}, on {job.device}",
     )
+    if job.model.window.reference:
+        _say_parallax(job, console)
     if net.report is not None and net.report.published:
         for what, line in zip(("weights", ""), net.report.lines, strict=False):
             _say(console, what, line)
@@ -77,6 +79,34 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
             console,
             "estimate",
             _estimate(forecast(job.model, scene, job.window(job.references[0]), job.device), left, job.device),
+        )
+
+
+def _planes(job: Job) -> str:
+    """Put the planes of the references in words."""
+    planes = [found for index in job.references if (found := job.planes(index)) is not None]
+    if not planes:
+        return ""
+    spacing = {plane.inverse: " even in 1 / depth" if plane.inverse else " even in depth" for plane in planes}
+    return f", {span_in_words([plane.num for plane in planes])} depths{' or'.join(spacing.values())}"
+
+
+def _say_parallax(job: Job, console: Console) -> None:
+    """Say what the sources can tell of depths, and for which references they cannot."""
+    chosen = [job.sweeps[index] for index in job.references]
+    words = parallax_words(chosen)
+    moved, angle = (median(values) for values in zip(*((one.parallax, one.angle) for one in chosen), strict=True))
+    if moved < GOOD_PARALLAX:
+        words += f"; below {GOOD_PARALLAX:g} pixels depths are coarse: take views from places farther apart"
+    elif angle > WIDE_ANGLE:
+        words += f"; above {WIDE_ANGLE:g} degrees views look too different to be matched well: add some in between"
+    _say(console, "", words)
+    if left := [job.scene.names[index] for index in job.sweeps if index not in job.references]:
+        _say(
+            console,
+            "",
+            f"{len(left)} views get no depth map, because all their sources stand too near to them (a parallax below "
+            f"{LEAST_PARALLAX:g} pixel), such as {left[0]}",
         )
 
 

@@ -28,8 +28,17 @@ from vo3d.inference.pretrained import load_pretrained
 from vo3d.inference.progress import progress_bar
 from vo3d.metrics.depth import without_lengths
 from vo3d.model import Frames, check_needs, depth_model
-from vo3d.pipelines.reconstruct.job import Job, Reconstruction, beside, check_space, check_writable, find_references
+from vo3d.pipelines.reconstruct.job import (
+    Job,
+    Reconstruction,
+    beside,
+    check_space,
+    check_writable,
+    find_references,
+    window_of,
+)
 from vo3d.pipelines.reconstruct.messages import say_plan, say_result
+from vo3d.pipelines.reconstruct.plan import Choice, plan_sweeps, tellable
 from vo3d.provenance import provenance
 from vo3d.report.clouds import up_comment
 from vo3d.report.reconstruction import write_reconstruction_report
@@ -49,6 +58,8 @@ def reconstruct(
     arguments: Mapping[str, Any] | None = None,
     views: Sequence[str] = (),
     num_views: int = 5,
+    num_depths: int | None = None,
+    inverse: bool | None = None,
     rules: Mapping[str, Any] | None = None,
     refine: bool = False,
     mesh: bool = False,
@@ -64,7 +75,8 @@ def reconstruct(
 
     Args:
         reading: Options of how the scene is read, such as `size` or `depth_range`: those that its layout takes.
-        arguments: Of the model's class, such as num_depths, that are other than at its training.
+        arguments: Of the model's class, such as precision, that are other than at its training.
+        num_depths, inverse: Planes of each sweep, and whether they are even in 1 / depth; None: as `plan_sweeps` does.
         rules: Options of `FusionRules`; the least confidence is the model's own by default.
         console: Where to print.
 
@@ -87,21 +99,29 @@ def reconstruct(
             f"{type(depth).__name__} looks at {depth.window.views} frames in time order: a reconstruction needs a "
             "model of single views, or of a reference and its sources"
         )
+    fusion = FusionRules(**{"min_confidence": depth.min_confidence or 0.0, **(rules or {})})
+    references, choice = find_references(opened, views), Choice(num=num_depths, inverse=inverse)
+    windows = {index: window_of(opened, depth, index, num_views) for index in references}
+    sweeps = plan_sweeps(opened, windows, depth, choice, fusion.drop_ends)
+    if depth.window.reference:
+        references = tellable(opened, sweeps)
     job = Job(
         scene=opened,
         layout=layout,
-        references=find_references(opened, views),
+        references=references,
         num_views=num_views,
+        choice=choice,
+        sweeps=sweeps,
         net=net,
         model=depth,
         device=chosen,
-        rules=FusionRules(**{"min_confidence": depth.min_confidence or 0.0, **(rules or {})}),
+        rules=fusion,
         refine=refine,
         cloud=check_writable(out),
     )
     net.model.to(chosen).eval()
     folder = DepthFolder(job.folder, job.settings)
-    first = opened.clip(job.window(job.references[0]).views)
+    first = job.read(job.references[0])
     check_needs(net.model, first, str(scene))
     check_space(job, first)
     say_plan(job, first, folder, console)
@@ -141,13 +161,12 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
     with evaluating(job.model, job.device), progress_bar() as bar:
         task = bar.add_task("depth maps", total=len(job.references))
         for index in job.references:
-            window = job.window(index)
-            sample = job.scene.clip(window.views)
-            name, made_from = job.scene.names[index], fingerprint(sample)
+            sample = job.read(index)
+            name, made_from = job.scene.names[index], fingerprint(sample, job.planes(index))
             if (found := folder.load(name, made_from)) is not None:
                 view = DepthMap(**of_view(job.model, sample, 0, name=name), **found)
             else:
-                view = _estimated(job, window, sample)
+                view = _estimated(job, job.window(index), sample)
                 folder.save(view, made_from)
             errors = depth_errors(view, job.rules.min_confidence)
             made.errors.append(errors if job.scene.metric else without_lengths(errors))
@@ -192,7 +211,10 @@ def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample
         "seconds": {"all": seconds, "a_view": _mean([view.seconds for view in made.maps])} | made.stages,
         "peak_memory_bytes": peak_memory(job.device),
         "depth_errors": {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})},
-        "views": [asdict(counts) | {"errors": view} for counts, view in zip(fused.views, made.errors, strict=True)],
+        "views": [
+            asdict(counts) | {"sweep": asdict(job.sweeps[index]), "errors": view}
+            for index, counts, view in zip(job.references, fused.views, made.errors, strict=True)
+        ],
         "provenance": provenance() | {"device": str(job.device)} | job.net.origin,
     }
 
