@@ -94,6 +94,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
                 "rectify",
                 "registered",
                 "resize",
+                "sparse_views",
                 "tracked",
                 "transforms",
                 "views",
