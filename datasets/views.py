@@ -100,9 +100,8 @@ def read_views(
 
     Raises Vo3dError naming the file when an image is missing or damaged, or differs in size from the first.
     """
-    views: list[Tensor] = []
     original: list[Size] = []
-    for path in files:
+    for place, path in enumerate(files):
         view = read_image(path, upright=upright)
         original.append((view.shape[-2], view.shape[-1]))
         if original[-1] != original[0]:
@@ -111,8 +110,11 @@ def read_views(
                 f"{path}: is {width}x{height} pixels and {files[0].name} is {first_width}x{first_height}: "
                 "expected one size in a recording"
             )
-        views.append(view if size is None else resize_image(view, size))
-    return torch.stack(views), original[0]
+        view = view if size is None else resize_image(view, size)
+        if place == 0:
+            views = torch.empty(len(files), *view.shape)  # filled one by one: half the memory of a stack
+        views[place] = view
+    return views, original[0]
 
 
 def frame_files(

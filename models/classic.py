@@ -19,7 +19,7 @@ from vo3d.geometry.grey import grey_image
 from vo3d.geometry.preintegration import Preintegration
 from vo3d.mapping.features import Features, Grey, Pixels, match, track
 from vo3d.mapping.key_frames import KeyFrameTracker
-from vo3d.model import Model, Prediction
+from vo3d.model import Model, Prediction, Window
 from vo3d.models.classic_carried import carried_steps
 from vo3d.recording import Recording, known_steps
 from vo3d.sample import Sample
@@ -100,6 +100,8 @@ class ClassicOdometry(Model):
             raise Vo3dError(f"bundle={bundle}: expected 3 key frames or more, or 0 for none")
         self.bundle = bundle
         self.metric = scale != "relative"
+        if scale == "relative":  # whose answers do not depend on it: short ones, whose memory is used again
+            self.window = Window(usual=8)
         self.register_buffer("step", torch.tensor(math.nan if step is None else step))
         self.__dict__["needs"] = (*type(self).needs, *NEEDS_OF_SCALE.get(scale, ()))
         if scale != "constant":  # there is nothing to learn, and no training recordings are asked for

@@ -13,6 +13,8 @@ Speed: both read the same files and take turns, `--rounds` times; told are the m
 and without reading, and of the ratios. The plain loop is what tutorials of OpenCV do: the same FAST corners of a grid,
 found anew when fewer than 60 % are left, or in each frame, pyramidal Lucas-Kanade there and back, findEssentialMat
 (RANSAC, 0.999, one pixel) and recoverPose of each frame to the one before; images are read as grey ones.
+Both loops find corners as vo3d does, which fills the free cells of the grid at each key frame; the number that the
+loop with corners of each frame follows comes nearer to that of vo3d.
 """
 
 import argparse

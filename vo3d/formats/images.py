@@ -61,10 +61,10 @@ def read_image(path: Path, *, grey_to_rgb: bool = True, upright: bool = False) -
 def rgb_of(pixels: Shaped[np.ndarray, "h w *c"]) -> Float32[Tensor, "c h w"]:
     """Convert the pixels of OpenCV, 8 or 16 bits, grey or with blue first, into channels in [0, 1] with red first."""
     # not cvtColor: its threads do not survive a loader's fork; plane by plane, in one pass over the memory
-    planes = pixels[..., None] if pixels.ndim == 2 else pixels[..., ::-1]
-    values = np.empty((planes.shape[2], *planes.shape[:2]), np.float32)
-    for channel, value in enumerate(values):
-        np.divide(planes[..., channel], np.float32(np.iinfo(pixels.dtype).max), out=value)
+    planes = cv2.split(pixels)[::-1]
+    values = np.empty((len(planes), *pixels.shape[:2]), np.float32)
+    for plane, value in zip(planes, values, strict=True):
+        np.divide(plane, np.float32(np.iinfo(pixels.dtype).max), out=value)
     return torch.from_numpy(values)
 
 

@@ -25,6 +25,7 @@ SETTLED = 1e-5  # by which a rotation's entries may still change: far less than 
 ROUNDS = 20  # of a refinement
 BEHIND = 1e-6  # of the depth in the one view: less in the other is behind it
 DEGENERATE = 1e-9  # determinant of three rays that span no plane: drawn twice, or on one line
+CROSS = np.cross(np.eye(3)[:, None], np.eye(3)).swapaxes(1, 2)  # matrices of the products with the three axes
 Rows = Float[ndarray, "n 2"]
 
 
@@ -54,14 +55,15 @@ def fit_rotation(a: Rows, b: Rows, iterations: int = 10) -> Float[ndarray, "4 4"
     Kabsch's solution, reweighted to the L1 norm so that a minority of outliers or of near points does not pull.
     Convention: rays are compared as unit vectors, so that points behind the image plane cannot appear.
     """
-    from_a, from_b = _unit(_homogeneous(a)), _unit(_homogeneous(b))
+    from_a, from_b = (np.ascontiguousarray(_unit(_homogeneous(rays)).T) for rays in (a, b))
     weight, rotation = np.ones(len(a)), np.eye(3)
     for _ in range(iterations):
-        u, _, vt = np.linalg.svd((from_b * weight[:, None]).T @ from_a)
-        before, rotation = rotation, u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        _, u, vt = cv2.SVDecomp((from_b * weight) @ from_a.T)
+        u[:, 2] *= np.linalg.det(u @ vt)
+        before, rotation = rotation, u @ vt
         if np.abs(rotation - before).max() < SETTLED:
             break
-        weight = 1 / np.maximum(np.linalg.norm(from_b - from_a @ rotation.T, axis=1), 1e-6)
+        weight = 1 / np.maximum(np.sqrt(((from_b - rotation @ from_a) ** 2).sum(0)), 1e-6)
     return rigid(rotation, np.zeros(3))
 
 
@@ -95,45 +97,6 @@ def fit_motion(
         starts.append(guess)
     refined = [_refine_motion(a[chosen], b[chosen], start, threshold) for start in starts]
     return _best_in_front(a, b, refined, threshold)
-
-
-def follow_points(
-    a: Rows,
-    b: Rows,
-    inverse: Float[ndarray, "n"],
-    variance: Float[ndarray, "n"],
-    guess: Float[ndarray, "4 4"],
-    threshold: float,
-) -> tuple[Float[ndarray, "4 4"], Bool[ndarray, "n"]]:
-    """Find the motion `b_T_a` near a `guess` that puts points of known inverse depths in a where b sees them.
-
-    Gauss-Newton on squares reweighted for Cauchy's loss, over turns and shifts in b. `threshold` is twice the noise of
-    a ray; that of an inverse depth adds to it by how far it moves the point. Also tells which points agree.
-    """
-    seen, slope = project(a, inverse, guess)
-    noise = np.sqrt((threshold / 2) ** 2 + (slope**2).sum(1) * variance)
-    pose, rays = guess, _homogeneous(a)
-    residual = (seen - b) / noise[:, None]
-    for _ in range(ROUNDS):
-        turned = rays @ pose[:3, :3].T
-        point = turned + inverse[:, None] * pose[:3, 3]
-        depth = np.maximum(point[:, 2], BEHIND)
-        seen = point[:, :2] / depth[:, None]
-        # d seen / d point is (1, 0, -x) / z and (0, 1, -y) / z; a turn d moves the point by d x turned
-        (x, y), (p, q, r) = seen.T, turned.T
-        shift = np.stack([np.stack([0 * x + 1, 0 * x, -x]), np.stack([0 * x, 0 * x + 1, -y])])  # 2 3 n
-        turn = np.stack([np.stack([-x * q, r + x * p, -q]), np.stack([-r - y * q, y * p, p])])
-        slopes = np.concatenate([turn, inverse * shift], axis=1) / (depth * noise)  # 2 6 n
-        weight = 1 / (1 + (residual**2).sum(1))
-        weighted = slopes * weight
-        normal = np.einsum("kin,kjn->ij", weighted, slopes, optimize=True)
-        change = np.linalg.lstsq(normal, -np.einsum("kin,nk->i", weighted, residual))[0]
-        moved = rigid(cv2.Rodrigues(change[:3])[0] @ pose[:3, :3], pose[:3, 3] + change[3:])
-        changed = (project(a, inverse, moved)[0] - b) / noise[:, None]
-        if not _cauchy(changed) < _cauchy(residual) * (1 - 1e-4):
-            break
-        pose, residual = moved, changed
-    return pose, (residual**2).sum(1) < 9
 
 
 def fit_translation(
@@ -192,13 +155,12 @@ def _refine_motion(
     turns in the frame of b and shifts across the translation; a step that does not lower the loss ends it.
     """
     pose = rigid(start[:3, :3], _unit(start[:3, 3]))
-    from_a, from_b = _homogeneous(a), _homogeneous(b)
+    from_a, from_b = (np.ascontiguousarray(_homogeneous(rays).T) for rays in (a, b))
     value, slope = _sampson_slope(from_a, from_b, pose, turns)
     loss = _cauchy(value[:, None] * 2 / threshold)
     for _ in range(ROUNDS):
-        weight = 1 / (1 + (value * 2 / threshold) ** 2)
-        normal = (slope * weight[:, None]).T @ slope
-        change = np.linalg.lstsq(normal, -(slope * weight[:, None]).T @ value)[0]
+        weighted = slope / (1 + (value * 2 / threshold) ** 2)
+        change = cv2.solve(weighted @ slope.T, -weighted @ value[:, None], flags=cv2.DECOMP_SVD)[1][:, 0]
         turned = cv2.Rodrigues(change[:3])[0] @ pose[:3, :3] if turns else pose[:3, :3]
         moved = rigid(turned, _unit(pose[:3, 3] + _across(pose[:3, 3]) @ change[-2:]))
         changed, steeper = _sampson_slope(from_a, from_b, moved, turns)
@@ -210,31 +172,28 @@ def _refine_motion(
 
 def _across(direction: Float[ndarray, "3"]) -> Float[ndarray, "3 2"]:
     """Two directions of unit length across one."""
-    return np.linalg.svd(direction[:, None])[0][:, 1:]
+    return cv2.SVDecomp(direction[:, None], flags=cv2.SVD_FULL_UV)[1][:, 1:]
 
 
 def _cross_matrix(vector: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
     """The matrix that multiplies as the cross product with `vector` does."""
-    x, y, z = vector
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.tensordot(vector, CROSS, 1)
 
 
 def _sampson_slope(
-    from_a: Float[ndarray, "n 3"], from_b: Float[ndarray, "n 3"], b_T_a: Float[ndarray, "4 4"], turns: bool
-) -> tuple[Float[ndarray, " n"], Float[ndarray, "n k"]]:
+    from_a: Float[ndarray, "3 n"], from_b: Float[ndarray, "3 n"], b_T_a: Float[ndarray, "4 4"], turns: bool
+) -> tuple[Float[ndarray, " n"], Float[ndarray, "k n"]]:
     """`sampson` of homogeneous rays, and its derivatives by turns in b and by shifts across the translation."""
-    shift, turn = _cross_matrix(b_T_a[:3, 3]), b_T_a[:3, :3]
-    changes = [_cross_matrix(across) @ turn for across in _across(b_T_a[:3, 3]).T]
-    if turns:
-        changes = [*(shift @ _cross_matrix(axis) @ turn for axis in np.eye(3)), *changes]
-    essentials = np.stack([shift @ turn, *changes])
-    line_b = from_a @ essentials.swapaxes(1, 2)  # k+1 n 3
-    line_a = from_b @ essentials[:, :, :2]  # k+1 n 2
-    away = np.einsum("kni,ni->kn", line_b, from_b)
-    squared = np.einsum("kni,ni->kn", line_b[..., :2], line_b[0, :, :2]) + np.einsum("kni,ni->kn", line_a, line_a[0])
+    turn, across = b_T_a[:3, :3], _across(b_T_a[:3, 3])
+    shift, *shifts = np.tensordot(np.column_stack([b_T_a[:3, 3], across]).T, CROSS, 1)
+    turns_of = shift @ CROSS if turns else CROSS[:0]
+    essentials = np.concatenate([shift[None], turns_of, np.stack(shifts)]) @ turn
+    line_b = essentials @ from_a  # k+1 3 n
+    line_a = essentials[:, :, :2].swapaxes(1, 2) @ from_b  # k+1 2 n
+    away = (line_b * from_b).sum(1)
+    squared = (line_b[:, :2] * line_b[0, :2]).sum(1) + (line_a * line_a[0]).sum(1)
     norm = np.maximum(squared[0], 1e-18)
-    value = away[0] / np.sqrt(norm)
-    return value, ((away[1:] - away[0] * squared[1:] / norm) / np.sqrt(norm)).T
+    return away[0] / np.sqrt(norm), (away[1:] - away[0] * squared[1:] / norm) / np.sqrt(norm)
 
 
 def sampson(a: Rows, b: Rows, b_T_a: Float[ndarray, "4 4"]) -> Float[ndarray, "n"]:

@@ -10,6 +10,7 @@ from numpy import ndarray
 from vo3d.geometry import two_view
 from vo3d.mapping.bundle import adjust
 from vo3d.mapping.features import Grey, free_corners, grid_corners, track
+from vo3d.mapping.following import follow_points
 from vo3d.mapping.inverse_depths import InverseDepths, relative_length
 
 START_PARALLAX = 8.0  # pixels, median: from here on the first two key frames tell a direction ...
@@ -37,7 +38,7 @@ class KeyFrameTracker:
     lines (`two_view.fit_motion`); the length is the weighted median of the ratios between the inverse depths that this
     motion gives to points and those that they have from the key frames before (`relative_length`): tracks over three
     and more frames carry the scale. Inverse depths are fused there, and new corners fill the empty cells. Frames
-    between are placed by the points whose inverse depths are known (`two_view.follow_points`). While matches move less
+    between are placed by the points whose inverse depths are known (`follow_points`). While matches move less
     than `min_parallax` beside a rotation, the camera stands: its frames are compared with the one in which it came to
     rest, so that noise adds up to nothing.
 
@@ -140,7 +141,7 @@ class KeyFrameTracker:
         if known.sum() > two_view.MIN_POINTS:
             depths = self._depths[known]
             args = (a[known], b[known], depths.mean, depths.variance, guess, self.threshold * self._pixel)
-            cam_T_key, inlier = two_view.follow_points(*args)
+            cam_T_key, inlier = follow_points(*args)
             if inlier.mean() > FOLLOWED:
                 guess, parallax = cam_T_key, self._parallax(a, b, cam_T_key)
                 if parallax < (SLOW_PARALLAX if few else KEY_PARALLAX):
@@ -212,7 +213,7 @@ class KeyFrameTracker:
         for frame, names, pixels, further in self._waiting:
             b = self._rays(pixels[np.searchsorted(names, self._names)])
             args = (a[known], b[known], depths.mean, depths.variance, two_view.fit_rotation(a, b))
-            cam_T_key, inlier = two_view.follow_points(*args, self.threshold * self._pixel)
+            cam_T_key, inlier = follow_points(*args, self.threshold * self._pixel)
             if inlier.mean() > FOLLOWED:
                 self.poses[frame] = self._placed(further @ cam_T_key)
 

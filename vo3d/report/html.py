@@ -272,7 +272,9 @@ summary { cursor: pointer; color: var(--accent); margin-bottom: .6rem; }
 @media (max-width: 640px) {
   main { padding: 1.5rem 1rem 3rem; }
   h1 { font-size: 1.6rem; }
+  caption { max-width: calc(100vw - 2rem); } /* of a table that is scrolled: not broader than the page */
   .broad img { max-width: none; width: 52rem; }
+  .broad + figcaption::before { content: "Scroll the picture sideways. "; font-style: italic; }
   dl > div { grid-template-columns: 1fr; }
 }
 @media print {

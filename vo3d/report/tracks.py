@@ -22,6 +22,7 @@ COLOURS, BRIGHTEST = "plasma", 0.88  # of time, from dark to bright: the last on
 LINE = 2.6  # points
 GUESS: Style = {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (1, 1.6))}
 TRUTH: Style = REFERENCE | {"linewidth": 6.0}
+PALE = 0.6  # brightness of a colour, from which on words on it are dark
 START: Style = {"marker": "o", "markersize": 8, "markerfacecolor": "white", "color": INK, "markeredgewidth": 1.6}
 END: Style = {"marker": "s", "markersize": 7.5, "markerfacecolor": INK, "color": "white", "markeredgewidth": 1.0}
 LEADER: Style = {"color": SOFT, "linewidth": 0.8, "alpha": 0.7}
@@ -192,7 +193,8 @@ def _frame(panel: "matplotlib.axes.Axes", image: Tensor, words: str, shade: NDAr
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set(color=shade, linewidth=2.2)
     box = {"boxstyle": "square,pad=0.2", "facecolor": shade, "edgecolor": "none"}
-    style: dict[str, Any] = {"fontsize": 8, "fontweight": "bold", "color": "white", "bbox": box}
+    ink = INK if 0.3 * shade[0] + 0.59 * shade[1] + 0.11 * shade[2] > PALE else "white"
+    style: dict[str, Any] = {"fontsize": 8, "fontweight": "bold", "color": ink, "bbox": box}
     panel.text(0.03, 0.94, words, transform=panel.transAxes, va="top", **style)
 
 

@@ -152,7 +152,8 @@ def _gap_table(found: Found) -> list[Table | Text]:
 
 
 def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
+    named = "." in words.partition(" ")[0]  # a file keeps its name
+    return f"{words if named else words[0].upper() + words[1:]}."
 
 
 def _words(versions: object) -> dict[str, str]:
