@@ -17,11 +17,12 @@ from vo3d.errors import Vo3dError
 from vo3d.geometry import two_view
 from vo3d.geometry.grey import grey_image
 from vo3d.geometry.preintegration import Preintegration
+from vo3d.known_truth import known_steps
 from vo3d.mapping.features import Features, Grey, Pixels, match, track
 from vo3d.mapping.key_frames import KeyFrameTracker
 from vo3d.model import Model, Prediction, Window
 from vo3d.models.classic_carried import carried_steps
-from vo3d.recording import Recording, known_steps
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 Scale = Literal["stereo", "height", "relative", "constant", "true"]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
+from vo3d.known_truth import known_depths
 from vo3d.model import DepthModel, Prediction, Window
-from vo3d.recording import Recording, known_depths
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 POINTS = 10_000  # of one frame that `fit` looks at, at most

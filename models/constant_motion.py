@@ -9,8 +9,9 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.rotations import mean_rotation
+from vo3d.known_truth import known_steps
 from vo3d.model import Model, Prediction
-from vo3d.recording import Recording, known_steps
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 

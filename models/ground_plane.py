@@ -10,8 +10,9 @@ from torch import Tensor
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry.camera import pixel_grid, rays
+from vo3d.known_truth import known_depths
 from vo3d.model import DepthModel, Prediction, Window
-from vo3d.recording import Recording, known_depths
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 POINTS = 2_000  # of one frame that `fit` looks at, at most

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.geometry import rotations, se3
+from vo3d.known_truth import known_poses
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.googlenet import GoogLeNet
 from vo3d.layers.pose_code import PoseCode, Rotation
@@ -26,7 +27,7 @@ from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import posenet_port as port
 from vo3d.models.posenet_heads import AuxiliaryHead, PoseHead
-from vo3d.recording import Recording, known_poses
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 Weighting = Literal["fixed", "learned"]

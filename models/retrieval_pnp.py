@@ -14,9 +14,10 @@ from torch import Tensor
 from vo3d.errors import Vo3dError
 from vo3d.geometry import resection
 from vo3d.geometry.grey import grey_image
+from vo3d.known_truth import known_poses
 from vo3d.layers.image_descriptor import Features, ImageDescriptor
 from vo3d.model import Model, Prediction, Window
-from vo3d.recording import Recording, known_poses
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 KeyPoints = Literal["sift", "orb"]

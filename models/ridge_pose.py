@@ -11,11 +11,12 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
 from vo3d.geometry.rotations import mean_rotation, so3_exp, so3_log
+from vo3d.known_truth import known_poses
 from vo3d.layers.frozen import FrozenTrunk
 from vo3d.layers.image_descriptor import of_all_views
 from vo3d.layers.trunk import TrunkName
 from vo3d.model import Model, Prediction, Window
-from vo3d.recording import Recording, known_poses
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 PENALTIES = tuple(10.0**power for power in range(-6, 3))

@@ -19,6 +19,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.geometry import se3
 from vo3d.geometry.precision import full_precision
+from vo3d.known_truth import known_poses
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.feature_memory import FeatureMemory
 from vo3d.layers.googlenet import GoogLeNet
@@ -30,7 +31,7 @@ from vo3d.layers.uncertainty import calibrated
 from vo3d.losses.regression import Norm, vector_error, weighted_by_uncertainty
 from vo3d.model import Model, Prediction, Window
 from vo3d.models import vidloc_port as port
-from vo3d.recording import Recording, known_poses
+from vo3d.recording import Recording
 from vo3d.sample import Sample
 
 Direction = Literal["both", "forward"]

@@ -31,6 +31,7 @@ ROWS = (
         "inertial",
         "recording",
         "every_nth",
+        "known_truth",
         "retrieval_set",
         "depth_map",
         "model",

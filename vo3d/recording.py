@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry import trajectory
 from vo3d.inertial import InertialSteps
 from vo3d.sample import Sample
 
@@ -355,53 +354,3 @@ def evenly_spaced(items: Sequence[Item], num: int | None) -> list[Item]:
     if num is None or num >= len(items):
         return list(items)
     return [items[(2 * part + 1) * len(items) // (2 * num)] for part in range(num)]
-
-
-def known_steps(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
-    """Compute all steps `prev_T_cam` (metres) between neighbouring frames of `recordings`.
-
-    Raises Vo3dError when a recording has no poses or when there is no step at all.
-    """
-    found = []
-    for recording in recordings:
-        world_T_cam = recording.poses()
-        if world_T_cam is None:
-            raise Vo3dError(f"{recording.name} has no poses: a baseline is fitted to recordings with ground truth")
-        found.append(trajectory.steps(world_T_cam))
-    if not any(map(len, found)):
-        raise Vo3dError("no recording with two or more frames: a baseline needs at least one step to be fitted to")
-    return torch.cat(found)
-
-
-def known_poses(recordings: Iterable[Recording]) -> Float64[Tensor, "n 4 4"]:
-    """List `world_T_cam` (metres) of all frames of `recordings`.
-
-    Raises Vo3dError when a recording has no poses or when there is no frame at all.
-    """
-    found = []
-    for recording in recordings:
-        world_T_cam = recording.poses()
-        if world_T_cam is None:
-            raise Vo3dError(f"{recording.name} has no poses: a map is made of training views with true ones")
-        found.append(world_T_cam)
-    if not any(map(len, found)):
-        raise Vo3dError("no recording with a frame: a map is made of at least one training view")
-    return torch.cat(found)
-
-
-def known_depths(recordings: Iterable[Recording], frames: int) -> Iterator[Sample]:
-    """Read at most `frames` views of the recordings, evenly spaced over all of them, each alone and with its depth.
-
-    Raises Vo3dError when a recording has no depth or when there is no view at all.
-    """
-    places = [(recording, index) for recording in recordings for index in range(len(recording))]
-    if not places:
-        raise Vo3dError("no recording with a frame: a baseline needs at least one to be fitted to")
-    for recording, index in evenly_spaced(places, frames):
-        sample = recording.clip((index,))
-        if sample.depth is None:
-            raise Vo3dError(
-                f"{recording.name} gives no depth: a baseline is fitted to true depths; turn depth on in the arguments "
-                "of data.train, by --baseline_data for baselines alone"
-            )
-        yield sample

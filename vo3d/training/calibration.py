@@ -12,9 +12,10 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.weights import SCALE_KEY
 from vo3d.inference.loop import evaluating, windows_of
 from vo3d.inference.trajectory import track
+from vo3d.known_truth import known_poses
 from vo3d.metrics.relocalisation import deviation_factors, pose_errors, total_deviations
 from vo3d.model import Model
-from vo3d.recording import Recording, known_poses, recordings_of
+from vo3d.recording import Recording, recordings_of
 from vo3d.training.callbacks import AtomicCheckpoints
 from vo3d.training.datamodule import DataModule
 from vo3d.training.learner import PREFIX, weights_in
