@@ -29,6 +29,8 @@ def reconstruct(
     max_relative: float = 0.01,
     refine: bool = False,
     mesh: bool = False,
+    colmap: bool = False,
+    depth_png: bool = False,
     report: bool = True,
     precision: Literal["float32", "bfloat16", "float16"] | None = None,
     slab: int | None = None,
@@ -65,7 +67,9 @@ def reconstruct(
         max_pixels: Pixels by which a point may miss itself, seen in a source and back.
         max_relative: Share of the depth by which it may differ there.
         refine: Move each depth between the hypotheses so that the images agree better.
-        mesh: Also write a mesh.
+        mesh: Also write a mesh, as PLY and as GLB.
+        colmap: Also write COLMAP's dense workspace, from which its and OpenMVS's fusion and meshing go on.
+        depth_png: Also write the depths that passed the filters as 16-bit PNG: millimetres where the unit is metres.
         report: Also write a page with pictures.
         precision: Of the network, where the model has a choice.
         slab: Depths that are held at once, where the model has a choice.
@@ -103,6 +107,8 @@ def reconstruct(
             rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
             refine=refine,
             mesh=mesh,
+            colmap=colmap,
+            depth_png=depth_png,
             report=report,
             device=device,
         )
