@@ -105,6 +105,7 @@ def test_a_cloud_of_the_wall_and_its_figures(
     assert cloud.normals is not None
     assert float(_distance(cloud.points).median()) < 0.01  # metres, about a third of the interval between depths
     assert len(read_mesh(out.with_name("wall_mesh.ply")).faces) > 100
+    assert out.with_name("wall_mesh.glb").read_bytes()[:4] == b"glTF"
 
     assert "Depth against the truth" in (tmp_path / "new" / "wall_report" / "report.html").read_text()
 

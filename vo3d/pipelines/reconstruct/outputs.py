@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vo3d.depth_map import PosedDepthMap
 from vo3d.formats.colmap_dense import DenseView, check_workspace, write_workspace
+from vo3d.formats.glb import write_glb
 from vo3d.formats.images import write_counts, write_image
 from vo3d.formats.nerf import write_transforms
 from vo3d.formats.ply import write_mesh
@@ -20,6 +21,7 @@ from vo3d.fusion.fuse import Fused, normals_from_depth
 from vo3d.fusion.tsdf import tsdf_mesh
 from vo3d.geometry import pixel_grid, rays
 from vo3d.pipelines.reconstruct.job import Job, Reconstruction, beside
+from vo3d.report.clouds import upright_axes
 
 CAMERAS = "cameras.json"  # in the folder of the depth maps: a transforms.json
 COUNTS = 65535  # of 16 bits
@@ -75,9 +77,11 @@ def write_cameras(path: Path, maps: Sequence[PosedDepthMap], metres: float | Non
 
 
 def _write_mesh(job: Job, filtered: Sequence[PosedDepthMap]) -> str:
-    path = beside(job.cloud, "mesh.ply")
-    write_mesh(path, tsdf_mesh(filtered))
-    return str(path)
+    path, mesh = beside(job.cloud, "mesh.ply"), tsdf_mesh(filtered)
+    write_mesh(path, mesh)
+    up = upright_axes(None, torch.stack([view.world_T_cam for view in filtered]))
+    write_glb(path.with_suffix(".glb"), mesh, up.numpy())
+    return f"{path}, and the same as .glb"
 
 
 def _write_colmap(job: Job, made: Reconstruction, filtered: Sequence[PosedDepthMap], fused: Fused) -> str:
