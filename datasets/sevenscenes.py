@@ -31,6 +31,8 @@ _CENTRE = (320.0, 240.0)  # as the authors state it
 FOCAL = 525.0  # pixels of the colour camera
 _KINDS = ("jpg", "png")  # of colour images
 _NO_DEPTH = (0, 65535)  # counts that mean no measurement
+EVERY = 10  # frames of a long sequence: neighbours in time are too close to each other to see depth
+ENOUGH_VIEWS = 10  # that are to be left of a short one, where it has so many
 ROOM = (0.5, 5.0)  # metres: near and far that hold what is seen in most frames
 
 
@@ -105,7 +107,7 @@ class SevenScenesViews(MultiViewDataset):
         *,
         split: Literal["train", "test"] | list[str] = "train",
         frames: tuple[int, int] | None = None,
-        every: int = 10,
+        every: int | None = None,
         depth_range: tuple[float, float] = ROOM,
         num_sources: int = 10,
         focal: float = FOCAL,
@@ -203,7 +205,7 @@ class SevenScenesScene(Photographs):
     Arguments:
         folder: of the sequence.
         frames: first and last (exclusive) frame; without it, all.
-        every: take every so many-th frame; neighbours in time are too close to each other to see depth.
+        every: take every so many-th frame; None: every tenth, of a short sequence the most that leaves ten views.
         depth_range: near and far for all views, metres.
         num_sources: at most, of each view.
         focal, depth_focal: of the colour camera and of the depth camera, pixels at 640x480.
@@ -217,7 +219,7 @@ class SevenScenesScene(Photographs):
         folder: Path,
         *,
         frames: tuple[int, int] | None = None,
-        every: int = 10,
+        every: int | None = None,
         depth_range: tuple[float, float] = ROOM,
         num_sources: int = 10,
         focal: float = FOCAL,
@@ -226,10 +228,11 @@ class SevenScenesScene(Photographs):
         size: Size | None = None,
         max_side: int | None = None,
     ) -> None:
-        if every < 1 or not depth_focal > 0:
+        if (every is not None and every < 1) or not depth_focal > 0:
             raise Vo3dError(f"every is {every}, depth_focal {depth_focal:g}: expected at least 1, and more than 0")
         recording = SevenScenesRecording(folder, frames=frames, focal=focal)
-        chosen = slice(None, None, every)
+        step, short = (every, []) if every is not None else _step(folder, len(recording))
+        chosen = slice(None, None, step)
         images, stems = recording.files[chosen], recording.stems[chosen]
         views = posed_photographs(
             images,
@@ -240,7 +243,8 @@ class SevenScenesScene(Photographs):
             depths=[Path(f"{stem}.depth.png") for stem in stems],
         )
         self._zoom = depth_focal / focal
-        super().__init__(recording.name, views, size=size, max_side=max_side, depth=depth, notes=recording.left_out)
+        notes = [*recording.left_out, *short]
+        super().__init__(recording.name, views, size=size, max_side=max_side, depth=depth, notes=notes)
 
     def read_depth(self, photograph: Photograph, path: Path) -> Float32[Tensor, "h w"]:
         """Read the depth of each pixel of the colour image, metres; the nearest measurement, none is mixed."""
@@ -258,7 +262,7 @@ def scene(
     size: Size | None = None,
     max_side: int | None = None,
     depth_range: tuple[float, float] | None = None,
-    every: int = 10,
+    every: int | None = None,
 ) -> SevenScenesScene:
     """Open a sequence folder, with depth where it was measured; near and far are those of rooms by default."""
     return SevenScenesScene(
@@ -290,6 +294,17 @@ def _colour_files(folder: Path, frames: tuple[int, int] | None) -> tuple[list[Pa
     twice = len(jpg.keys() & png.keys())
     left_out = [f"{folder}: {twice} frames are there as PNG and as JPEG: the JPEG files are left out"] if twice else []
     return files, left_out
+
+
+def _step(folder: Path, count: int) -> tuple[int, list[str]]:
+    """Choose the step from view to view of a sequence of `count` frames, and say so where it is not the usual one."""
+    step = max(1, min(EVERY, (count - 1) // (ENOUGH_VIEWS - 1)))
+    if step == EVERY:
+        return step, []
+    taken = "every frame is a view" if step == 1 else f"views are {step} frames apart"
+    return step, [
+        f"{folder}: has {count} frames: {taken}, where long sequences have them {EVERY} apart: --every N chooses"
+    ]
 
 
 def _name(folder: Path) -> str:

@@ -361,6 +361,24 @@ def test_frames_as_views(root: Path) -> None:
     assert dataset[4].given() == ("image", "K", "world_T_cam", "depth", "depth_range", "scene", "index")
 
 
+@pytest.mark.parametrize(("count", "views", "step"), [(3, 3, 1), (19, 10, 2), (90, 10, 9), (91, 10, 10), (95, 10, 10)])
+def test_short_sequences_are_not_thinned_out_to_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, count: int, views: int, step: int
+) -> None:
+    folder = root / "desk/seq-01"
+    for number in range(count):
+        for kind in ("color.png", "pose.txt"):
+            if not (path := folder / f"frame-{number:06d}.{kind}").exists():
+                path.symlink_to(folder / f"frame-000000.{kind}")
+    for path in [path for path in folder.glob("*.color.png") if int(path.name[6:12]) >= count]:
+        path.unlink()
+    here = scene(folder)
+    assert here.names == [f"frame-{number:06d}.color" for number in range(0, count, step)]
+    assert len(here) == views
+    assert any(f"has {count} frames: " in note for note in here.notes) == (step != 10)
+    assert len(scene(folder, every=2)) == -(-count // 2)
+
+
 def test_depth_moves_into_the_colour_camera(root: Path) -> None:
     """A ray of the colour camera has the depth that the depth camera measured along the same ray."""
     counts = (np.arange(480 * 640).reshape(480, 640) % 60000 + 1).astype(np.uint16)

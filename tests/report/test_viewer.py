@@ -1,5 +1,6 @@
 """`view_cloud` takes the best viewer that is there, hands it the whole shape, and says in one line what it did."""
 
+import json
 import math
 import re
 import sys
@@ -14,13 +15,15 @@ import torch
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
+from vo3d.formats.nerf import write_transforms
 from vo3d.formats.ply import Mesh, PointCloud, write_cloud, write_mesh
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.fusion.open3d_library import load_open3d
 from vo3d.geometry import se3
 from vo3d.report import viewer
 from vo3d.report.clouds import up_comment
-from vo3d.report.drawn_path import read_path
+from vo3d.report.drawn_path import DrawnPath, read_path
+from vo3d.report.layers import read_layers
 from vo3d.report.viewer import open3d_geometry, open3d_lines, view_cloud
 
 POINTS = np.random.default_rng(0).normal(size=(200, 3))
@@ -231,7 +234,7 @@ def test_a_viewer_that_was_asked_for_and_cannot_open_is_said(cloud: Path, monkey
         with pytest.raises(Vo3dError, match="no display to open a window on"):
             view_cloud(cloud, viewer=name)  # type: ignore[arg-type]
     monkeypatch.setenv("DISPLAY", ":0")
-    with pytest.raises(Vo3dError, match="pip install rerun-sdk"):
+    with pytest.raises(Vo3dError, match=r'pip install "vo3d\[view\]"'):
         view_cloud(cloud, viewer="rerun")
     assert list(cloud.parent.iterdir()) == [cloud]
 
@@ -301,17 +304,68 @@ def test_a_path_alone_and_one_beside_a_cloud(
     walk: Path, cloud: Path, tmp_path: Path, rerun: list[tuple[Any, ...]]
 ) -> None:
     assert "walk: a path of 4 poses; sent to rerun" in view_cloud(walk)
-    assert [args[0] for name, args, _ in rerun if name == "log"] == ["/", "walk/path"]
+    assert [args[0] for name, args, _ in rerun if name == "log"] == ["/", "walk"]
     rerun.clear()
     assert "temple.ply: 200 points, a path of 4 poses; sent" in view_cloud(cloud, path=walk / "poses.tum")
     logged = [args for name, args, _ in rerun if name == "log"]
-    assert [name for name, _ in logged] == ["/", "temple", "temple/path"]
+    assert [name for name, _ in logged] == ["/", "temple", "poses"]
     assert np.array_equal(logged[2][1][1][0], read_path(walk).lines)
     assert "wrote" in view_cloud(walk, out=tmp_path / "seen", frames=1)
     image = read_image(tmp_path / "seen" / "turntable_000.png")
     assert 0.005 < float((image.amin(0) < 0.8).float().mean()) < 0.3  # lines, not a cloud
     with pytest.raises(Vo3dError, match="is a trajectory already"):
         view_cloud(walk, path=walk)
+
+
+@pytest.fixture
+def reconstruction(cloud: Path) -> Path:
+    """The folder of a cloud with its mesh and the cameras of its depth maps, looking along z from x = 0, 1, 2."""
+    world_T_cam = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    world_T_cam[:, 0, 3] = torch.arange(3)
+    K = torch.tensor([[[20.0, 0, 19.5], [0, 20, 9.5], [0, 0, 1]]], dtype=torch.float64).repeat(3, 1, 1)
+    write_transforms(cloud.parent / "temple_depth/cameras.json", ["a", "b", "c"], [(20, 40)] * 3, K, world_T_cam)
+    write_mesh(cloud.parent / "temple_mesh.ply", MESH)
+    return cloud.parent
+
+
+def test_frusta_are_as_wide_as_the_images(reconstruction: Path) -> None:
+    (layer,) = read_layers(reconstruction / "temple_depth")
+    assert isinstance(layer.thing, DrawnPath)
+    frusta = layer.thing.lines.reshape(3, 8, 2, 3)
+    deep = 0.04 * 2
+    for number, frustum in enumerate(frusta):  # of 90 degrees from left to right, half of that in height
+        assert np.allclose(frustum[:4, 0], [number, 0, 0])
+        across = np.array([[-1, -0.5, 1], [1, -0.5, 1], [1, 0.5, 1], [-1, 0.5, 1]])
+        assert np.allclose(frustum[:4, 1] - [number, 0, 0], deep * across)
+
+
+def test_a_reconstruction_is_shown_with_its_cameras(reconstruction: Path, rerun: list[tuple[Any, ...]]) -> None:
+    cloud, mesh = reconstruction / "temple.ply", reconstruction / "temple_mesh.ply"
+    for sources in (reconstruction, [cloud, mesh]):
+        rerun.clear()
+        said = view_cloud(sources)
+        assert all(words in said for words in ("200 points", "a mesh of 2 triangles", "3 cameras"))
+        drawn = {args[0]: args[1][0] for name, args, _ in rerun if name == "log" and args[0] != "/"}
+        assert drawn == {"temple": "points", "temple_mesh": "mesh", "cameras": "lines"}
+    write_cloud(reconstruction / "other.ply", CLOUD)
+    assert "200 points, 3 cameras, 200 points; sent" in view_cloud([cloud, reconstruction / "other.ply"])
+    (reconstruction / "other_depth").mkdir()
+    with pytest.raises(Vo3dError, match=r"holds several clouds, other.ply, temple.ply: expected a PLY file"):
+        view_cloud(reconstruction)
+
+
+def test_the_page_has_a_layer_for_each(reconstruction: Path, walk: Path) -> None:
+    view_cloud([reconstruction / "temple.ply", walk], out=reconstruction / "seen", frames=1)
+    page = (reconstruction / "seen" / "temple.html").read_text()
+    about = json.loads(page.split('id="about">')[1].split("</script>")[0])
+    assert [layer["name"] for layer in about["layers"]] == ["temple", "cameras", "walk"]
+    points, cameras, path = about["layers"]
+    assert (points["first"], points["count"]) == (0, 200)
+    assert (len(cameras["lines"]), len(path["lines"])) == (6 * 3 * 8, 6 * (3 + 4 * 8))
+    assert len(cameras["colours"]) == len(cameras["lines"])
+    shift = np.array(cameras["lines"]).reshape(-1, 2, 3)[0, 0]  # of the page's middle, seen from the first camera
+    low = np.array(about["low"]) - shift
+    np.testing.assert_allclose(low, POINTS.min(0), atol=1e-4)
 
 
 def test_open3d_gets_the_lines_of_a_path(walk: Path) -> None:

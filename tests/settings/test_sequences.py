@@ -10,7 +10,7 @@ from tiny import TinyRecording
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import write_image
 from vo3d.formats.kitti import write_sequence
-from vo3d.settings.layouts import open_sequence
+from vo3d.settings.layouts import open_scene, open_sequence
 from wall_scenes import write_seven_scenes
 
 FRAMES = 4
@@ -48,6 +48,27 @@ def test_every_thins_out_any_layout_and_a_camera_of_its_own_needs_no_guess(seque
         open_sequence(sequence, {"every": 0})
 
 
+def test_a_folder_above_says_which_to_choose(sequence: Path, tmp_path: Path) -> None:
+    root = tmp_path / "kitti"
+    root.mkdir()
+    sequence.parent.rename(root / "sequences")
+    with pytest.raises(
+        Vo3dError, match=r"holds sequences, and is none itself: name one of them: .*/sequences/06, a seq"
+    ):
+        open_sequence(root, {})
+    with pytest.raises(Vo3dError, match=r"holds frames in time order, which need a file of poses \(--poses\), and is"):
+        open_scene(root, {})
+    for name in ("desk/seq-01", "desk/seq-02", "sofa/seq-01"):
+        (tmp_path / "rooms" / name).mkdir(parents=True)
+        (tmp_path / "rooms" / name / "frame-000000.pose.txt").touch()
+    for path, others in (("rooms", r"\(others: desk/seq-02, sofa/seq-01\)"), ("rooms/desk", r"\(others: seq-02\)")):
+        with pytest.raises(Vo3dError, match=rf"name one of them: .*/rooms/desk/seq-01, a sequence of 7-S.* {others}$"):
+            open_scene(tmp_path / path, {})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Vo3dError, match="no scene: expected MVSNet's layout"):
+        open_scene(tmp_path / "empty", {})
+
+
 def test_a_sequence_without_the_calibration_of_colour_is_grey(sequence: Path) -> None:
     grey = torch.full((3, 4, 6), 0.5)
     for index in range(FRAMES):
@@ -62,7 +83,7 @@ def test_any_other_folder_holds_images_and_a_file_is_a_video(sequence: Path, tmp
     layout, found = open_sequence(sequence / "image_2", {"field_of_view": 80.0})
     assert layout.words == "a folder of images, an image or a video file"
     assert (found.name, len(found)) == ("image_2", FRAMES)
-    with pytest.raises(Vo3dError, match=f"{tmp_path}: holds no image"):
+    with pytest.raises(Vo3dError, match=f"{tmp_path}: holds sequences, and is none itself"):
         open_sequence(tmp_path, {"field_of_view": 80.0})
     with pytest.raises(Vo3dError, match="not a video that OpenCV can open"):
         open_sequence(sequence / "times.txt", {"field_of_view": 80.0})

@@ -7,8 +7,9 @@ instant-ngp makes of them (`scale`, `offset`, `aabb_scale`) and what nerfstudio 
 Source: instant-ngp's and nerfstudio's documentation of their data.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError, quoted
+from vo3d.formats.files import write_whole
 from vo3d.formats.pinhole import LARGEST_K, check_pinhole
 from vo3d.formats.text import read_json
 from vo3d.formats.trajectories import check_poses
@@ -32,6 +34,7 @@ LENS_KEYS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 CAMERA_KEYS = ("w", "h", "cx", "cy", *LENS_KEYS, *AXES[0], *AXES[1])  # of numbers
 AGREEMENT = 0.01  # of two focal lengths
 
+CAM_UP_T_CAM = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))  # y up, z backward
 _FORM = "a transforms.json: frames with file_path and transform_matrix, and fl_x or camera_angle_x"
 
 
@@ -100,13 +103,38 @@ def read_transforms(path: Path) -> list[NerfFrame]:
             raise Vo3dError(f"{place}: has no file_path: expected {_FORM}")
         found.append((frame["file_path"], _camera(path, place, content, frame)))
         poses.append(_pose(place, frame.get("transform_matrix")))
-    cam_up_T_cam = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-    world_T_cam = torch.stack(poses) @ cam_up_T_cam
+    world_T_cam = torch.stack(poses) @ CAM_UP_T_CAM
     check_poses(world_T_cam, path)
     return [
         NerfFrame(file_path=name, camera=camera, world_T_cam=pose)
         for (name, camera), pose in zip(found, world_T_cam, strict=True)
     ]
+
+
+def write_transforms(
+    path: Path,
+    files: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    K: Float64[Tensor, "n 3 3"],
+    world_T_cam: Float64[Tensor, "n 4 4"],
+    *,
+    depth_files: Sequence[str] | None = None,
+    depth_unit: float = 0.001,
+) -> None:
+    """Write images of pinhole cameras, their sizes (height, width), K and poses; the file is whole or absent.
+
+    With `depth_files`, depth images of 16 bits in the unit of the poses: `depth_unit` times their counts, as nerfstudio
+    has it (`depth_file_path`, `depth_unit_scale_factor`).
+    """
+    frames: list[dict[str, Any]] = []
+    for file, (h, w), k, pose in zip(files, sizes, K.tolist(), (world_T_cam @ CAM_UP_T_CAM).tolist(), strict=True):
+        camera = {"fl_x": k[0][0], "fl_y": k[1][1], "cx": k[0][2] + HALF_PIXEL, "cy": k[1][2] + HALF_PIXEL}
+        frames.append({"file_path": file, "w": w, "h": h, **camera, "transform_matrix": pose})
+    content: dict[str, Any] = {"camera_model": "PINHOLE"}
+    if depth_files is not None:
+        content["depth_unit_scale_factor"] = depth_unit
+        frames = [one | {"depth_file_path": file} for one, file in zip(frames, depth_files, strict=True)]
+    write_whole(path, json.dumps(content | {"frames": frames}, indent=2) + "\n")
 
 
 def _camera(path: Path, place: str, whole: Mapping[str, Any], frame: Mapping[str, Any]) -> NerfCamera:

@@ -6,10 +6,11 @@ the points as base64. Positions are rounded to 16 bits an axis.
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.files import write_whole
 from vo3d.formats.ply import PointCloud
 from vo3d.report.clouds import extent, facing_axes
+from vo3d.report.drawn_path import DrawnPath
 
 AROUND = 5.0  # radii around the middle that are shown: strays far outside would coarsen the positions
 COUNTS = 65535  # of 16 bits; of a scalar the last one means that there is no number
+CLOSE = 3.5  # times the distance of neighbours: points so large leave few gaps on a surface
 STOPS = 17  # colours of the ramp, between which the page interpolates
 
 
@@ -36,13 +39,17 @@ def cloud_page(
     *,
     up: Sequence[float] | None = None,
     world_T_cam: Float[Tensor, "n 4 4"] | None = None,
+    parts: Sequence[tuple[str, int, bool]] = (),
+    lines: Mapping[str, DrawnPath] = MappingProxyType({}),
     seed: int = 0,
 ) -> Path:
     """Write the page to `path`, whole or not at all, and return `path`; it says how many of the points it shows.
 
     More than `max_points` are thinned by chance (`seed`); points farther from the middle than 5 radii (a radius holds
     98 % of the points) are left out. The page colours by RGB, normals, height along `up` (as in `turntable`) and by
-    each scalar from its 1st to its 99th percentile. It opens on the side of the cameras, where they are given.
+    each scalar from its 1st to its 99th percentile. It opens on the side of the cameras, where they are given. Points
+    are as large as closes the gaps between them. `parts` are the layers that the cloud is made of: the name and the
+    number of points of each, and whether it is shown at first; `lines` are further layers.
 
     Raises:
         Vo3dError: the cloud is empty, or `max_points` is less than 1.
@@ -57,10 +64,18 @@ def cloud_page(
     if len(kept) > max_points:
         kept = np.sort(np.random.default_rng(seed).choice(kept, max_points, replace=False))
     arrays, about = _packed(cloud, kept, centred[kept])
+    edges = np.searchsorted(kept, np.cumsum([0, *(count for _, count, _ in parts)])).tolist()
+    layers: list[dict[str, Any]] = [
+        {"name": name, "first": first, "count": end - first, "shown": shown}
+        for (name, _, shown), first, end in zip(parts, edges, edges[1:], strict=False)
+    ] or [{"name": title, "first": 0, "count": len(kept), "shown": True}]
+    layers += [{"name": name, "shown": True} | _line_layer(path, middle.numpy()) for name, path in lines.items()]
     heights = np.quantile(centred[kept] @ axes[2].numpy(), (0.01, 0.99))
     about |= {
         "count": len(kept),
         "radius": radius,
+        "point": min(CLOSE * _spacing(centred[kept]), radius / 100) or radius / 300,
+        "layers": layers,
         "upright": axes.flatten().tolist(),
         "height": [heights[0], max(heights[1], heights[0] + 1e-9 * radius)],
         "ramp": _ramp(),
@@ -75,6 +90,21 @@ def cloud_page(
     parts = page.split("@@")  # text, hole, text, hole, ..., text
     write_whole(path, "".join(holes[part] if place % 2 else part for place, part in enumerate(parts)))
     return path
+
+
+def _spacing(points: Float[np.ndarray, "n 3"]) -> float:
+    """Measure the distance of a point to its nearest neighbour, the median over some points."""
+    from scipy.spatial import cKDTree  # noqa: PLC0415  scipy is imported late
+
+    near, _ = cKDTree(points).query(points[:: max(1, len(points) // 2000)], k=2)
+    apart = near[:, 1][np.isfinite(near[:, 1])]  # infinite of a single point
+    return float(np.median(apart)) if len(apart) else 0.0
+
+
+def _line_layer(drawn: DrawnPath, middle: Float[np.ndarray, " 3"]) -> dict[str, Any]:
+    """List the ends of lines around the middle of the page, and the colours of both ends."""
+    ends = [float(f"{value:.7g}") for value in (drawn.lines - middle).ravel().tolist()]
+    return {"lines": ends, "colours": np.repeat(drawn.colours, 2, axis=0).ravel().tolist()}
 
 
 def _packed(

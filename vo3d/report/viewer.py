@@ -1,75 +1,29 @@
-"""Show a point cloud or a mesh: in rerun, in a window of open3d, or as pictures and a page where neither can be."""
+"""Show clouds, meshes and cameras together: in rerun, in a window of open3d, or as pictures and a page."""
 
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64
 
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import make_folder
-from vo3d.formats.ply import Mesh, PointCloud, read_cloud, read_mesh
+from vo3d.formats.ply import Mesh, PointCloud
 from vo3d.fusion.open3d_library import load_open3d
 from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import CLAY, extent, points_on_mesh, turntable, upright_axes, write_turntable
-from vo3d.report.drawn_path import DrawnPath, read_path, trajectory_at, with_path
+from vo3d.report.drawn_path import DrawnPath, joined, trajectory_at
+from vo3d.report.layers import Layer, Shape, read_layers
 
 Viewer = Literal["auto", "rerun", "open3d", "pictures"]
-Shape = PointCloud | Mesh
-FACES = re.compile(rb"^element[ \t]+face[ \t]+0*[1-9]", re.MULTILINE)  # in the header of a file that holds some
-NUMBER = rb"[ \t]+([-+]?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)"
-UPRIGHT = re.compile(rb"^comment up" + 3 * NUMBER + rb"[ \t]*\r?$", re.MULTILINE)
 NO_DISPLAY = "no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set)"
 SINGLE = 1e-5  # of a shape's radius, by which rounding to single precision may move a point
-HEADER = 65536  # bytes, more than any header has
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A cloud or a mesh, the path of a camera, or both."""
-
-    shape: Shape | None
-    path: DrawnPath | None = None
-
-    def vertices(self) -> PointCloud:
-        """Return the points of it all."""
-        own = self.shape.vertices if isinstance(self.shape, Mesh) else self.shape
-        return self.points(own)
-
-    def points(self, own: PointCloud | None) -> PointCloud:
-        """Return `own` points with those of the path."""
-        if self.path is not None:
-            return with_path(own, self.path, round(255 * CLAY))
-        if own is None:
-            raise AssertionError("there is a shape or a path")
-        return own
-
-    def moved(self, shift: Float64[np.ndarray, " 3"]) -> "_Shown":
-        """Return the same, moved."""
-        path = None if self.path is None else self.path.moved(shift)
-        if isinstance(self.shape, Mesh):
-            corners = replace(self.shape.vertices, points=self.shape.vertices.points + shift)
-            return _Shown(replace(self.shape, vertices=corners), path)
-        return _Shown(None if self.shape is None else replace(self.shape, points=self.shape.points + shift), path)
-
-    def words(self) -> str:
-        """Say what it is."""
-        found = []
-        if isinstance(self.shape, Mesh):
-            found.append(f"a mesh of {len(self.shape.faces):,} triangles")
-        elif self.shape is not None:
-            found.append(f"{len(self.shape):,} point{'' if len(self.shape) == 1 else 's'}")
-        if self.path is not None:
-            poses = len(self.path.world_T_cam)
-            found.append(f"a path of {poses:,} pose{'' if poses == 1 else 's'}")
-        return ", ".join(found)
 
 
 class _Unavailable(Vo3dError):
@@ -77,7 +31,7 @@ class _Unavailable(Vo3dError):
 
 
 def view_cloud(
-    cloud: Path,
+    sources: Path | Sequence[Path],
     *,
     out: Path | None = None,
     viewer: Viewer = "auto",
@@ -85,97 +39,112 @@ def view_cloud(
     up: Sequence[float] | None = None,
     path: Path | None = None,
 ) -> str:
-    """Show the PLY file `cloud`, points or triangles, and return one line that says what was done.
+    """Show one or several sources together (see `vo3d.report.layers`), and return one line that says what was done.
 
-    `cloud` may be a trajectory instead (see `vo3d.report.drawn_path`), which is drawn as lines with frusta; `path` is
-    one that is drawn beside the cloud.
+    Points and triangles are shown as they are, cameras as lines with frusta; `path` is one more source, a trajectory.
 
     `auto` takes rerun where it is installed, else a window of open3d, else pictures; it takes pictures too where there
     is no display, and where `out` is given. `pictures` writes a turntable of `frames` pictures, PNG and one
-    GIF, and a page to turn the cloud in a browser, into `out` (by default `<name>_view` beside the cloud). `rerun` with
-    `out` writes `<name>.rrd` there instead of opening the viewer. `up` is as in `turntable`; unstated,
-    it is what a line `comment up x y z` of the file says, and -y without one.
+    GIF, and a page to turn it all in a browser, into `out` (by default `<name>_view` beside the first source). `rerun`
+    with `out` writes `<name>.rrd` there instead of opening the viewer. `up` is as in `turntable`; unstated,
+    it is what a line `comment up x y z` of a file says, else that of the cameras, and -y without any.
 
     Raises:
-        Vo3dError: the file is absent, empty or no PLY; there is no frame; the viewer that was asked for cannot open.
+        Vo3dError: a file is absent, empty or of another kind; there is no frame; the viewer that was asked for cannot
+            open.
     """
     if frames < 1:
         raise Vo3dError(f"a turntable of {frames} pictures: expected at least 1")
-    if trajectory_at(cloud) is not None:
-        if path is not None:
-            raise Vo3dError(f"{cloud} is a trajectory already: leave --path out, or name a cloud first")
-        whole, stated, path = None, None, cloud
-    else:
-        whole, stated = _read(cloud)
-    drawn = None if path is None else read_path(path)
-    up = stated if up is None else up
-    if up is None and drawn is not None:
-        up = upright_axes(None, drawn.world_T_cam)[2].tolist()
-    shown, moved = _near_origin(_Shown(whole, drawn))
-    folder = cloud.with_name(f"{cloud.stem}_view") if out is None else out
+    named = [sources] if isinstance(sources, Path) else list(sources)
+    if path is not None:
+        if all(trajectory_at(one) is not None for one in named):
+            raise Vo3dError(f"{named[0]} is a trajectory already: leave --path out, or name a cloud first")
+        named.append(path)
+    layers = _unlike([layer for one in named for layer in read_layers(one)])
+    if up is None:  # files say it more surely than paths do
+        ups = sorted((layer for layer in layers if layer.up), key=lambda layer: isinstance(layer.thing, DrawnPath))
+        up = ups[0].up if ups else None
+    shown, moved = _near_origin(layers)
+    name = named[0].absolute().stem
+    folder = named[0].absolute().with_name(f"{name}_view") if out is None else out
     show: dict[str, Callable[[], str]] = {
-        "rerun": lambda: _in_rerun(shown, cloud.stem, upright_axes(up).numpy(), out),
-        "open3d": lambda: _in_open3d(shown, str(cloud), upright_axes(up).numpy()),
-        "pictures": lambda: _as_pictures(shown, cloud.stem, folder, frames, up),
+        "rerun": lambda: _in_rerun(shown, name, upright_axes(up).numpy(), out),
+        "open3d": lambda: _in_open3d(shown, str(named[0]), upright_axes(up).numpy()),
+        "pictures": lambda: _as_pictures(shown, name, folder, frames, up),
     }
     possible = [*show] if out is None else ["pictures"]
-    for name in possible if viewer == "auto" else [viewer]:
+    for kind in possible if viewer == "auto" else [viewer]:
         try:
-            return f"{cloud}: {shown.words()}; {show[name]()}{moved if name != 'pictures' else ''}"
+            done = show[kind]()
+            words = ", ".join(layer.words() for layer in layers)
+            return f"{named[0]}: {words}; {done}{moved if kind != 'pictures' else ''}"
         except _Unavailable:
             if viewer != "auto":
                 raise
     raise AssertionError("pictures are always possible")
 
 
-def _read(path: Path) -> tuple[Shape, list[float] | None]:
-    """Read a mesh where the file holds faces, else a cloud; and the up that its header may state."""
-    if path.is_dir():
-        raise Vo3dError(f"{path}: a folder: expected a PLY file")
-    if not path.is_file():
-        return read_cloud(path), None  # which says that there is none
-    with path.open("rb") as file:
-        header, end, _ = file.read(HEADER).partition(b"end_header")
-    if not end:
-        return read_cloud(path), None
-    up = UPRIGHT.search(header)
-    shape = read_mesh(path) if FACES.search(header) else read_cloud(path)
-    return shape, None if up is None else [float(value) for value in up.groups()]
+def _unlike(layers: list[Layer]) -> list[Layer]:
+    """Drop what is there twice, such as the cameras of a cloud and of its mesh, and give names that differ."""
+    kept: dict[str, Layer] = {}
+    for layer in layers:
+        if not layer.asked and any(np.array_equal(layer.vertices, one.vertices) for one in kept.values()):
+            continue
+        names = chain([layer.name], (f"{layer.name} {number}" for number in count(2)))
+        name = next(name for name in names if name not in kept)
+        kept[name] = replace(layer, name=name)
+    return [*kept.values()]
 
 
-def _near_origin(shown: _Shown) -> tuple[_Shown, str]:
+def _near_origin(layers: list[Layer]) -> tuple[list[Layer], str]:
     """Return what is shown where the single precision of viewers holds it, around its middle if need be; what to say.
 
     At UTM coordinates single precision moves points by half a metre.
     """
-    cloud = shown.vertices()
-    middle, radius = extent(cloud)
-    if np.abs(cloud.points - cloud.points.astype(np.float32)).max() <= SINGLE * radius:
-        return shown, ""
+    points = np.concatenate([layer.vertices for layer in layers])
+    middle, radius = extent(PointCloud(points=points))
+    if np.abs(points - points.astype(np.float32)).max() <= SINGLE * radius:
+        return layers, ""
     centre = middle.round().numpy()
     said = "; shown from {:.0f} {:.0f} {:.0f} on, because viewers have single precision".format(*centre)
-    return shown.moved(-centre), said
+    return [layer.moved(-centre) for layer in layers], said
 
 
-def _as_pictures(shown: _Shown, name: str, folder: Path, frames: int, up: Sequence[float] | None) -> str:
-    """Write the turntable and the page, and say what was done, as the following functions do."""
+def _as_pictures(layers: list[Layer], name: str, folder: Path, frames: int, up: Sequence[float] | None) -> str:
+    """Write the turntable and the page, and say what was done, as the following functions do.
+
+    The pictures show what was asked for; cameras that lie beside a cloud are on the page alone.
+    """
     make_folder(folder)
-    points = shown.points(points_on_mesh(shown.shape) if isinstance(shown.shape, Mesh) else shown.shape)
-    thin = None if shown.shape is not None else 2  # pixels of a line
-    write_turntable(folder, turntable(points, frames, up=up, point_size=thin))
-    page = cloud_page(points, folder / f"{name}.html", name, up=up)
+    solid = [(layer, _as_points(layer.thing)) for layer in layers if not isinstance(layer.thing, DrawnPath)]
+    lines = {layer.name: layer.thing for layer in layers if isinstance(layer.thing, DrawnPath)}
+    drawn = [
+        layer.thing.points() for layer in layers if isinstance(layer.thing, DrawnPath) and (layer.asked or not solid)
+    ]
+    grey = round(255 * CLAY)
+    thin = None if solid else 2  # pixels of a line
+    pictured = joined([*(points for _, points in solid), *drawn], grey)
+    write_turntable(folder, turntable(pictured, frames, up=up, point_size=thin))
+    parts = [(layer.name, len(points), True) for layer, points in solid]
+    ends = [one.places() for one in lines.values()]
+    whole = joined([points for _, points in solid] or ends, grey)
+    page = cloud_page(whole, folder / f"{name}.html", name, up=up, parts=parts, lines=lines)
     return f"wrote {page}, to be turned in a browser, with turntable.gif and its {frames} pictures beside it"
 
 
-def _in_rerun(shown: _Shown, name: str, axes: np.ndarray, out: Path | None) -> str:
-    """Send the shape to rerun's viewer or into its file."""
+def _as_points(shape: Shape) -> PointCloud:
+    return points_on_mesh(shape) if isinstance(shape, Mesh) else shape
+
+
+def _in_rerun(layers: list[Layer], name: str, axes: np.ndarray, out: Path | None) -> str:
+    """Send the layers to rerun's viewer or into its file."""
     if out is None and not _has_display():
         raise _Unavailable(f"{NO_DISPLAY}: choose the viewer pictures, or name a folder (out) for rerun's file")
     try:
         rerun: Any = importlib.import_module("rerun")
     except ImportError as error:
         raise _Unavailable(
-            f"rerun cannot be loaded ({error}): pip install rerun-sdk, or choose another viewer (open3d, pictures)"
+            f'rerun cannot be loaded ({error}): pip install "vo3d[view]", or choose another viewer (open3d, pictures)'
         ) from error
     rerun.init("vo3d", spawn=out is None)
     if out is not None:
@@ -184,21 +153,23 @@ def _in_rerun(shown: _Shown, name: str, axes: np.ndarray, out: Path | None) -> s
     main = int(np.abs(axes[2]).argmax())  # rerun knows an up along an axis only
     upright = f"RIGHT_HAND_{'XYZ'[main]}_{'UP' if axes[2][main] > 0 else 'DOWN'}"
     rerun.log("/", getattr(rerun.ViewCoordinates, upright), static=True)
-    shape = shown.shape
-    if isinstance(shape, Mesh):
-        drawn = rerun.Mesh3D(
-            vertex_positions=shape.vertices.points,
-            triangle_indices=shape.faces,
-            vertex_normals=shape.vertices.normals,
-            vertex_colors=shape.vertices.colours,
-        )
-    elif shape is not None:
-        drawn = rerun.Points3D(shape.points, colors=shape.colours)
-    if shape is not None:
-        rerun.log(name, drawn, static=True)
-    if shown.path is not None:
-        rerun.log(f"{name}/path", rerun.LineStrips3D(shown.path.lines, colors=shown.path.colours), static=True)
+    for layer in layers:
+        rerun.log(layer.name, _rerun_geometry(rerun, layer.thing), static=True)
     return "sent to rerun's viewer" if out is None else f"wrote {out / f'{name}.rrd'}: open it with rerun"
+
+
+def _rerun_geometry(rerun: Any, thing: PointCloud | Mesh | DrawnPath) -> Any:
+    """Make of a layer what rerun draws."""
+    if isinstance(thing, DrawnPath):
+        return rerun.LineStrips3D(thing.lines, colors=thing.colours)
+    if isinstance(thing, PointCloud):
+        return rerun.Points3D(thing.points, colors=thing.colours)
+    return rerun.Mesh3D(
+        vertex_positions=thing.vertices.points,
+        triangle_indices=thing.faces,
+        vertex_normals=thing.vertices.normals,
+        vertex_colors=thing.vertices.colours,
+    )
 
 
 def _has_display() -> bool:
@@ -206,8 +177,8 @@ def _has_display() -> bool:
     return sys.platform in {"win32", "darwin"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
-def _in_open3d(shown: _Shown, title: str, axes: np.ndarray) -> str:
-    """Show the shape until the window is closed."""
+def _in_open3d(layers: list[Layer], title: str, axes: np.ndarray) -> str:
+    """Show the layers until the window is closed."""
     if not _has_display():
         raise _Unavailable(f"{NO_DISPLAY}: choose the viewer pictures")
     try:
@@ -217,10 +188,10 @@ def _in_open3d(shown: _Shown, title: str, axes: np.ndarray) -> str:
     window = open3d.visualization.Visualizer()
     if not window.create_window(window_name=title):
         raise _Unavailable("open3d cannot open a window on this display: choose the viewer pictures")
-    if shown.shape is not None:
-        window.add_geometry(open3d_geometry(open3d, shown.shape))
-    if shown.path is not None:
-        window.add_geometry(open3d_lines(open3d, shown.path))
+    for layer in layers:
+        thing = layer.thing
+        drawn = open3d_lines(open3d, thing) if isinstance(thing, DrawnPath) else open3d_geometry(open3d, thing)
+        window.add_geometry(drawn)
     control = window.get_view_control()
     control.set_up(axes[2])
     control.set_front(0.93 * axes[0] + 0.37 * axes[2])

@@ -1,16 +1,19 @@
 """Scenes for multi-view stereo, and frames in time order, by their path alone, whatever layout they are in."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vo3d.errors import Vo3dError
+from vo3d.errors import Vo3dError, first_few
 from vo3d.every_nth import EveryNth
+from vo3d.formats.candidates import visible_paths
 from vo3d.recording import Layout, LiveFrames, MultiViewScene, Recording, SequenceLayout
 from vo3d.settings.discovery import known_layouts, known_live_layouts, known_sequence_layouts
 
 MAX_SIDE = 1600  # pixels of the longer side unless another size is asked for, that of MVSNet's published results
+MOST_FOLDERS = 200  # that are looked into for what a folder above them was taken for
 
 
 def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiViewScene]:
@@ -25,6 +28,8 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
     layouts = known_layouts()
     layout = next((one for one in layouts if one.recognises(path) or one.asked_by in given), None)
     if layout is None:
+        _check_below(path, "scenes", layouts)
+        _check_below(path, "frames in time order, which need a file of poses (--poses)", known_sequence_layouts()[:-1])
         video = "; of a video, vo3d track finds the camera's path" if path.is_file() else ""
         raise Vo3dError(f"{path}: no scene: expected {'; or '.join(one.words for one in layouts)}{video}")
     known = _check_options(path, layout.words, layout.scene, given)
@@ -62,7 +67,12 @@ def open_sequence(
         given["needs_camera"] = needs_camera
     if "guess" in known:
         given["guess"] = guess
-    opened = layout.recording(path, **given)
+    try:
+        opened = layout.recording(path, **given)
+    except Vo3dError:
+        if layout is layouts[-1]:  # which takes any folder
+            _check_below(path, "sequences", layouts[:-1])
+        raise
     return layout, opened if every is None else EveryNth(opened, every)
 
 
@@ -83,6 +93,28 @@ def open_live(source: str | Path, options: Mapping[str, Any]) -> LiveFrames:
         )
     _check_options(source, layout.words, layout.frames, given)
     return layout.frames(str(source), **given)
+
+
+def _check_below(path: Path, what: str, layouts: Sequence[Layout | SequenceLayout]) -> None:
+    """Raise Vo3dError that says which to choose, where folders below, down to the second, hold what is looked for."""
+    found: dict[str, str] = {}
+    for folder in islice(_folders(path), MOST_FOLDERS):
+        above = folder.parent.relative_to(path)
+        if str(above) in found:  # a part of what is there
+            continue
+        if words := next((layout.words for layout in layouts if layout.recognises(folder)), None):
+            found[str(folder.relative_to(path))] = words
+    if found:
+        name, words = next(iter(found.items()))
+        others = f" (others: {first_few([*found][1:])})" if len(found) > 1 else ""
+        raise Vo3dError(f"{path}: holds {what}, and is none itself: name one of them: {path / name}, {words}{others}")
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """Give the folders in a folder, each before those in it."""
+    for folder in filter(Path.is_dir, visible_paths(path) if path.is_dir() else []):
+        yield folder
+        yield from filter(Path.is_dir, visible_paths(folder))
 
 
 def _check_options(path: Path | str, words: str, opens: Callable[..., object], given: Mapping[str, Any]) -> set[str]:

@@ -31,6 +31,8 @@ def reconstruct(
     max_relative: float = 0.01,
     refine: bool = False,
     mesh: bool = False,
+    colmap: bool = False,
+    depth_png: bool = False,
     report: bool = True,
     precision: Literal["float32", "bfloat16", "float16"] | None = None,
     slab: int | None = None,
@@ -69,7 +71,9 @@ def reconstruct(
         max_pixels: Pixels by which a point may miss itself, seen in a source and back.
         max_relative: Share of the depth by which it may differ there.
         refine: Move each depth between the hypotheses so that the images agree better.
-        mesh: Also write a mesh.
+        mesh: Also write a mesh, as PLY and as GLB.
+        colmap: Also write COLMAP's dense workspace, from which its and OpenMVS's fusion and meshing go on.
+        depth_png: Also write the depths that passed the filters as 16-bit PNG: millimetres where the unit is metres.
         report: Also write a page with pictures.
         precision: Of the network, where the model has a choice.
         slab: Depths that are held at once, where the model has a choice.
@@ -114,13 +118,15 @@ def reconstruct(
             rules=rules if min_confidence is None else {**rules, "min_confidence": min_confidence},
             refine=refine,
             mesh=mesh,
+            colmap=colmap,
+            depth_png=depth_png,
             report=report,
             device=device,
         )
 
 
 def view(
-    source: Path,
+    source: list[Path],
     weights: str | None = None,
     model: str | None = None,
     out: Path | None = None,
@@ -141,21 +147,22 @@ def view(
     device: str | None = None,
     allow: list[str] = [],  # noqa: B006 (read only)
 ) -> None:
-    """Show a cloud, a mesh or a camera's path: in rerun or a window where that can be, else as pictures and a page.
+    """Show clouds, meshes and cameras: in rerun or a window where that can be, else as pictures and a page.
 
     With --weights also a sequence, as a cloud that a model of depth and poses makes of it: a video, a folder of images,
     a sequence or a raw drive of KITTI, or a recording of a configuration or run.
 
     Example: vo3d view temple.ply
 
-    Example: vo3d view temple.ply --path poses.tum
+    Example: vo3d view temple.ply temple_mesh.ply poses.tum
 
     Example: vo3d view data/sequences/06 --weights runs/undeepvo --range 0 200 --ply drive.ply
 
     Example: vo3d view drive.mp4 --weights runs/undeepvo --intrinsics 721.5 721.5 609.6 172.9
 
     Args:
-        source: A PLY file; a trajectory (TUM, KITTI, EuRoC), or a folder with poses.tum; with --weights a sequence.
+        source: PLY files, trajectories (TUM, KITTI, EuRoC), folders with poses.tum, cameras (transforms.json), or the
+            folder of a reconstruction, as many as you like; with --weights a sequence.
         weights: Of a model of depth and poses: a name that `vo3d info` lists, a file, or the folder of a run.
         model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
         out: A folder for pictures, a moving one, and a page in which the cloud can be turned.
@@ -186,33 +193,33 @@ def view(
     rules = {name: value for name, value in rules.items() if value is not None}
     show: dict[str, Any] = {"out": out, "viewer": viewer, "frames": frames, "up": up or None}
     if weights is None and model is None:
-        from vo3d.report.drawn_path import trajectory_at
+        from vo3d.report.layers import is_viewable
         from vo3d.report.viewer import view_cloud
 
         others = {"range": range or None, "ply": ply, "recording": recording, "device": device, "allow": allow or None}
         given = [name for name, value in {**reading, **rules, **others}.items() if value is not None]
         if words := [f"--{name.replace('_', '-')}" for name in given if name != "frames"]:
             raise Vo3dError(f"{', '.join(words)}: of a sequence: add --weights of a model of depth and poses")
-        if trajectory_at(source) is None and (
-            source.is_dir() or (source.is_file() and source.suffix.lower() != ".ply")
-        ):
+        if strange := [one for one in source if not is_viewable(one)]:
             raise Vo3dError(
-                f"{source}: expected a PLY file or a trajectory; or, for the cloud of a video or a folder of images, "
-                "add --weights of a model of depth and poses"
+                f"{strange[0]}: expected a PLY file, a trajectory or a reconstruction; or, for the cloud of a video or "
+                "a folder of images, add --weights of a model of depth and poses"
             )
         sys.stdout.write(view_cloud(source, path=path, **show) + "\n")
         return
     if path is not None:
         raise Vo3dError("--path is for a cloud that is there: make it first, then vo3d view CLOUD.ply --path POSES")
+    if len(source) > 1:
+        raise Vo3dError(f"{source[1]}: one sequence at a time is made a cloud of with --weights: leave the others out")
     from vo3d.pipelines.sequence_view import view_sequence
     from vo3d.settings.trust import allowing
 
     for option, numbers, count in (("intrinsics", intrinsics, 4), ("range", range, 2)):
         if len(numbers) not in {0, count}:
             raise Vo3dError(f"--{option}: {len(numbers)} numbers: expected {count}")
-    with allowing(allow, beside=[source, *(Path(word) for word in (weights, model) if word)]):
+    with allowing(allow, beside=[source[0], *(Path(word) for word in (weights, model) if word)]):
         line = view_sequence(
-            source,
+            source[0],
             weights=weights,
             model=model,
             recording=recording,

@@ -12,15 +12,17 @@ from rich.console import Console
 from torch import Tensor
 
 import wall
-from checks import complaint
+from checks import assert_same, complaint
 from vo3d.cli import main
 from vo3d.errors import Vo3dError
-from vo3d.formats.images import write_image
+from vo3d.formats.colmap import read_model
+from vo3d.formats.images import image_size, read_depth_png, write_image
 from vo3d.formats.mvsnet import MVSCamera, ViewSources, write_cam, write_pairs
+from vo3d.formats.nerf import read_transforms
 from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import read_cloud, read_mesh
 from vo3d.formats.trajectories import Trajectory, write_trajectory
-from vo3d.geometry import se3
+from vo3d.geometry import pixel_grid, rays, se3
 from vo3d.inference.depth import depth_maps
 from vo3d.pipelines.reconstruct import reconstruct
 
@@ -105,6 +107,7 @@ def test_a_cloud_of_the_wall_and_its_figures(
     assert cloud.normals is not None
     assert float(_distance(cloud.points).median()) < 0.01  # metres, about a third of the interval between depths
     assert len(read_mesh(out.with_name("wall_mesh.ply")).faces) > 100
+    assert out.with_name("wall_mesh.glb").read_bytes()[:4] == b"glTF"
 
     assert "Depth against the truth" in (tmp_path / "new" / "wall_report" / "report.html").read_text()
 
@@ -310,3 +313,40 @@ def test_views_whose_names_become_equal_do_not_overwrite_each_other(tmp_path: Pa
     assert len(list((tmp_path / "wall_depth").glob("*_depth.pfm"))) == 4
     assert [view["name"] for view in _result(out)["views"]] == ["a_b_c", "a_b_c_2", "x_c", "x_b_c"]
     assert float(_distance(read_cloud(out).points).median()) < 0.01  # in the frame of the file
+
+
+def test_other_programs_go_on_from_the_depths(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    out = tmp_path / "a.ply"
+    words = ["reconstruct", str(scene), "--out", str(out), *QUICK, "--colmap", "--depth-png"]
+    assert main(words) == 0
+    assert "_depth.png: 10000 counts are 1 of the poses' unit, 0 is none" in capsys.readouterr().out
+
+    frames = read_transforms(tmp_path / "a_depth" / "cameras.json")
+    told = json.loads((tmp_path / "a_depth" / "cameras.json").read_text())
+    assert told["depth_unit_scale_factor"] == 1e-4
+    for frame, pose, one in zip(frames, wall.poses(VIEWS), told["frames"], strict=True):
+        assert_same(frame.world_T_cam, pose, 1e-6)  # MVSNet's files have so many digits
+        depth = read_depth_png(tmp_path / "a_depth" / one["depth_file_path"], metres_per_count=1e-4)
+        assert frame.camera.size == tuple(depth.shape) == image_size(tmp_path / "a_depth" / frame.file_path)
+        K = frame.camera.intrinsics((18, 24)).float()
+        points = se3.transform(frame.world_T_cam, (rays(K, pixel_grid(18, 24)) * depth[..., None]).double())
+        assert float(_distance(points[depth > 0].numpy()).median()) < 0.01
+        raw = read_pfm(tmp_path / "a_depth" / one["depth_file_path"].replace("png", "pfm"))
+        assert 0 < int((depth > 0).sum()) < raw.numel()  # what other views do not confirm is 0
+
+    dense = tmp_path / "a_colmap"
+    model = read_model(dense / "sparse")
+    assert len(model.images) == VIEWS
+    assert len(model.points) > 100
+    assert _distance(model.points.xyz.numpy()).median() < 0.01
+    assert len(read_cloud(dense / "fused.ply")) == len(read_cloud(out))
+    names = {f"{image.name}.{kind}.bin" for image in model.images for kind in ("geometric", "photometric")}
+    for folder in ("depth_maps", "normal_maps"):
+        assert {path.name for path in (dense / "stereo" / folder).iterdir()} == names
+
+    assert main(words) == 0  # writes the workspace anew
+    (dense / "README.txt").unlink()
+    assert "a_colmap: is there, and not a workspace that vo3d wrote" in complaint(capsys, *words)

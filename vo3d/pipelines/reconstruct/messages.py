@@ -1,7 +1,6 @@
 """What `vo3d reconstruct` says: what it found, what it will cost, what came out."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -124,7 +123,7 @@ def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
     return text
 
 
-def say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Console) -> None:
+def say_result(result: Mapping[str, Any], files: Mapping[str, str], console: Console) -> None:
     """Say what came out, what it took, how near the truth it is where that is known, and where the files are."""
     peak = result["peak_memory_bytes"]
     memory = f", at most {size_in_words(peak)} of memory" if peak else ""
@@ -134,7 +133,7 @@ def say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Co
         if parts := [form.format(value) for form, value in errors.items() if value is not None]:
             _say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
     for what, path in files.items():
-        _say(console, what, str(path))
+        _say(console, what, path)
 
 
 def _say(console: Console, what: str, text: str) -> None:

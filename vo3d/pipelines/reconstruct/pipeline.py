@@ -15,10 +15,9 @@ from rich.console import Console
 from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import write_whole
-from vo3d.formats.ply import write_cloud, write_mesh
-from vo3d.fusion.filtering import FusionRules, filter_map
+from vo3d.formats.ply import write_cloud
+from vo3d.fusion.filtering import FusionRules
 from vo3d.fusion.fuse import Fused, fuse
-from vo3d.fusion.tsdf import tsdf_mesh
 from vo3d.inference.cost import peak_memory
 from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refined
 from vo3d.inference.depth_folder import DepthFolder, fingerprint
@@ -38,6 +37,7 @@ from vo3d.pipelines.reconstruct.job import (
     window_of,
 )
 from vo3d.pipelines.reconstruct.messages import say_plan, say_result
+from vo3d.pipelines.reconstruct.outputs import Outputs
 from vo3d.pipelines.reconstruct.plan import Choice, plan_sweeps, tellable
 from vo3d.provenance import provenance
 from vo3d.report.clouds import up_comment
@@ -63,6 +63,8 @@ def reconstruct(
     rules: Mapping[str, Any] | None = None,
     refine: bool = False,
     mesh: bool = False,
+    colmap: bool = False,
+    depth_png: bool = False,
     report: bool = True,
     device: str = "auto",
     console: Console | None = None,
@@ -119,6 +121,8 @@ def reconstruct(
         refine=refine,
         cloud=check_writable(out),
     )
+    outputs = Outputs(mesh=mesh, colmap=colmap, depth_png=depth_png)
+    outputs.check(job.cloud)
     net.model.to(chosen).eval()
     folder = DepthFolder(job.folder, job.settings)
     first = job.read(job.references[0])
@@ -137,19 +141,14 @@ def reconstruct(
     fused = _fused(job, made)
     up = up_comment(torch.stack([view.world_T_cam for view in made.maps]))
     write_cloud(job.cloud, fused.cloud, comments=[up])
-    files = {"cloud": job.cloud}
+    files = {"cloud": str(job.cloud)}
     made.stages["fusion"] = perf_counter() - began
-    if mesh:
-        began = perf_counter()
-        files["mesh"] = beside(job.cloud, "mesh.ply")
-        filtered = [filter_map(made.maps, index, job.rules) for index in range(len(made.maps))]
-        write_mesh(files["mesh"], tsdf_mesh(filtered))
-        made.stages["mesh"] = perf_counter() - began
+    files |= outputs.write(job, made, fused)
     result = _result(job, made, fused, perf_counter() - started, first)
-    files["depth"], files["figures"] = job.folder, job.folder / RESULT
-    write_whole(files["figures"], json.dumps(result, indent=2) + "\n")
+    files |= {"depth": str(job.folder), "figures": str(job.folder / RESULT)}
+    write_whole(job.folder / RESULT, json.dumps(result, indent=2) + "\n")
     if report:
-        files["report"] = _report(job, made, fused, result)
+        files["report"] = str(_report(job, made, fused, result))
     say_result(result, files, console)
     return result
 
