@@ -88,6 +88,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
         for name in (
             *("around", "asl", "clips", "cut", "given_camera", "image_poses", "kitti_oxts", "lenses", "multiview"),
             *(
+                "foreground",
                 "photographs",
                 "place_images",
                 "posed_views",
@@ -95,6 +96,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
                 "registered",
                 "resize",
                 "tracked",
+                "twins",
                 "transforms",
                 "views",
             ),

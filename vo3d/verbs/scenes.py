@@ -27,6 +27,10 @@ def reconstruct(
     min_consistent: int = 3,
     max_pixels: float = 1.0,
     max_relative: float = 0.01,
+    max_violations: float = 1.0,
+    drop_ends: float = 3.0,
+    drop_clipped: float = 0.03,
+    masks: Path | None = None,
     refine: bool = False,
     mesh: bool = False,
     report: bool = True,
@@ -64,6 +68,11 @@ def reconstruct(
         min_consistent: Sources that must confirm a depth, or all where there are fewer.
         max_pixels: Pixels by which a point may miss itself, seen in a source and back.
         max_relative: Share of the depth by which it may differ there.
+        max_violations: Sources that may look through a point, for each view that agrees on it.
+        drop_ends: Drop depths within so many steps of either end of the depth range, such as the sky's; 0 keeps them.
+        drop_clipped: Drop pixels whose colours all lie within this share of black or of white; 0 keeps them.
+        masks: A folder of masks, named as the images (a.png or a.jpg.png): 0 is left out. Without it, those in masks/
+            beside the images or their folder, else the transparency of the images.
         refine: Move each depth between the hypotheses so that the images agree better.
         mesh: Also write a mesh.
         report: Also write a page with pictures.
@@ -81,7 +90,14 @@ def reconstruct(
     if depth_range and not 0 < depth_range[0] < depth_range[1]:
         raise Vo3dError(f"--depth-range {depth_range[0]:g} {depth_range[1]:g}: expected 0 < near < far")
     arguments = {"num_depths": num_depths, "precision": precision, "slab": slab}
-    rules: dict[str, Any] = {"min_consistent": min_consistent, "max_pixels": max_pixels, "max_relative": max_relative}
+    rules: dict[str, Any] = {
+        "min_consistent": min_consistent,
+        "max_pixels": max_pixels,
+        "max_relative": max_relative,
+        "max_violations": max_violations,
+        "drop_ends": drop_ends,
+        "drop_clipped": drop_clipped,
+    }
     with allowing(allow, beside=[Path(word) for word in (weights, model) if word]):
         reconstruct_scene(
             scene,
@@ -96,6 +112,7 @@ def reconstruct(
                 "poses": poses,
                 "intrinsics": tuple(intrinsics) or None,
                 "every": every,
+                "masks": masks,
             },
             arguments={name: value for name, value in arguments.items() if value is not None},
             views=views,

@@ -31,23 +31,23 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     few = sum(count < job.num_views - 1 for count in num_sources)
     near, far = sample.depth_range[0].tolist() if sample.depth_range is not None else (0.0, 0.0)
 
-    _say(
+    say(
         console,
         "found",
         f"{scene.name}: {job.layout.words}; {len(scene)} views of {width}x{height}, "
         f"{span_in_words(num_sources)} sources each, depths from {near:.4g} to {far:.4g}",
     )
     for note in scene.notes:
-        _say(console, "note", visible(note))
+        say(console, "note", visible(note))
     if alone := [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]:
         names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
-        _say(console, "", f"without sources, and so without a depth map: {names}")
+        say(console, "", f"without sources, and so without a depth map: {names}")
     depths = f", {job.model.num_depths} depths" if job.model.num_depths is not None else ""
     num_views = f"{job.num_views} views" if job.model.window.reference else "one view"
     suits = getattr(scene, "num_depths", None)  # of scenes of photographs
     if depths and suits:
         depths += f" ({span_in_words([suits[index] for index in job.references])} would suit the scene)"
-    _say(
+    say(
         console,
         "plan",
         f"{len(job.references)} depth maps of {w}x{h} from {num_views} each by {type(net.model).__name__} "
@@ -55,25 +55,25 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     )
     if net.report is not None and net.report.published:
         for what, line in zip(("weights", ""), net.report.lines, strict=False):
-            _say(console, what, line)
+            say(console, what, line)
     if "confidence" not in net.model.gives:
-        _say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
+        say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
     if few and job.model.window.reference:
-        _say(
+        say(
             console,
             "",
             f"{few} views have fewer than {job.num_views - 1} sources: they are matched with those that they have",
         )
     if folder.differences:
-        _say(
+        say(
             console,
             "",
             f"{job.folder} holds maps of other settings ({'; '.join(folder.differences)}): all are made anew",
         )
     elif len(folder):
-        _say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
+        say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
     if left := sum(scene.names[index] not in folder for index in job.references):
-        _say(
+        say(
             console,
             "estimate",
             _estimate(forecast(job.model, scene, job.window(job.references[0]), job.device), left, job.device),
@@ -98,14 +98,17 @@ def say_result(result: Mapping[str, Any], files: Mapping[str, Path], console: Co
     """Say what came out, what it took, how near the truth it is where that is known, and where the files are."""
     peak = result["peak_memory_bytes"]
     memory = f", at most {size_in_words(peak)} of memory" if peak else ""
-    _say(console, "done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")
+    say(console, "done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")
+    if result["warning"]:
+        say(console, "warning", result["warning"])
     for words, prefix in (("all depths", ""), ("sure depths", "confident_")):
         errors = {form: result["depth_errors"].get(prefix + key) for key, form in SHOWN_ERRORS.items()}
         if parts := [form.format(value) for form, value in errors.items() if value is not None]:
-            _say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
+            say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
     for what, path in files.items():
-        _say(console, what, str(path))
+        say(console, what, str(path))
 
 
-def _say(console: Console, what: str, text: str) -> None:
+def say(console: Console, what: str, text: str) -> None:
+    """Print a line that begins with what it is about."""
     console.print(f"{what:<9} {text}", markup=False, highlight=False, soft_wrap=True)

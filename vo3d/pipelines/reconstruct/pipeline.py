@@ -16,9 +16,11 @@ from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import write_whole
 from vo3d.formats.ply import write_cloud, write_mesh
+from vo3d.fusion.diagnosis import empty_maps, map_shares
 from vo3d.fusion.filtering import FusionRules, filter_map
-from vo3d.fusion.fuse import Fused, fuse
+from vo3d.fusion.fuse import Fused, NoPoints, fuse
 from vo3d.fusion.tsdf import tsdf_mesh
+from vo3d.geometry.camera import subsample
 from vo3d.inference.cost import peak_memory
 from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refined
 from vo3d.inference.depth_folder import DepthFolder, fingerprint
@@ -29,7 +31,7 @@ from vo3d.inference.progress import progress_bar
 from vo3d.metrics.depth import without_lengths
 from vo3d.model import Frames, check_needs, depth_model
 from vo3d.pipelines.reconstruct.job import Job, Reconstruction, beside, check_space, check_writable, find_references
-from vo3d.pipelines.reconstruct.messages import say_plan, say_result
+from vo3d.pipelines.reconstruct.messages import say, say_plan, say_result
 from vo3d.provenance import provenance
 from vo3d.report.clouds import up_comment
 from vo3d.report.reconstruction import write_reconstruction_report
@@ -113,8 +115,16 @@ def reconstruct(
             "the same command goes on from there"
         )
         raise
+    except Vo3dError as error:
+        kept = f"{len(folder)} of {len(job.references)} depth maps are in {job.folder}, the same command goes on there"
+        raise Vo3dError(f"{error} ({kept})" if len(folder) else str(error)) from error
+    if empty := empty_maps(made.empty):
+        say(console, "look", empty)
     began = perf_counter()
-    fused = _fused(job, made)
+    try:
+        fused = _fused(job, made)
+    except NoPoints as error:
+        raise Vo3dError(f"{error} (the maps are kept in {job.folder})") from error
     up = up_comment(torch.stack([view.world_T_cam for view in made.maps]))
     write_cloud(job.cloud, fused.cloud, comments=[up])
     files = {"cloud": job.cloud}
@@ -152,8 +162,13 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
             errors = depth_errors(view, job.rules.min_confidence)
             made.errors.append(errors if job.scene.metric else without_lengths(errors))
             sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
-            made.maps.append(posed(view, sample, job.model.stride, sources=sources))
-            bar.update(task, advance=1, description=f"depth map {name}")
+            wanted = job.scene.foreground(index)
+            foreground = None if wanted is None else subsample(wanted, job.model.stride)
+            made.maps.append(posed(view, sample, job.model.stride, sources=sources, foreground=foreground))
+            ends, empty = map_shares(made.maps[-1], job.rules)
+            made.empty.append((name, empty))
+            shares = f"{ends:.0%} at the ends of the range, {empty:.0%} without depth"
+            bar.update(task, advance=1, description=f"depth map {name}: {shares}")
     made.stages["depth maps"] = sum(view.seconds for view in made.maps)
     return made
 
@@ -189,6 +204,7 @@ def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample
         "settings": job.settings,
         "rules": asdict(job.rules),
         "points": len(fused.cloud),
+        "warning": fused.warning,
         "seconds": {"all": seconds, "a_view": _mean([view.seconds for view in made.maps])} | made.stages,
         "peak_memory_bytes": peak_memory(job.device),
         "depth_errors": {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})},
