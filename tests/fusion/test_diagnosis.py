@@ -93,7 +93,7 @@ def alone(maps: Maps) -> Maps:
         (
             unsure,
             "confidence",
-            r"0.0% have the confidence 0.8 \(0.45 would keep 10 %\).* --min-confidence 0.45",
+            r"0.0% have the confidence 0.8 \(0.45 would keep 10 %\).*--min-confidence 0.45",
         ),
         (one_partner, "views", r"lower the number of views that must agree \(--min-consistent 2\)"),
         (empty, "no depth", "depth maps are empty, as where no source sees the depths"),
