@@ -4,16 +4,18 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32, Float64, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 from torch import Tensor
 
+from vo3d.datasets.foreground import find_masks, read_foreground, undo_lens_of_mask
 from vo3d.datasets.lenses import StoredCamera, camera_notes, check_centre, pinhole, undo_lens
 from vo3d.datasets.resize import Size, check_size, resize_image, resize_intrinsics, resize_labels
+from vo3d.datasets.twins import find_twins
 from vo3d.datasets.views import DepthChoice, check_indices
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import orientation_notes, read_image
@@ -159,19 +161,28 @@ class Photographs(MultiViewScene):
             raise Vo3dError(f"{name}: no view: expected at least one image with a camera")
         self.name = name
         self.names = unique_names([photograph.image for photograph in photographs])
-        self.photographs = list(photographs)
+        twins, twin_notes = find_twins(
+            [one.image for one in photographs], torch.stack([one.world_T_cam for one in photographs])
+        )
+        self.photographs = [
+            replace(one, sources=tuple(i for i in one.sources if (min(i, index), max(i, index)) not in twins))
+            for index, one in enumerate(photographs)
+        ]
         self._depth = depth
         self._windows = [Window.of(photograph.size, size, max_side) for photograph in photographs]
         self._K = torch.stack(
             [window.intrinsics(one.K) for window, one in zip(self._windows, photographs, strict=True)]
         )
         self._check()
+        self._masks, self._mask_notes = find_masks([one.image for one in self.photographs])
         turned = orientation_notes([one.image for one in self.photographs[: self.num_looked_at]])
         self.notes = [
             *notes,
             *turned,
             *camera_notes(list(map(_whole_view, photographs))),
-            *baseline_notes(photographs),
+            *twin_notes,
+            *baseline_notes(self.photographs),
+            *self._mask_notes,
         ]
 
     def __len__(self) -> int:
@@ -204,6 +215,22 @@ class Photographs(MultiViewScene):
         """Return K, depth range and size of the views, without reading an image."""
         ranges = torch.tensor([photograph.depth_range for photograph in self.photographs])
         return Cameras(K=self._K.float(), depth_range=ranges, size=self._windows[0].size)
+
+    def take_masks(self, folder: Path) -> None:
+        """Take the masks in a folder instead of those beside the images; see `find_masks`, also for errors."""
+        masks, notes = find_masks([one.image for one in self.photographs], folder)
+        self.notes = [*(note for note in self.notes if note not in self._mask_notes), *notes]
+        self._masks, self._mask_notes = masks, notes
+
+    def foreground(self, index: int) -> Bool[Tensor, "h w"] | None:
+        """Mark the wanted pixels of a view, cut and resized as its image: by its mask, else by its alpha channel."""
+        photograph, window = self.photographs[index], self._windows[index]
+        stored = read_foreground(photograph.image, self._masks[index])
+        if stored is None:
+            return None
+        rows, columns = photograph.size  # scenes may leave out the lower rows of their images
+        wanted = undo_lens_of_mask(photograph.stored, stored)[:rows, :columns]
+        return window.cut(resize_labels(wanted, window.resized))
 
     def read(self, photograph: Photograph) -> Float32[Tensor, "3 h w"]:
         """Read the image of a view, as `Photograph.K` sees it: without the distortion of its lens.

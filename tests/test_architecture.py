@@ -88,6 +88,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
         for name in (
             *("around", "asl", "clips", "cut", "given_camera", "image_poses", "kitti_oxts", "lenses", "multiview"),
             *(
+                "foreground",
                 "photographs",
                 "place_images",
                 "posed_views",
@@ -96,6 +97,7 @@ def test_one_method_a_file_and_one_source_a_file() -> None:
                 "resize",
                 "sparse_views",
                 "tracked",
+                "twins",
                 "transforms",
                 "views",
             ),

@@ -99,6 +99,10 @@ class MultiViewScene(Recording):
         """Mark the pixels of a view's image, as `clip` gives it, that are wanted; None: all are."""
         return None
 
+    def take_masks(self, folder: Path) -> None:
+        """Take what `foreground` marks from the masks in a folder; Vo3dError for a scene without image files."""
+        raise Vo3dError(f"--masks {folder}: the views of {self.name} are not read from images: leave it out")
+
 
 class LiveFrames(ABC):
     """Frames that are still being made, as those of a webcam or of a folder that grows; they can be read once.

@@ -76,14 +76,26 @@ def alone(maps: Maps) -> Maps:
 @pytest.mark.parametrize(
     ("spoil", "cause", "advice"),
     [
-        (too_near, "depth range", "100% lie at the ends of the depth range.* set the near and far depth"),
-        (too_far, "depth range", "the depth range misses the scene"),
+        (
+            too_near,
+            "depth range",
+            "100% lie at the ends of the depth range.* far end: .* raise the second number of --depth-range",
+        ),
+        (
+            too_far,
+            "depth range",
+            "the depth range misses the scene: .* near end: .* lower the first number of --depth-range",
+        ),
         (turned, "poses", "check the poses"),
         (in_another_unit, "poses", "one unit for poses and depths"),
         (guessed, "poses", "that the depth range holds the scene"),
         (far_apart, "overlap", "[0-4]% fall into a source's image.* do not see the same surface"),
-        (unsure, "confidence", r"0.0% have the confidence 0.8 \(0.45 would keep 10 %\).* lower the least confidence"),
-        (one_partner, "views", "lower the number of views that must agree"),
+        (
+            unsure,
+            "confidence",
+            r"0.0% have the confidence 0.8 \(0.45 would keep 10 %\).*--min-confidence 0.45",
+        ),
+        (one_partner, "views", r"lower the number of views that must agree \(--min-consistent 2\)"),
         (empty, "no depth", "depth maps are empty, as where no source sees the depths"),
         (alone, "no sources", "name the pairs of views"),
     ],
@@ -112,8 +124,12 @@ def test_confidence_that_nothing_has_is_told_beside_another_cause() -> None:
 
 
 def test_points_refused_for_free_space_are_told() -> None:
+    """Half of the views measure what is farther away, so that they look through what the others agree on."""
     maps = ball_maps(NUM, 24, 32, num_sources=5)
-    assert diagnose(maps, FusionRules(max_violations=0)).cause == "free space"
+    maps = changed(maps, depth=[view.depth * (1.5 if index > 2 else 1.0) for index, view in enumerate(maps)])
+    rules = FusionRules(min_consistent=2, max_violations=0.5)
+    assert diagnose(maps, rules).cause == "free space"
+    assert diagnose(maps, replace(rules, max_violations=None)).cause != "free space"
 
 
 def test_shares_of_good_maps_are_as_they_should_be() -> None:

@@ -15,6 +15,7 @@ from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
 from vo3d.fusion.filtering import FusionRules
 from vo3d.fusion.fuse import Fused, ViewCounts
+from vo3d.fusion.outcome import Outcome
 from vo3d.metrics.depth import depth_metrics
 from vo3d.report.reconstruction import write_reconstruction_report
 from vo3d.report.words import duration_in_words
@@ -57,9 +58,11 @@ def fused(count: int) -> Fused:
         )
         for n in range(count)
     )
+    ones = np.ones(500, np.int64)
     cloud = PointCloud(points=points, colours=np.full((500, 3), 90, np.uint8))
-    own = np.zeros(500, np.int64)
-    return Fused(cloud=cloud, views=views, num_seen=own + 1, seen_by=own)
+    outcomes = torch.full(SIZE, Outcome.UNSURE, dtype=torch.uint8)
+    outcomes[:3] = Outcome.KEPT
+    return Fused(cloud=cloud, views=views, num_seen=ones, seen_by=0 * ones, outcomes=(outcomes,) * count)
 
 
 def report(folder: Path, count: int = 8, truths: dict[str, Tensor] | None = None, **changes: object) -> Path:
@@ -113,7 +116,7 @@ def test_the_cloud_lies_beside_the_report(tmp_path: Path) -> None:
     assert (tmp_path / "turntable" / "turntable.gif").is_file()
     assert len(list((tmp_path / "turntable").glob("*.png"))) == 5
     assert all(source.startswith("data:image/png") for source in page.attributes("src"))
-    assert len(page.attributes("src")) == len(list((tmp_path / "figures").iterdir())) == 2
+    assert len(page.attributes("src")) == len(list((tmp_path / "figures").iterdir())) == 3
 
 
 def test_errors_are_those_of_the_metrics_for_all_and_for_confident_depths(tmp_path: Path) -> None:
@@ -175,3 +178,9 @@ def test_what_cannot_be_reported_is_said(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_durations_lose_less_than_a_tenth(seconds: float, words: str) -> None:
     assert duration_in_words(seconds) == words
+
+
+def test_a_warning_stands_before_the_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = replace(fused(2), warning="only 1 % survive: raise --num-depths")
+    monkeypatch.setitem(globals(), "fused", lambda count: warned)
+    assert Page(report(tmp_path, 2)).texts["p"][1] == "Warning: only 1 % survive: raise --num-depths."

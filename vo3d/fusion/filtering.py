@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
+from vo3d.fusion.outcome import Outcome
 from vo3d.geometry import project, rays, sample_image, se3
 
-# A source looks through a point when it measures a depth greater by this share than that of the point.
-FREE_SPACE = 0.05
+# A source looks through a point when it measures a depth greater by this many times the share that agrees.
+FREE_SPACE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,16 @@ class FusionRules:
             that saw it, as the public ports do.
         max_depth_step: depths of a source are interpolated between four neighbours only where these differ by at most
             this share: across an edge of an object, or beside a hole, the nearest depth stands as it is.
-        max_violations: with how many sources that look through a point it is still kept; None does not ask.
+        max_violations: how many sources may look through a point for each view that agrees on it, its own included;
+            None does not ask. Such points fly before what lies behind them: fringes of objects, and agreement by
+            chance. A source looks through a point, whatever its confidence, where it and its neighbours are deeper
+            by more than twice `max_relative`.
         drop_ends: steps of the sweep from either end of the depth range within which depths are dropped, because they
-            stand for what lies beyond it, such as the sky; 0 keeps them.
+            stand for what lies beyond it, such as the sky; 0 keeps them. Maps without planes are left alone.
+        drop_clipped: share of the range of intensities from black and from white within which all three colours of a
+            pixel show nothing that could be matched, so that its depth is a guess: it is dropped, and so are the
+            pixels at the border of such an area, which are part of it; 0 keeps them. Maps without planes are left
+            alone.
     """
 
     min_confidence: float = 0.8
@@ -44,10 +52,16 @@ class FusionRules:
     min_consistent: int = 3
     visibility: bool = True
     max_depth_step: float = 0.05
-    max_violations: int | None = None
+    max_violations: float | None = 1.0
     drop_ends: float = 3.0
+    drop_clipped: float = 0.03
 
     def __post_init__(self) -> None:
+        if self.drop_ends < 0 or not 0 <= self.drop_clipped < 0.5:
+            raise Vo3dError(
+                f"fusion that drops {self.drop_ends:g} steps at the ends and {self.drop_clipped:g} of the intensities: "
+                "expected at least 0, and a share below 0.5"
+            )
         if self.min_consistent < 1 or self.max_pixels <= 0 or self.max_relative <= 0:
             raise Vo3dError(
                 f"fusion of points that {self.min_consistent} sources confirm, to {self.max_pixels:g} pixels and "
@@ -86,11 +100,13 @@ class Survivors:
     confidence: Float[Tensor, " n"]  # the view's own
     views: Int[Tensor, " n"]  # how many views agree, its own included
     agrees: Bool[Tensor, "n k"]  # which sources do, in their order
-    num_known: int  # pixels of the view with a depth
-    num_confident: int  # of those, pixels that passed `min_confidence`
+    outcomes: UInt8[Tensor, "h w"]  # of all pixels of the view, see `Outcome`
 
-    def take(self, kept: Bool[Tensor, " n"]) -> "Survivors":
-        """Those where `kept` is true."""
+    def take(self, kept: Bool[Tensor, " n"], otherwise: Outcome) -> "Survivors":
+        """Those where `kept` is true; the others get the outcome `otherwise`."""
+        outcomes = self.outcomes.clone()
+        column, row = self.pixels[~kept].unbind(-1)
+        outcomes[row, column] = otherwise
         return Survivors(
             pixels=self.pixels[kept],
             depth=self.depth[kept],
@@ -98,20 +114,49 @@ class Survivors:
             confidence=self.confidence[kept],
             views=self.views[kept],
             agrees=self.agrees[kept],
-            num_known=self.num_known,
-            num_confident=self.num_confident,
+            outcomes=outcomes,
         )
 
-    def depth_map(self, h: int, w: int) -> Float[Tensor, "{h} {w}"]:
+    def depth_map(self) -> Float[Tensor, "h w"]:
         """The depths on their grid, 0 elsewhere."""
-        grid = self.depth.new_zeros(h, w)
+        grid = self.depth.new_zeros(self.outcomes.shape)
         grid[self.pixels[:, 1], self.pixels[:, 0]] = self.depth
         return grid
 
 
+def judge_alone(view: PosedDepthMap, rules: FusionRules) -> UInt8[Tensor, "h w"]:
+    """Test each pixel by itself, before other views are asked: `Outcome.KEPT` where it passes."""
+    found = torch.full(view.depth.shape, Outcome.KEPT, dtype=torch.uint8, device=view.depth.device)
+    found[~(view.confidence >= rules.min_confidence)] = Outcome.UNSURE
+    if view.planes is not None:
+        if rules.drop_clipped > 0:
+            found[_clipped(view, rules.drop_clipped)] = Outcome.CLIPPED
+        if rules.drop_ends > 0:
+            steps = view.planes.steps(torch.where(view.known, view.depth, view.planes.near))
+            margin = view.planes.margin(rules.drop_ends)
+            found[(steps < margin) | (steps > view.planes.num - 1 - margin)] = Outcome.END
+    found[~view.known] = Outcome.NO_DEPTH
+    if view.foreground is not None:
+        found[~view.foreground] = Outcome.BACKGROUND
+    return found
+
+
+def _clipped(view: PosedDepthMap, margin: float) -> Bool[Tensor, "h w"]:
+    """Mark what is black or white, and around areas of 3 x 3 such pixels one more: there colours are mixed."""
+    nothing = (view.image.amax(0) < margin) | (view.image.amin(0) > 1 - margin)
+    holes = (~nothing).float()[None]
+    area = 1 - torch.nn.functional.max_pool2d(holes, 3, stride=1, padding=1)  # whose neighbours are all clipped
+    return nothing | (torch.nn.functional.max_pool2d(area, 5, stride=1, padding=2)[0] > 0)
+
+
 def confident_pixels(view: PosedDepthMap, rules: FusionRules) -> Bool[Tensor, "h w"]:
-    """The photometric filter: pixels with a depth whose confidence is at least `rules.min_confidence`."""
-    return view.known & (view.confidence >= rules.min_confidence)
+    """The photometric filter: pixels of what is wanted whose depth means something and whose confidence suffices."""
+    return judge_alone(view, rules) == Outcome.KEPT
+
+
+def can_confirm(view: PosedDepthMap, rules: FusionRules) -> Bool[Tensor, "h w"]:
+    """Mark the pixels whose depths, however unsure, may confirm those of other views."""
+    return judge_alone(view, rules) >= Outcome.UNSURE
 
 
 def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> Survivors:
@@ -124,35 +169,59 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
     """
     view = maps[index]
     check_sources(view, index, len(maps))
-    confident = confident_pixels(view, rules)
-    pixels = confident.nonzero().flip(-1)  # n 2: column, row
+    outcomes = judge_alone(view, rules)
+    pixels = (outcomes == Outcome.KEPT).nonzero().flip(-1)  # n 2: column, row
     column, row = pixels.unbind(-1)
     depth = view.depth[row, column]
     total, colour = depth.clone(), view.image[:, row, column].T.clone()
     views, violations = torch.ones_like(row), torch.zeros_like(row)
     agreeing: list[Tensor] = []
     for source in (maps[place] for place in view.sources):
-        seen = reproject(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
-        agrees = seen.agrees(rules)
+        seen, agrees = confirm(view, pixels, depth, source, rules)
         agreeing.append(agrees)
         total += torch.where(agrees, seen.depth, 0.0)
         colours = sample_image(source.image, seen.pixels[:, None].to(source.image.dtype))[0][..., 0].T  # n 3
         colour += torch.where(agrees[:, None], colours, 0.0)
         views += agrees
-        violations += seen.found > (1 + FREE_SPACE) * seen.expected
-    kept = views > rules.views_needed(len(view.sources))
-    if rules.max_violations is not None:
-        kept &= violations <= rules.max_violations
-    return Survivors(
+        if rules.max_violations is not None:
+            surface = _nearest_around(source).to(depth.dtype)
+            found = sample_image(surface[None], seen.pixels[:, None], mode="nearest")[0][0, :, 0]
+            violations += found > (1 + FREE_SPACE * rules.max_relative) * seen.expected
+    found = Survivors(
         pixels=pixels,
         depth=total / views,
         colour=colour / views[:, None],
         confidence=view.confidence[row, column],
         views=views,
         agrees=torch.stack(agreeing, dim=-1) if agreeing else pixels.new_zeros(len(pixels), 0, dtype=torch.bool),
-        num_known=int(view.known.sum()),
-        num_confident=len(pixels),
-    ).take(kept)
+        outcomes=outcomes,
+    )
+    enough = views > rules.views_needed(len(view.sources))
+    found = found.take(enough, Outcome.UNCONFIRMED)
+    if rules.max_violations is None:
+        return found
+    return found.take(violations[enough] <= rules.max_violations * views[enough], Outcome.SEEN_THROUGH)
+
+
+def confirm(
+    view: PosedDepthMap,
+    pixels: Int[Tensor, "n 2"],
+    depth: Float[Tensor, " n"],
+    source: PosedDepthMap,
+    rules: FusionRules,
+) -> tuple[Reprojection, Bool[Tensor, " n"]]:
+    """Take pixels of a view to a source and back; also say where the source, with depths that count, agrees."""
+    seen = reproject(view, pixels.to(depth.dtype), depth, source, max_depth_step=rules.max_depth_step)
+    counts = can_confirm(source, rules).to(seen.pixels)
+    there = sample_image(counts[None], seen.pixels[:, None], mode="nearest")[0][0, :, 0] > 0
+    return seen, seen.agrees(rules) & there
+
+
+def _nearest_around(view: PosedDepthMap) -> Float[Tensor, "h w"]:
+    """Find the least depth of each pixel and its neighbours, 0 where none is known: edges must not be looked past."""
+    depth = torch.where(view.known, view.depth, torch.inf)
+    least = -torch.nn.functional.max_pool2d(-depth[None], 3, stride=1, padding=1)[0]
+    return torch.where(least.isinf(), 0.0, least)
 
 
 def filter_map(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -> PosedDepthMap:
@@ -162,7 +231,7 @@ def filter_map(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) ->
         Vo3dError: as `filter_view`.
     """
     view = maps[index]
-    return view.with_depth(filter_view(maps, index, rules).depth_map(*view.depth.shape))
+    return view.with_depth(filter_view(maps, index, rules).depth_map())
 
 
 def reproject(

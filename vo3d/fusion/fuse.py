@@ -1,31 +1,48 @@
 """One point cloud from many depth maps, in which a surface point that several views saw appears once."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 from vo3d.depth_map import PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
-from vo3d.fusion.diagnosis import diagnose
+from vo3d.fusion.diagnosis import diagnose, warning
 from vo3d.fusion.filtering import FusionRules, Survivors, filter_view, reproject
+from vo3d.fusion.outcome import Outcome, count_outcomes
 from vo3d.geometry import full_precision, pixel_grid, rays, se3
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewCounts:
-    """Counts of the pixels of a view that were left after each step."""
+    """Counts of the pixels of a view that were left after each step, and why the others were dropped."""
 
     name: str
     pixels: int
-    known: int  # with a depth
+    known: int  # that are wanted and have a depth
     confident: int  # that passed the photometric filter too
     consistent: int  # that passed the geometric filter too
     fused: int  # that became points
+    dropped: Mapping[str, int] = field(default_factory=dict)  # words of the outcome -> pixels
+
+    @classmethod
+    def of(cls, name: str, outcomes: UInt8[Tensor, "h w"]) -> "ViewCounts":
+        """Count the outcomes of a view's pixels."""
+        counts = count_outcomes(outcomes)
+        left = {outcome: sum(counts[later] for later in Outcome if later > outcome) for outcome in Outcome}
+        return cls(
+            name=name,
+            pixels=outcomes.numel(),
+            known=left[Outcome.NO_DEPTH],
+            confident=left[Outcome.UNSURE],
+            consistent=left[Outcome.SEEN_THROUGH],
+            fused=counts[Outcome.KEPT],
+            dropped={outcome.words: count for outcome, count in counts.items() if outcome != Outcome.KEPT},
+        )
 
 
 class NoPoints(Vo3dError):
@@ -37,13 +54,16 @@ class Fused:
     """The cloud, and what each view gave to it, in the order of the maps.
 
     `seen_by` names the maps that agree on each point, by their places, one point after the other: `num_seen` of them,
-    that of its own pixel first.
+    that of its own pixel first. `outcomes` say what became of each pixel of each map, see `Outcome`; `warning` is one
+    line where the cloud is likely to be wrong or nearly empty, and what to do, see `diagnose`.
     """
 
     cloud: PointCloud
     views: tuple[ViewCounts, ...]
     num_seen: Int64[np.ndarray, " n"]
     seen_by: Int64[np.ndarray, " m"]
+    outcomes: tuple[UInt8[Tensor, "h w"], ...] = ()
+    warning: str | None = None
 
 
 def fuse(
@@ -81,6 +101,7 @@ def fuse(
     """
     rules = FusionRules() if rules is None else rules
     counts: dict[int, ViewCounts] = {}
+    outcomes: dict[int, Tensor] = {}
     clouds: list[PointCloud] = []
     seen: list[tuple[Tensor, Tensor]] = []  # of each cloud, as `num_seen` and `seen_by`
     detail = float("inf")  # of the smallest pixel on the surface
@@ -89,30 +110,38 @@ def fuse(
         view = maps[index]
         consistent = fused = filter_view(maps, index, rules)
         if rules.visibility:
-            fused = consistent.take(~_already_placed(view, consistent, placed, rules))
+            fused = consistent.take(~_already_placed(view, consistent, placed, rules), Outcome.REPEATED)
             if len(fused.pixels):
-                placed[index] = _depths_alone(view, fused.depth_map(*view.depth.shape))
+                placed[index] = _depths_alone(view, fused.depth_map())
         clouds.append(_points(view, consistent, fused))
         seen.append(_seen_by(index, view.sources, fused))
         if len(fused.pixels):
             detail = min(detail, float(fused.depth.min() / view.K[0, 0]))
-        counts[index] = ViewCounts(
-            name=view.name,
-            pixels=view.depth.numel(),
-            known=consistent.num_known,
-            confident=consistent.num_confident,
-            consistent=len(consistent.pixels),
-            fused=len(fused.pixels),
-        )
+        outcomes[index], counts[index] = fused.outcomes.cpu(), ViewCounts.of(view.name, fused.outcomes)
         if progress is not None:
             progress(counts[index])
+    views = tuple(counts[index] for index in range(len(maps)))
     if not sum(map(len, clouds)):
         raise NoPoints(str(diagnose(maps, rules)))
     cloud = _joined(clouds)
-    cloud = replace(cloud, points=single_if_enough(cloud.points, detail))
     num_seen, seen_by = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
-    views = tuple(counts[index] for index in range(len(maps)))
-    return Fused(cloud=cloud, views=views, num_seen=num_seen, seen_by=seen_by)
+    return Fused(
+        cloud=replace(cloud, points=single_if_enough(cloud.points, detail)),
+        views=views,
+        num_seen=num_seen,
+        seen_by=seen_by,
+        outcomes=tuple(outcomes[index] for index in range(len(maps))),
+        warning=_warning(maps, views, rules),
+    )
+
+
+def _warning(maps: Sequence[PosedDepthMap], views: Sequence[ViewCounts], rules: FusionRules) -> str | None:
+    """Say what is likely wrong where few pixels survive or most depths lie at the ends of the range."""
+    known = sum(view.known for view in views)
+    wanted = sum(view.pixels - view.dropped[Outcome.BACKGROUND.words] for view in views)
+    consistent = sum(view.consistent for view in views)
+    ends = sum(view.dropped[Outcome.END.words] for view in views)
+    return warning(maps, rules, consistent / max(wanted, 1), ends / max(known, 1))
 
 
 def _finest_first(maps: Sequence[PosedDepthMap]) -> list[int]:
@@ -163,7 +192,7 @@ def _depths_alone(view: PosedDepthMap, depth: Float[Tensor, "h w"]) -> PosedDept
 def _points(view: PosedDepthMap, consistent: Survivors, fused: Survivors) -> PointCloud:
     """The points of one view in the world; their normals come from all depths that passed."""
     rays_seen = rays(view.K, fused.pixels.to(view.K.dtype))  # n 3
-    surface = normals_from_depth(consistent.depth_map(*view.depth.shape), view.K)
+    surface = normals_from_depth(consistent.depth_map(), view.K)
     normals = surface[fused.pixels[:, 1], fused.pixels[:, 0]]
     to_camera = -torch.nn.functional.normalize(rays_seen, dim=-1)
     normals = torch.where((normals == 0).all(-1, keepdim=True), to_camera, normals)

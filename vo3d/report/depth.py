@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.metrics.depth import depth_metrics
 from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, new_figure
+from vo3d.report.outcomes import draw_outcomes, label_outcomes
 
 HOLE = "#b4bbc2"  # a pixel without a value
 MAPS = {"depth": "viridis", "truth": "viridis", "confidence": "magma", "error": "inferno_r"}
@@ -94,12 +95,14 @@ def plot_contact_sheet(
     min_confidence: float | None = None,
     steps: Sequence[float] = STEPS,
     within: float = WITHIN,
+    outcomes: Sequence[UInt8[Tensor, "_ _"]] = (),
 ) -> "matplotlib.figure.Figure":
     """Draw a row for each view: image, depth, and where some view has them confidence, truth and error.
 
     A column has one scale and one colour bar; depth and truth have the same. `unit` is that of the lengths, empty where
     it is not known. With `min_confidence` the titles count the pixels that reach it. Errors are drawn in `steps`, of
-    which the title counts what is `within` one; both are intervals or percent.
+    which the title counts what is `within` one; both are intervals or percent. `outcomes` of the views' pixels, if
+    given, stand in a column of their own, see `vo3d.fusion.outcome`.
 
     Raises:
         Vo3dError: there is no view, or some errors are in intervals and others in percent.
@@ -110,12 +113,18 @@ def plot_contact_sheet(
         raise Vo3dError("some views have an interval and some have none: one sheet needs one unit of errors")
     optional = ("confidence", "truth", "error")
     kinds = ["image", "depth", *(kind for kind in optional if any(_values(view, kind) is not None for view in views))]
+    kinds += ["outcome"] if outcomes else []
     width = WIDTH / len(kinds) - 0.1
     heights = [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]  # of the panels
     figure = new_figure(sum(heights) + 0.22 * len(views) + 0.65)  # with titles and colour bars
     grid = figure.subplots(len(views), len(kinds), squeeze=False, height_ratios=heights)
     scales = _scales(views, steps)
     for column, kind in zip(grid.T, kinds, strict=True):
+        if kind == "outcome":
+            for axes, one in zip(column, outcomes, strict=True):
+                draw_outcomes(axes, one)
+            label_outcomes(column[0], outcomes)
+            continue
         drawn = [
             _draw(axes, view, kind, scales, min_confidence, within) for axes, view in zip(column, views, strict=True)
         ]

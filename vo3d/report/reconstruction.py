@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vo3d.depth_map import DepthMap, PosedDepthMap
@@ -18,11 +18,13 @@ from vo3d.report.canvas import save_figure
 from vo3d.report.cloud_page import cloud_page
 from vo3d.report.clouds import turntable, write_turntable
 from vo3d.report.depth import known, plot_contact_sheet
-from vo3d.report.html import Cell, Column, Definitions, Link, Part, Picture, Section, Table, write_page
+from vo3d.report.html import Cell, Column, Definitions, Link, Part, Picture, Section, Table, Text, write_page
+from vo3d.report.outcomes import plot_outcomes
 from vo3d.report.sections import origin_parts
 from vo3d.report.words import duration_in_words, size_in_words
 
 MOST = 6  # views on the contact sheet
+MOST_DROPPED = 48  # pictures of why pixels were dropped
 SIDES = 8  # pictures of the cloud on the page, four in a row
 ERRORS = {  # key of `depth_metrics`: how its column reads
     "depth_coverage_percent": Column("measured", "% of truth", 1),
@@ -64,14 +66,19 @@ def write_reconstruction_report(
     if not len(maps) or not len(fused.cloud):
         raise Vo3dError(f"{folder}: {len(maps)} depth maps and {len(fused.cloud)} points: a report needs some of both")
     poses, shown, errors = _look(maps, rules)
+    outcomes = dict(zip((view.name for view in fused.views), fused.outcomes, strict=False))
     world_T_cam = torch.stack(poses)
     images = turntable(fused.cloud, frames, up=up, world_T_cam=world_T_cam)
     write_turntable(folder / "turntable", images)
     cloud_page(fused.cloud, folder / "cloud.html", title, up=up, world_T_cam=world_T_cam)
     sections = [
-        Section("The cloud", [*_cloud(folder, fused, images, unit), *_spent(seconds or {}, peak_bytes)]),
-        Section("Depth maps", [_sheet(folder, shown, len(maps), rules, unit)]),
+        Section(
+            "The cloud", [*_warned(fused), *_cloud(folder, fused, images, unit), *_spent(seconds or {}, peak_bytes)]
+        ),
+        Section("Depth maps", [_sheet(folder, shown, len(maps), rules, unit, outcomes)]),
     ]
+    if outcomes:
+        sections.append(Section("Why pixels were dropped", [*_dropped(folder, outcomes)]))
     if errors:
         sections.append(Section("Depth against the truth", [*_against_truth(errors, rules)]))
     sections += [
@@ -118,6 +125,23 @@ def _lead(fused: Fused, seconds: Mapping[str, float], peak_bytes: int | None) ->
     return f"{len(fused.cloud):,} points from {giving} of {len(fused.views)} views{time}{memory}."
 
 
+def _warned(fused: Fused) -> Iterator[Part]:
+    """Show what is likely wrong."""
+    if fused.warning:
+        yield Text(f"Warning: {fused.warning}.", "note")
+
+
+def _dropped(folder: Path, outcomes: Mapping[str, UInt8[Tensor, "_ _"]]) -> Iterator[Part]:
+    """Show a picture for each view, a colour for each reason; what is too much for a page is left to the figures."""
+    some = dict(list(outcomes.items())[:: -(-len(outcomes) // MOST_DROPPED)])
+    which = f"{len(some)} of {len(outcomes)} views, evenly chosen" if len(some) < len(outcomes) else "All views"
+    caption = (
+        f"{which}, each with the share of its pixels that became points. A pixel has the colour of the first test that "
+        "it failed, in the order of the legend from below. Counts of all views are in reconstruction.json."
+    )
+    yield Picture(save_figure(plot_outcomes(some), folder / "figures" / "dropped.png"), caption, caption)
+
+
 def _cloud(folder: Path, fused: Fused, images: Sequence[Tensor], unit: str) -> Iterator[Part]:
     step = max(1, len(images) // SIDES)
     some = list(images[::step][:SIDES])
@@ -142,8 +166,16 @@ def _spent(seconds: Mapping[str, float], peak_bytes: int | None) -> list[Part]:
     return [Definitions(entries)] if entries else []
 
 
-def _sheet(folder: Path, shown: Sequence[DepthMap], count: int, rules: FusionRules, unit: str) -> Picture:
-    figure = plot_contact_sheet(shown, unit=unit, min_confidence=rules.min_confidence)
+def _sheet(
+    folder: Path,
+    shown: Sequence[DepthMap],
+    count: int,
+    rules: FusionRules,
+    unit: str,
+    outcomes: Mapping[str, UInt8[Tensor, "_ _"]],
+) -> Picture:
+    fates = [outcomes[view.name] for view in shown] if outcomes else []
+    figure = plot_contact_sheet(shown, unit=unit, min_confidence=rules.min_confidence, outcomes=fates)
     which = f"{len(shown)} of {count} views, evenly chosen" if len(shown) < count else f"All {count} views"
     about_errors = " Errors are distances from the truth, in steps; shares are of the pixels with depth and truth."
     caption = (
@@ -202,9 +234,11 @@ def _counts(views: Sequence[ViewCounts]) -> Table:
 def _meanings(rules: FusionRules) -> dict[str, str]:
     once = "; a surface point that an earlier view has put into the cloud is left out" if rules.visibility else ""
     return {
-        "with a depth": "The method gave a depth, whatever its confidence.",
-        "confident": f"Of these, those with a confidence of at least {rules.min_confidence:g}.",
-        "confirmed": f"Of these, those that {rules.min_consistent} other views confirm, or all where there are fewer.",
+        "with a depth": "The method gave a depth, whatever its confidence, to a pixel that no mask leaves out.",
+        "confident": f"Of these, those with a confidence of at least {rules.min_confidence:g}, away from the ends of "
+        "the depth range, where the image is neither black nor burnt out.",
+        "confirmed": f"Of these, those that {rules.min_consistent} other views confirm, or all where there are fewer, "
+        "and that not more views look through.",
         "points": f"Of these, those that became points of the cloud{once}.",
     }
 
@@ -216,5 +250,10 @@ def _thresholds(rules: FusionRules) -> dict[str, str]:
         "views that must confirm": f"{rules.min_consistent}",
         "largest reprojection error": f"{rules.max_pixels:g} px",
         "largest difference of depths": f"{100 * rules.max_relative:g} %",
+        "dropped at the ends of the depth range": f"{rules.drop_ends:g} steps",
+        "dropped as black or burnt out": f"{100 * rules.drop_clipped:g} % of the intensities at either end",
+        "sources that may look through a point": "any"
+        if rules.max_violations is None
+        else f"{rules.max_violations:g} for each view that agrees",
         "points seen by several views": "kept once" if rules.visibility else "kept for each view",
     }

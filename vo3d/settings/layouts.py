@@ -19,12 +19,13 @@ MOST_FOLDERS = 200  # that are looked into for what a folder above them was take
 def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiViewScene]:
     """Open the scene in a folder by the first layout that recognises it; options that are None are left out.
 
-    Where others recognise it too, the scene's `notes` say so. Raises Vo3dError when no layout fits, or the layout that
-    does has no use for an option.
+    All layouts take `masks`, a folder; see `MultiViewScene.take_masks`. Where others recognise the scene too, its
+    `notes` say so. Raises Vo3dError when no layout fits, or the layout that does has no use for an option.
     """
     if not path.exists():
         raise Vo3dError(f"{path}: no such file or folder: expected a scene")
     given = {name: value for name, value in options.items() if value is not None}
+    masks = given.pop("masks", None)
     layouts = known_layouts()
     layout = next((one for one in layouts if one.recognises(path) or one.asked_by in given), None)
     if layout is None:
@@ -36,6 +37,8 @@ def open_scene(path: Path, options: Mapping[str, Any]) -> tuple[Layout, MultiVie
     if "max_side" in known and not {"size", "max_side"} & set(given):
         given["max_side"] = MAX_SIDE
     opened = layout.scene(path, **given)
+    if masks is not None:
+        opened.take_masks(masks)
     others = [one.words for one in layouts if one is not layout and one.recognises(path)]
     if others:
         opened.notes = [*opened.notes, f"{path} is read as {layout.words}; left out: {'; '.join(others)}"]

@@ -17,7 +17,6 @@ def reconstruct(
     num_views: int = 5,
     num_depths: int | None = None,
     inverse: bool | None = None,
-    drop_ends: float = 3.0,
     size: str | None = None,
     max_side: int | None = None,
     depth_range: list[float] = [],  # noqa: B006 (read only)
@@ -29,6 +28,10 @@ def reconstruct(
     min_consistent: int = 3,
     max_pixels: float = 1.0,
     max_relative: float = 0.01,
+    max_violations: float = 1.0,
+    drop_ends: float = 3.0,
+    drop_clipped: float = 0.03,
+    masks: Path | None = None,
     refine: bool = False,
     mesh: bool = False,
     colmap: bool = False,
@@ -56,7 +59,6 @@ def reconstruct(
         num_views: Views that a depth map is made from, itself included.
         num_depths: Depths to try between near and far; without it, as many as the parallax of the views is worth.
         inverse: Whether depths are even in 1 / depth; without it, where far is more than 1.5 times near.
-        drop_ends: Depths within so many steps of near or far are dropped: they stand for what lies beyond, as the sky.
         size: Rows and columns that the images are resized and cut to, such as 480x640.
         max_side: The most pixels of the longer side of the images, instead of a size; without either, 1600.
         depth_range: Near and far, instead of what the scene says.
@@ -70,6 +72,11 @@ def reconstruct(
         min_consistent: Sources that must confirm a depth, or all where there are fewer.
         max_pixels: Pixels by which a point may miss itself, seen in a source and back.
         max_relative: Share of the depth by which it may differ there.
+        max_violations: Sources that may look through a point, for each view that agrees on it.
+        drop_ends: Drop depths within so many steps of either end of the depth range, such as the sky's; 0 keeps them.
+        drop_clipped: Drop pixels whose colours all lie within this share of black or of white; 0 keeps them.
+        masks: A folder of masks, named as the images (a.png or a.jpg.png): 0 is left out. Without it, those in masks/
+            beside the images or their folder, else the transparency of the images.
         refine: Move each depth between the hypotheses so that the images agree better.
         mesh: Also write a mesh, as PLY and as GLB.
         colmap: Also write COLMAP's dense workspace, from which its and OpenMVS's fusion and meshing go on.
@@ -93,7 +100,9 @@ def reconstruct(
         "min_consistent": min_consistent,
         "max_pixels": max_pixels,
         "max_relative": max_relative,
+        "max_violations": max_violations,
         "drop_ends": drop_ends,
+        "drop_clipped": drop_clipped,
     }
     with allowing(allow, beside=[Path(word) for word in (weights, model) if word]):
         reconstruct_scene(
@@ -109,6 +118,7 @@ def reconstruct(
                 "poses": poses,
                 "intrinsics": tuple(intrinsics) or None,
                 "every": every,
+                "masks": masks,
             },
             arguments={name: value for name, value in arguments.items() if value is not None},
             views=views,

@@ -90,6 +90,7 @@ class Reconstruction:
 
     maps: list[PosedDepthMap] = field(default_factory=list)
     errors: list[dict[str, float]] = field(default_factory=list)
+    empty: list[tuple[str, float]] = field(default_factory=list)  # of each view, and its share of pixels without depth
     stages: dict[str, float] = field(default_factory=dict)  # seconds of each step
 
 

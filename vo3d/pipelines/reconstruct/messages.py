@@ -34,19 +34,19 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
     ranges = scene.cameras().depth_range[list(job.references)]
     near, far = float(ranges[:, 0].min()), float(ranges[:, 1].max())
 
-    _say(
+    say(
         console,
         "found",
         f"{scene.name}: {job.layout.words}; {len(scene)} views of {width}x{height}, "
         f"{span_in_words(num_sources)} sources each, depths from {near:.4g} to {far:.4g}",
     )
     for note in scene.notes:
-        _say(console, "note", visible(note))
+        say(console, "note", visible(note))
     if alone := [scene.names[index] for index in range(len(scene)) if not scene.sources(index)]:
         names = ", ".join(alone[:SHOWN_NAMES]) + (" and so on" if len(alone) > SHOWN_NAMES else "")
-        _say(console, "", f"without sources, and so without a depth map: {names}")
+        say(console, "", f"without sources, and so without a depth map: {names}")
     num_views = f"{job.num_views} views" if job.model.window.reference else "one view"
-    _say(
+    say(
         console,
         "plan",
         f"{len(job.references)} depth maps of {w}x{h} from {num_views} each by {type(net.model).__name__} "
@@ -56,25 +56,25 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         _say_parallax(job, console)
     if net.report is not None and net.report.published:
         for what, line in zip(("weights", ""), net.report.lines, strict=False):
-            _say(console, what, line)
+            say(console, what, line)
     if "confidence" not in net.model.gives:
-        _say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
+        say(console, "", f"{type(net.model).__name__} gives no confidence: every depth counts as sure")
     if few and job.model.window.reference:
-        _say(
+        say(
             console,
             "",
             f"{few} views have fewer than {job.num_views - 1} sources: they are matched with those that they have",
         )
     if folder.differences:
-        _say(
+        say(
             console,
             "",
             f"{job.folder} holds maps of other settings ({'; '.join(folder.differences)}): all are made anew",
         )
     elif len(folder):
-        _say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
+        say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
     if left := sum(scene.names[index] not in folder for index in job.references):
-        _say(
+        say(
             console,
             "estimate",
             _estimate(forecast(job.model, scene, job.window(job.references[0]), job.device), left, job.device),
@@ -99,9 +99,9 @@ def _say_parallax(job: Job, console: Console) -> None:
         words += f"; below {GOOD_PARALLAX:g} pixels depths are coarse: take views from places farther apart"
     elif angle > WIDE_ANGLE:
         words += f"; above {WIDE_ANGLE:g} degrees views look too different to be matched well: add some in between"
-    _say(console, "", words)
+    say(console, "", words)
     if left := [job.scene.names[index] for index in job.sweeps if index not in job.references]:
-        _say(
+        say(
             console,
             "",
             f"{len(left)} views get no depth map, because all their sources stand too near to them (a parallax below "
@@ -127,14 +127,17 @@ def say_result(result: Mapping[str, Any], files: Mapping[str, str], console: Con
     """Say what came out, what it took, how near the truth it is where that is known, and where the files are."""
     peak = result["peak_memory_bytes"]
     memory = f", at most {size_in_words(peak)} of memory" if peak else ""
-    _say(console, "done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")
+    say(console, "done", f"{result['points']:,} points in {duration_in_words(result['seconds']['all'])}{memory}")
+    if result["warning"]:
+        say(console, "warning", result["warning"])
     for words, prefix in (("all depths", ""), ("sure depths", "confident_")):
         errors = {form: result["depth_errors"].get(prefix + key) for key, form in SHOWN_ERRORS.items()}
         if parts := [form.format(value) for form, value in errors.items() if value is not None]:
-            _say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
+            say(console, "errors", f"{words}: {', '.join(parts)} of the truth")
     for what, path in files.items():
-        _say(console, what, path)
+        say(console, what, path)
 
 
-def _say(console: Console, what: str, text: str) -> None:
+def say(console: Console, what: str, text: str) -> None:
+    """Print a line that begins with what it is about."""
     console.print(f"{what:<9} {text}", markup=False, highlight=False, soft_wrap=True)

@@ -16,8 +16,10 @@ from vo3d.depth_map import DepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.files import write_whole
 from vo3d.formats.ply import write_cloud
+from vo3d.fusion.diagnosis import empty_maps, map_shares
 from vo3d.fusion.filtering import FusionRules
-from vo3d.fusion.fuse import Fused, fuse
+from vo3d.fusion.fuse import Fused, NoPoints, fuse
+from vo3d.geometry.camera import subsample
 from vo3d.inference.cost import peak_memory
 from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refined
 from vo3d.inference.depth_folder import DepthFolder, fingerprint
@@ -36,7 +38,7 @@ from vo3d.pipelines.reconstruct.job import (
     find_references,
     window_of,
 )
-from vo3d.pipelines.reconstruct.messages import say_plan, say_result
+from vo3d.pipelines.reconstruct.messages import say, say_plan, say_result
 from vo3d.pipelines.reconstruct.outputs import Outputs
 from vo3d.pipelines.reconstruct.plan import Choice, plan_sweeps, tellable
 from vo3d.provenance import provenance
@@ -129,14 +131,9 @@ def reconstruct(
     check_needs(net.model, first, str(scene))
     check_space(job, first)
     say_plan(job, first, folder, console)
-    try:
-        made = _depth_maps(job, folder)
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\n{len(folder)} of {len(job.references)} depth maps are in {job.folder}: "
-            "the same command goes on from there"
-        )
-        raise
+    made = _made(job, folder)
+    if empty := empty_maps(made.empty):
+        say(console, "look", empty)
     began = perf_counter()
     fused = _fused(job, made)
     up = up_comment(torch.stack([view.world_T_cam for view in made.maps]))
@@ -151,6 +148,21 @@ def reconstruct(
         files["report"] = str(_report(job, made, fused, result))
     say_result(result, files, console)
     return result
+
+
+def _made(job: Job, folder: DepthFolder) -> Reconstruction:
+    """Make the depth maps; where that ends early, say how many are there."""
+    try:
+        return _depth_maps(job, folder)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\n{len(folder)} of {len(job.references)} depth maps are in {job.folder}: "
+            "the same command goes on from there"
+        )
+        raise
+    except Vo3dError as error:
+        kept = f"{len(folder)} of {len(job.references)} depth maps are in {job.folder}, the same command goes on there"
+        raise Vo3dError(f"{error} ({kept})" if len(folder) else str(error)) from error
 
 
 def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
@@ -170,8 +182,13 @@ def _depth_maps(job: Job, folder: DepthFolder) -> Reconstruction:
             errors = depth_errors(view, job.rules.min_confidence)
             made.errors.append(errors if job.scene.metric else without_lengths(errors))
             sources = tuple(place[source] for source in job.scene.sources(index) if source in place)
-            made.maps.append(posed(view, sample, job.model.stride, sources=sources))
-            bar.update(task, advance=1, description=f"depth map {name}")
+            wanted = job.scene.foreground(index)
+            foreground = None if wanted is None else subsample(wanted, job.model.stride)
+            made.maps.append(posed(view, sample, job.model.stride, sources=sources, foreground=foreground))
+            ends, empty = map_shares(made.maps[-1], job.rules)
+            made.empty.append((name, empty))
+            shares = f"{ends:.0%} at the ends of the range, {empty:.0%} without depth"
+            bar.update(task, advance=1, description=f"depth map {name}: {shares}")
     made.stages["depth maps"] = sum(view.seconds for view in made.maps)
     return made
 
@@ -187,9 +204,13 @@ def _estimated(job: Job, window: Frames, sample: Sample) -> DepthMap:
 
 
 def _fused(job: Job, made: Reconstruction) -> Fused:
-    with progress_bar() as bar:
-        task = bar.add_task("fusion", total=len(made.maps))
-        return fuse(made.maps, job.rules, progress=lambda view: bar.update(task, advance=1))
+    """Fuse the depth maps; where nothing is left, say that they are kept."""
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("fusion", total=len(made.maps))
+            return fuse(made.maps, job.rules, progress=lambda view: bar.update(task, advance=1))
+    except NoPoints as error:
+        raise Vo3dError(f"{error} (the maps are kept in {job.folder})") from error
 
 
 def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample: Sample) -> dict[str, Any]:
@@ -207,6 +228,7 @@ def _result(job: Job, made: Reconstruction, fused: Fused, seconds: float, sample
         "settings": job.settings,
         "rules": asdict(job.rules),
         "points": len(fused.cloud),
+        "warning": fused.warning,
         "seconds": {"all": seconds, "a_view": _mean([view.seconds for view in made.maps])} | made.stages,
         "peak_memory_bytes": peak_memory(job.device),
         "depth_errors": {key: _mean([view[key] for view in errors]) for key in (errors[0] if errors else {})},
