@@ -187,7 +187,7 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
             surface = _nearest_around(source).to(depth.dtype)
             found = sample_image(surface[None], seen.pixels[:, None], mode="nearest")[0][0, :, 0]
             violations += found > (1 + FREE_SPACE * rules.max_relative) * seen.expected
-    found = Survivors(
+    passed = Survivors(
         pixels=pixels,
         depth=total / views,
         colour=colour / views[:, None],
@@ -197,10 +197,10 @@ def filter_view(maps: Sequence[PosedDepthMap], index: int, rules: FusionRules) -
         outcomes=outcomes,
     )
     enough = views > rules.views_needed(len(view.sources))
-    found = found.take(enough, Outcome.UNCONFIRMED)
+    passed = passed.take(enough, Outcome.UNCONFIRMED)
     if rules.max_violations is None:
-        return found
-    return found.take(violations[enough] <= rules.max_violations * views[enough], Outcome.SEEN_THROUGH)
+        return passed
+    return passed.take(violations[enough] <= rules.max_violations * views[enough], Outcome.SEEN_THROUGH)
 
 
 def confirm(

@@ -39,8 +39,6 @@ _WORDS: Mapping[Outcome, str] = {
     Outcome.KEPT: "a point",
 }
 
-Outcomes = UInt8[Tensor, "h w"]  # an `Outcome` for each pixel of a map
-
 
 def count_outcomes(outcomes: UInt8[Tensor, "h w"]) -> dict[Outcome, int]:
     """Count the pixels of each outcome, also those that no pixel has."""
