@@ -102,7 +102,10 @@ def test_a_part_of_a_sequence_goes_where_its_pictures_go(here: Path) -> None:
 
 WRONG = {
     "a cloud with weights": (["cloud.ply", *MODEL], "cloud.ply: is a cloud already: leave --weights"),
-    "images without weights": (["street"], "street: expected a PLY file or a trajectory; or, for the cloud of a video"),
+    "images without weights": (
+        ["street"],
+        "street: expected a PLY file, a trajectory or a reconstruction; or, for the cloud of a video",
+    ),
     "options of a sequence alone": (
         ["cloud.ply", "--max-depth", "10", "--range", "0", "3"],
         "--max-depth, --range: of a sequence: add --weights",

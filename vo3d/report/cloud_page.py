@@ -87,8 +87,8 @@ def cloud_page(
         "ABOUT": json.dumps(about).replace("<", "\\u003c"),
         "POINTS": base64.b64encode(b"".join(array.tobytes() for array in arrays)).decode(),
     }
-    parts = page.split("@@")  # text, hole, text, hole, ..., text
-    write_whole(path, "".join(holes[part] if place % 2 else part for place, part in enumerate(parts)))
+    pieces = page.split("@@")  # text, hole, text, hole, ..., text
+    write_whole(path, "".join(holes[part] if place % 2 else part for place, part in enumerate(pieces)))
     return path
 
 
