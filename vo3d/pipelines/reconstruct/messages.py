@@ -1,14 +1,14 @@
 """What `vo3d reconstruct` says: what it found, what it will cost, what came out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from vo3d.errors import visible
-from vo3d.inference.cost import Cost, forecast, free_memory, memory_in_use
+from vo3d.errors import Vo3dError, visible
+from vo3d.inference.cost import MEMORY_ERROR, Forecast, forecast, free_memory, memory_in_use
 from vo3d.inference.depth_folder import DepthFolder
 from vo3d.pipelines.reconstruct.job import Job, map_size
 from vo3d.report.words import duration_in_words, size_in_words, span_in_words
@@ -76,21 +76,30 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         _say(
             console,
             "estimate",
-            _estimate(forecast(job.model, scene, job.window(job.references[0]), job.device), left, job.device),
+            _estimate(
+                forecast(job.model, scene, job.window(job.references[0]), job.device),
+                [job.model.num_depths or 0] * left,
+                job.device,
+            ),
         )
 
 
-def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
-    """Put time and memory in words."""
+def _estimate(cost: Forecast | None, depths: Sequence[int], device: torch.device) -> str:
+    """Put time and memory of references with so many depths each in words."""
     if cost is None:
         return "after the first view"
-    text = f"about {duration_in_words(cost.seconds * left)} ({duration_in_words(cost.seconds)} a view)"
-    if cost.memory is None:
+    seconds = sum(cost.seconds(num) for num in depths)
+    text = f"about {duration_in_words(seconds)} ({duration_in_words(seconds / len(depths))} a view)"
+    needed = cost.memory(max(depths))
+    if needed is None:
         return text
     in_use, free = memory_in_use(device) or 0, free_memory(device)
-    text += f", {size_in_words(in_use + cost.memory)} of memory"
-    if free is not None and cost.memory > free:
-        text += f"; only {size_in_words(in_use + free)} are there: take a smaller --max-side or fewer --num-depths"
+    text += f", {size_in_words(in_use + needed)} of memory"
+    if free is not None and needed > free:
+        there = f"{size_in_words(in_use + free)} are there: take a smaller --max-side or fewer --num-depths"
+        if needed > MEMORY_ERROR * free:
+            raise Vo3dError(f"{text}; only {there}")
+        text += f"; {there} if it does not suffice"
     return text
 
 
