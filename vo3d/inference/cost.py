@@ -47,7 +47,7 @@ class Forecast:
     def seconds(self, num_depths: int) -> float:
         """Foretell the seconds of one view."""
         few, more = (cost.seconds for cost in self.costs)
-        return few + max(0.0, more - few) * self._share(num_depths)
+        return max(0.0, few + max(0.0, more - few) * self._share(num_depths))
 
     def memory(self, num_depths: int) -> int | None:
         """Foretell the bytes on top of those in use; None where the system does not tell."""
@@ -58,7 +58,7 @@ class Forecast:
 
     def _share(self, num_depths: int) -> float:
         few, more = self.depths
-        return max((num_depths - few) / (more - few), -few / (more - few))
+        return (num_depths - few) / (more - few)
 
 
 def forecast(model: DepthModel, recording: Recording, window: Frames, device: torch.device) -> Forecast | None:
