@@ -1,17 +1,16 @@
 """Plane sweeping without learning: at each pixel the depth at which the views agree best; the networks' baseline."""
 
-from collections.abc import Iterator
-from math import ceil
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
-from vo3d.geometry.camera import subsample_intrinsics
+from vo3d.geometry.camera import subsample, subsample_intrinsics
 from vo3d.geometry.plane_sweep import BestPlanes, at_planes, depth_hypotheses, sweep_pixels, warp_to_planes
 from vo3d.geometry.precision import full_precision
 from vo3d.model import DepthModel, Prediction, Window, posed_views
@@ -19,7 +18,7 @@ from vo3d.sample import Sample
 
 NOISE = 1 / 255  # of a colour: windows with less contrast than this have no correlation to speak of
 EDGE = 0.03  # of grey: contrast from which on the guided filter keeps an edge
-INSIDE = 0.999  # share of a source pixel's neighbours that are in the image
+BORDER = 1e-3  # pixels by which rounding may move a point out of the image
 
 
 class PlaneSweep(DepthModel):
@@ -31,7 +30,7 @@ class PlaneSweep(DepthModel):
     Args:
         num_depths: planes, evenly spaced from near to far; may be set afterwards.
         stride: the map's pixel (x, y) is the image's (stride x, stride y).
-        match_stride: the images are compared at every so-maniest pixel, blurred before; divides `stride`.
+        match_stride: every so-maniest pixel of the reference is compared, with sources of full size; divides `stride`.
         cost: "zncc": 1 - the normalised cross-correlation of reference and source in a window, over the three channels
             together; "variance": of each pixel's colours in all views that see it, mean over the window.
         window: side of that window in compared pixels, odd.
@@ -45,9 +44,10 @@ class PlaneSweep(DepthModel):
         subpixel: fit a parabola to the costs around the best plane.
         slab: planes that are looked at together; more take more memory and change nothing else.
 
-    A window counts only pixels that the source sees, a source only where it sees the pixel itself. The depth is 0 where
-    no source sees a pixel on any plane. The confidence is 1 - the best cost / the mean of the costs of all planes: 0
-    where all planes are alike, 1 for a perfect match that no other plane comes near.
+    A source counts only where it sees the pixel itself; beyond its border its last pixels go on, for windows that reach
+    there. The depth is 0 where no source sees a pixel on any plane, and nowhere else. The confidence is 1 - the best
+    cost / the mean of the costs of all planes: 0 where all planes are alike, 1 for a perfect match that no other plane
+    comes near.
 
     Raises:
         Vo3dError: an argument is out of its range.
@@ -125,87 +125,91 @@ class PlaneSweep(DepthModel):
         depths: Float[Tensor, "b d"],
     ) -> Iterator[Float[Tensor, "b h2 w2"]]:
         """The cost of each plane in turn, at every `stride`-th pixel; infinity where no source sees it."""
-        image, K = _subsample(image, self.match_stride), subsample_intrinsics(K, self.match_stride)
-        h, w = image.shape[-2:]
-        reference = image[:, :1]  # b 1 c h w
+        reference = subsample(image[:, :1], self.match_stride)  # b 1 c h w
+        grid, size = subsample_intrinsics(K[:, 0], self.match_stride), reference.shape[-2:]
         guide = reference.mean(2)  # b 1 h w
         # what a view that has nothing to do with the reference costs: a plane's value where it is not seen
         unrelated = reference.var((-2, -1)).mean((1, 2))[:, None, None, None] / 2  # b 1 1 1
         if self.cost == "zncc":
-            unrelated = torch.ones_like(unrelated)
+            correlation, unrelated = _Correlation(reference, self.side), torch.ones_like(unrelated)
         step = self.stride // self.match_stride
         for planes in torch.split(depths, self.slab, dim=1):
-            warped, seen = [], []
+            views = []
             for source in range(1, image.shape[1]):
                 source_T_reference = se3.relative(world_T_cam[:, source], world_T_cam[:, 0]).to(K)
-                pixels = sweep_pixels(K[:, 0], K[:, source], source_T_reference, planes, (h, w))  # b d h w 2
-                colours = torch.cat((image[:, source], torch.ones_like(image[:, source, :1])), dim=1)
-                colours = warp_to_planes(colours, pixels).transpose(1, 2)  # b d 4 h w
-                warped.append(colours[:, :, :3])
-                seen.append(colours[:, :, 3:] > INSIDE)
+                pixels = sweep_pixels(grid, K[:, source], source_T_reference, planes, (size[0], size[1]))  # b d h w 2
+                warped = warp_to_planes(image[:, source], pixels, beyond="border").transpose(1, 2)  # b d c h w
+                views.append((warped, _inside(pixels, (image.shape[-2], image.shape[-1]))))
             if self.cost == "zncc":
-                costs = [self._decorrelation(reference, w, m) for w, m in zip(warped, seen, strict=True)]
-                cost = _mean_of_best(torch.stack(costs), self.views == "best_half")  # b d h w
+                costs = [torch.where(seen, correlation.cost(warped), torch.inf) for warped, seen in views]
+                cost = _mean_of_best(costs, self.views == "best_half")  # b d h w
             else:
-                cost = self._variance(reference, warped, seen)
-            known = cost.isfinite()
+                cost = self._variance(reference, views)
+            known = cost < torch.inf
             cost = self._smooth(torch.where(known, cost, unrelated), guide)
-            cost = torch.where(known, cost, torch.inf)[..., ::step, ::step]
+            cost = torch.where(known[..., ::step, ::step], cost[..., ::step, ::step], torch.inf)
             yield from cost.unbind(1)
 
-    def _decorrelation(
-        self, reference: Float[Tensor, "b 1 c h w"], warped: Float[Tensor, "b d c h w"], seen: Tensor
-    ) -> Float[Tensor, "b d h w"]:
-        """1 - the correlation in the windows, from 0 to 2; infinity where the source does not see the pixel."""
-        weight = seen.to(warped)  # b d 1 h w
-        masked = weight * warped
-        parts = (
-            weight,
-            masked,
-            weight * reference,
-            (masked * warped).sum(2, keepdim=True),
-            (weight * reference * reference).sum(2, keepdim=True),
-            (masked * reference).sum(2, keepdim=True),
-        )
-        sums = _box(torch.cat(parts, dim=2), self.side)  # b d 2c+4 h w, for c = 3 colours
-        c = warped.shape[2]
-        means = sums[:, :, 1:] / sums[:, :, :1].clamp(min=1e-6)
-        mean_w, mean_r, ww, rr, wr = torch.split(means, [c, c, 1, 1, 1], dim=2)
-        noise = c * NOISE**2
-        variance_w = (ww - mean_w.square().sum(2, keepdim=True)).clamp(min=0) + noise
-        variance_r = (rr - mean_r.square().sum(2, keepdim=True)).clamp(min=0) + noise
-        covariance = wr - (mean_w * mean_r).sum(2, keepdim=True)
-        cost = 1 - covariance / (variance_w * variance_r).sqrt()
-        return torch.where(seen, cost, torch.inf)[:, :, 0]
-
     def _variance(
-        self, reference: Float[Tensor, "b 1 c h w"], warped: list[Tensor], seen: list[Tensor]
+        self, reference: Float[Tensor, "b 1 c h w"], views: list[tuple[Tensor, Tensor]]
     ) -> Float[Tensor, "b d h w"]:
         """Variance over the views that see the pixel, mean over channels and the window; infinity where none does."""
-        num = torch.ones_like(warped[0][:, :, :1])  # b d 1 h w
-        total, squares = reference.expand_as(warped[0]), reference.square().expand_as(warped[0])
-        for colours, mask in zip(warped, seen, strict=True):
-            num, total, squares = num + mask, total + mask * colours, squares + mask * colours.square()
-        variance = (squares / num - (total / num).square()).clamp(min=0).mean(2, keepdim=True)
-        known = (num > 1).to(variance)
-        mean = _box(known * variance, self.side) / _box(known, self.side).clamp(min=1e-6)
-        return torch.where(num > 1, mean, torch.inf)[:, :, 0]
+        num = torch.ones_like(views[0][0][:, :, :1])  # b d 1 h w
+        total, squares = reference, reference.square()
+        for warped, seen in views:
+            masked = seen[:, :, None] * warped
+            num, total, squares = num + seen[:, :, None], total + masked, squares + masked * warped
+        variance = (squares / num - (total / num).square()).clamp(min=0).mean(2)  # b d h w
+        known = (num > 1)[:, :, 0]
+        mean = _box(known * variance, self.side) / _box(known.to(variance), self.side).clamp(min=1)
+        return torch.where(known, mean, torch.inf)
 
     def _smooth(self, cost: Float[Tensor, "b d h w"], guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b d h w"]:
         """The costs, each plane smoothed by itself."""
         if self.smoothing == "none":
             return cost
         side = self.smoothing_window
-        inside = _box(torch.ones_like(guide), side)  # less than 1 at the borders of the image
+        share = 1 / _box(torch.ones_like(guide), side)  # more at the borders of the image
 
         def mean(values: Tensor) -> Tensor:
-            return _box(values, side) / inside
+            return _box(values, side).mul_(share)
 
         if self.smoothing == "box":
             return mean(cost)
-        centre = mean(guide)
-        slope = (mean(guide * cost) - centre * mean(cost)) / (mean(guide * guide) - centre.square() + EDGE**2)
-        return mean(slope) * guide + mean(mean(cost) - slope * centre)
+        centre, average = mean(guide), mean(cost)
+        spread = mean(guide * guide) - centre.square() + EDGE**2
+        slope = mean(guide * cost).addcmul_(centre, average, value=-1).div_(spread)
+        offset = average.addcmul_(slope, centre, value=-1)
+        return mean(offset).addcmul_(mean(slope), guide)
+
+
+class _Correlation:
+    """The normalised cross-correlation of a reference with its sources in windows of `side` pixels, over all channels.
+
+    Beyond its border a source is continued by its last pixels, so that what is known of the reference's windows is the
+    same for all sources and planes.
+    """
+
+    def __init__(self, reference: Float[Tensor, "b 1 c h w"], side: int) -> None:
+        self.reference, self.side = reference, side
+        self.share = 1 / _box(torch.ones_like(reference[:, :, 0]), side)  # b 1 h w
+        self.noise = reference.shape[2] * NOISE**2
+        self.mean = self._mean(reference)  # b 1 c h w
+        self.variance = self._variance(self._mean(_dot(reference, reference)), self.mean)  # b 1 h w
+
+    def cost(self, warped: Float[Tensor, "b d c h w"]) -> Float[Tensor, "b d h w"]:
+        """Compute 1 - the correlation, from 0 to 2."""
+        mean = self._mean(warped)
+        variance = self._variance(self._mean(_dot(warped, warped)), mean)
+        covariance = self._mean(_dot(warped, self.reference)).sub_(_dot(mean, self.mean))
+        return 1 - covariance.mul_(variance.mul_(self.variance).rsqrt_())
+
+    def _mean(self, values: Tensor) -> Tensor:
+        share = self.share if values.ndim == self.share.ndim else self.share[:, :, None]
+        return _box(values, self.side).mul_(share)
+
+    def _variance(self, squares: Tensor, mean: Tensor) -> Tensor:
+        return squares.sub_(_dot(mean, mean)).clamp_(min=0).add_(self.noise)
 
 
 class _Best(BestPlanes):
@@ -233,43 +237,49 @@ class _Best(BestPlanes):
         return torch.where(found, depth, 0.0), torch.where(found, contrast.clamp(0, 1), 0.0)
 
 
-def _mean_of_best(costs: Float[Tensor, "v b d h w"], half: bool) -> Float[Tensor, "b d h w"]:
-    """Mean over the sources that see a pixel, or over the better half, but two at least; infinity where none does."""
-    if len(costs) == 1:
-        return costs[0]
-    num = costs.isfinite().sum(0)  # b d h w
-    if half:
-        costs, num = costs.sort(dim=0).values, num.clamp(max=2).maximum((num + 1) // 2)
-        place = torch.arange(len(costs), device=costs.device).reshape(-1, 1, 1, 1, 1)
-        costs = torch.where(place < num, costs, torch.inf)
-    total = torch.where(costs.isfinite(), costs, 0).sum(0)
-    return torch.where(num > 0, total / num.clamp(min=1), torch.inf)
+def _inside(pixels: Float[Tensor, "b d h w 2"], size: tuple[int, int]) -> Bool[Tensor, "b d h w"]:
+    """Mark the pixels that lie in an image of `size` (h, w), up to a rounding error; NaN does not."""
+    half = pixels.new_tensor([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    return ((pixels - half).abs_() <= half + BORDER).all(-1)
 
 
-def _box(values: Float[Tensor, "... h w"], side: int) -> Float[Tensor, "... h w"]:
-    """Sum over a square window divided by its area, with zeros around the image.
-
-    By shifted sums, one axis after the other, which a CPU does faster than pooling.
-    """
-    total = values / side**2
-    for axis, border in ((-2, (0, 0, side // 2, side // 2)), (-1, (side // 2, side // 2))):
-        padded = pad(total, border)
-        total = padded.narrow(axis, 0, values.shape[axis]).clone()
-        for shift in range(1, side):
-            total += padded.narrow(axis, shift, values.shape[axis])
+def _dot(a: Float[Tensor, "b _ c h w"], b: Float[Tensor, "b _ c h w"]) -> Float[Tensor, "b _ h w"]:
+    """Sum the products over the channels, without a copy of them all."""
+    total = a[:, :, 0] * b[:, :, 0]
+    for channel in range(1, a.shape[2]):
+        total.addcmul_(a[:, :, channel], b[:, :, channel])
     return total
 
 
-def _subsample(image: Float[Tensor, "b s c h w"], stride: int) -> Float[Tensor, "b s c h2 w2"]:
-    """Every `stride`-th pixel from the first on, after a Gaussian blur of a deviation of half the stride."""
-    if stride == 1:
-        return image
-    radius = ceil(1.5 * stride)
-    x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.exp(-2 * (x / stride).square())
-    kernel = kernel / kernel.sum()
-    flat = pad(image.flatten(0, 2)[:, None], (radius,) * 4, mode="replicate")
-    flat = conv2d(
-        conv2d(flat, kernel[None, None, :, None], stride=(stride, 1)), kernel[None, None, None, :], stride=(1, stride)
-    )
-    return flat.reshape(*image.shape[:3], *flat.shape[-2:])
+def _mean_of_best(costs: Sequence[Float[Tensor, "b d h w"]], half: bool) -> Float[Tensor, "b d h w"]:
+    """Mean over the sources that see a pixel, or over the better half, but two at least; infinity where none does.
+
+    The best are found by exchanges of whole maps, which a CPU does several times as fast as sorting few numbers.
+    """
+    ordered, most = list(costs), len(costs)
+    num = torch.stack([cost < torch.inf for cost in costs]).sum(0)  # b d h w
+    if half:
+        most = min(max(2, (most + 1) // 2), most)
+        num = num.minimum(((num + 1) // 2).clamp(min=2))
+        for place, other in combinations(range(len(costs)), 2):
+            if place < most:
+                low, high = ordered[place], ordered[other]
+                ordered[place], ordered[other] = low.minimum(high), low.maximum(high)
+    total = torch.zeros_like(costs[0])
+    for place, cost in enumerate(ordered[:most]):
+        total += torch.where((cost < torch.inf) & (place < num) if half else cost < torch.inf, cost, 0)
+    return torch.where(num > 0, total / num, torch.inf)
+
+
+def _box(values: Float[Tensor, "... h w"], side: int) -> Float[Tensor, "... h w"]:
+    """Sum over a square window, with zeros around the image.
+
+    By shifted sums, one axis after the other, which a CPU does faster than pooling.
+    """
+    for axis in (-2, -1):
+        total, length = values.clone(), values.shape[axis]
+        for shift in range(1, min(side // 2 + 1, length)):
+            total.narrow(axis, shift, length - shift).add_(values.narrow(axis, 0, length - shift))
+            total.narrow(axis, 0, length - shift).add_(values.narrow(axis, shift, length - shift))
+        values = total
+    return values

@@ -8,7 +8,7 @@ import torch
 
 from tiny import TinyRecording
 from vo3d.inference import cost
-from vo3d.inference.cost import forecast, measured, peak_memory
+from vo3d.inference.cost import KEPT, Cost, Forecast, forecast, measured, peak_memory
 from vo3d.model import Frames
 from vo3d.models.plane_sweep import PlaneSweep
 
@@ -47,13 +47,24 @@ def test_the_peak_is_not_that_of_the_process_which_started_this_one(monkeypatch:
 
 
 def test_a_forecast_follows_the_number_of_depths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chain of slabs that is full at 12 depths: what it holds is in the memory, and not in the slope."""
+
     def sweep(model: PlaneSweep, *_: object, **__: object) -> list[torch.Tensor]:
-        return [torch.ones(model.num_depths * 1_000_000)]
+        return [torch.ones((model.num_depths + 4 * min(model.num_depths, 12)) * 1_000_000)]
 
     monkeypatch.setattr(cost, "depth_maps", sweep)
     model = PlaneSweep(num_depths=100)
     found = forecast(model, TinyRecording(), Frames(views=(0, 1), counted=(0,)), CPU)
     assert model.num_depths == 100
     assert found is not None
-    assert found.memory is not None
-    assert found.memory == pytest.approx(4e8, rel=0.15)
+    for num_depths in (60, 100):
+        assert found.memory(num_depths) == pytest.approx(KEPT * 4e6 * (num_depths + 48), rel=0.05)
+    assert found.seconds(100) > found.seconds(60)
+
+
+def test_a_forecast_is_a_line() -> None:
+    costs = Cost(seconds=1.0, memory=100), Cost(seconds=2.0, memory=140)
+    found = Forecast(depths=(16, 32), costs=costs, kept=1.5)
+    assert found.seconds(64) == pytest.approx(4.0)
+    assert found.memory(64) == int(1.5 * 220)
+    assert Forecast(depths=(16, 32), costs=(costs[0], Cost(seconds=0.5, memory=None))).memory(64) is None

@@ -9,6 +9,7 @@ neighbour of a bilinear sample for itself, and zero behind the source camera.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -64,9 +65,14 @@ def sweep_pixels(
 
 @full_precision
 def warp_to_planes(
-    features: Float[Tensor, "b c hs ws"], pixels: Float[Tensor, "b d h w 2"]
+    features: Float[Tensor, "b c hs ws"],
+    pixels: Float[Tensor, "b d h w 2"],
+    *,
+    beyond: Literal["zeros", "border"] = "zeros",
 ) -> Float[Tensor, "b c d h w"]:
     """Sample the maps of a source where `sweep_pixels` says, bilinearly; differentiable in both.
+
+    `beyond` the maps are zeros, or their pixels at the border go on.
 
     float16 and bfloat16 maps are sampled in float32: their grids would be off by more than a pixel.
     """
@@ -76,7 +82,7 @@ def warp_to_planes(
     scale = pixels.new_tensor([2 / max(source_size[1] - 1, 1), 2 / max(source_size[0] - 1, 1)])
     grid = torch.where(pixels.isnan(), -3.0, pixels * scale - 1)  # -3: outside of any image of two or more pixels
     flat = grid.reshape(b, d * h, w, 2)  # 4-D: exporters refuse 5-D grids
-    warped = functional.grid_sample(features, flat, mode="bilinear", padding_mode="zeros", align_corners=True)
+    warped = functional.grid_sample(features, flat, mode="bilinear", padding_mode=beyond, align_corners=True)
     return warped.reshape(b, c, d, h, w)
 
 

@@ -1,9 +1,11 @@
 """What a view costs a model: time and memory, forecast from sweeps of few depths, and measured afterwards."""
 
 import ctypes
+import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -14,7 +16,11 @@ from vo3d.inference.loop import evaluating
 from vo3d.model import DepthModel, Frames
 from vo3d.recording import Recording
 
-FEW, MORE = 8, 24  # depths of the sweeps that a forecast is drawn from
+SLAB = 8  # depths that models hold at once, where they do not say it
+FIRST = 4  # depths of the sweep that warms up
+KEPT = 1.3  # bytes of memory for each byte alive: the heap of glibc is never full; measured, between 1.15 and 1.6
+MEMORY_ERROR = 1.3  # factor by which a forecast of memory may be off
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 _STATUS, _RESET, _MEMORY = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
 
 
@@ -27,17 +33,47 @@ class Cost:
 
     seconds: float
     memory: int | None
+    processor: float = 0.0  # seconds of computing, over all threads, without those in the kernel
 
 
-def forecast(model: DepthModel, recording: Recording, window: Frames, device: torch.device) -> Cost | None:
-    """Forecast the cost of one window by sweeps of 8 and 24 depths; None where the number of depths is not free.
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Foretell the cost of a view at any number of depths, from two sweeps: both grow along straight lines."""
 
-    Time and memory of a plane sweep grow with the number of depths along a straight line.
+    depths: tuple[int, int]  # of the sweeps
+    costs: tuple[Cost, Cost]
+    kept: float = 1.0  # memory for each byte that is used
+
+    def seconds(self, num_depths: int) -> float:
+        """Foretell the seconds of one view."""
+        few, more = (cost.seconds for cost in self.costs)
+        return max(0.0, few + max(0.0, more - few) * self._share(num_depths))
+
+    def memory(self, num_depths: int) -> int | None:
+        """Foretell the bytes on top of those in use; None where the system does not tell."""
+        few, more = (cost.memory for cost in self.costs)
+        if few is None or more is None:
+            return None
+        return int(self.kept * max(0.0, few + max(0, more - few) * self._share(num_depths)))
+
+    def _share(self, num_depths: int) -> float:
+        few, more = self.depths
+        return (num_depths - few) / (more - few)
+
+
+def forecast(model: DepthModel, recording: Recording, window: Frames, device: torch.device) -> Forecast | None:
+    """Forecast the cost of one window by sweeps of few depths; None where the number of depths is not free.
+
+    The sweeps have two and four times the depths that the model holds at once (`slab`), 16 and 32 with 8: with fewer a
+    chain of slabs is not yet full, and memory grows faster than later. On a CPU the C library is made to return what is
+    freed while they run, so that memory is what is alive, not what chance left in its heap. Seconds there are drawn
+    from the processor's, which other programs disturb less, at the rate at which time passed meanwhile.
     """
     wanted = model.num_depths
     if wanted is None or not model.free_num_depths:
         return None
-    few, more = min(FEW, wanted), min(MORE, wanted)
+    slab = max(getattr(model, "slab", SLAB), SLAB)
+    depths = 2 * slab, 4 * slab
     sample = recording.clip(window.views)
 
     def sweep(num_depths: int) -> Cost:
@@ -48,17 +84,36 @@ def forecast(model: DepthModel, recording: Recording, window: Frames, device: to
             )
 
     try:
-        sweep(few)  # what happens only once is not the forecast's business
-        costs = [sweep(few), sweep(more)]
+        sweep(FIRST)  # what happens only once is not the forecast's business
+        with _returning_freed_memory(device) as kept:
+            began, before = perf_counter(), os.times()
+            few, more = sweep(depths[0]), sweep(depths[1])
+            passed, after = perf_counter() - began, os.times()
     finally:
         model.num_depths = wanted
-    share = (wanted - few) / max(more - few, 1)
-    seconds = [cost.seconds for cost in costs]
-    memory = [cost.memory for cost in costs if cost.memory is not None]
-    return Cost(
-        seconds=seconds[0] + max(0.0, seconds[1] - seconds[0]) * share,
-        memory=int(memory[0] + max(0, memory[1] - memory[0]) * share) if len(memory) == len(costs) else None,
-    )
+    if device.type == "cpu" and few.processor and more.processor:
+        rate = passed / (after.user + after.system - before.user - before.system)
+        few, more = (replace(cost, seconds=rate * cost.processor) for cost in (few, more))
+    return Forecast(depths=depths, costs=(few, more), kept=kept)
+
+
+@contextmanager
+def _returning_freed_memory(device: torch.device) -> Iterator[float]:
+    """Let glibc map each larger block by itself, and unmap it when it is freed; give the memory that it keeps else.
+
+    Afterwards blocks of up to 32 MiB come from its heap again, where it gets by itself as soon as one was freed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" and device.type == "cpu" else None
+    if mallopt is None:
+        yield 1.0
+        return
+    release_memory()
+    mallopt(_MMAP_THRESHOLD, 2**18)
+    try:
+        yield KEPT
+    finally:
+        mallopt(_MMAP_THRESHOLD, 2**25)
+        mallopt(_TRIM_THRESHOLD, 2**26)
 
 
 def measured(work: Callable[[], object], device: torch.device) -> Cost:
@@ -66,11 +121,12 @@ def measured(work: Callable[[], object], device: torch.device) -> Cost:
     release_memory()
     known = forget_peak(device)
     before = memory_in_use(device)
-    started = perf_counter()
+    started, busy = perf_counter(), os.times().user
     work()
-    seconds = perf_counter() - started
+    seconds, busy = perf_counter() - started, os.times().user - busy
     peak = peak_memory(device)
-    return Cost(seconds=seconds, memory=peak - before if known and peak and before is not None else None)
+    memory = peak - before if known and peak and before is not None else None
+    return Cost(seconds=seconds, memory=memory, processor=busy)
 
 
 def release_memory() -> None:

@@ -1,14 +1,13 @@
 """What `vo3d reconstruct` says: what it found, what it will cost, what came out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from vo3d.errors import visible
-from vo3d.inference.cost import Cost, forecast, free_memory, memory_in_use
+from vo3d.errors import Vo3dError, visible
+from vo3d.inference.cost import MEMORY_ERROR, forecast, free_memory, memory_in_use
 from vo3d.inference.depth_folder import DepthFolder
 from vo3d.pipelines.reconstruct.job import Job, map_size
 from vo3d.pipelines.reconstruct.plan import GOOD_PARALLAX, LEAST_PARALLAX, parallax_words
@@ -73,12 +72,8 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         )
     elif len(folder):
         say(console, "", f"{job.folder} holds maps of these settings ({len(folder)}): they are used where they fit")
-    if left := sum(scene.names[index] not in folder for index in job.references):
-        say(
-            console,
-            "estimate",
-            _estimate(forecast(job.model, scene, job.window(job.references[0]), job.device), left, job.device),
-        )
+    if left := [index for index in job.references if scene.names[index] not in folder]:
+        say(console, "estimate", _estimate(job, left))
 
 
 def _planes(job: Job) -> str:
@@ -109,17 +104,28 @@ def _say_parallax(job: Job, console: Console) -> None:
         )
 
 
-def _estimate(cost: Cost | None, left: int, device: torch.device) -> str:
-    """Put time and memory in words."""
+def _estimate(job: Job, left: Sequence[int]) -> str:
+    """Put time and memory of the references that are left in words.
+
+    Raises Vo3dError where the memory is not there, even if the forecast is too high by its error.
+    """
+    device = job.device
+    cost = forecast(job.model, job.scene, job.window(left[0]), device)
     if cost is None:
         return "after the first view"
-    text = f"about {duration_in_words(cost.seconds * left)} ({duration_in_words(cost.seconds)} a view)"
-    if cost.memory is None:
+    depths = [planes.num for index in left if (planes := job.planes(index)) is not None]
+    seconds = sum(map(cost.seconds, depths))
+    text = f"about {duration_in_words(seconds)} ({duration_in_words(seconds / len(depths))} a view)"
+    needed = cost.memory(max(depths))
+    if needed is None:
         return text
     in_use, free = memory_in_use(device) or 0, free_memory(device)
-    text += f", {size_in_words(in_use + cost.memory)} of memory"
-    if free is not None and cost.memory > free:
-        text += f"; only {size_in_words(in_use + free)} are there: take a smaller --max-side or fewer --num-depths"
+    text += f", {size_in_words(in_use + needed)} of memory"
+    if free is not None and needed > free:
+        there = f"{size_in_words(in_use + free)} are there: take a smaller --max-side or fewer --num-depths"
+        if needed > MEMORY_ERROR * free:
+            raise Vo3dError(f"{text}; only {there}")
+        text += f"; {there} if it does not suffice"
     return text
 
 
