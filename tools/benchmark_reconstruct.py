@@ -46,7 +46,7 @@ from vo3d.world.recorder import Recorder
 from vo3d.world.room_files import HAND_HELD
 from vo3d.world.stills import Stills
 
-SIDE = 640  # pixels of the longer side of photographs
+SIDE, KITCHEN_SIDE = 480, 320  # pixels of the longer side of photographs, and of those of the kitchen
 STRIDE = 4  # of the maps of all methods
 SLOW = "plane_sweep"
 METHODS = ("mvsnet_dtu_port", "mvsnet_tabletop", "rmvsnet_tabletop", SLOW)
@@ -135,10 +135,12 @@ def kitchen(sequence: Path, folder: Path) -> Scene:
     for number in range(KITCHEN_FIRST, 1000, KITCHEN_STEP):
         for path in sequence.glob(f"frame-{number:06d}.*"):
             (folder / path.name).symlink_to(path.resolve())
-    scene = SevenScenesScene(folder, every=1, depth="where present")
+    scene = SevenScenesScene(folder, every=1, depth="where present", max_side=KITCHEN_SIDE)
     depths = (scene.clip([index]).depth for index in range(len(scene)))
     truth = {name: subsample(d[0], STRIDE) for name, d in zip(scene.names, depths, strict=True) if d is not None}
-    return Scene(name="redkitchen", folder=folder, options=["--every", "1"], truth=truth)
+    return Scene(
+        name="redkitchen", folder=folder, options=["--every", "1", "--max-side", str(KITCHEN_SIDE)], truth=truth
+    )
 
 
 def scored(scene: Scene, maps: Path, sure: float) -> dict[str, float]:
@@ -213,7 +215,7 @@ def main() -> None:
     parser.add_argument("--before", metavar="PROGRAM", help="vo3d of another checkout (default: none)")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--only", nargs="+", metavar="SCENE")
-    parser.add_argument("--slow", type=int, default=4, help="views of each scene by plane sweeping")
+    parser.add_argument("--slow", type=int, default=3, help="views of each scene by plane sweeping")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args()
     programs = ({"before": options.before} if options.before else {}) | {
