@@ -323,7 +323,6 @@ def _view(camera: MVSCamera, sources: Sequence[int], num_depths: int, interval_s
         K=camera.K,
         world_T_cam=world_T_cam,
         depth_range=(camera.depth_min * METRES, far * METRES),
-        num_depths=num_depths,
         sources=tuple(sources),
     )
 

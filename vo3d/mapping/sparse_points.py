@@ -99,7 +99,7 @@ def _pair_points(
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.hypot(x / z - seen[:, 0], y / z - seen[:, 1])
         good &= (z > 0) & (error < MAX_ERROR)
-    return xyz[good]
+    return np.asarray(xyz[good])
 
 
 def _supported(

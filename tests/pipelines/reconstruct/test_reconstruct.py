@@ -23,6 +23,7 @@ from vo3d.formats.pfm import read_pfm, write_pfm
 from vo3d.formats.ply import read_cloud, read_mesh
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.geometry import pixel_grid, rays, se3
+from vo3d.inference.cost import Cost, Forecast
 from vo3d.inference.depth import depth_maps
 from vo3d.pipelines.reconstruct import reconstruct
 
@@ -271,6 +272,26 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
     ):
         assert expected in complaint(capsys, "reconstruct", *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_memory_is_refused_only_where_it_cannot_fit(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cost = Cost(seconds=1.0, memory=10**9)
+    told = Forecast(depths=(16, 32), costs=(cost, cost))
+    free = [0]
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("vo3d.pipelines.reconstruct.messages.forecast", lambda *_: told)
+    monkeypatch.setattr("vo3d.pipelines.reconstruct.messages.memory_in_use", lambda _: 0)
+    monkeypatch.setattr("vo3d.pipelines.reconstruct.messages.free_memory", lambda _: free[0])
+    words = ["reconstruct", scene, "--out", tmp_path / "a.ply", *QUICK]
+    free[0] = 10**9 // 2
+    assert "1.0 GB of memory; only 500 MB are there: take a smaller --max-side" in complaint(capsys, *words)
+    free[0] = 9 * 10**8
+    assert main(list(map(str, words))) == 0
+    said = capsys.readouterr().out
+    assert "estimate  about 5.0 s (1.0 s a view), 1.0 GB of memory; 900 MB are there: take" in said
+    assert "if it does not suffice" in said
 
 
 def test_a_folder_that_is_no_record_is_left_alone(

@@ -49,7 +49,7 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         console,
         "plan",
         f"{len(job.references)} depth maps of {w}x{h} from {num_views} each by {type(net.model).__name__} "
-        f"({net.name}){_planes(job)}, on {job.device}",
+        f"({net.name}), {planes_in_words(job)}, on {job.device}",
     )
     if job.model.window.reference:
         _say_parallax(job, console)
@@ -76,13 +76,13 @@ def say_plan(job: Job, sample: Sample, folder: DepthFolder, console: Console) ->
         say(console, "estimate", _estimate(job, left))
 
 
-def _planes(job: Job) -> str:
-    """Put the planes of the references in words."""
+def planes_in_words(job: Job) -> str:
+    """Put number and spacing of the planes of the references in words."""
     planes = [found for index in job.references if (found := job.planes(index)) is not None]
     if not planes:
-        return ""
+        return "no depths to choose from"
     spacing = {plane.inverse: " even in 1 / depth" if plane.inverse else " even in depth" for plane in planes}
-    return f", {span_in_words([plane.num for plane in planes])} depths{' or'.join(spacing.values())}"
+    return f"{span_in_words([plane.num for plane in planes])} depths{' or'.join(spacing.values())}"
 
 
 def _say_parallax(job: Job, console: Console) -> None:

@@ -38,9 +38,9 @@ from vo3d.pipelines.reconstruct.job import (
     find_references,
     window_of,
 )
-from vo3d.pipelines.reconstruct.messages import say, say_plan, say_result
+from vo3d.pipelines.reconstruct.messages import planes_in_words, say, say_plan, say_result
 from vo3d.pipelines.reconstruct.outputs import Outputs
-from vo3d.pipelines.reconstruct.plan import Choice, plan_sweeps, tellable
+from vo3d.pipelines.reconstruct.plan import Choice, parallax_words, plan_sweeps, tellable
 from vo3d.provenance import provenance
 from vo3d.report.clouds import up_comment
 from vo3d.report.reconstruction import write_reconstruction_report
@@ -254,6 +254,7 @@ def _report(job: Job, made: Reconstruction, fused: Fused, result: Mapping[str, A
             "images": f"{result['scene']['size']}, {job.num_views} views for each depth map",
             "model": f"{job.net.class_path}, {job.net.name}",
             "arguments": ", ".join(f"{key} {value}" for key, value in job.net.init_args.items()) or "none",
+            "depths": f"{planes_in_words(job)}; {parallax_words(job.sweeps[index] for index in job.references)}",
             "device": str(job.device),
         },
         seconds=made.stages,
