@@ -205,10 +205,26 @@ def test_images_without_a_pose_are_left_out_with_a_line(tmp_path: Path) -> None:
     ]
 
 
+def test_points_that_match_tell_the_range(folder: Path) -> None:
+    here = scene(folder)
+    (note,) = [note for note in here.notes if note.startswith("nothing there tells how far things are")]
+    assert "points that match between the images and fit the poses do, from" in note
+    K, poses = here.cameras().K.double(), here.poses()
+    for index, (near, far) in enumerate(here.cameras().depth_range.tolist()):
+        _, depth = wall.photograph(K[index], poses[index], *here.cameras().size)
+        assert near < float(depth.median()) < far
+        assert 0.5 * float(depth.min()) < near < far < 2 * float(depth.max())
+    assert all(here.sources(index) for index in range(VIEWS))
+
+
 @pytest.mark.parametrize(
     ("harm", "options", "words"),
     [
-        (lambda folder: None, {"depth_range": None}, "walk: nothing there tells how far things are"),
+        (
+            lambda folder: [write_image(path, torch.full((3, 96, 120), 0.5)) for path in folder.glob("images/*.png")],
+            {"depth_range": None},
+            "images: nothing there tells how far things are, and 0 points that match",
+        ),
         (lambda folder: None, {"depth_range": (2.0, 1.0)}, "depth_range 2 to 1: expected 0 < near < far"),
         (lambda folder: (folder / "poses.txt").unlink(), {}, "no file poses.txt or trajectory.txt or .* of poses"),
         (lambda folder: (folder / "intrinsics.txt").unlink(), {}, "no file intrinsics.txt or K.txt or .*: give intrin"),

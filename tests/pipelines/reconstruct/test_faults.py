@@ -48,7 +48,7 @@ def test_a_disk_that_becomes_full_costs_one_line_and_no_map(
 def test_a_range_that_holds_nothing_is_one_line_and_the_maps_are_kept(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["reconstruct", scene, "--out", tmp_path / "a.ply", *QUICK, "--depth-range", "1.6", "9"]
+    words = ["reconstruct", scene, "--out", tmp_path / "a.ply", *QUICK, "--depth-range", "1.45", "40"]
     line = complaint(capsys, *words, "--min-confidence", "0.9")
     assert "no point is left of 3 depth maps" in line
     assert f"(the maps are kept in {tmp_path / 'a_depth'})" in line
