@@ -1,7 +1,7 @@
 """Views that are one: the same image or the same pose twice. They would confirm each other whatever they say."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,13 +39,20 @@ def _one_pose(world_T_cam: Float64[Tensor, "v 4 4"]) -> set[tuple[int, int]]:
 
 def _one_file(images: Sequence[Path]) -> set[tuple[int, int]]:
     """Find the pairs of image files that are equal byte by byte; those that are missing are told when they are read."""
-    beginnings = defaultdict(list)
-    for index, path in enumerate(images):
-        if path.is_file():
-            with path.open("rb") as file:
-                beginnings[path.stat().st_size, file.read(_FIRST)].append(index)
-    wholes = defaultdict(list)
-    for alike in beginnings.values():
-        for index in alike if len(alike) > 1 else ():
-            wholes[sha256(images[index].read_bytes()).digest()].append(index)
-    return {(i, j) for equal in wholes.values() for i in equal for j in equal if i < j}
+    alike = _grouped([index for index, path in enumerate(images) if path.is_file()], lambda i: images[i].stat().st_size)
+    for key in (lambda i: _beginning(images[i]), lambda i: sha256(images[i].read_bytes()).digest()):
+        alike = [part for group in alike for part in _grouped(group, key)]
+    return {(i, j) for equal in alike for i in equal for j in equal if i < j}
+
+
+def _grouped(indices: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    """Group indices by a key, without those that are alone with theirs."""
+    groups = defaultdict(list)
+    for index in indices:
+        groups[key(index)].append(index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_FIRST)
