@@ -184,7 +184,7 @@ class PlaneSweep(DepthModel):
 
 
 class _Correlation:
-    """The normalised cross-correlation of a reference with its sources in windows of `side` pixels, over all channels.
+    """Compute the normalised cross-correlation of a reference with its sources in windows of `side` pixels.
 
     Beyond its border a source is continued by its last pixels, so that what is known of the reference's windows is the
     same for all sources and planes.

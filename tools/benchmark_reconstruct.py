@@ -1,4 +1,4 @@
-"""What `vo3d reconstruct` makes of scenes that it is given nothing about but its weights, before and after a change.
+"""Score what `vo3d reconstruct` makes of scenes by itself, told its weights alone, before and after a change.
 
     python tools/benchmark_reconstruct.py --mvs data/mvs --kitchen data/redkitchen/seq-01 --before OLD/bin/vo3d
 

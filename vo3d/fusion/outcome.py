@@ -1,4 +1,4 @@
-"""What became of each pixel of a depth map: the first test that it failed, or a point of the cloud."""
+"""Name what became of each pixel of a depth map: the first test that it failed, or a point of the cloud."""
 
 from collections.abc import Mapping
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""How far the depths of a sweep lie apart in the images that they are looked for in."""
+"""Measure how far the depths of a sweep lie apart in the images that they are looked for in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What `vo3d reconstruct` writes beside the cloud: a mesh, the cameras, depth images, COLMAP's dense workspace."""
+"""Write what is wanted beside the cloud: a mesh, the cameras, depth images, COLMAP's dense workspace."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
