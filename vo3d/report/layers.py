@@ -1,4 +1,4 @@
-"""Collect what is looked at together: clouds, meshes, paths of cameras, and cameras, from files or from a reconstruction."""
+"""Collect what is looked at together: clouds, meshes, cameras and their paths, from files or from a reconstruction."""
 
 import re
 from dataclasses import dataclass, replace
