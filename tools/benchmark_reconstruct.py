@@ -130,11 +130,11 @@ def matched_truth(scene: MultiViewScene) -> dict[str, Tensor]:
 
 
 def kitchen(sequence: Path, folder: Path) -> Scene:
-    """Link every 20th frame of a sequence into a folder of its own."""
+    """Link every 20th frame of a sequence into a folder of its own, numbered from 0 on."""
     folder.mkdir(parents=True)
-    for number in range(KITCHEN_FIRST, 1000, KITCHEN_STEP):
+    for index, number in enumerate(range(KITCHEN_FIRST, 1000, KITCHEN_STEP)):
         for path in sequence.glob(f"frame-{number:06d}.*"):
-            (folder / path.name).symlink_to(path.resolve())
+            (folder / path.name.replace(f"{number:06d}", f"{index:06d}")).symlink_to(path.resolve())
     scene = SevenScenesScene(folder, every=1, depth="where present", max_side=KITCHEN_SIDE)
     depths = (scene.clip([index]).depth for index in range(len(scene)))
     truth = {name: subsample(d[0], STRIDE) for name, d in zip(scene.names, depths, strict=True) if d is not None}
