@@ -1,8 +1,11 @@
 """The depth of one view: the one form that inference, evaluation, fusion and reports share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
-from jaxtyping import Bool, Float, Float64
+import torch
+from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor
 
 
@@ -81,3 +84,41 @@ class PosedDepthMap(DepthMap):
     def with_depth(self, depth: Float[Tensor, "h w"]) -> "PosedDepthMap":
         """Give the same view other depths."""
         return replace(self, depth=depth)
+
+
+class Outcome(IntEnum):
+    """The fate of a pixel, in the order in which it is tested; `words` say it to people."""
+
+    BACKGROUND = 0
+    NO_DEPTH = 1
+    END = 2
+    CLIPPED = 3
+    UNSURE = 4
+    UNCONFIRMED = 5
+    SEEN_THROUGH = 6
+    REPEATED = 7
+    KEPT = 8
+
+    @property
+    def words(self) -> str:
+        """Say what it means."""
+        return _WORDS[self]
+
+
+_WORDS: Mapping[Outcome, str] = {
+    Outcome.BACKGROUND: "background (mask)",
+    Outcome.NO_DEPTH: "no depth",
+    Outcome.END: "end of the depth range",
+    Outcome.CLIPPED: "black or burnt out",
+    Outcome.UNSURE: "low confidence",
+    Outcome.UNCONFIRMED: "too few sources agree",
+    Outcome.SEEN_THROUGH: "seen through by other views",
+    Outcome.REPEATED: "in the cloud by another view",
+    Outcome.KEPT: "a point",
+}
+
+
+def count_outcomes(outcomes: UInt8[Tensor, "h w"]) -> dict[Outcome, int]:
+    """Count the pixels of each outcome, also those that no pixel has."""
+    counts = torch.bincount(outcomes.flatten().long(), minlength=len(Outcome)).tolist()
+    return dict(zip(Outcome, counts, strict=True))

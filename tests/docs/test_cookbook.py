@@ -22,6 +22,7 @@ from kitti_raw_tree import DAY, DRIVE, HEIGHT, OTHER, WIDTH, small_K, write_cali
 from places import ROOT
 from vo3d.cli import main
 from vo3d.formats.images import write_image
+from vo3d.formats.ply import Mesh, PointCloud, write_cloud, write_mesh
 from vo3d.formats.trajectories import Trajectory, write_trajectory
 from vo3d.retrieval_set import RetrievalDataset
 from vo3d.settings.build import build
@@ -76,6 +77,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for index in range(5):
         video.write(np.ascontiguousarray(noise[12:60, 3 * index : 3 * index + 64]))
     video.release()
+    write_temple(folder)
     flags = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     frame = cache(Recorder.frame)
@@ -89,6 +91,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = flags
     torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+
+
+def write_temple(folder: Path) -> None:
+    """Write a cloud, a mesh of four of its points, and the path of a camera."""
+    points = np.random.default_rng(0).random((50, 3), np.float32)
+    write_cloud(folder / "temple.ply", PointCloud(points=points))
+    faces = np.array([[0, 1, 2], [1, 2, 3]])
+    write_mesh(folder / "temple_mesh.ply", Mesh(vertices=PointCloud(points=points[:4]), faces=faces))
+    poses = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    poses[:, 0, 3] = torch.arange(5)
+    write_trajectory(folder / "poses.tum", Trajectory(world_T_cam=poses, time=poses[:, 0, 3]), "tum")
 
 
 def test_the_page_has_all_kinds_of_lines() -> None:

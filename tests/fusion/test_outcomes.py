@@ -7,11 +7,10 @@ import torch
 
 from ball_scene import ball_maps, changed
 from street_with_sky import swept_street
-from vo3d.depth_map import Planes, PosedDepthMap
+from vo3d.depth_map import Outcome, Planes, PosedDepthMap, count_outcomes
 from vo3d.fusion.diagnosis import diagnose, empty_maps, map_shares
 from vo3d.fusion.filtering import FusionRules, filter_view, judge_alone
 from vo3d.fusion.fuse import fuse
-from vo3d.fusion.outcome import Outcome, count_outcomes
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -2,7 +2,7 @@
 
 import torch
 
-from vo3d.fusion.outcome import Outcome
+from vo3d.depth_map import Outcome
 from vo3d.report.outcomes import PAINT, colour_outcomes, plot_outcomes
 
 

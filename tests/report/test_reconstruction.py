@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from page_reader import Page
-from vo3d.depth_map import Planes, PosedDepthMap
+from vo3d.depth_map import Outcome, Planes, PosedDepthMap
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
 from vo3d.fusion.filtering import FusionRules
 from vo3d.fusion.fuse import Fused, ViewCounts
-from vo3d.fusion.outcome import Outcome
 from vo3d.metrics.depth import depth_metrics
 from vo3d.report.reconstruction import write_reconstruction_report
 from vo3d.report.words import duration_in_words

@@ -240,7 +240,10 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["evaluate", "nowhere"], "expected the run folder"),
         (["evaluate", str(TINY.parent)], f"video or images is found by vo3d track {TINY.parent}"),
         (["reconstruct", str(TINY)], "of a video, vo3d track finds the camera's path"),
-        (["view", str(TINY.parent)], "expected a PLY file or a trajectory; or, for the cloud of a video"),
+        (
+            ["view", str(TINY.parent)],
+            "expected a PLY file, a trajectory or a reconstruction; or, for the cloud of a video",
+        ),
         (["trajectory", "only.txt"], "est"),
         (["trajectory", "nowhere.txt", "nowhere.txt"], "nowhere.txt: cannot be read (No such file or directory)"),
         (["compare"], "results"),

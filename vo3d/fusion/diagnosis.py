@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vo3d.depth_map import PosedDepthMap
+from vo3d.depth_map import Outcome, PosedDepthMap, count_outcomes
 from vo3d.errors import Vo3dError, first_few
 from vo3d.fusion.filtering import FusionRules, confirm, filter_view
-from vo3d.fusion.outcome import Outcome, count_outcomes
 from vo3d.fusion.sweep_steps import SweepSteps, sweep_steps
 
 Cause = Literal[

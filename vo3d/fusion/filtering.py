@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from vo3d.depth_map import PosedDepthMap
+from vo3d.depth_map import Outcome, PosedDepthMap
 from vo3d.errors import Vo3dError
-from vo3d.fusion.outcome import Outcome
 from vo3d.geometry import project, rays, sample_image, se3
 
 # A source looks through a point when it measures a depth greater by this many times the share that agrees.

@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
-from vo3d.depth_map import PosedDepthMap
+from vo3d.depth_map import Outcome, PosedDepthMap, count_outcomes
 from vo3d.errors import Vo3dError
 from vo3d.formats.ply import PointCloud
 from vo3d.fusion.diagnosis import diagnose, warning
 from vo3d.fusion.filtering import FusionRules, Survivors, filter_view, reproject
-from vo3d.fusion.outcome import Outcome, count_outcomes
 from vo3d.geometry import full_precision, pixel_grid, rays, se3
 
 

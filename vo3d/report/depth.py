@@ -102,7 +102,7 @@ def plot_contact_sheet(
     A column has one scale and one colour bar; depth and truth have the same. `unit` is that of the lengths, empty where
     it is not known. With `min_confidence` the titles count the pixels that reach it. Errors are drawn in `steps`, of
     which the title counts what is `within` one; both are intervals or percent. `outcomes` of the views' pixels, if
-    given, stand in a column of their own, see `vo3d.fusion.outcome`.
+    given, stand in a column of their own, see `vo3d.depth_map`.
 
     Raises:
         Vo3dError: there is no view, or some errors are in intervals and others in percent.

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vo3d.fusion.outcome import Outcome, count_outcomes
+from vo3d.depth_map import Outcome, count_outcomes
 from vo3d.report.canvas import COLOURS, INK, WIDTH, add_legend, new_figure, spelled
 
 PAINT: Mapping[Outcome, str] = {
