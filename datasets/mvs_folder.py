@@ -18,6 +18,7 @@ from vo3d.formats.images import image_size
 from vo3d.formats.mvsnet import CAM_FOLDERS, NUM_DEPTHS, find_files, find_pairs, read_scene
 from vo3d.formats.pfm import read_pfm
 from vo3d.geometry import project, rays, se3
+from vo3d.geometry.camera import cell_centres
 from vo3d.recording import Layout
 
 DEPTH_FOLDERS = ("depths", "rendered_depth_maps")  # of true depth; the second is BlendedMVS's
@@ -160,8 +161,7 @@ LAYOUT = Layout("MVSNet's layout (images/, cams/, pair.txt)", recognises, scene,
 
 def _overlap(one: Photograph, other: Photograph) -> bool:
     """Tell whether some pixel at the middle depth of one view lies in the image and in the depths of the other."""
-    cells = torch.cartesian_prod(*[(torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID] * 2)
-    pixels = cells * torch.tensor([one.size[1], one.size[0]]) - 0.5
+    pixels = cell_centres(one.size, GRID, GRID)
     depth = (one.depth_range[0] * one.depth_range[1]) ** 0.5
     points = se3.transform(se3.relative(other.world_T_cam, one.world_T_cam), rays(one.K, pixels) * depth)
     found, z = project(other.K, points)

@@ -65,7 +65,7 @@ class Recording(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cameras:
-    """What is known of the n views of a scene without their images, as clips give it."""
+    """Describe the cameras of the n views of a scene, as clips do, without their images."""
 
     K: Float32[Tensor, "n 3 3"]
     depth_range: Float32[Tensor, "n 2"]

@@ -5,7 +5,7 @@ covers x from -0.5 to w - 0.5; K = [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] in p
 """
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from vo3d.geometry.precision import full_precision
@@ -20,6 +20,14 @@ def pixel_grid(
     y = torch.arange(h, dtype=dtype, device=device)
     x = torch.arange(w, dtype=dtype, device=device)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def cell_centres(size: tuple[int, int], rows: int, columns: int) -> Float64[Tensor, "g 2"]:
+    """Spread pixels (x, y) over an image of `size` (h, w): the centres of equal cells, row by row."""
+    cells = torch.cartesian_prod(
+        *((torch.arange(count, dtype=torch.float64) + 0.5) / count for count in (rows, columns))
+    )
+    return (cells * torch.tensor(size) - 0.5).flip(-1)
 
 
 @full_precision

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vo3d.geometry import se3
-from vo3d.geometry.camera import project, rays
+from vo3d.geometry.camera import cell_centres, project, rays
 
 PLANES_PER_PIXEL = 4  # of parallax: neighbouring planes lie a quarter of a pixel apart in the widest source
 INVERSE_FROM = 1.5  # far / near from which planes are even in 1 / depth
@@ -27,7 +27,7 @@ def parallax(
     does. `size` is height and width of the image that `K` is for; the parallax is in its pixels.
     """
     moved = []
-    pixels = _grid(size).to(K)  # g 2
+    pixels = cell_centres(size, GRID, GRID).to(K)  # g 2
     near, far = (rays(K[0], pixels) * depth for depth in depth_range.tolist())  # g 3
     for source in range(1, len(K)):
         source_T_reference = se3.relative(world_T_cam[source], world_T_cam[0]).to(K)
@@ -45,7 +45,9 @@ def triangulation_angles(
 
     The median over a grid of pixels of the reference; `size` as in `parallax`.
     """
-    points = se3.transform(world_T_cam[0], (rays(K[0], _grid(size).to(K)) * depth).to(world_T_cam))  # g 3
+    points = se3.transform(
+        world_T_cam[0], (rays(K[0], cell_centres(size, GRID, GRID).to(K)) * depth).to(world_T_cam)
+    )  # g 3
     to_cameras = torch.nn.functional.normalize(world_T_cam[:, None, :3, 3] - points, dim=-1)  # s g 3
     cosine = (to_cameras[1:] * to_cameras[:1]).sum(-1).clamp(-1, 1)
     return cosine.acos().rad2deg().median(dim=-1).values.to(K)
@@ -67,9 +69,3 @@ def widened(near: float, far: float, num: int, steps: float, *, inverse: bool) -
         return max(near - share * (far - near), near / 10), far + share * (far - near)
     margin = share * (1 / near - 1 / far)
     return 1 / (1 / near + margin), 1 / max(1 / far - margin, 0.1 / far)
-
-
-def _grid(size: tuple[int, int]) -> Float[Tensor, "g 2"]:
-    """Spread pixels over an image, at the centres of equal cells."""
-    cells = torch.cartesian_prod(*[(torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID] * 2)
-    return cells * torch.tensor([size[1], size[0]]) - 0.5

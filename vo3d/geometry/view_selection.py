@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from vo3d.errors import Vo3dError
-from vo3d.geometry.camera import project, rays
+from vo3d.geometry.camera import cell_centres, project, rays
 from vo3d.geometry.se3 import inverse, transform
 
 BEST_ANGLE = 5.0  # degrees between the rays of two views to a point
@@ -66,9 +66,8 @@ def frustum_scores(
     """
     K, world_T_cam = K.double(), world_T_cam.double()
     scores = torch.zeros(len(K), len(K), dtype=torch.float64, device=K.device)
-    cells = torch.cartesian_prod(*((torch.arange(count).to(K) + 0.5) / count for count in grid))
     size = torch.tensor(sizes, dtype=torch.float64, device=K.device)  # v 2: height, width
-    pixels = (cells * size[:, None] - 0.5).flip(-1)  # v g 2
+    pixels = torch.stack([cell_centres(one, *grid) for one in sizes]).to(K)  # v g 2
     points = transform(world_T_cam, rays(K, pixels) * depth)  # v g 3
     cam_T_world, centre = inverse(world_T_cam), world_T_cam[:, None, :3, 3]  # v 1 3
     last = (size - 0.5).flip(-1)[:, None]

@@ -267,7 +267,7 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
         ([scene, *out, *QUICK, "--precision", "float16"], "'precision' is not accepted"),
         ([scene, *out, *QUICK, "--device", "tpu9"], "device 'tpu9'"),
         ([scene, *out, *QUICK, "--min-consistent", "0"], "at least one"),
-        ([scene, *out, "--model", SWEEP, "--num-depths", "1"], "--num-depths 1: expected at least 2"),
+        ([scene, *out, "--model", SWEEP, "--num-depths", "1"], "num_depths 1, slab 4: expected at least 2 planes"),
         ([scene, *out, *QUICK, "--depth-range", "10", "11"], "a parallax of 0.0"),
     ):
         assert expected in complaint(capsys, "reconstruct", *words)
@@ -371,3 +371,8 @@ def test_other_programs_go_on_from_the_depths(
     assert main(words) == 0  # writes the workspace anew
     (dense / "README.txt").unlink()
     assert "a_colmap: is there, and not a workspace that vo3d wrote" in complaint(capsys, *words)
+
+
+def test_depths_are_no_arguments_of_the_model(scene: Path, tmp_path: Path) -> None:
+    with pytest.raises(Vo3dError, match="arguments of the model: num_depths: give reconstruct itself"):
+        reconstruct(scene, out=tmp_path / "a.ply", model=SWEEP, arguments={"num_depths": 8})

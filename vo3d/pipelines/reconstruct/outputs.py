@@ -29,7 +29,7 @@ COUNTS = 65535  # of 16 bits
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Which files are wanted beside the cloud; `check` them before the work, `write` them after it."""
+    """Choose the files beside the cloud: `check` them before the work, `write` them after it."""
 
     mesh: bool = False
     colmap: bool = False

@@ -94,9 +94,12 @@ def reconstruct(
     started = perf_counter()
     if num_views < 2:
         raise Vo3dError(f"num_views {num_views}: expected at least 2, a reference and a source")
+    if taken := sorted({"num_depths", "inverse"} & {*(arguments or {})}):
+        raise Vo3dError(f"arguments of the model: {', '.join(taken)}: give reconstruct itself, which plans the depths")
     chosen = choose_device(device)
     layout, opened = open_scene(scene, reading or {})
-    net = load_pretrained(weights, model=model, arguments=arguments)
+    counted = {} if num_depths is None else {"num_depths": num_depths}  # for the class to refuse too few
+    net = load_pretrained(weights, model=model, arguments={**(arguments or {}), **counted})
     depth = depth_model(net.model)
     if not depth.window.reference and depth.window.views not in {None, 1}:
         raise Vo3dError(

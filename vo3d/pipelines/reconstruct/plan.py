@@ -19,7 +19,7 @@ LEAST_PARALLAX, GOOD_PARALLAX = 1.0, 2.0  # pixels of the depth map
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What the sources of a reference can tell of its depths, and the planes to try."""
+    """Measure what the sources of a reference tell of its depths, and plan the planes to try."""
 
     parallax: float  # pixels of the depth map by which the widest source sees near and far apart
     angle: float  # degrees at which the rays of reference and source meet, the widest of the sources
@@ -28,7 +28,7 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a person wants of the planes; None: what the scene suggests."""
+    """Choose number and spacing of the planes; None leaves them to the scene."""
 
     num: int | None = None
     inverse: bool | None = None
@@ -43,10 +43,8 @@ def plan_sweeps(
     1.5 times near.
 
     Raises:
-        Vo3dError: the choice is none, or the model leaves none.
+        Vo3dError: the model leaves no choice where one is made, or the scene has no poses.
     """
-    if choice.num is not None and choice.num < 2:
-        raise Vo3dError(f"--num-depths {choice.num}: expected at least 2 depths")
     if not model.free_num_depths and choice != Choice():
         raise Vo3dError(
             f"{type(model).__name__} chooses its depths by itself: leave --num-depths and --inverse out, or take "
