@@ -61,7 +61,7 @@ class Fused:
     views: tuple[ViewCounts, ...]
     num_seen: Int64[np.ndarray, " n"]
     seen_by: Int64[np.ndarray, " m"]
-    outcomes: tuple[UInt8[Tensor, "h w"], ...] = ()
+    outcomes: tuple[UInt8[Tensor, "_ _"], ...] = ()
     warning: str | None = None
 
 
