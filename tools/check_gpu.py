@@ -22,6 +22,7 @@ from vo3d.errors import Vo3dError
 from vo3d.inference.devices import choose_device
 from vo3d.model import Model
 from vo3d.models.deepvo import DeepVO
+from vo3d.models.itermvs import IterMVS
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.netvlad import NetVLAD
 from vo3d.models.posenet import PoseNet
@@ -55,6 +56,7 @@ ROWS = {
     "PoseNet": Row(lambda size: PoseNet(size=size, samples=40), (224, 224), (96, 96), batch=32, views=1),
     "NetVLAD": Row(lambda _: NetVLAD(), (480, 640), (64, 96), batch=4, views=12),
     "MVSNet": Row(lambda _: MVSNet(num_depths=192), (512, 640), (64, 80), views=3),
+    "IterMVS": Row(lambda _: IterMVS(), (512, 640), (64, 80), views=5),
     "RMVSNet": Row(lambda _: RMVSNet(num_depths=192), (512, 640), (64, 80), views=3),
 }
 

@@ -44,6 +44,7 @@ CHOICES = {
 SMOKES = {
     "smoke_deepvo": ("nag", "lbfgs"),
     "smoke_vinet": ("nadam", "adadelta"),
+    "smoke_itermvs": ("rmsprop", "lbfgs"),
     "smoke_mvsnet": ("noise", "cg"),
     "smoke_undeepvo": ("adamax", "lbfgs"),
     "smoke_sfmnet": ("adagrad", "rmsprop"),

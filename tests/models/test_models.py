@@ -21,6 +21,7 @@ from vo3d.models.deepvo import DeepVO
 from vo3d.models.dense_flow import DenseFlow
 from vo3d.models.ground_plane import GroundPlane
 from vo3d.models.image_features import ImageFeatures
+from vo3d.models.itermvs import IterMVS
 from vo3d.models.mean_pose import MeanPose
 from vo3d.models.mvsnet import MVSNet
 from vo3d.models.nearest_image import NearestImage
@@ -130,6 +131,7 @@ CASES = [
         overfit_steps=30,
         overfit_to=0.1,
     ),
+    Case("IterMVS", lambda size: IterMVS(iterations=2), overfit_steps=60, overfit_rate=3e-3, overfit_to=0.7),
     Case("MVSNet", lambda size: MVSNet(num_depths=8, refine=True), overfit_steps=50, overfit_rate=1e-2, overfit_to=0.2),
     Case(
         "RMVSNet",

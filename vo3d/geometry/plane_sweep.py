@@ -54,13 +54,24 @@ def sweep_pixels(
     `depths` are z in the reference: one for each plane, or one for each pixel of each plane.
     """
     homogeneous = functional.pad(pixel_grid(*size, dtype=K.dtype, device=K.device), (0, 1), value=1.0)  # h w 3
-    turn = product(product(K_source, source_T_reference[..., :3, :3]), torch.linalg.inv(K))  # *b 3 3
+    turn, offset = sweep_projection(K, K_source, source_T_reference)  # *b 3 3, *b 3
     ray = torch.einsum("...ij,hwj->...hwi", turn, homogeneous)  # *b h w 3, projected, for depth 1
-    offset = product(K_source, source_T_reference[..., :3, 3:])[..., 0]  # *b 3
     if depths.ndim == K.ndim - 1:
         depths = depths[..., None, None]  # *b d 1 1
     points = ray[..., None, :, :, :] * depths[..., None] + offset[..., None, None, None, :]  # *b d h w 3
     return project(torch.eye(3, dtype=points.dtype, device=points.device), points)[0]
+
+
+@full_precision
+def sweep_projection(
+    K: Float[Tensor, "*#b 3 3"], K_source: Float[Tensor, "*#b 3 3"], source_T_reference: Float[Tensor, "*#b 4 4"]
+) -> tuple[Float[Tensor, "*#b 3 3"], Float[Tensor, "*#b 3"]]:
+    """Compute A and a of x_i ~ A (x, y, 1) d + a: where a source sees pixel (x, y) of the reference at depth d.
+
+    A = K_i R K^-1, a = K_i t.
+    """
+    turn = product(product(K_source, source_T_reference[..., :3, :3]), torch.linalg.inv(K))
+    return turn, product(K_source, source_T_reference[..., :3, 3:])[..., 0]
 
 
 @full_precision

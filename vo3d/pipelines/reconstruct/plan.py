@@ -73,11 +73,12 @@ def _planes(
     """Choose the planes of one reference."""
     if model.num_depths is None or model.num_depths < 2:
         return None
-    if not model.free_num_depths:
-        return Planes(near=near, far=far, num=model.num_depths, inverse=model.inverse)
-    inverse = far > INVERSE_FROM * near if choice.inverse is None else choice.inverse
-    ends = round(2 * drop_ends)
-    num = choice.num or num_planes(parallax, least=FEWEST, most=MOST - ends) + ends
+    if model.free_num_depths:
+        inverse = far > INVERSE_FROM * near if choice.inverse is None else choice.inverse
+        ends = round(2 * drop_ends)
+        num = choice.num or num_planes(parallax, least=FEWEST, most=MOST - ends) + ends
+    else:
+        inverse, num = model.inverse, model.num_depths
     planes = Planes(near=near, far=far, num=num, inverse=inverse)
     near, far = widened(near, far, num, planes.margin(drop_ends), inverse=inverse)
     return replace(planes, near=near, far=far)
