@@ -113,9 +113,9 @@ def render(
         database_times: Of a walk, times of the database; without it day.
         query_times: Of a walk, times of the queries; without it low-sun night rain fog.
     """
-    layout = _layout(kind, layout)
+    layout, named = _layout(kind, layout), kind if kind == "views" else f"a {kind}"
     if sequences and (layout != "7scenes" or len(sequences) != 2):
-        raise Vo3dError(f"--sequences {sequences}: of a {kind}: expected two numbers, of a room alone: or leave it out")
+        raise Vo3dError(f"--sequences {sequences}: of {named}: expected two numbers, of a room alone: or leave it out")
     chosen: dict[str, Any] = {} if size is None else {"size": rows_and_columns(size)}
     visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
     walk = {"places": places, "length": length, "spacing": spacing, "turn": turn, "passes": passes,
@@ -123,7 +123,7 @@ def render(
     walk = {name: value for name, value in walk.items() if value is not None}
     num_scenes = walk.pop("places", 8) if layout == "mvsnet" else 0
     if walk and layout != "places":
-        raise Vo3dError(f"--{next(iter(walk)).replace('_', '-')} is of a walk, not of a {kind}: leave it out")
+        raise Vo3dError(f"--{next(iter(walk)).replace('_', '-')} is of a walk, not of {named}: leave it out")
     if layout == "kitti":
         from vo3d.world.drive_files import render_to_kitti
 
@@ -146,7 +146,7 @@ def render(
               ("truth", truth))  # fmt: skip
     for name, absent in drives:
         if not absent:
-            raise Vo3dError(f"--{name} is of a drive, not of a {kind}{CAMERAS[layout]}: leave it out")
+            raise Vo3dError(f"--{name} is of a drive, not of {named}{CAMERAS[layout]}: leave it out")
     if layout == "mvsnet":
         _check_visit(visit, OF_VIEWS, "of views, whose scenes draw their own from --seed")
         from vo3d.world.view_files import render_to_views

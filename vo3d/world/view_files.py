@@ -21,7 +21,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import backproject, project, subsample, subsample_intrinsics
 from vo3d.geometry.view_selection import PERCENTILES, angle_weight
 from vo3d.world.drive_files import contact_sheet
-from vo3d.world.view_sets import WORLDS, ViewSet, World, draw_views
+from vo3d.world.view_sets import FULL, WORLDS, ViewSet, World, draw_views
 
 STEP = 6  # from one pixel to the next of those by which views are held against each other
 SAME = 0.02  # of the depth, by which two views may differ where they see one point
@@ -38,7 +38,7 @@ def render_to_views(
     size: tuple[int, int],
     *,
     worlds: Sequence[World] = WORLDS,
-    views: int = 24,
+    views: int = FULL,
     photographs: bool = False,
 ) -> None:
     """Render scenes of the `worlds` in turn, each in a folder that `MVSFolder` reads with its true depth.

@@ -25,6 +25,7 @@ World = Literal["tabletop", "room", "street", "walk"]
 WORLDS: tuple[World, ...] = ("tabletop", "room", "street", "walk")
 SAMPLES = 2  # rays a pixel in each direction: one would make fine textures flicker from view to view
 EXPOSURE = 0.05  # relative standard deviation from view to view
+FULL = 24  # views of a set, for which worlds and rates are made
 PASSES = 3  # of a walk
 LANES = (-3.0, 1.0)  # metres right of the own lane, of passes: as those of `vo3d.world.walk`
 FOCAL_PER_METRE = 2.8  # shares of the width: the camera of DTU, from its distance
@@ -75,7 +76,7 @@ class ViewSet:
 
 
 def draw_views(
-    world: World, seed: int, size: tuple[int, int], views: int = 24, *, photographs: bool = False
+    world: World, seed: int, size: tuple[int, int], views: int = FULL, *, photographs: bool = False
 ) -> ViewSet:
     """Draw a world of a kind, a camera, and where it stands.
 
@@ -143,7 +144,8 @@ def _table(
     """Build a table under one of its lights, and place cameras at random in a part of the dome."""
     scene = build_scene("tabletop", seed, 2, visit=Visit(photographs=photographs))
     light = int(torch.randint(LIGHTS, (), generator=dice.generator))
-    across, up = math.radians(dice.uniform(20.0, 80.0)), math.radians(dice.uniform(12.0, 40.0))
+    share = min(math.sqrt(views / FULL), 1.0)  # of a part of the dome: fewer views stand no farther apart
+    across, up = (share * math.radians(dice.uniform(*span)) for span in ((20.0, 80.0), (12.0, 40.0)))
     left, low = (math.radians(dice.uniform(-65.0, 65.0)) - across / 2, math.radians(dice.uniform(15.0, 38.0)))
     radius = max(sensor.focal / FOCAL_PER_METRE / dice.uniform(0.5, 1.0), 0.32)
     drawn = torch.rand(7, views, generator=dice.generator, dtype=torch.float64)
