@@ -118,10 +118,10 @@ def render(
         raise Vo3dError(f"--sequences {sequences}: of {named}: expected two numbers, of a room alone: or leave it out")
     chosen: dict[str, Any] = {} if size is None else {"size": rows_and_columns(size)}
     visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
-    walk = {"places": places, "length": length, "spacing": spacing, "turn": turn, "passes": passes,
-            "database_times": tuple(database_times) or None, "query_times": tuple(query_times) or None}  # fmt: skip
+    walk = {"places": None if layout == "mvsnet" else places, "length": length, "spacing": spacing, "turn": turn,
+            "passes": passes, "database_times": tuple(database_times) or None,
+            "query_times": tuple(query_times) or None}  # fmt: skip
     walk = {name: value for name, value in walk.items() if value is not None}
-    num_scenes = walk.pop("places", 8) if layout == "mvsnet" else 0
     if walk and layout != "places":
         raise Vo3dError(f"--{next(iter(walk)).replace('_', '-')} is of a walk, not of {named}: leave it out")
     if layout == "kitti":
@@ -151,8 +151,10 @@ def render(
         _check_visit(visit, OF_VIEWS, "of views, whose scenes draw their own from --seed")
         from vo3d.world.view_files import render_to_views
 
-        of_views = {"size": (192, 256), "views": 24 if frames is None else frames} | chosen
-        render_to_views(num_scenes, seed, out, photographs=photographs, **of_views)
+        if frames is not None:
+            chosen["views"] = frames
+        chosen = {"size": (192, 256)} | chosen
+        render_to_views(8 if places is None else places, seed, out, photographs=photographs, **chosen)
         return
     if layout == "places":
         _render_walk(walk, frames, seed, out, visit, chosen)

@@ -30,7 +30,20 @@ PASSES = 3  # of a walk
 LANES = (-3.0, 1.0)  # metres right of the own lane, of passes: as those of `vo3d.world.walk`
 FOCAL_PER_METRE = 2.8  # shares of the width: the camera of DTU, from its distance
 # How often the light is what, and how fast views follow each other (Hz) on each way along a street.
-TIMES: tuple[Time, ...] = (*["day"] * 6, *["low-sun"] * 3, "rain", "fog", "night")
+TIMES: tuple[Time, ...] = (
+    "day",
+    "day",
+    "day",
+    "day",
+    "day",
+    "day",
+    "low-sun",
+    "low-sun",
+    "low-sun",
+    "rain",
+    "fog",
+    "night",
+)
 ROOM_TIMES: tuple[Time, ...] = ("day", "day", "low-sun", "night")
 RATES: dict[Motion, tuple[float, float]] = {
     "car": (4.0, 10.0),
