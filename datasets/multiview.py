@@ -3,7 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch import Tensor
 from vo3d.datasets.clips import NumberedDataset
 from vo3d.datasets.views import check_indices
 from vo3d.errors import Vo3dError
+from vo3d.formats.candidates import visible_paths
 from vo3d.recording import MultiViewScene, Transform
 from vo3d.sample import Sample
 
@@ -25,6 +28,8 @@ class MultiViewDataset(NumberedDataset):
         scenes: where the views come from.
         num_views: views in a sample, the reference included.
         fewer_views: keep references that have fewer sources, but at least one.
+        random_sources: take random ones of a reference's sources instead of the best, anew in each epoch: to train on
+            baselines of all lengths.
         transforms, seed: augmentation, see `RecordingDataset`.
 
     Raises:
@@ -38,6 +43,7 @@ class MultiViewDataset(NumberedDataset):
         *,
         num_views: int = 3,
         fewer_views: bool = False,
+        random_sources: bool = False,
         transforms: Sequence[Transform] = (),
         seed: int = 0,
     ) -> None:
@@ -46,7 +52,7 @@ class MultiViewDataset(NumberedDataset):
         if not scenes:
             raise Vo3dError("no scene to take views from: name at least one")
         self.recordings: list[MultiViewScene] = list(scenes)
-        self.num_views = num_views
+        self.num_views, self.random_sources = num_views, random_sources
         needed = 1 if fewer_views else num_views - 1
         self._references = [
             [index for index in scene.references if len(scene.sources(index)) >= needed] for scene in scenes
@@ -62,12 +68,25 @@ class MultiViewDataset(NumberedDataset):
         """Return the scene of sample `index` and the indices of its views, reference first, without reading them."""
         which, number = self.group(index)
         scene, reference = self.recordings[which], self._references[which][number]
-        return scene, [reference, *list(scene.sources(reference))[: self.num_views - 1]]
+        sources = list(scene.sources(reference))
+        if self.random_sources:
+            # a key of its own: the transforms go on drawing what they draw without it
+            words = np.random.SeedSequence([self.seed, self.epoch, index], spawn_key=(1,))
+            sources = [sources[i] for i in np.random.default_rng(words).permutation(len(sources))]
+        return scene, [reference, *sources[: self.num_views - 1]]
 
 
-def scene_folders(root: str | Path, scenes: Sequence[str] | None) -> list[Path]:
-    """Return the folders of the `scenes` in `root`; None: `root` itself is the only one."""
-    return [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
+def scene_folders(root: str | Path, scenes: Sequence[str] | Literal["all"] | None) -> list[Path]:
+    """Return the folders of the `scenes` in `root`; "all": every folder in it; None: `root` itself is the only one.
+
+    Raises Vo3dError for "all" of a root without folders.
+    """
+    if scenes != "all":
+        return [Path(root)] if scenes is None else [Path(root) / name for name in scenes]
+    folders = [path for path in visible_paths(Path(root)) if path.is_dir()]
+    if not folders:
+        raise Vo3dError(f"{root}: no folder in it: expected one for each scene")
+    return sorted(folders)
 
 
 class RenderedScene(MultiViewScene):

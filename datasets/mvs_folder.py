@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float32
@@ -34,11 +34,11 @@ class MVSFolder(MultiViewDataset):
 
     Args:
         root: the scene, or the folder of the `scenes`.
-        scenes: names of folders in `root`; None: `root` itself is the scene.
+        scenes: names of folders in `root`, or "all"; None: `root` itself is the scene.
         size, max_side, depth: of the images and their true depth, see `Photographs`.
         depth_range: near and far for all views; by default what each cam file says.
         cams: the folder of the cameras, where not the fullest is wanted, such as cams_1 in Tanks and Temples.
-        num_views, fewer_views, transforms, seed: see `MultiViewDataset`.
+        num_views, fewer_views, random_sources, transforms, seed: see `MultiViewDataset`.
 
     Convention: lengths stay in the files' own unit.
     Raises Vo3dError, with file and line, as `read_scene` and `Photographs` do.
@@ -47,7 +47,7 @@ class MVSFolder(MultiViewDataset):
     def __init__(
         self,
         root: str | Path,
-        scenes: Sequence[str] | None = None,
+        scenes: Sequence[str] | Literal["all"] | None = None,
         *,
         size: Size | None = None,
         max_side: int | None = None,

@@ -1,6 +1,7 @@
 """The verb of the rendered world: its scenes as files."""
 
 # ruff: noqa: PLC0415 (imports inside functions, because `vo3d --help` must not wait for torch)
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -10,19 +11,22 @@ from vo3d.verbs.scenes import rows_and_columns
 from vo3d.world.sensor import Sensor
 from vo3d.world.visit import Motion, Time, Visit
 
-Layout = Literal["kitti", "dtu", "dtu-training", "7scenes", "places"]
+Layout = Literal["kitti", "dtu", "dtu-training", "7scenes", "places", "mvsnet"]
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "tabletop": ("dtu", "dtu-training"),
     "room": ("7scenes",),
     "walk": ("places",),
+    "views": ("mvsnet",),
 }  # of the other kinds: kitti
 CAMERAS: dict[Layout, str] = {  # of what is no drive
     "dtu": ", which the camera of DTU sees in its layout",
     "dtu-training": ", which the camera of DTU sees in its layout",
     "7scenes": ", which the camera of 7-Scenes sees in its layout",
     "places": "",
+    "mvsnet": "",
 }
 OF_WALKS = ("place_seed", "traffic", "photographs")  # that is obeyed of a visit
+OF_VIEWS = ("photographs",)
 
 
 def render(
@@ -59,6 +63,7 @@ def render(
     """Write one scene of the rendered world: a drive as KITTI's, a table as DTU's or MVSNet's, a room as 7-Scenes'.
 
     A walk is a street that is driven along at other times, as a set of places: a database and queries with positions.
+    Views are many scenes of tables, rooms and streets, to train multi-view stereo on: random cameras, true depth.
 
     Example: vo3d render street --frames 400 --seed 7 --out data/street
 
@@ -70,16 +75,19 @@ def render(
 
     Example: vo3d render walk --place-seed 7 --query-times night fog --out data/walks
 
+    Example: vo3d render views --places 72 --photographs --out data/views
+
     Args:
-        kind: The kind of scene: street, tabletop, room or walk.
-        frames: Number of frames of a drive (400), of each sequence of a room (500), of views of a table (49).
+        kind: The kind of scene: street, tabletop, room or walk; or views, of all of these in turn.
+        frames: Number of frames of a drive (400), of each sequence of a room (500), of views of a table (49), of a
+            scene of views (24).
         seed: What the scene and the path are drawn from; equal seeds give equal files.
         out: The folder that will hold sequences/ and poses/ (kitti), scan7/ (dtu), Rectified/ and so on (dtu-training),
-            room-0007/ (7scenes), database/ and queries/ (places).
-        size: Rows and columns of the images, such as 480x640; without it 128x416 of a drive, 120x160 of a walk, as in
-            DTU of a table, as in 7-Scenes of a room.
+            room-0007/ (7scenes), database/ and queries/ (places), tabletop-0000/ and so on (mvsnet).
+        size: Rows and columns of the images, such as 480x640; without it 128x416 of a drive, 120x160 of a walk, 192x256
+            of views, as in DTU of a table, as in 7-Scenes of a room.
         layout: kitti for a drive; for a table dtu (MVSNet's, with true depth and cloud), or dtu-training; 7scenes for a
-            room; places for a walk.
+            room; places for a walk; mvsnet for views.
         sequences: Of a room, how many for training and how many for testing; without it 3 2.
         stereo: Of a drive, also write the right camera.
         imu: Of a drive, also write inertial readings, ten between two frames.
@@ -96,7 +104,8 @@ def render(
         path_seed: What the camera's path is drawn from, instead of the seed.
         start: Of a drive, metres along the road at which the path begins.
         lateral: Of a drive, metres right of the road's middle; without it the motion's own lane or side walk.
-        places: Of a walk, how many, of seeds from that of the place on; without it 1.
+        places: Of a walk, how many, of seeds from that of the place on; without it 1. Of views, how many scenes;
+            without it 8.
         length: Of a walk, metres of road; without it 200.
         spacing: Of a walk, metres between two views; without it 5.
         turn: Of a walk, degrees by which the camera of queries is turned at most; without it 15.
@@ -104,16 +113,17 @@ def render(
         database_times: Of a walk, times of the database; without it day.
         query_times: Of a walk, times of the queries; without it low-sun night rain fog.
     """
-    layout = _layout(kind, layout)
+    layout, named = _layout(kind, layout), kind if kind == "views" else f"a {kind}"
     if sequences and (layout != "7scenes" or len(sequences) != 2):
-        raise Vo3dError(f"--sequences {sequences}: of a {kind}: expected two numbers, of a room alone: or leave it out")
+        raise Vo3dError(f"--sequences {sequences}: of {named}: expected two numbers, of a room alone: or leave it out")
     chosen: dict[str, Any] = {} if size is None else {"size": rows_and_columns(size)}
     visit = Visit(place_seed, time_seed, movers_seed, path_seed, time, motion, start, lateral, traffic, photographs)
-    walk = {"places": places, "length": length, "spacing": spacing, "turn": turn, "passes": passes,
-            "database_times": tuple(database_times) or None, "query_times": tuple(query_times) or None}  # fmt: skip
+    walk = {"places": None if layout == "mvsnet" else places, "length": length, "spacing": spacing, "turn": turn,
+            "passes": passes, "database_times": tuple(database_times) or None,
+            "query_times": tuple(query_times) or None}  # fmt: skip
     walk = {name: value for name, value in walk.items() if value is not None}
     if walk and layout != "places":
-        raise Vo3dError(f"--{next(iter(walk)).replace('_', '-')} is of a walk, not of a {kind}: leave it out")
+        raise Vo3dError(f"--{next(iter(walk)).replace('_', '-')} is of a walk, not of {named}: leave it out")
     if layout == "kitti":
         from vo3d.world.drive_files import render_to_kitti
 
@@ -136,7 +146,16 @@ def render(
               ("truth", truth))  # fmt: skip
     for name, absent in drives:
         if not absent:
-            raise Vo3dError(f"--{name} is of a drive, not of a {kind}{CAMERAS[layout]}: leave it out")
+            raise Vo3dError(f"--{name} is of a drive, not of {named}{CAMERAS[layout]}: leave it out")
+    if layout == "mvsnet":
+        _check_visit(visit, OF_VIEWS, "of views, whose scenes draw their own from --seed")
+        from vo3d.world.view_files import render_to_views
+
+        if frames is not None:
+            chosen["views"] = frames
+        chosen = {"size": (192, 256)} | chosen
+        render_to_views(8 if places is None else places, seed, out, photographs=photographs, **chosen)
+        return
     if layout == "places":
         _render_walk(walk, frames, seed, out, visit, chosen)
         return
@@ -165,7 +184,7 @@ def _layout(kind: str, layout: Layout | None) -> Layout:
     if layout and layout not in layouts:
         raise Vo3dError(
             f"--layout {layout} is not for {kind}: tables go to dtu or dtu-training, rooms to 7scenes, "
-            "drives to kitti, walks to places"
+            "drives to kitti, walks to places, views to mvsnet"
         )
     return layout or layouts[0]
 
@@ -179,12 +198,14 @@ def _render_walk(
 
     if frames is not None:
         raise Vo3dError(f"--frames {frames} of a walk: its length and spacing say how many: leave it out")
-    for field in fields(Visit):
-        if field.name not in OF_WALKS and getattr(visit, field.name) != field.default:
-            raise Vo3dError(
-                f"--{field.name.replace('_', '-')} is not of a walk, whose passes draw their own from --seed, at "
-                "--query-times: leave it out"
-            )
+    _check_visit(visit, OF_WALKS, "of a walk, whose passes draw their own from --seed, at --query-times")
     first, num = visit.seeds(seed).place, walk.pop("places", 1)
     plan = Walk(**walk, traffic=visit.traffic, photographs=visit.photographs)
     render_to_places(plan, range(first, first + num), seed, out, **({"size": (120, 160)} | chosen))
+
+
+def _check_visit(visit: Visit, obeyed: Sequence[str], whose: str) -> None:
+    """Raise Vo3dError for a choice of a visit that is none of those that are `obeyed`."""
+    for field in fields(Visit):
+        if field.name not in obeyed and getattr(visit, field.name) != field.default:
+            raise Vo3dError(f"--{field.name.replace('_', '-')} is not {whose}: leave it out")
