@@ -6,7 +6,9 @@ weights drawn from a seed.
 
 What competes at 640x480, 5 views, 96 depths: the port; our `forward` without gradients, which holds the cost volume;
 our `predict`, which does not; `predict` with half precision. All have equal weights and inputs, and their depths are
-compared. Alone: `predict` at 1600x1184 with 256 depths; R-MVSNet with 64 and with 256 depths.
+compared. At the same size, with the weights in a checkout of github.com/FangjinhuaWang/IterMVS (`--authors`): IterMVS
+by its authors' program and by our `predict`. Alone: `predict` at 1600x1184 with 256 depths; R-MVSNet with 64 and with
+256 depths.
 
 Every measurement has a process of its own. Its first call gives the memory: the highest resident size (on a GPU: the
 highest of what torch has allocated) above that after imports, weights and inputs. Its second call gives the time. The
@@ -21,7 +23,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
@@ -31,12 +33,13 @@ import numpy as np
 import torch
 
 from benchmark_adapool import MIB, aligned, cuda_peak, plural, resident_peak
-from mvs_peers import FORWARD, HALVES, PORT, PREDICT, RECURRENT, Case, runner
+from mvs_peers import AUTHORS, FORWARD, HALVES, ITERATIVE, PORT, PREDICT, RECURRENT, Case, runner
 
 TIME_TARGET, MEMORY_TARGET = 0.8, 0.4  # of the port's
+ITERATIVE_TIME, ITERATIVE_MEMORY = 1.0, 0.8  # of the authors'
 LARGE_TARGET = 6e9  # bytes
 GROWTH_TARGET = 0.1  # of the peak, from the fewest depths to the most
-GROUPS = ("mvsnet", "large", "rmvsnet")
+GROUPS = ("mvsnet", "itermvs", "large", "rmvsnet")
 Figures = dict[str, float]  # wall and processor, in seconds; peak, in bytes
 
 
@@ -130,6 +133,23 @@ def against_port(base: Case, threads: int, rounds: int) -> tuple[list[str], list
     return lines, rows
 
 
+def against_authors(base: Case, threads: int, rounds: int) -> tuple[list[str], list[dict[str, str | float]]]:
+    """IterMVS beside its authors' program; ours alone where that is not there."""
+    names = [AUTHORS, ITERATIVE] if base.authors else [ITERATIVE]
+    cases = [replace(base, candidate=name) for name in names]
+    with tempfile.TemporaryDirectory() as folder:
+        found = measured(cases, threads, rounds, Path(folder))
+        rows: list[dict[str, str | float]] = [
+            {"candidate": name, **figures, **(apart(Path(folder), number, 0) if number else {})}
+            for number, (name, figures) in enumerate(zip(names, found, strict=True))
+        ]
+    lines = table(f"IterMVS, {base.title.replace(f', {base.depths} depths', '')}, {plural(threads)}", rows)
+    if base.authors:
+        lines += ["", judged("processor time / authors", found[1]["processor"] / found[0]["processor"], ITERATIVE_TIME)]
+        lines += [judged("peak / authors", found[1]["peak"] / found[0]["peak"], ITERATIVE_MEMORY)]
+    return lines, rows
+
+
 def alone(base: Case, threads: int) -> tuple[list[str], list[dict[str, str | float]]]:
     """`predict` where the volume is largest, once."""
     with tempfile.TemporaryDirectory() as folder:
@@ -166,6 +186,7 @@ def main() -> None:
     parser.add_argument(
         "--port", type=Path, metavar="FOLDER", help="a checkout of xy-guo/MVSNet_pytorch (default: none)"
     )
+    parser.add_argument("--authors", type=Path, metavar="FOLDER", help="a checkout of FangjinhuaWang/IterMVS")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of MVSNet, published or ours (default: a seed's)")
     parser.add_argument("--only", nargs="+", default=GROUPS, choices=GROUPS, help="(default: all)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="each of these numbers")
@@ -185,8 +206,9 @@ def main() -> None:
         parser.error(f"--weights: {options.weights}: no such file")
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     rounds = 1 if options.quick else options.rounds
-    weights, port = (str(path.resolve()) if path else "" for path in (options.weights, options.port))
-    base = Case(PREDICT, device=device, weights=weights, port=port)
+    given = (options.weights, options.port, options.authors)
+    weights, port, authors = (str(path.resolve()) if path else "" for path in given)
+    base = Case(PREDICT, device=device, weights=weights, port=port, authors=authors)
     large, depths = replace(base, size=(1184, 1600), depths=256), (64, 256)
     if options.quick:
         base, large, depths = (replace(base, size=(64, 96), views=3, depths=8), replace(base, size=(96, 128)), (8, 16))
@@ -196,14 +218,15 @@ def main() -> None:
     ]
     print(lines[0])
     figures = []
+    measures: dict[str, Callable[[int], tuple[list[str], list[dict[str, str | float]]]]] = {
+        "mvsnet": lambda threads: against_port(base, threads, rounds),
+        "itermvs": lambda threads: against_authors(base, threads, rounds),
+        "large": lambda threads: alone(large, threads),
+        "rmvsnet": lambda threads: growth(base, depths, threads, rounds),
+    }
     for group in options.only:
         for threads in options.threads:
-            if group == "mvsnet":
-                told, rows = against_port(base, threads, rounds)
-            elif group == "large":
-                told, rows = alone(large, threads)
-            else:
-                told, rows = growth(base, depths, threads, rounds)
+            told, rows = measures[group](threads)
             if options.quick:  # targets are for the sizes that they name
                 told = [line for line in told if not line.startswith("Target")]
             print("", *told, sep="\n", flush=True)

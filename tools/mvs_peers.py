@@ -15,13 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itermvs_peer import CHECKPOINT, authors_call
 from vo3d.formats.weights import import_weights, load_weights
 from vo3d.geometry import plane_homography, se3, subsample_intrinsics, warp_homography
+from vo3d.models.itermvs import IterMVS
 from vo3d.models.mvsnet import XY_GUO, MVSNet
 from vo3d.models.rmvsnet import RMVSNet
 from vo3d.sample import Sample
 
 PORT, PREDICT, FORWARD, RECURRENT = "port", "predict", "forward", "R-MVSNet, predict"
+AUTHORS, ITERATIVE = "IterMVS, authors", "IterMVS, predict"
 HALVES = {f"{PREDICT}, {precision}": precision for precision in ("bfloat16", "float16")}
 NEAR, PLANE, FAR = 0.425, 0.6, 0.935  # metres: the range of DTU, and where the picture lies in it
 
@@ -37,6 +40,7 @@ class Case:
     device: str = "cpu"
     weights: str = ""  # a file; none: drawn with a seed
     port: str = ""  # a folder
+    authors: str = ""  # of IterMVS: a folder
 
     @property
     def title(self) -> str:
@@ -90,16 +94,19 @@ def draw_weights(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def network(case: Case) -> MVSNet | RMVSNet:
-    """Ours, with the weights of the case."""
-    model: MVSNet | RMVSNet
+def network(case: Case) -> MVSNet | RMVSNet | IterMVS:
+    """Ours, with the weights of the case; IterMVS with those of its authors' checkout."""
+    model: MVSNet | RMVSNet | IterMVS
     if case.candidate == RECURRENT:
         model = RMVSNet(num_depths=case.depths)
+    elif case.candidate == ITERATIVE:
+        model = IterMVS()
     else:
         precision: Any = HALVES.get(case.candidate, "float32")
         model = MVSNet(num_depths=case.depths, precision=precision)
-    if case.weights and case.candidate != RECURRENT:
-        load_weights(model, Path(case.weights))
+    weights = {RECURRENT: "", ITERATIVE: case.authors and str(Path(case.authors) / CHECKPOINT)}
+    if file := weights.get(case.candidate, case.weights):
+        load_weights(model, Path(file))
     else:
         draw_weights(model)
     return model.eval().to(case.device)
@@ -136,6 +143,8 @@ def runner(case: Case) -> Callable[[], Tensor]:
     """Return what is measured: a call without arguments that gives the depth of the first view (h w)."""
     if case.candidate == PORT:
         return port_of(case)
+    if case.candidate == AUTHORS:
+        return authors_call(Path(case.authors), sample_of(case))
     model, sample = network(case), sample_of(case)
     if case.candidate == FORWARD:
 

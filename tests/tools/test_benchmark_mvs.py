@@ -124,6 +124,29 @@ def test_targets_are_judged_by_the_ratio_to_the_port(tools, monkeypatch: pytest.
     assert told == "Target: peak at most 6 GB: 1.4 GB, met."
 
 
+def test_itermvs_is_judged_by_its_authors_program(tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool, peers = tools
+
+    def in_child(case, threads: int, out: Path, *, twice: bool) -> dict[str, float]:
+        ours = case.candidate == peers.ITERATIVE
+        np.save(out, np.full((2, 2), 2.0))
+        return {"wall": 1.0, "processor": 0.9 if ours else 1.0, "peak": (9.0 if ours else 10.0) * 2**20}
+
+    monkeypatch.setattr(tool, "in_child", in_child)
+    lines, rows = tool.against_authors(peers.Case(peers.PREDICT, authors="folder"), threads=1, rounds=1)
+    told = "\n".join(lines)
+    assert [row["candidate"] for row in rows] == ["IterMVS, authors", "IterMVS, predict"]
+    assert "processor time / authors at most 1: 0.9, met." in told
+    assert "peak / authors at most 0.8: 0.9, MISSED." in told
+    assert not any("Target" in line for line in tool.against_authors(peers.Case(peers.PREDICT), 1, 1)[0])
+
+
+def test_a_folder_without_the_authors_program_is_told(tools, tmp_path: Path) -> None:
+    _, peers = tools
+    with pytest.raises(SystemExit, match="expected a checkout of FangjinhuaWang/IterMVS"):
+        peers.runner(peers.Case(peers.AUTHORS, authors=str(tmp_path), size=(32, 64), views=2))
+
+
 @pytest.mark.parametrize(
     ("words", "message"), [(["--rounds", "0"], "at least 1"), (["--weights", "absent.ckpt"], "no such file")]
 )
