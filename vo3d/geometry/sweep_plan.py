@@ -10,6 +10,7 @@ from torch import Tensor
 from vo3d.geometry import se3
 from vo3d.geometry.camera import cell_centres, project, rays
 
+FINEST_PER_PIXEL = 2  # of parallax, of a method with a number of planes of its own: more tell neighbours no better
 PLANES_PER_PIXEL = 4  # of parallax: neighbouring planes lie a quarter of a pixel apart in the widest source
 INVERSE_FROM = 1.5  # far / near from which planes are even in 1 / depth
 GRID = 5  # rows and columns of the pixels that stand for an image
@@ -64,7 +65,12 @@ def widened(near: float, far: float, num: int, steps: float, *, inverse: bool) -
     The far end stays finite: where the steps reach beyond infinity it is ten times the given one; the near end stays
     positive: a tenth of the given one at least.
     """
-    share = steps / max(num - 1 - 2 * steps, 1)
+    return stretched(near, far, 1 + 2 * steps / max(num - 1 - 2 * steps, 1), inverse=inverse)
+
+
+def stretched(near: float, far: float, factor: float, *, inverse: bool) -> tuple[float, float]:
+    """Make a depth range so many times as long, both ends alike, in depth or in 1 / depth; limits as in `widened`."""
+    share = (factor - 1) / 2
     if not inverse:
         return max(near - share * (far - near), near / 10), far + share * (far - near)
     margin = share * (1 / near - 1 / far)

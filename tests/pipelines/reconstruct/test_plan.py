@@ -80,9 +80,24 @@ def test_a_model_that_chooses_its_depths_keeps_them() -> None:
 
     planes = planned(Rail([0.0, 2.0], 2.0, 8.0), Stubborn(num_depths=12))[0].planes
     assert planes is not None
-    assert (planes.near, planes.far, planes.num) == (2.0, 8.0, 12)
+    assert (planes.num, planes.inverse) == (12, Stubborn().inverse)
+    ends = planes.steps(torch.tensor([2.0, 8.0])).tolist()
+    assert ends == pytest.approx([planes.margin(3.0), 11 - planes.margin(3.0)], abs=1e-3)
     with pytest.raises(Vo3dError, match="Stubborn chooses its depths by itself: leave --num-depths and --inverse out"):
         planned(Rail([0.0, 2.0], 2.0, 8.0), Stubborn(), Choice(inverse=True))
+
+
+def test_planes_that_are_too_many_for_the_parallax_get_a_longer_range() -> None:
+    class Many(PlaneSweep):
+        free_num_depths, inverse = False, True
+
+    rail = Rail([0.0, 0.5], 2.0, 2.5)
+    sweep = planned(rail, Many(num_depths=256, stride=1), drop_ends=0.0)[0]
+    assert sweep.planes is not None
+    assert sweep.parallax == pytest.approx(0.5 * FOCAL * (1 / 2 - 1 / 2.5))
+    reached = 0.5 * FOCAL * (1 / sweep.planes.near - 1 / sweep.planes.far)
+    assert reached == pytest.approx(128)
+    assert 1 / sweep.planes.near + 1 / sweep.planes.far == pytest.approx(1 / 2 + 1 / 2.5)
 
 
 def test_views_without_parallax_are_left_out_and_a_scene_of_them_is_refused() -> None:

@@ -9,7 +9,15 @@ import torch
 from vo3d.depth_map import Planes
 from vo3d.errors import Vo3dError
 from vo3d.geometry.camera import subsample_intrinsics
-from vo3d.geometry.sweep_plan import INVERSE_FROM, num_planes, parallax, triangulation_angles, widened
+from vo3d.geometry.sweep_plan import (
+    FINEST_PER_PIXEL,
+    INVERSE_FROM,
+    num_planes,
+    parallax,
+    stretched,
+    triangulation_angles,
+    widened,
+)
 from vo3d.model import DepthModel, Frames
 from vo3d.recording import MultiViewScene
 
@@ -40,7 +48,8 @@ def plan_sweeps(
     """Plan the sweep of each reference: of its depth range, widened by the steps that fusion drops at either end.
 
     The number of planes follows the parallax of the widest source; they are even in 1 / depth where far is more than
-    1.5 times near.
+    1.5 times near. A model with a number and a spacing of its own gets a range that is long enough for two planes a
+    pixel of parallax: nearer ones are what it cannot tell apart, and it would be unsure of all of them.
 
     Raises:
         Vo3dError: the model leaves no choice where one is made, or the scene has no poses.
@@ -79,6 +88,8 @@ def _planes(
         num = choice.num or num_planes(parallax, least=FEWEST, most=MOST - ends) + ends
     else:
         inverse, num = model.inverse, model.num_depths
+        if (finest := num / FINEST_PER_PIXEL) > parallax > 0:
+            near, far = stretched(near, far, finest / parallax, inverse=inverse)
     planes = Planes(near=near, far=far, num=num, inverse=inverse)
     near, far = widened(near, far, num, planes.margin(drop_ends), inverse=inverse)
     return replace(planes, near=near, far=far)
