@@ -89,10 +89,10 @@ def test_a_model_that_chooses_its_depths_keeps_them() -> None:
 
 def test_planes_that_are_too_many_for_the_parallax_get_a_longer_range() -> None:
     class Many(PlaneSweep):
-        free_num_depths, inverse = False, True
+        free_num_depths = False
 
     rail = Rail([0.0, 0.5], 2.0, 2.5)
-    sweep = planned(rail, Many(num_depths=256, stride=1), drop_ends=0.0)[0]
+    sweep = planned(rail, Many(num_depths=256, stride=1, inverse=True), drop_ends=0.0)[0]
     assert sweep.planes is not None
     assert sweep.parallax == pytest.approx(0.5 * FOCAL * (1 / 2 - 1 / 2.5))
     reached = 0.5 * FOCAL * (1 / sweep.planes.near - 1 / sweep.planes.far)
