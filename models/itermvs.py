@@ -167,8 +167,12 @@ class IterMVS(DepthModel):
         K, world_T_cam, depth_range = posed_views(self, sample)
         h, w = sample.image.shape[-2:]
         images = functional.pad(2 * sample.image.flatten(0, 1) - 1, (0, -w % 8, 0, -h % 8), mode="replicate")
-        views = images.unflatten(0, sample.image.shape[:2]).unbind(1)
-        reference, *others = (self.features(view) for view in views)
+        b, s = sample.image.shape[:2]
+        if self.training:  # normalised by what all views have in common, as by the authors
+            levels = [maps.unflatten(0, (b, s)).unbind(1) for maps in self.features(images)]
+            reference, *others = zip(*levels, strict=True)
+        else:  # a view at a time: the maps at full size are most of the memory
+            reference, *others = (self.features(view) for view in images.unflatten(0, (b, s)).unbind(1))
         K, world_T_cam = K.double(), world_T_cam.double()
         sources = [
             Source(
