@@ -19,7 +19,7 @@ from vo3d.datasets.sevenscenes_splits import sequence_folders
 from vo3d.datasets.views import DepthChoice, FileRecording, Frames, check_folder, frame_files, named_ranges, read_views
 from vo3d.errors import Vo3dError, quoted
 from vo3d.formats.images import orientation_notes, read_depth_png
-from vo3d.formats.text import read_lines
+from vo3d.formats.text import read_json, read_lines
 from vo3d.formats.trajectories import check_poses
 from vo3d.geometry.camera import pixel_grid
 from vo3d.geometry.warp import sample_image
@@ -28,7 +28,7 @@ from vo3d.sample import Sample
 
 _ORIGINAL = (480, 640)  # height and width of colour and depth
 _CENTRE = (320.0, 240.0)  # as the authors state it
-FOCAL = 525.0  # pixels of the colour camera
+FOCAL, DEPTH_FOCAL = 525.0, 585.0  # pixels of the colour camera and of the depth camera
 _KINDS = ("jpg", "png")  # of colour images
 _NO_DEPTH = (0, 65535)  # counts that mean no measurement
 EVERY = 10  # frames of a long sequence: neighbours in time are too close to each other to see depth
@@ -111,7 +111,7 @@ class SevenScenesViews(MultiViewDataset):
         depth_range: tuple[float, float] = ROOM,
         num_sources: int = 10,
         focal: float = FOCAL,
-        depth_focal: float = 585.0,
+        depth_focal: float = DEPTH_FOCAL,
         depth: DepthChoice = "none",
         size: Size | None = None,
         max_side: int | None = None,
@@ -223,7 +223,7 @@ class SevenScenesScene(Photographs):
         depth_range: tuple[float, float] = ROOM,
         num_sources: int = 10,
         focal: float = FOCAL,
-        depth_focal: float = 585.0,
+        depth_focal: float = DEPTH_FOCAL,
         depth: DepthChoice = "none",
         size: Size | None = None,
         max_side: int | None = None,
@@ -266,7 +266,13 @@ def scene(
 ) -> SevenScenesScene:
     """Open a sequence folder, with depth where it was measured; near and far are those of rooms by default."""
     return SevenScenesScene(
-        path, every=every, depth_range=depth_range or ROOM, depth="where present", size=size, max_side=max_side
+        path,
+        every=every,
+        depth_range=depth_range or ROOM,
+        depth_focal=_depth_focal(path.parent / "scene.json"),
+        depth="where present",
+        size=size,
+        max_side=max_side,
     )
 
 
@@ -305,6 +311,15 @@ def _step(folder: Path, count: int) -> tuple[int, list[str]]:
     return step, [
         f"{folder}: has {count} frames: {taken}, where long sequences have them {EVERY} apart: --every N chooses"
     ]
+
+
+def _depth_focal(about: Path) -> float:
+    """Return the focal length of the depth camera: that in the scene.json of a rendered room, else the sensor's."""
+    content = read_json(about, "what `vo3d render room` writes") if about.is_file() else {}
+    focal = content.get("depth_focal", DEPTH_FOCAL) if isinstance(content, dict) else DEPTH_FOCAL
+    if not isinstance(focal, int | float) or not focal > 0:
+        raise Vo3dError(f"{about}: depth_focal is {focal!r}: expected pixels, a number above 0")
+    return float(focal)
 
 
 def _name(folder: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vo3d.datasets.sevenscenes import SevenScenes
+from vo3d.datasets.sevenscenes import SevenScenes, scene
 from vo3d.errors import Vo3dError
 from vo3d.formats.images import read_image
 from vo3d.world.recorder import Recorder
@@ -39,6 +39,11 @@ def test_the_reader_of_7scenes_gives_back_frames_poses_and_depth(tmp_path):
     torch.testing.assert_close(sample.K[1].double(), recorder.camera.K, atol=1e-4, rtol=0)
     assert sample.K[1].tolist() == [[525.0, 0.0, 320.0], [0.0, 525.0, 240.0], [0.0, 0.0, 1.0]]
     assert read_image(folder / "contact_sheet.png").shape == (3, 2 * 244, 3 * 324)
+    opened = scene(folder / "seq-02", every=1)  # what is reconstructed is scored by the same depth
+    assert torch.equal(opened.clip([1]).depth[0], sample.depth[1])
+    (folder / "scene.json").write_text('{"depth_focal": "585"}')
+    with pytest.raises(Vo3dError, match="depth_focal is '585': expected pixels"):
+        scene(folder / "seq-02", every=1)
 
 
 def test_sequences_are_split_and_lie_in_one_place_by_paths_of_their_own(small):

@@ -46,7 +46,8 @@ def render_to_7scenes(
     Writes `out/room-0007/seq-01/frame-000000.{color.png,depth.png,pose.txt}` and so on, the same world for all, and at
     the end `TrainSplit.txt`, `TestSplit.txt`, `scene.json` and `contact_sheet.png`: a scene that was interrupted lacks
     them. Depth is in millimetres, 65535 for none, and lies in the pixels of the colour image, unlike that of 7-Scenes:
-    `depth_focal: 525` reads it. Sequence i is the recording of seed 100 `seed` + i: its path, and what is moved, are
+    `depth_focal: 525` reads it (`vo3d reconstruct` takes that from `scene.json`).
+    Sequence i is the recording of seed 100 `seed` + i: its path, and what is moved, are
     its own unless the visit says where things lie; place and light are of `seed` unless the visit names others. `size`
     is height, width; what reads 7-Scenes knows 480x640 alone.
 
@@ -115,6 +116,7 @@ def _content(recorders: list[Recorder], train: int) -> dict[str, object]:
         "size": [first.camera.height, first.camera.width],
         "K": first.camera.K.tolist(),
         "depth": "millimetres along z, 65535 for none, in the pixels of the colour image: the cameras are one",
+        "depth_focal": FOCAL,
         "visit": asdict(first.visit),
         "sensor": asdict(first.sensor),
         "sequences": {
