@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vo3d.datasets.lenses import StoredCamera, lens_pixels
 from vo3d.errors import Vo3dError, first_few
-from vo3d.formats.images import image_size, read_counts
+from vo3d.formats.images import image_size, may_have_alpha, read_counts
 from vo3d.geometry import sample_image
 
 FOLDER = "masks"  # beside the images, or beside their folder
@@ -27,7 +27,8 @@ def find_masks(images: Sequence[Path], folder: Path | None = None) -> tuple[list
     """
     if folder is not None and not folder.is_dir():
         raise Vo3dError(f"--masks {folder}: no such folder: expected masks named as the images (a.png or a.jpg.png)")
-    found = [_mask_of(image, [folder] if folder else _folders_near(image)) for image in images]
+    near = {place: [folder] if folder else _folders_near(place) for place in {image.parent for image in images}}
+    found = [_mask_of(image, near[image.parent]) for image in images]
     for image, mask in zip(images, found, strict=True):
         if mask is not None and image.is_file() and (sizes := (image_size(mask), image_size(image)))[0] != sizes[1]:
             (height, width), (h, w) = sizes
@@ -60,7 +61,7 @@ def read_foreground(image: Path, mask: Path | None) -> Bool[Tensor, "h w"] | Non
     if mask is not None:
         counts = torch.from_numpy(read_counts(mask).astype("int32"))
         return counts > 0 if counts.ndim == 2 else counts[..., :3].amax(-1) > 0
-    if image.suffix.lower() not in _TRANSPARENT:
+    if image.suffix.lower() not in _TRANSPARENT or not may_have_alpha(image):
         return None
     pixels = read_counts(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 4:
@@ -76,9 +77,9 @@ def undo_lens_of_mask(camera: StoredCamera | None, mask: Bool[Tensor, "h w"]) ->
     return sample_image(mask.float()[None], lens_pixels(camera), mode="nearest")[0][0] > 0
 
 
-def _folders_near(image: Path) -> list[Path]:
-    """List the folders of masks beside an image and beside the folders above it."""
-    return [folder for above in image.parents[:_ABOVE] if (folder := above / FOLDER).is_dir()]
+def _folders_near(place: Path) -> list[Path]:
+    """List the folders of masks in the folder of images and in those above it."""
+    return [folder for above in (place, *place.parents)[:_ABOVE] if (folder := above / FOLDER).is_dir()]
 
 
 def _mask_of(image: Path, folders: Sequence[Path]) -> Path | None:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
+from torch.nn import functional
 
 from vo3d.errors import Vo3dError
 from vo3d.geometry import se3
@@ -31,6 +32,7 @@ class PlaneSweep(DepthModel):
         num_depths: planes, evenly spaced from near to far; may be set afterwards.
         stride: the map's pixel (x, y) is the image's (stride x, stride y).
         match_stride: every so-maniest pixel of the reference is compared, with sources of full size; divides `stride`.
+            Above 1 all images are smoothed by as much first, so that the pixels between count too.
         cost: "zncc": 1 - the normalised cross-correlation of reference and source in a window, over the three channels
             together; "variance": of each pixel's colours in all views that see it, mean over the window.
         window: side of that window in compared pixels, odd.
@@ -125,6 +127,7 @@ class PlaneSweep(DepthModel):
         depths: Float[Tensor, "b d"],
     ) -> Iterator[Float[Tensor, "b h2 w2"]]:
         """The cost of each plane in turn, at every `stride`-th pixel; infinity where no source sees it."""
+        image = _smoothed(image, self.match_stride)
         reference = subsample(image[:, :1], self.match_stride)  # b 1 c h w
         grid, size = subsample_intrinsics(K[:, 0], self.match_stride), reference.shape[-2:]
         guide = reference.mean(2)  # b 1 h w
@@ -235,6 +238,20 @@ class _Best(BestPlanes):
             depth = depth + shift.abs() * (other - depth)
         contrast = 1 - self.best / (self.total / self.known.clamp(min=1)).clamp(min=1e-12)
         return torch.where(found, depth, 0.0), torch.where(found, contrast.clamp(0, 1), 0.0)
+
+
+def _smoothed(image: Float[Tensor, "b s c h w"], stride: int) -> Float[Tensor, "b s c h w"]:
+    """Smooth images before every `stride`-th pixel is taken, by a tent that falls to 0 at the next one taken.
+
+    A stride of 1 changes nothing. Beyond their border images are continued by their last pixels.
+    """
+    if stride == 1:
+        return image
+    tent = 1 - torch.arange(1 - stride, stride).to(image).abs() / stride
+    tent, rim = tent / tent.sum(), stride - 1
+    padded = functional.pad(image.flatten(0, 2)[:, None], (rim, rim, rim, rim), mode="replicate")  # b*s*c 1 ..
+    rows = functional.conv2d(padded, tent[None, None, None])
+    return functional.conv2d(rows, tent[None, None, :, None]).reshape(image.shape)
 
 
 def _inside(pixels: Float[Tensor, "b d h w 2"], size: tuple[int, int]) -> Bool[Tensor, "b d h w"]:

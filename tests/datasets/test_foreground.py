@@ -9,6 +9,7 @@ import torch
 
 import wall
 import wall_scenes
+from vo3d.datasets import foreground
 from vo3d.datasets.lenses import StoredCamera
 from vo3d.datasets.mvs_folder import MVSFolderScene
 from vo3d.datasets.photographs import Photographs, posed_photographs
@@ -76,6 +77,31 @@ def test_transparent_pixels_are_left_out(tmp_path: Path) -> None:
     assert torch.equal(wanted, right_part(17) > 0)
     assert scene.foreground(1) is None  # nothing is left out
     assert scene.foreground(2) is None  # there is no such channel
+
+
+def test_only_a_png_that_may_be_transparent_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, unpacked = tmp_path / "a.png", []
+    monkeypatch.setattr(foreground, "read_counts", lambda one: unpacked.append(one) or np.zeros((H, W, 3), np.uint8))
+    write_image(path, torch.zeros(3, H, W))
+    assert foreground.read_foreground(path, None) is None
+    assert not unpacked
+    content = path.read_bytes()  # all of a colour is transparent: tRNS, before the pixels
+    path.write_bytes(content[:33] + b"\0\0\0\6tRNS" + bytes(6) + bytes(4) + content[33:])
+    assert foreground.read_foreground(path, None) is None
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((H, W, 4), np.uint8))
+    foreground.read_foreground(tmp_path / "b.png", None)
+    assert unpacked == [path, tmp_path / "b.png"]
+
+
+def test_folders_of_masks_are_looked_for_once_for_each_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: looked.append(path) or is_dir(path))
+    images = [tmp_path / "images" / side / f"{index}.png" for side in ("left", "right") for index in range(9)]
+    write_image(tmp_path / "masks" / "right" / "3.png", torch.zeros(H, W))
+    masks, _ = foreground.find_masks(images)
+    assert [mask for mask in masks if mask] == [tmp_path / "masks" / "right" / "3.png"]
+    assert len([path for path in looked if path.name == foreground.FOLDER]) == 2 * 3
 
 
 def test_the_lens_of_a_mask_is_undone_as_that_of_its_image(tmp_path: Path) -> None:

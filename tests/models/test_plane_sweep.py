@@ -11,7 +11,7 @@ from torch import Tensor
 from textured_plane import textured_plane
 from vo3d.errors import Vo3dError
 from vo3d.model import check_gives, check_needs
-from vo3d.models.plane_sweep import NOISE, PlaneSweep, _Best, _box, _Correlation, _mean_of_best
+from vo3d.models.plane_sweep import NOISE, PlaneSweep, _Best, _box, _Correlation, _mean_of_best, _smoothed
 from vo3d.sample import Sample
 
 SIZE = (48, 64)
@@ -200,6 +200,30 @@ def test_smoothing_keeps_equal_costs_and_a_box_is_a_mean(generator: torch.Genera
         found = PlaneSweep(2, smoothing=smoothing, smoothing_window=5)._smooth(equal, guide)
         torch.testing.assert_close(found, equal)
     torch.testing.assert_close(_box(guide, 3)[0, 0, 3, 4], guide[0, 0, 2:5, 3:6].sum())
+
+
+def test_each_pixel_counts_equally_in_those_that_are_taken(generator: torch.Generator) -> None:
+    image = torch.rand(2, 2, 3, 9, 13, generator=generator)
+    assert torch.equal(_smoothed(image, 1), image)
+    for stride in (2, 4):
+        one = torch.zeros(4, 4, 1, 12, 12)
+        for y in range(4):
+            for x in range(4):
+                one[y, x, 0, 4 + y, 4 + x] = 1
+        taken = _smoothed(one, stride)[..., ::stride, ::stride].sum((-3, -2, -1))
+        torch.testing.assert_close(taken, torch.full((4, 4), 1 / stride**2))
+        torch.testing.assert_close(_smoothed(torch.full_like(image, 0.3), stride), torch.full_like(image, 0.3))
+
+
+def test_pixels_between_those_compared_lessen_noise(generator: torch.Generator) -> None:
+    sample = plane()
+    noisy = replace(sample, image=sample.image + 0.1 * torch.randn(sample.image.shape, generator=generator))
+    model = PlaneSweep(33, match_stride=2, window=5)
+    found = errors(model(noisy)["depth"], sample, 33)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vo3d.models.plane_sweep._smoothed", lambda image, _: image)
+        rough = errors(model(noisy)["depth"], sample, 33)
+    assert (found < 1).float().mean() > (rough < 1).float().mean() + 0.05
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from torch import Tensor
 
-from vo3d.depth_map import DepthMap, Planes
+from vo3d.depth_map import DepthMap, Outcome, Planes
 from vo3d.errors import Vo3dError
 from vo3d.report import depth
 from vo3d.report.depth import colour_depth, depth_limits, plot_contact_sheet
@@ -150,6 +150,18 @@ def test_depth_is_drawn_in_the_scale_of_the_truth() -> None:
     assert limits[0] == limits[1] == pytest.approx(depth_limits([wrong.truth]))
     blind = panels(plot_contact_sheet([replace(wrong, truth=None)]))
     assert blind[1].get_images()[0].get_clim() == pytest.approx(depth_limits([wrong.depth]))
+
+
+def test_without_a_truth_depth_is_drawn_in_the_scale_of_what_was_kept() -> None:
+    found = torch.full((6, 8), 400.0)  # a sky at the far end
+    found[:2] = torch.linspace(2.0, 4.0, 16).reshape(2, 8)
+    fates = torch.full((6, 8), Outcome.END, dtype=torch.uint8)
+    fates[0], fates[1] = Outcome.KEPT, Outcome.REPEATED
+    some = view(depth=found, truth=None, confidence=None)
+    drawn = panels(plot_contact_sheet([some], outcomes=[fates]))[1].get_images()[0]
+    assert drawn.get_clim() == pytest.approx(depth_limits([found[:2]]))
+    nothing = panels(plot_contact_sheet([some], outcomes=[torch.zeros_like(fates)]))[1].get_images()[0]
+    assert nothing.get_clim() == pytest.approx(depth_limits([found]))
 
 
 def test_a_sheet_has_a_row_for_each_view_and_a_scale_for_each_column() -> None:

@@ -49,6 +49,16 @@ def header_size(content: Content) -> Size | None:
     return None
 
 
+def may_be_transparent(content: Content) -> bool:
+    """Tell whether an image may have transparent pixels; formats other than PNG are not looked into, and may.
+
+    Source: ISO/IEC 15948: colour types 4 and 6 have opacity, others the chunk tRNS at most, which precedes the pixels.
+    """
+    if content[: len(PNG_SIGNATURE)] != PNG_SIGNATURE:
+        return True
+    return content[25:26] in (b"\4", b"\6") or content.find(b"tRNS", 0, content.find(b"IDAT")) >= 0
+
+
 def exif_orientation(content: Content) -> int:
     """Return the EXIF orientation of a PNG, JPEG, WebP or TIFF file, 2 to 8; 1 where it is upright as it is stored.
 

@@ -26,6 +26,7 @@ from vo3d.formats.image_headers import (
     exif_position,
     grey_png,
     header_size,
+    may_be_transparent,
     upright_tiff,
 )
 
@@ -81,6 +82,15 @@ def image_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
         size = (stored[0], stored[1])
     _check_size(path, size)
     return (size[1], size[0]) if turned else size
+
+
+def may_have_alpha(path: Path) -> bool:
+    """Tell whether an image may have an alpha channel, by the header of a PNG; images of other formats may.
+
+    Raises Vo3dError when there is no such file.
+    """
+    with _mapped(path) as content:
+        return may_be_transparent(content)
 
 
 def image_position(path: Path) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vo3d.depth_map import DepthMap
+from vo3d.depth_map import DepthMap, Outcome
 from vo3d.errors import Vo3dError
 from vo3d.metrics.depth import depth_metrics
 from vo3d.report.canvas import INK, SOFT, WIDTH, add_legend, new_figure
@@ -99,7 +99,8 @@ def plot_contact_sheet(
 ) -> "matplotlib.figure.Figure":
     """Draw a row for each view: image, depth, and where some view has them confidence, truth and error.
 
-    A column has one scale and one colour bar; depth and truth have the same. `unit` is that of the lengths, empty where
+    A column has one scale and one colour bar; depth and truth have the same: that of the truth where there is one, else
+    of the depths that passed all filters, by the `outcomes`, else of all. `unit` is that of the lengths, empty where
     it is not known. With `min_confidence` the titles count the pixels that reach it. Errors are drawn in `steps`, of
     which the title counts what is `within` one; both are intervals or percent. `outcomes` of the views' pixels, if
     given, stand in a column of their own, see `vo3d.depth_map`.
@@ -118,7 +119,7 @@ def plot_contact_sheet(
     heights = [min(TALLEST, width * view.image.shape[-2] / view.image.shape[-1]) for view in views]  # of the panels
     figure = new_figure(sum(heights) + 0.22 * len(views) + 0.65)  # with titles and colour bars
     grid = figure.subplots(len(views), len(kinds), squeeze=False, height_ratios=heights)
-    scales = _scales(views, steps)
+    scales = _scales(views, steps, outcomes)
     for column, kind in zip(grid.T, kinds, strict=True):
         if kind == "outcome":
             for axes, one in zip(column, outcomes, strict=True):
@@ -147,14 +148,19 @@ def _values(view: DepthMap, kind: str) -> Float[Tensor, "h w"] | None:
     return view.confidence if kind == "confidence" else depth_error(view)
 
 
-def _scales(views: Sequence[DepthMap], steps: Sequence[float]) -> dict[str, dict[str, Any]]:
+def _scales(
+    views: Sequence[DepthMap], steps: Sequence[float], outcomes: Sequence[UInt8[Tensor, "_ _"]]
+) -> dict[str, dict[str, Any]]:
     """Give the arguments of `imshow` by which values of each kind become colours."""
     from matplotlib import colormaps  # noqa: PLC0415  matplotlib is imported late
     from matplotlib.colors import BoundaryNorm  # noqa: PLC0415
 
     # what is there is shown in the scale of the truth: a map that is wrong everywhere must not look right
     truths = [view.truth for view in views if view.truth is not None]
-    low, high = depth_limits(truths if any(bool(known(truth).any()) for truth in truths) else [v.depth for v in views])
+    # what was dropped, such as a sky at the far end, would leave few colours to what was kept
+    kept = [torch.where(fate >= Outcome.REPEATED, view.depth, 0) for view, fate in zip(views, outcomes, strict=False)]
+    filled = (maps for maps in (truths, kept) if any(bool(known(one).any()) for one in maps))
+    low, high = depth_limits(next(filled, [view.depth for view in views]))
     maps = {kind: colormaps[name].with_extremes(bad=HOLE) for kind, name in MAPS.items()}
     norm = BoundaryNorm(steps, maps["error"].N, extend="max")
     depth = {"vmin": low, "vmax": high, "cmap": maps["depth"]}
