@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import KeyMap
 from vo3d.geometry import se3
+from vo3d.geometry.camera import scale_intrinsics
 from vo3d.layers.downsampling import Pool
 from vo3d.layers.flownet import FlowNetSEncoder
 from vo3d.layers.pose import pose_from_vector, vector_from_pose
@@ -108,6 +109,9 @@ class DeepVO(Model):
         step_std: deviation that it is multiplied by, so that a network trained from nothing starts with plausible
             motions; kept with the weights. The defaults leave the output as it is.
         carry_state: whether `stream` keeps its memory from clip to clip, or begins every clip afresh.
+        focal: the focal length, as a share of the columns, of the camera that the network sees through: frames of any
+            size are brought to it by their K and to `size`, with grey where their camera does not look. KITTI's
+            cameras have 0.58. None, as in the paper: frames of `size` of one camera, that of the training.
         pool: what halves the maps of the encoder: the stride of its convolutions, as in the paper, or a way of
             pooling, such as "ada", after convolutions of stride 1, which cost four times as much; see
             `vo3d.layers.flownet`.
@@ -119,7 +123,7 @@ class DeepVO(Model):
     needs = ("image",)
     loss_needs = ("world_T_cam",)
     gives = ("prev_T_cam",)
-    fixed = ("leaky_slope", "conv6_activation", "grid", "pool")
+    fixed = ("leaky_slope", "conv6_activation", "grid", "pool", "focal")
     published: ClassVar[Mapping[str, KeyMap]] = {"flownets": FLOWNETS, "chiweihsiao": CHIWEIHSIAO}
 
     image_mean: Tensor  # 3 1 1
@@ -146,6 +150,7 @@ class DeepVO(Model):
         step_mean: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
         step_std: tuple[float, float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
         carry_state: bool = True,
+        focal: float | None = None,
         pool: Pool = "stride",
     ) -> None:
         super().__init__()
@@ -155,7 +160,13 @@ class DeepVO(Model):
             raise Vo3dError(
                 f"image_std {image_std} and step_std {step_std} must be positive, kappa {kappa} not negative"
             )
-        self.size = (size[0], size[1])
+        if focal is not None and focal <= 0:
+            raise Vo3dError(f"focal {focal} must be positive, a share of the columns")
+        self.input_size = (size[0], size[1])
+        self.size = self.input_size if focal is None else None  # of the frames that are asked for
+        self.focal = focal
+        if focal is not None:
+            self.needs = ("image", "K")  # type: ignore[misc]
         self.leaky_slope, self.conv6_activation, self.pool = leaky_slope, conv6_activation, pool
         self.grid = None if grid is None else tuple(grid)
         self.kappa = kappa
@@ -191,15 +202,44 @@ class DeepVO(Model):
 
     def advance(self, sample: Sample, state: State | None) -> tuple[Prediction, State]:
         """Predict on from `state` (None: an empty memory); also gives the state after the last frame."""
-        features = self.encode(sample.image)  # b s-1 channels*rows*columns
+        features = self.encode(self.through_own_camera(sample))  # b s-1 channels*rows*columns
         memory, state = self.rnn(features, state)  # b s-1 hidden
         vector = self.step_mean + self.step_std * self.head(self.rnn_dropout(memory))  # b s-1 6
         return {"prev_T_cam": pose_from_vector(vector)}, state
 
+    def through_own_camera(self, sample: Sample) -> Float[Tensor, "b s 3 h w"]:
+        """Resize frames to the focal length that the network knows, and cut or fill them around the principal point.
+
+        The point comes to lie within half a pixel of the middle. Without `focal`, frames stay as they are.
+
+        Raises:
+            Vo3dError: the sample has no K.
+        """
+        if self.focal is None:
+            return sample.image
+        if sample.K is None:
+            raise Vo3dError(
+                "this DeepVO sees through a camera of its own, so that it needs K: give the dataset intrinsics"
+            )
+        own = self.focal * self.input_size[1]
+        return torch.stack([self._through(own, *clip) for clip in zip(sample.image, sample.K[:, 0], strict=True)])
+
+    def _through(
+        self, own: float, image: Float[Tensor, "s 3 h w"], K: Float[Tensor, "3 3"]
+    ) -> Float[Tensor, "s 3 i j"]:
+        """Bring the frames of one clip, which share K, to a focal length of `own` pixels."""
+        (rows, columns), (h, w) = self.input_size, image.shape[-2:]
+        size = max(1, round(h * own / float(K[1, 1]))), max(1, round(w * own / float(K[0, 0])))
+        image = nn.functional.interpolate(image, size=size, mode="bilinear", antialias=True)
+        K = scale_intrinsics(K, size[1] / w, size[0] / h)
+        left, top = round((columns - 1) / 2 - float(K[0, 2])), round((rows - 1) / 2 - float(K[1, 2]))
+        edges = (left, columns - size[1] - left, top, rows - size[0] - top)  # negative ones cut
+        return nn.functional.pad(image - self.image_mean, edges) + self.image_mean
+
     def encode(self, image: Float[Tensor, "b s 3 h w"]) -> Float[Tensor, "b pairs features"]:
         """Flattened features of each pair of successive frames, the earlier frame in the first three channels."""
         b, s = image.shape[:2]
-        check_size(self, image, self.size)
+        check_size(self, image, self.input_size)
         if s < 2:
             raise Vo3dError(f"a motion lies between two frames but the clip has {s}: set clip_length to 2 or more")
         image = (image - self.image_mean) / self.image_std

@@ -1,6 +1,7 @@
 """DeepVO against its paper: layers, counts, loss, memory, and the checkpoints of others."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -489,3 +490,38 @@ def test_the_published_port_has_the_matrix_of_its_squashed_frames() -> None:
         model = DeepVO(size=(608, 184))
 
     assert model.rnn.weight_ih_l0.shape == (4000, 30_720)
+
+
+def test_frames_of_another_camera_are_brought_to_the_one_of_the_network() -> None:
+    """A picture that is linear in the ray stays so; beyond its borders there is the mean, and both give one answer."""
+    model = _model(focal=0.5)  # 48 pixels, half of the focal length below
+
+    def taken(h: int, w: int, focal: float, cx: float, cy: float) -> Sample:
+        x, y = (torch.arange(w) - cx) / focal, (torch.arange(h)[:, None] - cy) / focal
+        sample = _sample((0.4 + 0.3 * x + 0.2 * y).expand(1, 2, 3, h, w).clone())
+        K = torch.tensor([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
+        return replace(sample, K=K.expand(1, 2, 3, 3))
+
+    seen = model.through_own_camera(taken(96, 160, 96.0, 79.5, 47.5))
+    own = taken(64, 96, 48.0, 47.5, 31.5)
+
+    assert model.size is None  # whatever reads frames for it leaves them as they are
+    torch.testing.assert_close(model.through_own_camera(own), own.image)
+    inner = (..., slice(9, 55), slice(9, 87))
+    torch.testing.assert_close(seen[inner], own.image[inner], atol=1e-5, rtol=0)
+    mean = model.image_mean.expand_as(seen[..., :8])
+    torch.testing.assert_close(seen[..., :8], mean)
+    torch.testing.assert_close(seen[..., 88:], mean)
+    large = taken(192, 288, 96.0, 143.5, 95.5)  # looks beyond all borders, which are cut
+    torch.testing.assert_close(model.through_own_camera(large), own.image, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(model(large)["prev_T_cam"], model(own)["prev_T_cam"], atol=1e-4, rtol=0)
+
+
+def test_a_camera_of_its_own_needs_those_of_the_frames() -> None:
+    model = _model(focal=0.5)
+    assert model.needs == ("image", "K")
+    with pytest.raises(Vo3dError, match="needs K"):
+        model(replace(_sample(torch.zeros(1, 2, 3, 64, 96)), K=None))
+    with pytest.raises(Vo3dError, match=r"focal 0\.0"):
+        _model(focal=0.0)

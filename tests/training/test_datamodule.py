@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from tiny import TinyClips
 from vo3d.errors import Vo3dError
@@ -105,6 +105,14 @@ def test_a_dataset_of_ones_own_is_told_the_epoch() -> None:
         loader.clips.set_epoch(epoch)
         assert len(list(loader)) == 2
     assert Own.told == [0, 0, 1, 1]
+
+
+def test_joined_datasets_are_told_the_epoch() -> None:
+    parts = TinyClips(), TinyClips()
+    loader = ClipLoader(ConcatDataset([ConcatDataset(parts[:1]), parts[1]]), ClipSampler(38, 38, shuffle=False))
+    loader.clips.set_epoch(3)
+    list(loader)
+    assert [part.epoch for part in parts] == [3, 3]
 
 
 def test_what_users_get_wrong() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from vo3d.errors import Vo3dError, visible
 from vo3d.recording import notes_of
@@ -125,6 +125,15 @@ def seed_of(*numbers: int) -> int:
     return state >> 2
 
 
+def _set_epoch(dataset: Any, epoch: int) -> None:
+    """Tell the epoch to a dataset that listens, or to the parts of joined ones."""
+    if isinstance(dataset, ConcatDataset):
+        for part in dataset.datasets:
+            _set_epoch(part, epoch)
+    elif (set_epoch := getattr(dataset, "set_epoch", None)) is not None:  # a dataset of one's own may have it
+        set_epoch(epoch)
+
+
 class _Batches(Dataset[Batch]):
     """Reads the batches of a sampler, views out of a `ViewDataset`; tells the epoch to the dataset."""
 
@@ -132,8 +141,7 @@ class _Batches(Dataset[Batch]):
         self.dataset = dataset
 
     def __getitem__(self, places: Places) -> Batch:
-        if (set_epoch := getattr(self.dataset, "set_epoch", None)) is not None:  # a dataset of one's own may have it
-            set_epoch(places[0][0])
+        _set_epoch(self.dataset, places[0][0])
         return Batch(
             Sample.collate(
                 [
