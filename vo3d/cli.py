@@ -36,6 +36,7 @@ VERBS = {
     "convert-trajectory": "write a trajectory file in another format",
     "compare": "put results side by side, if their protocols agree",
     "optimizers": "watch optimisers on surfaces, data regimes and a small network: pictures, tables, a page",
+    "weights fetch": "fetch weights that others published, once, and check them",
     "info": "versions, devices and weights; layers, shapes, parameters and multiply-adds of a model",
 }
 

@@ -16,7 +16,7 @@ from vo3d.cli import main
 from vo3d.errors import Vo3dError
 from vo3d.formats.weights import SETTINGS_KEY, read_weights, save_weights
 from vo3d.inference import cards
-from vo3d.inference.cards import find_pretrained, read_card, save_pretrained, weights_names
+from vo3d.inference.cards import best_present, fetch_weights, find_pretrained, read_card, save_pretrained, weights_names
 from vo3d.inference.pretrained import load_into, load_pretrained
 from vo3d.models.deepvo import DeepVO
 from vo3d.models.mvsnet import MVSNet
@@ -52,6 +52,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "class_path": TINY,
         "init_args": {"hidden": 4},
         "file": source.name,
+        "size": source.stat().st_size,
+        "licence": "MIT",
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "url": source.as_uri(),
         "page": "https://example.org",
@@ -117,16 +119,21 @@ def test_a_name_is_found_in_the_folders_of_the_environment(tmp_path: Path, monke
         find_pretrained("my_tyni")
 
 
-def test_published_weights_are_fetched_once(published: Path, tmp_path: Path) -> None:
-    assert find_pretrained("tiny_published", fetch=False)[0] is None
-    path, card = find_pretrained("tiny_published")
-    assert path == tmp_path / "cache" / "vo3d" / "weights" / "model_7.ckpt"
-    assert card is not None
+def test_published_weights_are_fetched_once_and_when_asked_for(published: Path, tmp_path: Path) -> None:
+    assert find_pretrained("tiny_published", required=False)[0] is None
+    with pytest.raises(Vo3dError, match=r"vo3d weights fetch tiny_published brings them \(.* MB, licence: MIT\)"):
+        load_pretrained("tiny_published")
+    assert not (tmp_path / "cache").exists()
+
+    path, came = fetch_weights("tiny_published")
+
+    assert (path, came) == (tmp_path / "cache" / "vo3d" / "weights" / "tiny_published.ckpt", True)
     assert path.read_bytes() == published.read_bytes()
     published.unlink()
+    assert fetch_weights("tiny_published") == (path, False)
     found = load_pretrained("tiny_published")
     assert (found.path, found.name) == (path, "tiny_published")
-    assert [file.name for file in path.parent.iterdir()] == ["model_7.ckpt"]
+    assert [file.name for file in path.parent.iterdir()] == ["tiny_published.ckpt"]
 
 
 def test_published_weights_that_cannot_be_had_say_where_to_put_them(published: Path, tmp_path: Path) -> None:
@@ -135,11 +142,36 @@ def test_published_weights_that_cannot_be_had_say_where_to_put_them(published: P
     with pytest.raises(
         Vo3dError, match=r"put the file model_7\.ckpt into .*cache/vo3d/weights or into .* VO3D_WEIGHTS"
     ):
-        find_pretrained("tiny_published")
+        fetch_weights("tiny_published")
     published.write_bytes(content + b"more")
     with pytest.raises(Vo3dError, match="what came has SHA-256"):
-        find_pretrained("tiny_published")
+        fetch_weights("tiny_published")
     assert not list((tmp_path / "cache").rglob("*.*"))
+
+
+def test_names_that_cannot_be_fetched_are_told(published: Path) -> None:
+    with pytest.raises(Vo3dError, match="did you mean tiny_published"):
+        fetch_weights("tiny_publisht")
+    with pytest.raises(Vo3dError, match=r"no published weights .*there/model_7\.ckpt"):
+        fetch_weights(str(published))
+
+
+def test_what_comes_with_the_package_is_not_fetched() -> None:
+    with pytest.raises(Vo3dError, match="comes with vo3d: there is nothing to fetch"):
+        fetch_weights("mvsnet_tabletop")
+
+
+def test_the_best_method_that_is_here_is_taken_and_a_better_one_is_named(published: Path) -> None:
+    plain = published.parent / "plain.yaml"
+    plain.write_text(yaml.safe_dump({"class_path": TINY}))
+    both = {"tiny_published": cards._brought()["tiny_published"], "plain": plain}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cards, "_brought", lambda: both)
+        name, why = best_present(("tiny_published", "plain"))
+        assert name == "plain"
+        assert "not here, and does better: tiny_published (vo3d weights fetch tiny_published:" in why
+        fetch_weights("tiny_published")
+        assert best_present(("tiny_published", "plain")) == ("tiny_published", "tiny_published, the best that is here")
 
 
 def test_another_file_of_the_same_name_is_not_taken(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +182,8 @@ def test_another_file_of_the_same_name_is_not_taken(published: Path, monkeypatch
         find_pretrained("tiny_published")
     published.write_bytes(content)
     assert find_pretrained("tiny_published")[0] == published
+    renamed = published.rename(published.with_name("another_name.ckpt"))
+    assert find_pretrained("tiny_published")[0] == renamed
 
 
 def test_a_published_file_is_recognised_under_any_name(published: Path, tmp_path: Path) -> None:
@@ -322,7 +356,7 @@ def test_every_name_that_vo3d_brings_has_a_card(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VO3D_WEIGHTS", "")
     assert {"mvsnet_dtu_port", "plane_sweep"} <= set(weights_names())
     for name in weights_names():
-        card = find_pretrained(name, fetch=False)[1]
+        card = find_pretrained(name, required=False)[1]
         assert card is not None
         assert card.class_path.startswith("vo3d.models.")
         assert card.about

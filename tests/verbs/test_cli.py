@@ -30,7 +30,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
         "trajectory convert-trajectory",
     ]
     first, last = map(str.split, verbs)
-    assert shown == [*first, "places build", "places find", *last, "compare", "optimizers", "info"]
+    assert shown == [*first, "places build", "places find", *last, "compare", "optimizers", "weights fetch", "info"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

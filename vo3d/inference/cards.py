@@ -1,12 +1,13 @@
 """Weights by name: the ones that vo3d brings, and those that others published, with a card that says what they are.
 
 A name stands for a file of the package `vo3d.weights`. `NAME.safetensors` holds the weights, and its card as metadata.
-`NAME.yaml` is the card of weights that are published elsewhere (`file`, `sha256`, `url`) or of a model that has none.
+`NAME.yaml` is the card of weights that are published elsewhere (`file`, `size`, `sha256`, `url`) or of a model that has
+none. Published weights are fetched by `fetch_weights` alone, which `vo3d weights fetch` calls.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -44,6 +45,7 @@ class Card:
     figures: Facts = field(default_factory=dict)
     licence: str = ""
     file: str = ""  # published elsewhere: the name of the file there
+    size: int = 0  # bytes of it
     sha256: str = ""
     url: str = ""
     page: str = ""
@@ -109,9 +111,9 @@ def read_card(path: Path) -> Card | None:
         what = f"unknown keys {quoted(', '.join(map(str, wrong)))[1:-1]}" if wrong else "no class_path"
         raise Vo3dError(f"{path}: {what}: expected the card of weights: class_path, init_args, about, recipe, figures")
     for key, value in content.items():
-        kinds = (str, dict) if key == "recipe" else dict if key in _JSON else str
+        kinds = (str, dict) if key == "recipe" else dict if key in _JSON else int if key == "size" else str
         if not isinstance(value, kinds) or (not value and key == "class_path"):
-            expected = "a table" if kinds is dict else "text or a table" if key == "recipe" else "text"
+            expected = {dict: "a table", int: "a number of bytes", str: "text"}.get(kinds, "text or a table")
             raise Vo3dError(f"{path}: {key} is {quoted(value)}: expected {expected} in the card of weights")
     check_spec({"class_path": content["class_path"], "init_args": content.get("init_args")}, str(path))
     return Card(name=path.stem, **content)
@@ -136,26 +138,24 @@ def published_cards() -> list[Card]:
     return [card for card in cards if card is not None and card.file]
 
 
-def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card | None]:
+def find_pretrained(name: str, *, required: bool = True) -> tuple[Path | None, Card | None]:
     """Find the file of the weights called `name`, or at the path `name`, and their card where there is one.
 
     A name is looked up among the weights that vo3d brings, then as `NAME.safetensors` in the folders of the environment
     variable VO3D_WEIGHTS. The file of published weights is looked for in those folders, then in the cache
-    ($XDG_CACHE_HOME or ~/.cache)/vo3d/weights; if it is in none, it is fetched from where it was published, once. The
-    file is None for a model that has no weights, and without `fetch` for published ones that are not here.
+    ($XDG_CACHE_HOME or ~/.cache)/vo3d/weights; its name there does not matter. Nothing is fetched. The file is None for
+    a model that has no weights, and unless it is `required` for published ones that are not here.
 
     Raises:
-        Vo3dError: there is neither such a name nor such a file; published weights are not here and cannot be fetched,
-            or are not the ones that were published.
+        Vo3dError: there is neither such a name nor such a file; published weights are not here, or are not the ones
+            that were published.
     """
     brought = _brought().get(name)
     if brought is None:
         own = [folder / f"{name}.safetensors" for folder in _own_folders()]
         path = next((path for path in own if path.is_file()), Path(name))
         if not path.exists():
-            near = get_close_matches(name, weights_names(), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected a file, or one of {', '.join(weights_names())}"
-            raise Vo3dError(f"there are no weights {quoted(name)}: {hint}")
+            raise Vo3dError(f"there are no weights {quoted(name)}: {_suggestion(name, weights_names())}")
         return path, read_card(path) if path.suffix == ".safetensors" else None
     card = read_card(brought)
     if brought.suffix == ".safetensors" or card is None:
@@ -163,7 +163,56 @@ def find_pretrained(name: str, *, fetch: bool = True) -> tuple[Path | None, Card
     if not card.file:
         return None, card
     here = _published(card)
-    return (_fetched(card) if here is None and fetch else here), card
+    if here is None and required:
+        raise Vo3dError(
+            f"{name}: these weights are not here: vo3d weights fetch {name} brings them ({what_comes(card)})"
+        )
+    return here, card
+
+
+def fetch_weights(name: str) -> tuple[Path, bool]:
+    """Fetch published weights into the cache, unless they are here, and check their SHA-256.
+
+    Returns the file, and whether it came now.
+
+    Raises:
+        Vo3dError: these are no published weights, they cannot be had, or what came is something else.
+    """
+    published = {card.name: card for card in published_cards()}
+    if name not in published:
+        brought = _brought().get(name)
+        if brought is not None:
+            raise Vo3dError(f"{name} comes with vo3d: there is nothing to fetch")
+        raise Vo3dError(f"there are no published weights {quoted(name)}: {_suggestion(name, sorted(published))}")
+    here = _published(published[name])
+    return (_fetched(published[name]), True) if here is None else (here, False)
+
+
+def best_present(order: Sequence[str]) -> tuple[str, str]:
+    """Choose the first of some names whose weights are here or that need none, and say so.
+
+    The line says which is chosen, and which better ones `vo3d weights fetch` would bring. The last name of `order` must
+    be one that is always here.
+    """
+    missing = []
+    for name in order:
+        path, card = find_pretrained(name, required=False)
+        if path is not None or card is None or not card.file:
+            break
+        missing.append(f"{name} (vo3d weights fetch {name}: {what_comes(card)})")
+    better = f", and does better: {', '.join(missing)}" if missing else ""
+    return name, f"{name}, the best that is here{better and '; not here' + better}"
+
+
+def what_comes(card: Card) -> str:
+    """Say how large published weights are, and under which licence."""
+    return f"{card.size / 1e6:.2g} MB, licence: {card.licence}"
+
+
+def _suggestion(name: str, names: Sequence[str]) -> str:
+    """Say which name may have been meant."""
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected a file, or one of {', '.join(names)}"
 
 
 def card_of(path: Path) -> Card | None:
@@ -190,11 +239,14 @@ def _cache() -> Path:
 
 def _published(card: Card) -> Path | None:
     """Find the file that `card` is of, where it is on this machine; Vo3dError when only others of its name are."""
-    files = [file for folder in (*_own_folders(), _cache()) if (file := folder / card.file).is_file()]
-    found = next((file for file in files if sha256_of(file) == card.sha256), None)
-    if files and found is None:
+    files = [path for folder in (*_own_folders(), _cache()) if folder.is_dir() for path in visible_paths(folder)]
+    alike = (path for path in files if path.is_file() and path.stat().st_size == card.size)
+    found = next((path for path in alike if sha256_of(path) == card.sha256), None)
+    other = next((path for path in files if path.name == card.file), None)
+    taken = found is None and other is not None and all(one.sha256 != sha256_of(other) for one in published_cards())
+    if taken:
         raise Vo3dError(
-            f"{files[0]}: not the file that {card.name} stands for (another SHA-256 than {card.sha256}): replace "
+            f"{other}: not the file that {card.name} stands for (another SHA-256 than {card.sha256}): replace "
             f"it by the one of {card.page}, or give --weights its path"
         )
     return found
@@ -202,14 +254,14 @@ def _published(card: Card) -> Path | None:
 
 def _fetched(card: Card) -> Path:
     """Fetch the file that `card` is of into the cache; it is whole and the one that was published, or absent."""
-    path = _cache() / card.file
+    path = _cache() / f"{card.name}{Path(card.file).suffix}"  # the names that authors give, such as model.ckpt, collide
     try:
         # https, and the address comes from a file of vo3d
         with urlopen(card.url, timeout=TIMEOUT) as answer:  # noqa: S310
             content = answer.read()
     except (OSError, HTTPException) as error:
         raise Vo3dError(
-            f"{card.name} is not here and could not be fetched ({getattr(error, 'reason', error)}): download "
+            f"{card.name} could not be fetched ({getattr(error, 'reason', error)}): download "
             f"{card.url} where there is a network, and put the file {card.file} into {_cache()} or into a folder that "
             f"{FOLDERS} names"
         ) from error

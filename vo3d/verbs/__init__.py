@@ -10,6 +10,7 @@ from vo3d.verbs.render import render
 from vo3d.verbs.scenes import cloud, reconstruct, view
 from vo3d.verbs.tracking import track
 from vo3d.verbs.trajectories import convert_trajectory, trajectory
+from vo3d.verbs.weights import weights_fetch
 
 FUNCTIONS: dict[str, Callable[..., None]] = {
     function.__name__.replace("_", "-"): function
@@ -29,6 +30,6 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
         optimizers,
         info,
     )
-} | {"places build": places_build, "places find": places_find}
+} | {"places build": places_build, "places find": places_find, "weights fetch": weights_fetch}
 
 FIRST = {"info": "model"}  # verb -> the option that its first word means if it is no option

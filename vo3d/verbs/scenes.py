@@ -52,7 +52,8 @@ def reconstruct(
 
     Args:
         scene: The folder of the scene, or a transforms.json.
-        weights: A name that `vo3d info` lists, a file, or the folder of a run; plane_sweep needs none.
+        weights: A name that `vo3d info` lists, a file, or the folder of a run; plane_sweep needs none. Without it, the
+            best method that is here: itermvs_blendedmvs (see vo3d weights fetch), else plane_sweep.
         model: The class that the weights are for, where they do not say it: a class path, YAML or JSON.
         out: The cloud, a PLY file.
         views: Names or numbers of the views to make depth maps of; without it, all.

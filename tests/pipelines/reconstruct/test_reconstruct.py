@@ -245,6 +245,18 @@ def test_images_with_a_file_of_poses(scene: Path, tmp_path: Path, capsys: pytest
     assert float(_distance(read_cloud(tmp_path / "a.ply").points).median()) < 0.01
 
 
+def test_without_a_method_the_best_that_is_here_is_taken_and_named(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VO3D_WEIGHTS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main(["reconstruct", str(scene), "--out", str(tmp_path / "a.ply"), "--no-report"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "method plane_sweep, the best that is here; not here, and does better: itermvs_blendedmvs (vo3d" in told
+    assert "by PlaneSweep" in told
+    assert not (tmp_path / "cache").exists()
+
+
 def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -253,7 +265,6 @@ def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: 
     for words, expected in (
         ([empty, *out, *QUICK], "no scene: expected MVSNet's layout"),
         ([tmp_path / "none", *out, *QUICK], "no such file or folder: expected a scene"),
-        ([scene, *out], "no weights: expected a file, or one of"),
         ([scene, *out, "--weights", "plane_swep"], "did you mean plane_sweep?"),
         ([scene, *out, "--model", "vo3d.models.constant_motion.ConstantMotion"], "expected a model of depth"),
         ([scene, *QUICK, "--out", tmp_path / "a.pcd"], "expected a name that ends in .ply"),

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from vo3d.errors import Vo3dError, printable, quoted
-from vo3d.inference.cards import card_of, find_pretrained, weights_names
+from vo3d.inference.cards import card_of, find_pretrained, weights_names, what_comes
 from vo3d.model import Model
 from vo3d.pipelines.info.summary import NOT_COUNTED, Layer, Views, count, summarise
 from vo3d.provenance import accelerator, versions
@@ -154,14 +154,14 @@ def card_table(weights: str) -> Table:
 
     Raises Vo3dError when there are none, or the file does not say what it is.
     """
-    path, card = find_pretrained(weights, fetch=False)
+    path, card = find_pretrained(weights, required=False)
     card = card or (card_of(path) if path is not None and path.is_file() else None)
     if card is None:
         raise Vo3dError(
             f"{path}: has no card, as runs and checkpoints have none: expected safetensors of vo3d, or one of "
             f"{', '.join(weights_names())}"
         )
-    missing = "not here: fetched when it is used" if card.file else "none"
+    missing = f"not here: vo3d weights fetch {card.name} brings it ({what_comes(card)})" if card.file else "none"
     table = Table("", "", title=escape(printable(card.name)), show_header=False)
     for name, text in (
         ("what", printable(card.about)),

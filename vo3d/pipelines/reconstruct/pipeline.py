@@ -20,6 +20,7 @@ from vo3d.fusion.diagnosis import empty_maps, map_shares
 from vo3d.fusion.filtering import FusionRules
 from vo3d.fusion.fuse import Fused, NoPoints, fuse
 from vo3d.geometry.camera import subsample
+from vo3d.inference.cards import best_present
 from vo3d.inference.cost import peak_memory
 from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refined
 from vo3d.inference.depth_folder import DepthFolder, fingerprint
@@ -47,6 +48,8 @@ from vo3d.report.reconstruction import write_reconstruction_report
 from vo3d.sample import Sample
 from vo3d.settings.layouts import open_scene
 
+# By the mean share of depths within 5 % over the scenes of docs/benchmarks.md ("Photographs into points").
+PREFERRED = ("itermvs_blendedmvs", "plane_sweep")
 RESULT = "reconstruction.json"  # in the folder of the depth maps
 
 
@@ -97,6 +100,9 @@ def reconstruct(
     if taken := sorted({"num_depths", "inverse"} & {*(arguments or {})}):
         raise Vo3dError(f"arguments of the model: {', '.join(taken)}: give reconstruct itself, which plans the depths")
     chosen = choose_device(device)
+    if weights is None and model is None:
+        weights, why = best_present(PREFERRED)
+        say(console, "method", why)
     layout, opened = open_scene(scene, reading or {})
     counted = {} if num_depths is None else {"num_depths": num_depths}  # for the class to refuse too few
     net = load_pretrained(weights, model=model, arguments={**(arguments or {}), **counted})
