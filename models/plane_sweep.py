@@ -247,11 +247,11 @@ def _smoothed(image: Float[Tensor, "b s c h w"], stride: int) -> Float[Tensor, "
     """
     if stride == 1:
         return image
-    tent = 1 - torch.arange(1 - stride, stride).to(image).abs() / stride
-    tent, rim = tent / tent.sum(), stride - 1
-    padded = functional.pad(image.flatten(0, 2)[:, None], (rim, rim, rim, rim), mode="replicate")  # b*s*c 1 ..
-    rows = functional.conv2d(padded, tent[None, None, None])
-    return functional.conv2d(rows, tent[None, None, :, None]).reshape(image.shape)
+    rim = stride - 1
+    smooth = functional.pad(image.flatten(0, 2)[:, None], (rim, rim, rim, rim), mode="replicate")  # b*s*c 1 ..
+    for _ in range(2):  # a tent is a box smoothed by a box
+        smooth = functional.avg_pool2d(smooth, stride, stride=1)
+    return smooth.reshape(image.shape)
 
 
 def _inside(pixels: Float[Tensor, "b d h w 2"], size: tuple[int, int]) -> Bool[Tensor, "b d h w"]:
