@@ -7,8 +7,11 @@ import torch
 
 import benchmark_reconstruct
 from vo3d.datasets.mvs_folder import MVSFolderScene
+from vo3d.datasets.street_views import StreetScene
 from vo3d.datasets.tabletop import TabletopScene
 from vo3d.formats.pfm import write_pfm
+from vo3d.geometry import se3
+from vo3d.geometry.camera import backproject
 from vo3d.world.stills import Stills
 
 
@@ -43,3 +46,13 @@ def test_matched_points_stand_at_the_depth_of_the_table(tmp_path: Path) -> None:
     assert len(error) > 100
     assert float(error.median()) < 0.01
     assert float((error < 0.05).float().mean()) > 0.9
+
+
+def test_points_in_the_sky_lie_beyond_what_is_built_and_those_on_it_do_not() -> None:
+    street = StreetScene(2000, (48, 160), frames=3)
+    depth, K = street.recorder.frame(1).depth.double(), street.recorder.camera.K.double()
+    sky, world_T_cam = depth == 0, street.poses()[1]
+    points = backproject(K, torch.where(sky, 60.0, depth))
+    true, high = se3.transform(world_T_cam, points[~sky]), se3.transform(world_T_cam, points[sky])
+    assert benchmark_reconstruct.percent_beyond(true, street) == 0
+    assert benchmark_reconstruct.percent_beyond(high, street) > 75

@@ -48,7 +48,7 @@ def reconstruct(
     poses. Depth maps go to OUT's name with _depth as they are made; the same command after an interruption goes on from
     there.
 
-    Example: vo3d reconstruct data/temple --weights mvsnet_dtu_port --out temple.ply
+    Example: vo3d reconstruct data/temple --out temple.ply
 
     Args:
         scene: The folder of the scene, or a transforms.json.
