@@ -95,6 +95,7 @@ def test_a_video_becomes_a_path_in_files_and_pictures(tmp_path: Path) -> None:
     assert f"Constant step {STEP:.3g} m; lengths are in metres" in Page(out / "report.html").text("p")
     starts = [line.split()[0] for line in lines]
     assert starts == "source method frames camera scale gaps path speed poses pictures page next".split()
+    assert "ClassicOdometry, on cpu; the best that is here: on videos that none has seen" in lines[1]
     assert all(str(out / name) in " ".join(lines) for name in ("poses.tum", "frames.png", "report.html"))
 
 

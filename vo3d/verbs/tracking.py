@@ -15,7 +15,7 @@ def track(
     focal: float | None = None,
     fov: float | None = None,
     intrinsics: list[str] = [],  # noqa: B006 (read only)
-    method: str = "classic",
+    method: str | None = None,
     scale: Literal["relative", "stereo", "height", "constant", "true"] | None = None,
     camera_height: float | None = None,
     step: float | None = None,
@@ -47,7 +47,8 @@ def track(
         focal: The focal length in pixels, of square pixels and a centred camera.
         fov: Instead: the horizontal field of view, degrees.
         intrinsics: Instead: fx fy cx cy in pixels, or a file that holds them, of OpenCV, ROS, COLMAP and others.
-        method: classic, or the name of weights, a run folder, a file of weights, a class path, a YAML file.
+        method: classic, or the name of weights, a run folder, a file of weights, a class path, a YAML file; without it
+            the best that is here, classic.
         scale: Where the classic pipeline has lengths from: relative carries the first length on; stereo, height,
             constant and true give metres.
         camera_height: With --scale height, metres above the ground.
@@ -69,7 +70,7 @@ def track(
     options = {"scale": scale, "camera_height": camera_height, "step": step}
     if follow is not None and not follow > 0:
         raise Vo3dError(f"--follow {follow:g}: expected seconds, more than 0")
-    with allowing(allow, typed=method, beside=[Path(method)]):
+    with allowing(allow, typed=method, beside=[Path(method)] if method else []):
         track_frames(
             source,
             method=method,

@@ -27,11 +27,15 @@ from vo3d.pipelines.track.words import (
     why_nothing,
 )
 
+# By docs/benchmarks.md, "Odometry that only saw the rendered world".
+PREFERRED = "classic"
+BEST = "the best that is here: on videos that none has seen, weights that have a name do worse (docs/track.md)"
+
 
 def track(
     source: Path,
     *,
-    method: str = "classic",
+    method: str | None = None,
     scale: Mapping[str, Any] | None = None,
     camera: Mapping[str, Any] | None = None,
     between: tuple[Moment | None, Moment | None] = (None, None),
@@ -47,6 +51,7 @@ def track(
     Options are those of `vo3d.verbs.tracking.track`.
 
     Args:
+        method: See `vo3d.pipelines.track.method.open_method`; None: the best that is here, which a line names.
         scale: Arguments of the method that were given: scale, camera_height, step.
         camera: See `vo3d.pipelines.track.job.open_job`.
         between: See there.
@@ -61,7 +66,7 @@ def track(
     """
     console = console or Console()
     chosen = choose_device(device)
-    net = open_method(method, scale or {})
+    net = open_method(PREFERRED if method is None else method, scale or {})
     job = open_job(
         source,
         net,
@@ -74,7 +79,8 @@ def track(
         device=chosen,
     )
     _say(console, "source", f"{job.name}: {job.words}" + _length(job))
-    _say(console, "method", method_in_words(job))
+    best = f"; {BEST}" if method is None else ""
+    _say(console, "method", method_in_words(job) + best)
     made = run(job, lambda found: files.write_poses(job.out, found))
     found = made.found
     if found is None or (files.empty(found) and made.broken is None):
