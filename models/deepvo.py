@@ -120,7 +120,7 @@ class DeepVO(Model):
         Vo3dError: an argument is out of its range.
     """
 
-    needs = ("image",)
+    needs: ClassVar[tuple[str, ...]] = ("image",)
     loss_needs = ("world_T_cam",)
     gives = ("prev_T_cam",)
     fixed = ("leaky_slope", "conv6_activation", "grid", "pool", "focal")

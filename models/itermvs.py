@@ -141,7 +141,7 @@ class IterMVS(DepthModel):
         prediction["aux"] = {
             "start": self._start(scores, depth_range),
             "places": torch.stack([estimate.place for estimate in estimates]),
-            "logits": torch.stack([estimate.logits for estimate in estimates]),
+            "logits": torch.stack([estimate.logits for estimate in estimates if estimate.logits is not None]),
             "sure": torch.stack([self.estimate.confidence(estimate.state) for estimate in estimates]),
             "place": place,
         }
@@ -169,10 +169,10 @@ class IterMVS(DepthModel):
         images = functional.pad(2 * sample.image.flatten(0, 1) - 1, (0, -w % 8, 0, -h % 8), mode="replicate")
         b, s = sample.image.shape[:2]
         if self.training:  # normalised by what all views have in common, as by the authors
-            levels = [maps.unflatten(0, (b, s)).unbind(1) for maps in self.features(images)]
+            levels = [maps.reshape(b, s, *maps.shape[1:]).unbind(1) for maps in self.features(images)]
             reference, *others = zip(*levels, strict=True)
         else:  # a view at a time: the maps at full size are most of the memory
-            reference, *others = (self.features(view) for view in images.unflatten(0, (b, s)).unbind(1))
+            reference, *others = (self.features(view) for view in images.reshape(b, s, *images.shape[1:]).unbind(1))
         K, world_T_cam = K.double(), world_T_cam.double()
         sources = [
             Source(
@@ -188,10 +188,11 @@ class IterMVS(DepthModel):
         """The scores of 32 depths from far to near at an eighth of the image, and each source's weight at a quarter."""
         size = (reference[2].shape[2], reference[2].shape[3])
         depths = depth_hypotheses(depth_range.flip(1), NUM_START, inverse=True)[..., None, None].expand(-1, -1, *size)
-        total, weight_sum, weights = 0.0, 1e-5, []
+        total, weight_sum, weights = reference[2].new_zeros(()), reference[2].new_tensor(1e-5), []
         for source in sources:
             rays = source.rays(size, 8)
-            alike = torch.cat([similarity(reference[2], source, rays, few, 3) for few in depths.split(4, dim=1)], dim=1)
+            parts = [similarity(reference[2], source, rays, few, 3) for few in torch.split(depths, 4, dim=1)]
+            alike = torch.cat(parts, dim=1)  # b d g h w
             weight = self.view_weight(alike)  # b 1 h w
             total, weight_sum = total + alike * weight[:, :, None], weight_sum + weight
             weights.append(enlarged(weight, 2).detach())
@@ -219,21 +220,24 @@ class IterMVS(DepthModel):
         size = (state.shape[2], state.shape[3])
         rays = [source.rays(size, 4) for source in sources]
         resized = (enlarged(reference[0], 0.5), reference[1], enlarged(reference[2], 2))
-        weight_sum = 1e-5 + sum(weights)
-        for step in range(self.iterations + 1):
-            if step:
-                matches = torch.cat(
-                    [
-                        self._match(level, place, resized[level - 1], sources, rays, weights, weight_sum, depth_range)
-                        for level in OFFSETS
-                    ],
-                    dim=1,
-                )
-                state = self.estimate.step(state, place, matches)
-            logits = self.estimate.depth(state) if whole else None
-            place = self.estimate.place(state) if logits is None else likeliest_place(logits)
-            yield Estimate(state, place, logits)
-            place = place.detach()
+        weight_sum = torch.stack(list(weights)).sum(0) + 1e-5
+        estimate = self._located(state, whole)
+        yield estimate
+        for _ in range(self.iterations):
+            place = estimate.place.detach()
+            matches = [
+                self._match(level, place, resized[level - 1], sources, rays, weights, weight_sum, depth_range)
+                for level in OFFSETS
+            ]
+            estimate = self._located(self.estimate.step(estimate.state, place, torch.cat(matches, dim=1)), whole)
+            yield estimate
+
+    def _located(self, state: Float[Tensor, "b f h w"], whole: bool) -> Estimate:
+        """The estimate that a state stands for; `whole` with logits."""
+        if not whole:
+            return Estimate(state, self.estimate.place(state))
+        logits = self.estimate.depth(state)
+        return Estimate(state, likeliest_place(logits), logits)
 
     def _match(
         self,
@@ -249,7 +253,7 @@ class IterMVS(DepthModel):
         """The scores of the depths around an estimate in the features of one level."""
         offsets = torch.tensor(OFFSETS[level], dtype=place.dtype, device=place.device)[:, None, None] / NUM_BINS
         depths = depth_at((place + offsets).clamp(0, 1), depth_range)  # b m h w
-        total = 0.0
+        total = reference.new_zeros(())
         for source, ray, weight in zip(sources, rays, weights, strict=True):
             total = total + similarity(reference, source, ray, depths, level) * weight[:, :, None]
         scores: Tensor = self.matching[level - 1](total / weight_sum[:, :, None])
@@ -316,7 +320,8 @@ def similarity(
     with torch.no_grad():
         pixels = source.pixels(rays, depths, level)
     products = warp_to_planes(source.maps[level - 1], pixels) * reference[:, :, None]  # b c d h w
-    return products.unflatten(1, (GROUPS, -1)).mean(2).transpose(1, 2)
+    b, _, *rest = products.shape
+    return products.reshape(b, GROUPS, -1, *rest).mean(2).transpose(1, 2)
 
 
 def depth_at(place: Float[Tensor, "b k h w"], depth_range: Float[Tensor, "b 2"]) -> Float[Tensor, "b k h w"]:

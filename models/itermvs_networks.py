@@ -85,14 +85,13 @@ class MatchingNetwork(nn.Module):
 
     def forward(self, similarity: Float[Tensor, "b d g h w"]) -> Float[Tensor, "b d h w"]:
         """Compute the scores; each depth is looked at alone."""
-        b, d = similarity.shape[:2]
         fine = self.conv0(similarity.flatten(0, 1)).relu_()  # b*d 8 h w
         half = self.conv1(fine).relu_()
         quarter = self.conv2(half).relu_()
         half = half + self.up1(quarter, output_size=half.shape[2:])
         fine = fine + self.up0(half, output_size=fine.shape[2:])
         score: Tensor = self.score(fine)
-        return score.unflatten(0, (b, d))[:, :, 0]
+        return score.reshape(*similarity.shape[:2], *score.shape[2:])
 
 
 class ViewWeight(nn.Module):
@@ -106,7 +105,7 @@ class ViewWeight(nn.Module):
     def forward(self, similarity: Float[Tensor, "b d g h w"]) -> Float[Tensor, "b 1 h w"]:
         """Compute the weight of a source, in [0, 1]."""
         score: Tensor = self.score(self.conv(similarity.flatten(0, 1)).relu_())
-        return score.unflatten(0, similarity.shape[:2])[:, :, 0].softmax(1).amax(1, keepdim=True)
+        return score.reshape(*similarity.shape[:2], *score.shape[2:]).softmax(1).amax(1, keepdim=True)
 
 
 class RecurrentEstimate(nn.Module):
@@ -193,9 +192,9 @@ class ConvexUpsampling(nn.Module):
     def forward(self, x: Float[Tensor, "b 1 h w"], features: Float[Tensor, "b 32 h w"]) -> Float[Tensor, "b 1 H W"]:
         """Enlarge `x`; at the border its pixels go on outside."""
         h, w = x.shape[2:]
-        weights = self.weights(features).unflatten(1, (9, 16)).softmax(1)  # b 9 16 h w
+        weights = self.weights(features).reshape(-1, 9, 16, h, w).softmax(1)  # b 9 16 h w
         around = functional.unfold(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3)  # b 9 h*w
-        fine = torch.einsum("bkhw,bkshw->bshw", around.unflatten(2, (h, w)), weights)
+        fine = torch.einsum("bkhw,bkshw->bshw", around.reshape(*around.shape[:2], h, w), weights)
         return functional.pixel_shuffle(fine, 4)
 
 

@@ -225,3 +225,17 @@ def test_the_out_of_a_file_is_obeyed_or_refused(
     assert complaint(capsys, "info", one) == refused
     (tmp_path / "own.yaml").write_text((tmp_path / "own.yaml").read_text().replace(f"out: {tmp_path}/run", "out: [1]"))
     assert complaint(capsys, *words).endswith("own.yaml: out is [1]: expected the path of a folder")
+
+
+def test_what_learns_from_recordings_learns_from_those_of_joined_datasets(tmp_path: Path) -> None:
+    one, other = ({**STREETS, "init_args": {**STREETS["init_args"], "seeds": [seed]}} for seed in (0, 1))
+    joined = {"class_path": "torch.utils.data.ConcatDataset", "init_args": {"datasets": [one, other]}}
+    found = []
+    for name, train in (("apart", joined), ("at_once", STREETS)):
+        config = {"model": {"net": {"class_path": CONSTANT}}, "data": {"train": train, "test": STREETS}}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        out = tmp_path / name
+        assert main(["evaluate", str(tmp_path / f"{name}.yaml"), "--out", str(out), "--lengths", "1", "2"]) == 0
+        (place,) = out.rglob("odometry")
+        found.append(Result.load(place).mean)
+    assert found[0]["t_rel_percent"] == found[1]["t_rel_percent"] > 0

@@ -113,7 +113,8 @@ def read_card(path: Path) -> Card | None:
     for key, value in content.items():
         kinds = (str, dict) if key == "recipe" else dict if key in _JSON else int if key == "size" else str
         if not isinstance(value, kinds) or (not value and key == "class_path"):
-            expected = {dict: "a table", int: "a number of bytes", str: "text"}.get(kinds, "text or a table")
+            words: dict[Any, str] = {dict: "a table", int: "a number of bytes", str: "text"}
+            expected = words.get(kinds, "text or a table")
             raise Vo3dError(f"{path}: {key} is {quoted(value)}: expected {expected} in the card of weights")
     check_spec({"class_path": content["class_path"], "init_args": content.get("init_args")}, str(path))
     return Card(name=path.stem, **content)

@@ -16,7 +16,7 @@ from vo3d.formats.weights import is_finished, sha256_of
 from vo3d.inference.cards import find_pretrained, weights_names
 from vo3d.inference.pretrained import load_into
 from vo3d.model import Model, has_own
-from vo3d.recording import RecordingDataset
+from vo3d.recording import RecordingDataset, recordings_of
 from vo3d.sample import Sample
 from vo3d.settings.build import build, read_spec
 from vo3d.settings.discovery import known_baselines
@@ -167,7 +167,10 @@ def _fit(model: Model, config: dict[str, Any], run: Path) -> None:
         return
     if not config["data"].get("train"):
         raise Vo3dError(f"{run}: {type(model).__name__} learns from recordings, and there is no data.train: add one")
-    model.fit(open_split(config, "train", run).recordings)
+    recordings = recordings_of(_dataset(config, "train", run))
+    if not recordings:
+        raise _without_recordings(config["data"]["train"])
+    model.fit(recordings)
 
 
 def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -180,15 +183,25 @@ def _changed(spec: dict[str, Any], arguments: Mapping[str, Any] | None) -> dict[
 
 def open_split(config: dict[str, Any], split: str, run: Path) -> RecordingDataset:
     """One of the run's datasets, which has recordings."""
+    dataset = _dataset(config, split, run)
+    if not isinstance(dataset, RecordingDataset):
+        raise _without_recordings(config["data"][split])
+    return dataset
+
+
+def _dataset(config: dict[str, Any], split: str, run: Path) -> Dataset[Sample]:
+    """One of the run's datasets, of whatever kind."""
     spec = config["data"].get(split)
     if spec is None:
         raise Vo3dError(f"{run}: there is no data.{split}: train with one, or choose another split")
     dataset: Dataset[Sample] = build(Dataset, spec, f"{run}, data.{split}")
-    if not isinstance(dataset, RecordingDataset):
-        raise Vo3dError(
-            f"{spec['class_path']} is no vo3d.recording.RecordingDataset: derive it from that class to evaluate on it"
-        )
     return dataset
+
+
+def _without_recordings(spec: Mapping[str, Any]) -> Vo3dError:
+    return Vo3dError(
+        f"{spec['class_path']} is no vo3d.recording.RecordingDataset: derive it from that class to evaluate on it"
+    )
 
 
 def _name(spec: dict[str, Any], taken: Sequence[str]) -> str:
