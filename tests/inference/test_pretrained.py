@@ -152,7 +152,9 @@ def test_published_weights_that_cannot_be_had_say_where_to_put_them(published: P
 def test_names_that_cannot_be_fetched_are_told(published: Path) -> None:
     with pytest.raises(Vo3dError, match="did you mean tiny_published"):
         fetch_weights("tiny_publisht")
-    with pytest.raises(Vo3dError, match=r"no published weights .*there/model_7\.ckpt"):
+    with pytest.raises(
+        Vo3dError, match=r"no published weights .*there/model_7\.ckpt': expected one of tiny_published$"
+    ):
         fetch_weights(str(published))
 
 
@@ -184,6 +186,9 @@ def test_another_file_of_the_same_name_is_not_taken(published: Path, monkeypatch
     assert find_pretrained("tiny_published")[0] == published
     renamed = published.rename(published.with_name("another_name.ckpt"))
     assert find_pretrained("tiny_published")[0] == renamed
+    renamed.rename(published.with_name("tiny_published.ckpt")).write_bytes(b"cut off")
+    with pytest.raises(Vo3dError, match=r"tiny_published\.ckpt: not the file that"):
+        find_pretrained("tiny_published", required=False)
 
 
 def test_a_published_file_is_recognised_under_any_name(published: Path, tmp_path: Path) -> None:

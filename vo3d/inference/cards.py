@@ -156,7 +156,7 @@ def find_pretrained(name: str, *, required: bool = True) -> tuple[Path | None, C
         own = [folder / f"{name}.safetensors" for folder in _own_folders()]
         path = next((path for path in own if path.is_file()), Path(name))
         if not path.exists():
-            raise Vo3dError(f"there are no weights {quoted(name)}: {_suggestion(name, weights_names())}")
+            raise Vo3dError(f"there are no weights {quoted(name)}: {_suggestion(name, weights_names(), 'a file, or ')}")
         return path, read_card(path) if path.suffix == ".safetensors" else None
     card = read_card(brought)
     if brought.suffix == ".safetensors" or card is None:
@@ -210,10 +210,10 @@ def what_comes(card: Card) -> str:
     return f"{card.size / 1e6:.2g} MB, licence: {card.licence}"
 
 
-def _suggestion(name: str, names: Sequence[str]) -> str:
-    """Say which name may have been meant."""
+def _suggestion(name: str, names: Sequence[str], besides: str = "") -> str:
+    """Say which name may have been meant, or what is expected: something `besides`, or a name."""
     near = get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"expected a file, or one of {', '.join(names)}"
+    return f"did you mean {near[0]}?" if near else f"expected {besides}one of {', '.join(names)}"
 
 
 def card_of(path: Path) -> Card | None:
@@ -238,12 +238,17 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vo3d" / "weights"
 
 
+def _name_here(card: Card) -> str:
+    """Name the file of published weights in the cache: names that authors give, such as model.ckpt, collide."""
+    return f"{card.name}{Path(card.file).suffix}"
+
+
 def _published(card: Card) -> Path | None:
     """Find the file that `card` is of, where it is on this machine; Vo3dError when only others of its name are."""
     files = [path for folder in (*_own_folders(), _cache()) if folder.is_dir() for path in visible_paths(folder)]
     alike = (path for path in files if path.is_file() and path.stat().st_size == card.size)
     found = next((path for path in alike if sha256_of(path) == card.sha256), None)
-    other = next((path for path in files if path.name == card.file), None)
+    other = next((path for path in files if path.name in {card.file, _name_here(card)}), None)
     taken = found is None and other is not None and all(one.sha256 != sha256_of(other) for one in published_cards())
     if taken:
         raise Vo3dError(
@@ -255,7 +260,7 @@ def _published(card: Card) -> Path | None:
 
 def _fetched(card: Card) -> Path:
     """Fetch the file that `card` is of into the cache; it is whole and the one that was published, or absent."""
-    path = _cache() / f"{card.name}{Path(card.file).suffix}"  # the names that authors give, such as model.ckpt, collide
+    path = _cache() / _name_here(card)
     try:
         # https, and the address comes from a file of vo3d
         with urlopen(card.url, timeout=TIMEOUT) as answer:  # noqa: S310
