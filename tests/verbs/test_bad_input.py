@@ -230,7 +230,7 @@ def test_a_file_that_is_no_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["render", "walk", "--layout", "kitti"], "--layout kitti is not for walk: "),
         (["render", "walk", "--query-times", "noon"], "query_times: found 'noon', expected one of day, low-sun"),
         (["render", "walk", "--places", "0"], "no place to walk along"),
-        (["render", "moon"], "no scene kind 'moon': expected one of room, street, tabletop, walk"),
+        (["render", "moon"], "no scene kind 'moon': expected one of room, street, tabletop, views, walk"),
         (["evaluate", "nowhere", "--weight", "last"], "--weight"),
         (["evaluate", "nowhere", "--baselines", "clasic"], "no baseline 'clasic': expected classic, classic_gyro"),
         (["evaluate", "nowhere", "--alignment", "8dof"], "found '8dof', expected one of none, scale, 6dof, 7dof"),
