@@ -11,6 +11,7 @@ from vo3d.geometry import se3
 from vo3d.geometry.camera import cell_centres, project, rays
 
 FINEST_PER_PIXEL = 2  # of parallax, of a method with a number of planes of its own: more tell neighbours no better
+LONGEST = 4.0  # times the range that is wanted: a scene of hardly any parallax must not fill it with what is not there
 PLANES_PER_PIXEL = 4  # of parallax: neighbouring planes lie a quarter of a pixel apart in the widest source
 INVERSE_FROM = 1.5  # far / near from which planes are even in 1 / depth
 GRID = 5  # rows and columns of the pixels that stand for an image

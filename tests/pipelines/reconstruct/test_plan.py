@@ -91,13 +91,16 @@ def test_planes_that_are_too_many_for_the_parallax_get_a_longer_range() -> None:
     class Many(PlaneSweep):
         free_num_depths = False
 
-    rail = Rail([0.0, 0.5], 2.0, 2.5)
+    rail = Rail([0.0, 1.0], 2.0, 2.5)
     sweep = planned(rail, Many(num_depths=256, stride=1, inverse=True), drop_ends=0.0)[0]
     assert sweep.planes is not None
-    assert sweep.parallax == pytest.approx(0.5 * FOCAL * (1 / 2 - 1 / 2.5))
-    reached = 0.5 * FOCAL * (1 / sweep.planes.near - 1 / sweep.planes.far)
+    assert sweep.parallax == pytest.approx(FOCAL * (1 / 2 - 1 / 2.5))
+    reached = FOCAL * (1 / sweep.planes.near - 1 / sweep.planes.far)
     assert reached == pytest.approx(128)
     assert 1 / sweep.planes.near + 1 / sweep.planes.far == pytest.approx(1 / 2 + 1 / 2.5)
+    narrow = planned(Rail([0.0, 0.05], 2.0, 2.5), Many(num_depths=256, stride=1, inverse=True), drop_ends=0.0)[0].planes
+    assert narrow is not None
+    assert 1 / narrow.near - 1 / narrow.far == pytest.approx(4 * (1 / 2 - 1 / 2.5))
 
 
 def test_views_without_parallax_are_left_out_and_a_scene_of_them_is_refused() -> None:

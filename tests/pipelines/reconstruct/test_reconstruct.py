@@ -255,6 +255,10 @@ def test_without_a_method_the_best_that_is_here_is_taken_and_named(
     assert "method plane_sweep, the best that is here; not here, and does better: itermvs_blendedmvs (vo3d" in told
     assert "by PlaneSweep" in told
     assert not (tmp_path / "cache").exists()
+    line = complaint(capsys, "reconstruct", scene, "--out", tmp_path / "b.ply", "--precision", "float16")
+    assert line.endswith(
+        "is not accepted by vo3d.models.plane_sweep.PlaneSweep: leave it out, or name another method by --weights"
+    )
 
 
 def test_mistakes_are_told_before_the_work(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

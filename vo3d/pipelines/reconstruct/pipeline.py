@@ -26,7 +26,7 @@ from vo3d.inference.depth import depth_errors, depth_maps, of_view, posed, refin
 from vo3d.inference.depth_folder import DepthFolder, fingerprint
 from vo3d.inference.devices import choose_device
 from vo3d.inference.loop import evaluating
-from vo3d.inference.pretrained import load_pretrained
+from vo3d.inference.pretrained import Pretrained, load_pretrained
 from vo3d.inference.progress import progress_bar
 from vo3d.metrics.depth import without_lengths
 from vo3d.model import Frames, check_needs, depth_model
@@ -100,12 +100,9 @@ def reconstruct(
     if taken := sorted({"num_depths", "inverse"} & {*(arguments or {})}):
         raise Vo3dError(f"arguments of the model: {', '.join(taken)}: give reconstruct itself, which plans the depths")
     chosen = choose_device(device)
-    if weights is None and model is None:
-        weights, why = best_present(PREFERRED)
-        say(console, "method", why)
     layout, opened = open_scene(scene, reading or {})
     counted = {} if num_depths is None else {"num_depths": num_depths}  # for the class to refuse too few
-    net = load_pretrained(weights, model=model, arguments={**(arguments or {}), **counted})
+    net = _method(weights, model, {**(arguments or {}), **counted}, console)
     depth = depth_model(net.model)
     if not depth.window.reference and depth.window.views not in {None, 1}:
         raise Vo3dError(
@@ -157,6 +154,18 @@ def reconstruct(
         files["report"] = str(_report(job, made, fused, result))
     say_result(result, files, console)
     return result
+
+
+def _method(weights: str | None, model: str | None, arguments: Mapping[str, Any], console: Console) -> Pretrained:
+    """Make the method that is asked for, else the best that is here, and say so."""
+    if weights is not None or model is not None:
+        return load_pretrained(weights, model=model, arguments=arguments)
+    best, why = best_present(PREFERRED)
+    say(console, "method", why)
+    try:
+        return load_pretrained(best, arguments=arguments)
+    except Vo3dError as error:
+        raise Vo3dError(f"{error}: leave it out, or name another method by --weights") from error
 
 
 def _made(job: Job, folder: DepthFolder) -> Reconstruction:

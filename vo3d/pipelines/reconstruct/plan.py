@@ -12,6 +12,7 @@ from vo3d.geometry.camera import subsample_intrinsics
 from vo3d.geometry.sweep_plan import (
     FINEST_PER_PIXEL,
     INVERSE_FROM,
+    LONGEST,
     num_planes,
     parallax,
     stretched,
@@ -49,7 +50,8 @@ def plan_sweeps(
 
     The number of planes follows the parallax of the widest source; they are even in 1 / depth where far is more than
     1.5 times near. A model with a number and a spacing of its own gets a range that is long enough for two planes a
-    pixel of parallax: nearer ones are what it cannot tell apart, and it would be unsure of all of them.
+    pixel of parallax, at most four times as long: nearer ones are what it cannot tell apart, and it would be unsure of
+    all of them.
 
     Raises:
         Vo3dError: the model leaves no choice where one is made, or the scene has no poses.
@@ -89,7 +91,7 @@ def _planes(
     else:
         inverse, num = model.inverse, model.num_depths
         if (finest := num / FINEST_PER_PIXEL) > parallax > 0:
-            near, far = stretched(near, far, finest / parallax, inverse=inverse)
+            near, far = stretched(near, far, min(finest / parallax, LONGEST), inverse=inverse)
     planes = Planes(near=near, far=far, num=num, inverse=inverse)
     near, far = widened(near, far, num, planes.margin(drop_ends), inverse=inverse)
     return replace(planes, near=near, far=far)
