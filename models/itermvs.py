@@ -77,7 +77,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one step of the recurrence knows of each pixel at a quarter of the image."""
+    """Hold the state of the recurrence after a step, and the depth that it stands for, at a quarter of the image."""
 
     state: Float[Tensor, "b f h w"]
     place: Float[Tensor, "b 1 h w"]  # of the estimate in the range of inverse depth: 0 far, 1 near

@@ -115,16 +115,23 @@ def table(title: str, rows: Sequence[dict[str, str | float]], first: int = 0) ->
     return [f"### {title}", "", *aligned(lines)]
 
 
-def against_port(base: Case, threads: int, rounds: int) -> tuple[list[str], list[dict[str, str | float]]]:
-    """MVSNet, all candidates; ratios are to the port, or to `forward` where there is no port."""
-    names = [*([PORT] if base.port else []), FORWARD, PREDICT, *HALVES]
-    cases = [replace(base, candidate=name) for name in names]
+def side_by_side(
+    base: Case, names: Sequence[str], threads: int, rounds: int
+) -> tuple[list[Figures], list[dict[str, str | float]]]:
+    """Measure candidates in turn, and how far their depths are from those of the first."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measured(cases, threads, rounds, Path(folder))
+        found = measured([replace(base, candidate=name) for name in names], threads, rounds, Path(folder))
         rows: list[dict[str, str | float]] = [
             {"candidate": name, **figures, **(apart(Path(folder), number, 0) if number else {})}
             for number, (name, figures) in enumerate(zip(names, found, strict=True))
         ]
+    return found, rows
+
+
+def against_port(base: Case, threads: int, rounds: int) -> tuple[list[str], list[dict[str, str | float]]]:
+    """MVSNet, all candidates; ratios are to the port, or to `forward` where there is no port."""
+    names = [*([PORT] if base.port else []), FORWARD, PREDICT, *HALVES]
+    found, rows = side_by_side(base, names, threads, rounds)
     lines = table(f"MVSNet, {base.title}, {plural(threads)}", rows)
     if base.port:
         port, ours = found[0], found[names.index(PREDICT)]
@@ -136,13 +143,7 @@ def against_port(base: Case, threads: int, rounds: int) -> tuple[list[str], list
 def against_authors(base: Case, threads: int, rounds: int) -> tuple[list[str], list[dict[str, str | float]]]:
     """IterMVS beside its authors' program; ours alone where that is not there."""
     names = [AUTHORS, ITERATIVE] if base.authors else [ITERATIVE]
-    cases = [replace(base, candidate=name) for name in names]
-    with tempfile.TemporaryDirectory() as folder:
-        found = measured(cases, threads, rounds, Path(folder))
-        rows: list[dict[str, str | float]] = [
-            {"candidate": name, **figures, **(apart(Path(folder), number, 0) if number else {})}
-            for number, (name, figures) in enumerate(zip(names, found, strict=True))
-        ]
+    found, rows = side_by_side(base, names, threads, rounds)
     lines = table(f"IterMVS, {base.title.replace(f', {base.depths} depths', '')}, {plural(threads)}", rows)
     if base.authors:
         lines += ["", judged("processor time / authors", found[1]["processor"] / found[0]["processor"], ITERATIVE_TIME)]

@@ -1,4 +1,4 @@
-"""What `benchmark_mvs.py` compares: the inputs, the peer in a folder of the user's, and our networks."""
+"""Make what `benchmark_mvs.py` compares: the inputs, the peers in folders of the user's, and our networks."""
 
 import sys
 import warnings

@@ -152,9 +152,9 @@ def test_published_weights_that_cannot_be_had_say_where_to_put_them(published: P
 def test_names_that_cannot_be_fetched_are_told(published: Path) -> None:
     with pytest.raises(Vo3dError, match="did you mean tiny_published"):
         fetch_weights("tiny_publisht")
-    with pytest.raises(
-        Vo3dError, match=r"no published weights .*there/model_7\.ckpt': expected one of tiny_published$"
-    ):
+    with pytest.raises(Vo3dError, match=r"no published weights 'other': expected one of tiny_published$"):
+        fetch_weights("other")
+    with pytest.raises(Vo3dError, match=r"there/model_7\.ckpt is a file, .* give the file itself to --weights"):
         fetch_weights(str(published))
 
 

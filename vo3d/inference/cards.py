@@ -35,7 +35,7 @@ _JSON = ("init_args", "recipe", "figures")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What weights are: the model that they fit, how they were made, what they reach, and where they come from."""
+    """Describe weights: the model that they fit, how they were made, what they reach, and where they come from."""
 
     name: str
     class_path: str
@@ -181,9 +181,10 @@ def fetch_weights(name: str) -> tuple[Path, bool]:
     """
     published = {card.name: card for card in published_cards()}
     if name not in published:
-        brought = _brought().get(name)
-        if brought is not None:
+        if name in _brought():
             raise Vo3dError(f"{name} comes with vo3d: there is nothing to fetch")
+        if Path(name).is_file():
+            raise Vo3dError(f"{name} is a file, and names are fetched: give the file itself to --weights")
         raise Vo3dError(f"there are no published weights {quoted(name)}: {_suggestion(name, sorted(published))}")
     here = _published(published[name])
     return (_fetched(published[name]), True) if here is None else (here, False)

@@ -27,23 +27,10 @@ SAMPLES = 2  # rays a pixel in each direction: one would make fine textures flic
 EXPOSURE = 0.05  # relative standard deviation from view to view
 FULL = 24  # views of a set, for which worlds and rates are made
 PASSES = 3  # of a walk
-LANES = (-3.0, 1.0)  # metres right of the own lane, of passes: as those of `vo3d.world.walk`
+LANES = (-3.0, 1.0)  # metres right of the own lane, of passes: from the other lane to the parked cars
 FOCAL_PER_METRE = 2.8  # shares of the width: the camera of DTU, from its distance
 # How often the light is what, and how fast views follow each other (Hz) on each way along a street.
-TIMES: tuple[Time, ...] = (
-    "day",
-    "day",
-    "day",
-    "day",
-    "day",
-    "day",
-    "low-sun",
-    "low-sun",
-    "low-sun",
-    "rain",
-    "fog",
-    "night",
-)
+TIMES: tuple[Time, ...] = (*("day",) * 6, *("low-sun",) * 3, "rain", "fog", "night")
 ROOM_TIMES: tuple[Time, ...] = ("day", "day", "low-sun", "night")
 RATES: dict[Motion, tuple[float, float]] = {
     "car": (4.0, 10.0),

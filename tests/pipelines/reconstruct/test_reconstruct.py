@@ -256,6 +256,7 @@ def test_without_a_method_the_best_that_is_here_is_taken_and_named(
     assert "by PlaneSweep" in told
     assert not (tmp_path / "cache").exists()
     line = complaint(capsys, "reconstruct", scene, "--out", tmp_path / "b.ply", "--precision", "float16")
+    assert "plane_sweep, taken by default: Option 'precision'" in line
     assert line.endswith(
         "is not accepted by vo3d.models.plane_sweep.PlaneSweep: leave it out, or name another method by --weights"
     )

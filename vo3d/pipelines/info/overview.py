@@ -1,4 +1,4 @@
-"""What is installed, and what a model is made of, layer by layer."""
+"""Tabulate what is installed, and the layers of a model."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -165,7 +165,8 @@ def _method(weights: str | None, model: str | None, arguments: Mapping[str, Any]
     try:
         return load_pretrained(best, arguments=arguments)
     except Vo3dError as error:
-        raise Vo3dError(f"{error}: leave it out, or name another method by --weights") from error
+        told = str(error).replace(f"--weights {best}", f"{best}, taken by default")  # nobody typed the option
+        raise Vo3dError(f"{told}: leave it out, or name another method by --weights") from error
 
 
 def _made(job: Job, folder: DepthFolder) -> Reconstruction:
