@@ -152,11 +152,11 @@ def test_depth_is_drawn_in_the_scale_of_the_truth() -> None:
     assert blind[1].get_images()[0].get_clim() == pytest.approx(depth_limits([wrong.depth]))
 
 
-def test_without_a_truth_depth_is_drawn_in_the_scale_of_what_was_kept() -> None:
+def test_without_a_truth_depth_is_drawn_in_the_scale_of_what_lies_within_the_range() -> None:
     found = torch.full((6, 8), 400.0)  # a sky at the far end
     found[:2] = torch.linspace(2.0, 4.0, 16).reshape(2, 8)
     fates = torch.full((6, 8), Outcome.END, dtype=torch.uint8)
-    fates[0], fates[1] = Outcome.KEPT, Outcome.REPEATED
+    fates[0], fates[1] = Outcome.KEPT, Outcome.UNCONFIRMED
     some = view(depth=found, truth=None, confidence=None)
     drawn = panels(plot_contact_sheet([some], outcomes=[fates]))[1].get_images()[0]
     assert drawn.get_clim() == pytest.approx(depth_limits([found[:2]]))

@@ -100,10 +100,10 @@ def plot_contact_sheet(
     """Draw a row for each view: image, depth, and where some view has them confidence, truth and error.
 
     A column has one scale and one colour bar; depth and truth have the same: that of the truth where there is one, else
-    of the depths that passed all filters, by the `outcomes`, else of all. `unit` is that of the lengths, empty where
-    it is not known. With `min_confidence` the titles count the pixels that reach it. Errors are drawn in `steps`, of
-    which the title counts what is `within` one; both are intervals or percent. `outcomes` of the views' pixels, if
-    given, stand in a column of their own, see `vo3d.depth_map`.
+    of the depths that do not lie at an end of the range, by the `outcomes`, else of all. `unit` is that of the lengths,
+    empty where it is not known. With `min_confidence` the titles count the pixels that reach it. Errors are drawn in
+    `steps`, of which the title counts what is `within` one; both are intervals or percent. `outcomes` of the views'
+    pixels, if given, stand in a column of their own, see `vo3d.depth_map`.
 
     Raises:
         Vo3dError: there is no view, or some errors are in intervals and others in percent.
@@ -157,9 +157,9 @@ def _scales(
 
     # what is there is shown in the scale of the truth: a map that is wrong everywhere must not look right
     truths = [view.truth for view in views if view.truth is not None]
-    # what was dropped, such as a sky at the far end, would leave few colours to what was kept
-    kept = [torch.where(fate >= Outcome.REPEATED, view.depth, 0) for view, fate in zip(views, outcomes, strict=False)]
-    filled = (maps for maps in (truths, kept) if any(bool(known(one).any()) for one in maps))
+    # a sky at the far end would leave few colours to the rest, which is shown also where hardly a pixel was kept
+    inner = [torch.where(fate > Outcome.END, view.depth, 0) for view, fate in zip(views, outcomes, strict=False)]
+    filled = (maps for maps in (truths, inner) if any(bool(known(one).any()) for one in maps))
     low, high = depth_limits(next(filled, [view.depth for view in views]))
     maps = {kind: colormaps[name].with_extremes(bad=HOLE) for kind, name in MAPS.items()}
     norm = BoundaryNorm(steps, maps["error"].N, extend="max")
